@@ -1,0 +1,64 @@
+.DEFAULT_GOAL := help
+.ONESHELL:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A shim without its interpreter answers to its name only, so each candidate is run.
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
+	$(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(p))))
+READY := $(VENV)/.ready
+
+# Nothing calls home, nothing is written outside the checkout.
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup run up test test-fast lint bench lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+setup: $(READY)  ## make .venv with the locked requirements (the others do this when needed)
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "mnistflow needs Python 3.11, 3.12 or 3.13, none of which answers. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
+	echo "installing the locked requirements into $(VENV)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promote, publish
+	@mnistflow retrain
+
+up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all
+	@mnistflow up
+
+test: lint  ## lint, types, layers, and every test
+	@python -m pytest
+
+test-fast: lint  ## lint, types, layers, and the tests that take no time
+	@python -m pytest -m "not slow" -n 2
+
+lint: $(READY)  ## ruff, mypy --strict, and who may import whom
+	@ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache | tail -n 2
+
+bench: $(READY)  ## print the figures of the README and docs/
+	@for script in benchmarks/*.py; do python "$$script"; done
+
+lock: $(READY)  ## resolve the requirements anew
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving pyproject.toml --output-file serving/requirements.lock
+
+clean:  ## remove the environment and everything written at run time
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,242 @@
+"""params.yaml as a typed, frozen model, and overrides of it for one run."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from mnistflow.errors import ConfigError
+from mnistflow.models import ModelConfig, families
+from mnistflow.models.family import Section, Sizes
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class FetchConfig(Section):
+    """Which data set, and where its files come from."""
+
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    mirrors: Annotated[tuple[str, ...], Field(strict=False)]
+    fallback: str | None
+    attempts: PositiveInt
+    backoff_seconds: Annotated[float, Field(ge=0)]
+    timeout_seconds: PositiveFloat
+
+
+class PrepareConfig(Section):
+    """How the data is split."""
+
+    validation_fraction: Fraction
+    seed: Seed
+    train_limit: PositiveInt | None
+
+
+class FloatRange(Section):
+    """A hyperparameter between two numbers, drawn from a logarithmic scale on demand."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high or (self.log and self.low <= 0):
+            raise ValueError("needs low <= high, and low > 0 with log")
+        return self
+
+
+class Choices(Section):
+    """A hyperparameter out of a list."""
+
+    choices: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+
+
+Space = Mapping[str, FloatRange | Choices]
+
+
+class TuneConfig(Section):
+    """The search for hyperparameters."""
+
+    trials: Annotated[int, Field(ge=0)]
+    workers: PositiveInt
+    seed: Seed
+    epochs: PositiveInt
+    train_limit: PositiveInt | None
+    pruner: Literal["median", "hyperband", "none"]
+    storage: str | None
+    space: dict[str, dict[str, FloatRange | Choices]]
+
+    @model_validator(mode="after")
+    def _families_are_known(self) -> Self:
+        for family in self.space:
+            if family not in families():
+                raise ValueError(f"space.{family}: unknown family; known: {', '.join(families())}")
+        return self
+
+
+class TrainConfig(Section):
+    """How a model is fitted."""
+
+    seed: Seed
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
+    learning_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["constant", "cosine"]
+    patience: PositiveInt
+    min_delta: Annotated[float, Field(ge=0)]
+    threads: Annotated[int, Field(ge=0)]
+
+
+class ExportConfig(Section):
+    """The ONNX file and how closely it must agree with Keras."""
+
+    opset: Annotated[int, Field(ge=14, le=18)]
+    max_probability_gap: PositiveFloat
+    tie: Annotated[float, Field(ge=0)]
+
+
+class EvaluateConfig(Section):
+    """What is measured on the test split."""
+
+    batch_sizes: Sizes
+    repeats: PositiveInt
+    calibration_bins: PositiveInt
+    mistakes: PositiveInt
+
+
+class GateConfig(Section):
+    """What a candidate must reach to become the champion."""
+
+    min_accuracy: Annotated[float, Field(ge=0, le=1)]
+    min_class_recall: Annotated[float, Field(ge=0, le=1)]
+    max_recall_drop: Annotated[float, Field(ge=0, le=1)]
+    significance: Fraction
+    max_file_megabytes: PositiveFloat
+
+
+class Config(Section):
+    """All of params.yaml."""
+
+    fetch: FetchConfig
+    prepare: PrepareConfig
+    model: ModelConfig
+    tune: TuneConfig
+    train: TrainConfig
+    export: ExportConfig
+    evaluate: EvaluateConfig
+    gate: GateConfig
+
+    @model_validator(mode="after")
+    def _space_names_known_keys(self) -> Self:
+        tree = self.model_dump()
+        for family, space in self.tune.space.items():
+            for key in space:
+                if not key.startswith((f"model.{family}.", "train.")) or not _has(tree, key):
+                    raise ValueError(
+                        f"tune.space.{family}.{key}: is no key of model.{family} or train, so it cannot be searched"
+                    )
+        return self
+
+    def with_values(self, values: Mapping[str, Any]) -> "Config":
+        """Return a copy in which dotted keys (`train.epochs`) have new values.
+
+        Raises:
+            ConfigError: a key does not exist, or a value is not valid.
+        """
+        tree = self.model_dump(mode="json")
+        for key, value in values.items():
+            _set(tree, key, value)
+        return _validated(tree, "the overridden parameters")
+
+
+def load(path: Path) -> Config:
+    """Read and check a params.yaml.
+
+    Raises:
+        ConfigError: no such file, no YAML, or keys or values that are not valid; names each key and the reason.
+    """
+    return _validated(_read(path), str(path))
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn `["train.epochs=5", "model.family=mlp"]` into a mapping; values are read as YAML.
+
+    Raises:
+        ConfigError: an assignment has no `=` or no valid value.
+    """
+    values = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"override {assignment!r} has no key=value form", "Write for example -S train.epochs=5.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {assignment!r}: the value is no YAML", "Quote it.") from error
+    return values
+
+
+def write_with_overrides(source: Path, target: Path, values: Mapping[str, Any]) -> Config:
+    """Write `source` with dotted keys replaced to `target`, checked; without overrides the bytes are the same.
+
+    Raises:
+        ConfigError: as `load`; nothing is written then.
+    """
+    tree = _read(source)
+    _validated(tree, str(source))
+    for key, value in values.items():
+        _set(tree, key, value)
+    config = _validated(tree, "the overridden parameters")
+    target.write_text(yaml.safe_dump(tree, sort_keys=False) if values else source.read_text(encoding="utf-8"))
+    return config
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is missing", "Change into the checkout, or restore it with git.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid YAML: {error}", "Mend that line.") from error
+
+
+def _validated(tree: Any, origin: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_problem(entry) for entry in error.errors())
+        raise ConfigError(f"{origin}: {problems}", "Mend these keys; params.yaml in git shows valid ones.") from error
+
+
+def _problem(entry: Any) -> str:
+    path = ".".join(str(part) for part in entry["loc"] if part not in ("FloatRange", "Choices"))
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        return f"{path}: unknown key"
+    if entry["type"] == "missing":
+        return f"{path}: is missing"
+    given = "" if isinstance(entry["input"], dict) else f" (got {entry['input']!r})"
+    return f"{path}: {message}{given}" if path else f"{message}{given}"
+
+
+def _set(tree: Any, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    section = tree
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or last not in section:
+        raise ConfigError(f"override {key}: no such key in params.yaml", "Use a key that stands there.")
+    section[last] = value
+
+
+def _has(tree: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True

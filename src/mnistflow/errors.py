@@ -1,0 +1,39 @@
+"""The errors a user can mend. Each says in one line what failed, where, and how to mend it."""
+
+
+class MnistflowError(Exception):
+    """Base of every expected failure; the command line prints it as one line and exits with 1.
+
+    Args:
+        problem: what is wrong and where, without a final full stop.
+        mend: what the user can do about it, as an imperative.
+    """
+
+    def __init__(self, problem: str, mend: str = "") -> None:
+        self.problem = " ".join(problem.split())
+        self.mend = mend
+        super().__init__(f"{self.problem}. {mend}".strip() if mend else self.problem)
+
+
+class ConfigError(MnistflowError):
+    """params.yaml or an override is not valid."""
+
+
+class DataError(MnistflowError):
+    """A data file is missing, damaged, or not what its entry says."""
+
+
+class MirrorsExhausted(DataError):
+    """No mirror gave a file that matches its checksum."""
+
+
+class StageError(MnistflowError):
+    """A stage cannot do its work with what it was given."""
+
+
+class ParityError(MnistflowError):
+    """The ONNX file does not compute what the Keras model computes."""
+
+
+class RegistryError(MnistflowError):
+    """The registry holds no such model or version, or a change of it is refused."""

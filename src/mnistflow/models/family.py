@@ -1,0 +1,40 @@
+"""What a model family is: validated parameters that can build a Keras model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import keras
+
+Activation = Literal["relu", "tanh", "sigmoid", "gelu"]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Penalty = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # YAML has lists, a frozen model wants tuples
+
+
+class Section(BaseModel):
+    """A frozen part of params.yaml; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Family(Section, ABC):
+    """Parameters of one family of models."""
+
+    @abstractmethod
+    def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Return features, float32 `[batch, n]`, computed from scaled inputs, float32 `[batch, *shape]`."""
+
+
+def activate(x: keras.KerasTensor, name: Activation) -> keras.KerasTensor:
+    """Return the activation of `x`; GELU in its tanh form (arXiv:1606.08415): tf2onnx has no Erfc for the exact one."""
+    import keras
+
+    if name == "gelu":
+        return keras.ops.gelu(x, approximate=True)
+    return keras.layers.Activation(name)(x)
