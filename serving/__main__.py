@@ -1,0 +1,99 @@
+"""`python -m serving`: reads the settings, loads the champions, serves until told to stop."""
+
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from serving.app import create_app
+from serving.catalogue import Catalogue
+from serving.errors import StartError
+from serving.metrics import Metrics
+from serving.repository import ModelRepository
+from serving.settings import Settings
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Prints one line when requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
+        super().__init__(config)
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(self._announcement + "\n")
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the server; exits 0 when stopped by SIGTERM or SIGINT, 1 with one line when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn finishes what runs, then raises the signal again for this handler.
+        signal.signal(stop, _leave)
+    try:
+        serve(Settings.parse(sys.argv[1:]))
+    except StartError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until stopped by a signal.
+
+    Raises:
+        StartError: the address is taken, or there is nothing to serve.
+    """
+    metrics = Metrics()
+    with _listen(settings) as listener:
+        catalogue = Catalogue(ModelRepository(settings.repository), metrics, settings.model, settings.resident_versions)
+        catalogue.open()
+        config = uvicorn.Config(
+            create_app(settings, catalogue, metrics),
+            http="httptools",
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings.drain_seconds),
+        )
+        AnnouncingServer(config, f"mnistflow serves {_summary(catalogue)} on {_address(listener)}").run([listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening now, not later, makes a second server on this address fail at once.
+        listener.listen(2048)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another --port or --host."
+        ) from None
+    return listener
+
+
+def _summary(catalogue: Catalogue) -> str:
+    return ", ".join(f"{model.name} version {model.version}" for model in catalogue.champions)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What can go wrong in one line each. The text of every error here may be shown to a client: it names no path."""
+
+
+class ServingError(Exception):
+    """Base of every expected failure."""
+
+
+class StartError(ServingError):
+    """The server cannot start; says how to mend it. Shown on the terminal only, so it may name paths."""
+
+
+class ModelRefusedError(ServingError):
+    """A stored model is damaged, does not keep its contract, or does not reproduce its recorded predictions."""
+
+
+class InvalidRequestError(ServingError):
+    """The request can be read but is not valid."""
+
+
+class UnknownModelError(ServingError):
+    """No such model, or no such version of it, is served here."""
+
+
+class BodyTimeoutError(ServingError):
+    """The body did not arrive in time."""
+
+
+class TooLargeError(ServingError):
+    """The body, or what it unpacks to, is over the limit."""
+
+
+class UnsupportedMediaError(ServingError):
+    """The body is of a kind that is not offered here."""
+
+
+class NotReadyError(ServingError):
+    """A model is known but cannot answer now."""
+
+
+class InferenceFailedError(ServingError):
+    """The model failed on an input that was valid."""

@@ -1,0 +1,90 @@
+"""The door for pictures: an image goes in, its class comes out."""
+
+import time
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from serving.dataplane import DataPlane
+from serving.errors import InvalidRequestError, NotReadyError
+from serving.model import Model
+from serving.preprocessing import SIDE, Grey, Manner, to_model_input
+from serving.settings import Settings
+from serving.tensors import TensorSpec
+from serving.web import json_response, read_body
+
+TASK = "image_classification"
+RAW_MEDIA = ("", "application/octet-stream")
+
+
+class PredictDoor:
+    """Endpoint /predict, answered by the default model."""
+
+    def __init__(self, plane: DataPlane, settings: Settings) -> None:
+        self._plane = plane
+        self._settings = settings
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/predict", self.answer, methods=["GET", "POST"])]
+
+    async def answer(self, request: Request) -> Response:
+        return await self.predict(request) if request.method == "POST" else self.describe()
+
+    def describe(self) -> Response:
+        """Say which model answers, and its classes in the order of `probabilities`."""
+        manifest = self._classifier().manifest
+        return json_response(
+            {
+                "model": manifest.name,
+                "version": manifest.version,
+                "dataset": manifest.dataset,
+                "classes": manifest.classes,
+                "metrics": manifest.metrics,
+                "created": manifest.created,
+            }
+        )
+
+    async def predict(self, request: Request) -> Response:
+        body = await read_body(request, self._settings.max_body_bytes, self._settings.body_seconds)
+        start = time.perf_counter()
+        model = self._classifier()
+        image = await self._image(body, request.headers.get("content-type", ""), model)
+        (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
+        arrays = await self._plane.infer(model, {spec.name: image.reshape(1, *image.shape)}, [output])
+        probabilities = arrays[output][0]
+        label = int(np.argmax(probabilities))
+        answer = {
+            "label": label,
+            "class_name": model.manifest.classes[label],
+            "probabilities": probabilities,
+            "model": model.name,
+            "version": model.version,
+            "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+        }
+        if request.query_params.get("input") == "1":
+            answer["input"] = image
+        return json_response(answer)
+
+    def _classifier(self) -> Model:
+        model = self._plane.catalogue.default()
+        if not _takes_images(model):
+            raise NotReadyError(f"{model.name} does not classify pictures of {SIDE}x{SIDE}, ask it through /v2")
+        return model
+
+    async def _image(self, body: bytes, media: str, model: Model) -> Grey:
+        if not body:
+            raise InvalidRequestError("the body is empty, send a PNG, a JPEG, or 784 raw bytes")
+        if len(body) == SIDE * SIDE and media in RAW_MEDIA:
+            return np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
+        manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
+        max_pixels = self._settings.max_pixels
+        return await self._plane.in_thread(lambda: to_model_input(body, manner=manner, max_pixels=max_pixels))
+
+
+def _takes_images(model: Model) -> bool:
+    manifest = model.manifest
+    image = TensorSpec(manifest.inputs[0].name, "UINT8", (-1, SIDE, SIDE))
+    classes = TensorSpec(manifest.outputs[0].name, "FP32", (-1, len(manifest.classes)))
+    return manifest.task == TASK and manifest.inputs == (image,) and manifest.outputs[0] == classes

@@ -1,0 +1,153 @@
+"""Turns any picture into what the model was trained on: 28x28 grey pixels, bright ink on black.
+
+The digit manner is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): the ink is scaled, antialiased, to fit a
+20x20 box and placed in the 28x28 field by its centre of mass.
+"""
+
+import io
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
+
+Grey = npt.NDArray[np.uint8]
+Manner = Literal["digit", "plain"]
+
+SIDE = 28
+BOX = 20
+# Larger pictures are halved until they are not, before anything is computed on their pixels.
+WORKING_SIDE = 1024
+# Differences to the background below this are noise of the camera or of JPEG.
+NOISE = 24
+# Ink fainter than this share of the darkest is shadow or smear, and does not count for where the digit is.
+FAINT = 0.2
+# The field's middle in MNIST's own images: their centres of mass lie within half a pixel of (14, 14), counted from 0.
+MIDDLE = 14
+
+MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+
+
+def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 16_000_000) -> Grey:
+    """Return a PNG or JPEG as the model sees it, uint8 [28, 28].
+
+    Args:
+        data: the file.
+        manner: `digit` crops to the ink and centres it; `plain` keeps the picture's frame.
+        max_pixels: largest width times height, looked at before anything is decoded.
+
+    Raises:
+        UnsupportedMediaError: neither PNG nor JPEG.
+        TooLargeError: more than `max_pixels`.
+        InvalidRequestError: the file is damaged, or there is nothing on the picture.
+    """
+    grey = _decode(data, max_pixels)
+    if manner == "plain":
+        return _plain(grey)
+    return grey if _is_in_mnist_form(grey) else _digit(grey)
+
+
+def _decode(data: bytes, max_pixels: int) -> Grey:
+    kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise UnsupportedMediaError("the image is neither PNG nor JPEG")
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            if image.width * image.height > max_pixels:
+                raise TooLargeError(f"the image has more than {max_pixels} pixels")
+            # JPEG can be decoded at a fraction of its size, which is all that is needed.
+            image.draft("L", (WORKING_SIDE, WORKING_SIDE))
+            return _grey(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"the image has more than {max_pixels} pixels") from error
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        raise InvalidRequestError(f"the {kind} is damaged or incomplete") from error
+
+
+def _grey(image: Image.Image) -> Grey:
+    if image.mode.startswith("I"):
+        # 16 bits a pixel, which converting to 8 would clip.
+        pixels = np.asarray(image).astype(np.uint32) >> 8
+        image = Image.fromarray(pixels.astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image)
+        image = paper
+    image = image.convert("L")
+    factor = -(-max(image.size) // WORKING_SIDE)
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
+
+
+def _is_in_mnist_form(grey: Grey) -> bool:
+    """Say whether this is an image of the data set, or made like one: to be taken as it is."""
+    if grey.shape != (SIDE, SIDE) or np.median(_border(grey)) > 0 or grey.max() <= NOISE:
+        return False
+    rows, columns = _extent(grey > NOISE)
+    is_box = abs(max(rows.stop - rows.start, columns.stop - columns.start) - BOX) <= 2
+    return is_box and all(abs(centre - MIDDLE) < 0.75 for centre in _centre_of_mass(grey))
+
+
+def _digit(grey: Grey) -> Grey:
+    ink = _ink(grey)
+    cropped = ink[_extent(ink > FAINT * ink.max())]
+    scale = BOX / max(cropped.shape)
+    height, width = (max(1, round(size * scale)) for size in cropped.shape)
+    small = np.asarray(Image.fromarray(cropped).resize((width, height), Image.Resampling.LANCZOS))
+    return _centred(_full_range(small))
+
+
+def _ink(grey: Grey) -> Grey:
+    """Return what differs from the background, bright on black, over the full range."""
+    background = np.median(_border(grey))
+    difference = grey.astype(np.float32) - background
+    difference[np.abs(difference) < NOISE] = 0
+    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
+    ink = darker if darker.sum() > lighter.sum() else lighter
+    if not ink.any():
+        raise InvalidRequestError("no ink found on the image")
+    return _full_range(ink)
+
+
+def _plain(grey: Grey) -> Grey:
+    if np.median(_border(grey)) > 127:
+        grey = 255 - grey
+    if grey.shape == (SIDE, SIDE):
+        return grey
+    square = ImageOps.pad(Image.fromarray(grey), (max(grey.shape),) * 2, color=0)
+    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def _border(grey: Grey) -> Grey:
+    return np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
+
+
+def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns of the smallest box around what is set."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _full_range(values: npt.NDArray[np.generic]) -> Grey:
+    floats = values.astype(np.float32)
+    stretched: Grey = np.rint(floats * (255 / floats.max())).astype(np.uint8)
+    return stretched
+
+
+def _centre_of_mass(grey: Grey) -> tuple[float, float]:
+    weights = grey.astype(np.float64)
+    total = weights.sum()
+    rows, columns = np.indices(grey.shape)
+    return float((rows * weights).sum() / total), float((columns * weights).sum() / total)
+
+
+def _centred(digit: Grey) -> Grey:
+    field = np.zeros((SIDE, SIDE), np.uint8)
+    top, left = (
+        min(max(round(MIDDLE - centre), 0), SIDE - size)
+        for centre, size in zip(_centre_of_mass(digit), digit.shape, strict=True)
+    )
+    field[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return field

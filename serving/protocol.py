@@ -1,0 +1,283 @@
+"""The Open Inference Protocol v2 in JSON, with Triton's extension for binary tensors: parsing, checking, serialising.
+
+https://github.com/kserve/open-inference-protocol
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serving.errors import InvalidRequestError
+from serving.tensors import DTYPES, Array, TensorSpec
+
+Specs = Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output to answer with, as JSON or as bytes behind it."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """A request that fits the model's signature.
+
+    Attributes:
+        id: to be echoed; None when none was given.
+        inputs: arrays by name, all with the same number of rows.
+        outputs: at least one, in the order of the answer.
+    """
+
+    id: str | None
+    inputs: dict[str, Array]
+    outputs: tuple[RequestedOutput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SerialisedResponse:
+    """A body, and the length of the JSON at its start when tensors follow as bytes."""
+
+    body: bytes
+    header_length: int | None
+
+
+def parse_request(
+    body: bytes, header_length: int | None, inputs: Specs, outputs: Specs, max_rows: int
+) -> InferenceRequest:
+    """Read an inference request for a model with this signature.
+
+    Args:
+        body: JSON; with `header_length`, followed by the bytes of binary tensors in the order of the inputs.
+        header_length: length of the JSON when the body may hold more; 0 for nothing but the bytes of a single input.
+        inputs: the model's inputs by name.
+        outputs: the model's outputs by name.
+        max_rows: largest batch.
+
+    Raises:
+        InvalidRequestError: says what is not as it should be.
+    """
+    if header_length == 0:
+        return _raw_request(body, inputs, outputs, max_rows)
+    split = len(body) if header_length is None else header_length
+    if split > len(body):
+        raise InvalidRequestError("Inference-Header-Content-Length is more than the body has")
+    tree = _object(_json(body[:split]), "the request")
+    request_id = tree.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise InvalidRequestError("id has to be a string")
+    parameters = _parameters(tree, "the request")
+    arrays = _parse_inputs(tree.get("inputs"), memoryview(body)[split:], inputs, max_rows)
+    wanted = _parse_outputs(tree.get("outputs"), _flag(parameters, "binary_data_output", False), outputs)
+    return InferenceRequest(request_id, arrays, wanted)
+
+
+def serialise_response(
+    model_name: str, model_version: int, request: InferenceRequest, arrays: Mapping[str, Array], outputs: Specs
+) -> SerialisedResponse:
+    """Write the answer to `request`, with the outputs computed for it.
+
+    Raises:
+        InvalidRequestError: an output holds values that JSON cannot carry.
+    """
+    tensors: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for output in request.outputs:
+        array = np.ascontiguousarray(arrays[output.name], outputs[output.name].dtype)
+        tensor: dict[str, Any] = {"name": output.name, "datatype": outputs[output.name].datatype, "shape": array.shape}
+        if output.binary:
+            blobs.append(array.tobytes())
+            tensor["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            tensor["data"] = _jsonable(array, output.name)
+        tensors.append(tensor)
+    tree: dict[str, Any] = {"model_name": model_name, "model_version": str(model_version), "outputs": tensors}
+    if request.id is not None:
+        tree["id"] = request.id
+    header = orjson.dumps(tree, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not blobs:
+        return SerialisedResponse(header, None)
+    return SerialisedResponse(b"".join((header, *blobs)), len(header))
+
+
+def describe_model(name: str, versions: Sequence[int], inputs: Specs, outputs: Specs) -> dict[str, Any]:
+    """Return a model's metadata as the protocol has it."""
+    return {
+        "name": name,
+        "versions": [str(version) for version in versions],
+        "platform": "onnxruntime_onnx",
+        "inputs": [_description(spec) for spec in inputs.values()],
+        "outputs": [_description(spec) for spec in outputs.values()],
+    }
+
+
+def _description(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+
+
+def _raw_request(body: bytes, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
+    # The answer is binary, too: a client that sends no JSON is not made to read any numbers from it.
+    if len(inputs) != 1:
+        raise InvalidRequestError("a body without JSON needs a model with a single input")
+    (spec,) = inputs.values()
+    if -1 in spec.shape[1:]:
+        raise InvalidRequestError("a body without JSON needs a model with fixed sizes")
+    row_bytes = math.prod(spec.shape[1:]) * spec.dtype.itemsize
+    rows, rest = divmod(len(body), row_bytes)
+    if rows == 0 or rest:
+        raise InvalidRequestError(f"a body without JSON has to hold a multiple of {row_bytes} bytes")
+    _check_rows(rows, max_rows)
+    array = _from_bytes(memoryview(body), spec, (rows, *spec.shape[1:]))
+    return InferenceRequest(None, {spec.name: array}, tuple(RequestedOutput(name, binary=True) for name in outputs))
+
+
+def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -> dict[str, Array]:
+    if not isinstance(tensors, list) or len(tensors) != len(specs):
+        raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(specs)}")
+    arrays: dict[str, Array] = {}
+    for entry in tensors:
+        tensor = _object(entry, "an input")
+        spec = _named(tensor, specs, arrays, "input")
+        shape = _shape(tensor, spec)
+        _check_rows(shape[0], max_rows)
+        size = _parameters(tensor, spec.name).get("binary_data_size")
+        if size is None:
+            arrays[spec.name] = _from_json(tensor, spec, shape)
+        else:
+            blob = _blob(tensor, spec, shape, size, rest)
+            arrays[spec.name] = _from_bytes(blob, spec, shape)
+            rest = rest[len(blob) :]
+    if len(rest):
+        raise InvalidRequestError("the body has bytes that belong to no input")
+    if len({len(array) for array in arrays.values()}) != 1:
+        raise InvalidRequestError("the inputs differ in their number of rows")
+    return arrays
+
+
+def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> tuple[RequestedOutput, ...]:
+    if entries is None or entries == []:
+        return tuple(RequestedOutput(name, binary_by_default) for name in specs)
+    if not isinstance(entries, list) or len(entries) > len(specs):
+        raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(specs)}")
+    requested: dict[str, RequestedOutput] = {}
+    for entry in entries:
+        output = _object(entry, "an output")
+        name = _named(output, specs, requested, "output").name
+        binary = _flag(_parameters(output, name), "binary_data", binary_by_default)
+        requested[name] = RequestedOutput(name, binary)
+    return tuple(requested.values())
+
+
+def _named(tensor: dict[str, Any], specs: Specs, seen: Mapping[str, Any], kind: str) -> TensorSpec:
+    name = tensor.get("name")
+    if not isinstance(name, str) or name not in specs:
+        raise InvalidRequestError(f"{kind}s have to be named: {', '.join(specs)}")
+    if name in seen:
+        raise InvalidRequestError(f"{kind} {name} is given twice")
+    return specs[name]
+
+
+def _shape(tensor: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
+    datatype = tensor.get("datatype")
+    if datatype != spec.datatype:
+        raise InvalidRequestError(f"input {spec.name} needs datatype {spec.datatype}")
+    shape = tensor.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape) or not spec.accepts(tuple(shape)):
+        raise InvalidRequestError(f"input {spec.name} needs a shape that fits {list(spec.shape)}, with no size below 1")
+    return tuple(shape)
+
+
+def _check_rows(rows: int, max_rows: int) -> None:
+    if rows > max_rows:
+        raise InvalidRequestError(f"at most {max_rows} rows go into one request")
+
+
+def _blob(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...], size: Any, rest: memoryview) -> memoryview:
+    if "data" in tensor:
+        raise InvalidRequestError(f"input {spec.name} has both data and binary_data_size")
+    needed = math.prod(shape) * spec.dtype.itemsize
+    if type(size) is not int or size != needed:
+        raise InvalidRequestError(f"input {spec.name} of this shape needs a binary_data_size of {needed}")
+    if len(rest) < needed:
+        raise InvalidRequestError(f"the body ends before the bytes of input {spec.name} do")
+    return rest[:needed]
+
+
+def _from_bytes(blob: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    array = np.frombuffer(blob, spec.dtype).reshape(shape)
+    # Bytes may start anywhere in the body, numbers wider than a byte have to be aligned in memory.
+    return array if spec.dtype.itemsize == 1 else array.copy()
+
+
+def _from_json(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    if spec.datatype == "FP16":
+        raise InvalidRequestError("FP16 cannot be sent as JSON, send it as binary data")
+    values = _flat(tensor.get("data"), shape, spec.name)
+    allowed = {int, float} if spec.dtype.kind == "f" else {int}
+    if not allowed.issuperset(map(type, values)):
+        raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, spec.dtype)
+    except OverflowError:
+        array = None
+    if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
+        raise InvalidRequestError(f"input {spec.name} has values out of the range of {spec.datatype}")
+    return array.reshape(shape)
+
+
+def _flat(data: Any, shape: tuple[int, ...], name: str) -> list[Any]:
+    """Return the values of flat data, or of data nested exactly as `shape` says."""
+    if not isinstance(data, list):
+        raise InvalidRequestError(f"input {name} has no list of data")
+    if not data or not isinstance(data[0], list):
+        if len(data) != math.prod(shape):
+            raise InvalidRequestError(f"input {name} has {len(data)} values, its shape asks for {math.prod(shape)}")
+        return data
+    level: list[Any] = [data]
+    for size in shape:
+        if set(map(type, level)) != {list} or set(map(len, level)) != {size}:
+            raise InvalidRequestError(f"input {name} has data that is not nested as its shape says")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _jsonable(array: Array, name: str) -> Any:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidRequestError(f"output {name} has values that JSON cannot carry, ask for it as binary data")
+    if array.dtype == DTYPES["FP16"]:
+        raise InvalidRequestError(f"output {name} is FP16, which JSON does not carry, ask for it as binary data")
+    return array.ravel()
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{what} has to be a JSON object")
+    return value
+
+
+def _parameters(owner: dict[str, Any], what: str) -> dict[str, Any]:
+    parameters = owner.get("parameters")
+    return {} if parameters is None else _object(parameters, f"parameters of {what}")
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name} has to be true or false")
+    return value

@@ -1,0 +1,170 @@
+"""Reads a model repository: `<name>/<version>/{model.onnx,model.json,probe.npz}` and `<name>/champion`.
+
+Publishers rename whole folders and files into place, so whatever is found here is complete.
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serving.errors import ModelRefusedError
+from serving.tensors import DTYPES, Array, TensorSpec
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+# Data sets whose images are cropped and centred the way MNIST's are, when model.json does not say.
+DIGIT_DATASETS = ("mnist", "digits")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model folder with a champion.
+
+    Attributes:
+        champion: the version that should serve; 0 when the pointer holds no version number.
+        changed_ns: when the pointer was written, nanoseconds since the epoch.
+        versions: all versions there are, ascending.
+    """
+
+    champion: int
+    changed_ns: int
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `model.json` says of a version, as far as serving needs it."""
+
+    name: str
+    version: int
+    task: str
+    dataset: str
+    classes: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sha256: str
+    preprocessing: str
+    metrics: Mapping[str, float]
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A version as read: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce."""
+
+    manifest: Manifest
+    onnx: bytes
+    probe_inputs: Array
+    probe_outputs: Array
+
+
+class ModelRepository:
+    """A folder of models; reads only, keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def scan(self) -> dict[str, Entry]:
+        """Return every model that has a champion, by name.
+
+        Raises:
+            OSError: the repository cannot be read.
+        """
+        entries = {}
+        for folder in sorted(self.folder.iterdir()):
+            if not NAME.fullmatch(folder.name):
+                continue
+            try:
+                pointer = folder / "champion"
+                text = pointer.read_text(encoding="ascii", errors="replace").strip()
+                entries[folder.name] = Entry(
+                    champion=int(text) if VERSION.fullmatch(text) else 0,
+                    changed_ns=pointer.stat().st_mtime_ns,
+                    versions=tuple(sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))),
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return entries
+
+    def read(self, name: str, version: int) -> StoredModel:
+        """Read one version. `name` and `version` must come from `scan`.
+
+        Raises:
+            ModelRefusedError: files are missing, damaged, or contradict each other.
+        """
+        if version == 0:
+            raise ModelRefusedError("the champion file holds no version number")
+        folder = self.folder / name / str(version)
+        manifest = _manifest(_read(folder / "model.json"))
+        if (manifest.name, manifest.version) != (name, version):
+            raise ModelRefusedError("model.json is that of another model or version")
+        onnx = _read(folder / "model.onnx")
+        if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
+            raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
+        inputs, outputs = _probe(_read(folder / "probe.npz"))
+        return StoredModel(manifest, onnx, inputs, outputs)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelRefusedError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise ModelRefusedError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _manifest(content: bytes) -> Manifest:
+    try:
+        tree = orjson.loads(content)
+        dataset = _text(tree["dataset"])
+        return Manifest(
+            name=_text(tree["name"]),
+            version=int(tree["version"]),
+            task=_text(tree["task"]),
+            dataset=dataset,
+            classes=tuple(_text(name) for name in tree.get("classes", ())),
+            inputs=tuple(_spec(entry) for entry in tree["inputs"]),
+            outputs=tuple(_spec(entry) for entry in tree["outputs"]),
+            sha256=_text(tree["sha256"]),
+            preprocessing=_text(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain")),
+            metrics={name: float(value) for name, value in tree.get("metrics", {}).items() if _is_number(value)},
+            created=_text(tree.get("created", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelRefusedError(f"model.json does not keep the contract: {type(error).__name__} {error}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is something else")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _spec(entry: Any) -> TensorSpec:
+    if entry["datatype"] not in DTYPES:
+        raise ValueError("a datatype that is not served")
+    shape = tuple(int(size) for size in entry["shape"])
+    if not shape or shape[0] != -1 or any(size < 1 and size != -1 for size in shape):
+        raise ValueError("a shape whose first dimension is no batch")
+    return TensorSpec(_text(entry["name"]), entry["datatype"], shape)
+
+
+def _probe(content: bytes) -> tuple[Array, Array]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return arrays["inputs"], arrays["outputs"]
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelRefusedError("probe.npz does not hold the arrays inputs and outputs") from error

@@ -1,0 +1,87 @@
+"""Every setting of the server, in one typed place: command line first, then the environment, then the default."""
+
+import argparse
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from serving.errors import StartError
+
+ENVIRONMENT_PREFIX = "MNISTFLOW_SERVE_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is said of a setting in the help, and its least value."""
+
+    meaning: str
+    minimum: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set. `--poll-seconds` on the command line is `MNISTFLOW_SERVE_POLL_SECONDS` in the environment."""
+
+    repository: Annotated[Path, Setting("folder of the model repository")] = Path("var/models")
+    host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Setting("port to listen on; 0 takes a free one", 0)] = 8000
+    model: Annotated[
+        str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
+    ] = ""
+    poll_seconds: Annotated[float, Setting("how often the repository is looked at for new champions", 0.01)] = 0.5
+    resident_versions: Annotated[int, Setting("versions kept in memory besides the champions", 1)] = 4
+    max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
+    max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000
+    max_rows: Annotated[int, Setting("largest batch in one request", 1)] = 1024
+    body_seconds: Annotated[float, Setting("time in which a body has to arrive", 0.1)] = 10.0
+    drain_seconds: Annotated[float, Setting("time that running requests get when the server stops", 0)] = 10.0
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            StartError: a value is of the wrong type or too small.
+            SystemExit: an argument is unknown, or help was asked for.
+        """
+        parser = argparse.ArgumentParser(
+            prog="mnistflow-serve", description="Serve the champions of a repository.", allow_abbrev=False
+        )
+        settings = _settings(cls)
+        defaults = {entry.name: entry.default for entry in fields(cls)}
+        for name, (_, setting) in settings.items():
+            meaning = f"{setting.meaning} (default: {defaults[name]})"
+            parser.add_argument(_option(name), metavar="VALUE", help=meaning)
+        given = vars(parser.parse_args(arguments))
+        values = {}
+        for name, (kind, setting) in settings.items():
+            text = given[name]
+            if text is None:
+                text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+            if text is not None:
+                values[name] = _converted(name, kind, text, setting.minimum)
+        return cls(**values)
+
+
+def _settings(cls: type[Settings]) -> dict[str, tuple[type[Any], Setting]]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _converted(name: str, kind: type[Any], text: str, minimum: float | None) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise StartError(f"{_option(name)} is {text!r}, which is no {kind.__name__}. Give a number.") from None
+    if minimum is not None and not minimum <= value < math.inf:
+        raise StartError(f"{_option(name)} is {text}. Give at least {minimum}.")
+    if name == "port" and value > 65535:
+        raise StartError(f"--port is {text}. Give one from 0 to 65535.")
+    return value

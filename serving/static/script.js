@@ -1,0 +1,296 @@
+"use strict";
+
+const SEEN_SIDE = 28;
+const INK = "#000";
+const STROKE_SHARE = 0.078; // of the pad's side: about as thick as the strokes the model was trained on
+const KEY_STEP_SHARE = 0.03;
+const PAUSE_MS = 40;
+const SPEAK_AFTER_MS = 700;
+
+const element = (id) => document.getElementById(id);
+const frame = element("frame");
+const pad = element("pad");
+const pen = element("pen");
+const seen = element("seen");
+const bars = element("bars");
+const brush = pad.getContext("2d");
+
+let opened = null; // the file on the pad, when nothing was drawn on it yet
+let sheet = 0; // raised by clearing, so that late answers to what was there before are known as such
+let asking = false;
+let askAgain = false;
+let pauseTimer = 0;
+let speakTimer = 0;
+let classes = [];
+
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
+// --- the drawing
+
+function stroke(from, to) {
+  opened = null;
+  brush.strokeStyle = INK;
+  brush.lineWidth = pad.width * STROKE_SHARE;
+  brush.lineCap = "round";
+  brush.lineJoin = "round";
+  brush.beginPath();
+  brush.moveTo(from.x, from.y);
+  brush.lineTo(to.x, to.y);
+  brush.stroke();
+  changed();
+}
+
+function clearPad() {
+  brush.clearRect(0, 0, pad.width, pad.height);
+  opened = null;
+  sheet += 1;
+  clearTimeout(pauseTimer);
+  askAgain = false;
+  frame.classList.add("strokes");
+  element("invitation").hidden = false;
+  showNothing();
+}
+
+function changed() {
+  element("invitation").hidden = true;
+  clearTimeout(pauseTimer);
+  pauseTimer = setTimeout(ask, PAUSE_MS);
+}
+
+async function openImage(file) {
+  clearPad();
+  frame.classList.remove("strokes");
+  element("invitation").hidden = true;
+  try {
+    const picture = await createImageBitmap(file);
+    const scale = Math.min(pad.width / picture.width, pad.height / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    brush.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+  } catch {
+    // What cannot be shown is still sent: the server says what is wrong with it.
+  }
+  opened = file;
+  changed();
+}
+
+// --- mouse, finger, pen
+
+let last = null;
+
+function position(event) {
+  const box = pad.getBoundingClientRect();
+  return {
+    x: ((event.clientX - box.left) * pad.width) / box.width,
+    y: ((event.clientY - box.top) * pad.height) / box.height,
+  };
+}
+
+pad.addEventListener("pointerdown", (event) => {
+  if (!event.isPrimary || event.button !== 0) return;
+  pad.setPointerCapture(event.pointerId);
+  pen.hidden = true;
+  last = position(event);
+  stroke(last, last);
+});
+
+pad.addEventListener("pointermove", (event) => {
+  if (last === null || !event.isPrimary) return;
+  const events = event.getCoalescedEvents?.() ?? [];
+  for (const point of (events.length ? events : [event]).map(position)) {
+    stroke(last, point);
+    last = point;
+  }
+});
+
+for (const end of ["pointerup", "pointercancel"]) {
+  pad.addEventListener(end, (event) => {
+    if (event.isPrimary) last = null;
+  });
+}
+
+// --- keyboard
+
+const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const tip = { x: pad.width / 2, y: pad.height / 4 };
+let lowered = false;
+
+function showPen() {
+  pen.hidden = false;
+  pen.classList.toggle("down", lowered);
+  pen.style.left = `${(100 * tip.x) / pad.width}%`;
+  pen.style.top = `${(100 * tip.y) / pad.height}%`;
+}
+
+function movePen([right, down]) {
+  const step = pad.width * KEY_STEP_SHARE;
+  const from = { ...tip };
+  tip.x = Math.min(Math.max(tip.x + right * step, 0), pad.width);
+  tip.y = Math.min(Math.max(tip.y + down * step, 0), pad.height);
+  if (lowered) stroke(from, tip);
+}
+
+pad.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key in DIRECTIONS) {
+    movePen(DIRECTIONS[event.key]);
+  } else if (event.key === " ") {
+    lowered = !lowered;
+    if (lowered) stroke(tip, tip);
+    speak(lowered ? "pen down" : "pen up");
+  } else if (event.key === "Delete" || event.key === "Backspace") {
+    clearPad();
+  } else {
+    return;
+  }
+  event.preventDefault();
+  showPen();
+});
+
+pad.addEventListener("blur", () => {
+  pen.hidden = true;
+  lowered = false;
+});
+
+// --- buttons and files
+
+element("clear").addEventListener("click", clearPad);
+element("open").addEventListener("click", () => element("file").click());
+element("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) openImage(file);
+  event.target.value = "";
+});
+
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  frame.classList.add("dropping");
+});
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) frame.classList.remove("dropping");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  frame.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file) openImage(file);
+});
+
+// --- asking the model
+
+async function ask() {
+  if (asking) {
+    askAgain = true;
+    return;
+  }
+  asking = true;
+  const asked = sheet;
+  try {
+    const picture = opened ?? (await new Promise((resolve) => pad.toBlob(resolve)));
+    const response = await fetch("predict?input=1", { method: "POST", body: picture });
+    const answer = await response.json();
+    if (asked !== sheet) {
+      // The pad was cleared meanwhile.
+    } else if (response.ok) {
+      showAnswer(answer);
+    } else {
+      showProblem(answer.error);
+    }
+  } catch {
+    showProblem("the server does not answer");
+  }
+  asking = false;
+  if (askAgain) {
+    askAgain = false;
+    ask();
+  }
+}
+
+// --- showing what it says
+
+function showClasses() {
+  bars.replaceChildren(
+    ...classes.map((name) => {
+      const row = document.createElement("li");
+      for (const kind of ["name", "track", "share"]) {
+        row.append(Object.assign(document.createElement("span"), { className: kind }));
+      }
+      const [label, track, share] = row.children;
+      label.textContent = name;
+      track.append(Object.assign(document.createElement("span"), { className: "fill" }));
+      share.textContent = percent(0);
+      return row;
+    }),
+  );
+}
+
+function showShares(shares, best) {
+  [...bars.children].forEach((row, index) => {
+    row.classList.toggle("best", index === best);
+    row.querySelector(".fill").style.width = `${100 * shares[index]}%`;
+    row.querySelector(".share").textContent = percent(shares[index]);
+  });
+}
+
+function showClass(name) {
+  element("class").textContent = name;
+  element("class").classList.toggle("long", name.length > 3);
+}
+
+function showInput(pixels) {
+  const picture = new ImageData(SEEN_SIDE, SEEN_SIDE);
+  pixels.flat().forEach((grey, index) => picture.data.set([grey, grey, grey, 255], 4 * index));
+  seen.getContext("2d").putImageData(picture, 0, 0);
+}
+
+function showAnswer(answer) {
+  showClass(answer.class_name);
+  element("certainty").className = "";
+  element("certainty").textContent = `${percent(answer.probabilities[answer.label])} sure`;
+  showShares(answer.probabilities, answer.label);
+  showInput(answer.input);
+  element("timing").textContent = `${answer.model}, version ${answer.version}, in ${answer.milliseconds.toFixed(1)} ms`;
+  clearTimeout(speakTimer);
+  const spoken = `${answer.class_name}, ${percent(answer.probabilities[answer.label])} sure`;
+  speakTimer = setTimeout(() => speak(spoken), SPEAK_AFTER_MS);
+}
+
+function showNothing() {
+  clearTimeout(speakTimer);
+  showClass("–");
+  element("certainty").className = "";
+  element("certainty").textContent = "\u00a0";
+  element("timing").textContent = "\u00a0";
+  showShares(classes.map(() => 0), -1);
+  seen.getContext("2d").clearRect(0, 0, SEEN_SIDE, SEEN_SIDE);
+}
+
+function showProblem(problem) {
+  showNothing();
+  element("certainty").className = "problem";
+  element("certainty").textContent = problem;
+  speak(problem);
+}
+
+function speak(text) {
+  element("spoken").textContent = text;
+}
+
+async function start() {
+  try {
+    const response = await fetch("predict");
+    const model = await response.json();
+    if (!response.ok) throw new Error(model.error);
+    classes = model.classes;
+    const areDigits = classes.every((name) => /^\d$/.test(name));
+    element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";
+    const accuracy = model.metrics.accuracy;
+    const quality = accuracy === undefined ? "" : `, ${percent(accuracy)} right on its test images`;
+    element("model").textContent = `${model.model}, version ${model.version}${quality}`;
+    showClasses();
+    clearPad();
+  } catch (error) {
+    showProblem(error.message || "the server does not answer");
+  }
+}
+
+start();
