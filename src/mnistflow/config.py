@@ -47,11 +47,17 @@ class FloatRange(Section):
             raise ValueError("needs low <= high, and low > 0 with log")
         return self
 
+    def holds(self, value: Any) -> bool:
+        return bool(self.low <= value <= self.high)
+
 
 class Choices(Section):
     """A hyperparameter out of a list."""
 
     choices: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+
+    def holds(self, value: Any) -> bool:
+        return value in self.choices
 
 
 Space = Mapping[str, FloatRange | Choices]

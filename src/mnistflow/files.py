@@ -17,15 +17,19 @@ from mnistflow.errors import DataError
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
-    Works for a file and for a new folder. On an error the temporary is removed and `path` is untouched.
+    Works for a file and for a folder. On an error the temporary is removed and `path` is untouched.
 
     Raises:
         DataError: the place cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    retired = temporary.with_suffix(".old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if path.is_dir():
+            # A folder cannot be renamed over one that holds something.
+            os.replace(path, retired)
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(
@@ -34,6 +38,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         remove(temporary)
+        remove(retired)
 
 
 def remove(path: Path) -> None:

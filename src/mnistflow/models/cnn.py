@@ -20,14 +20,14 @@ class Cnn(Family):
     activation, as in Ioffe and Szegedy, arXiv:1502.03167.
     """
 
-    blocks: Annotated[tuple[Sizes, ...], Field(strict=False)] = ((32, 32), (64, 64))
+    blocks: Annotated[tuple[Sizes, ...], Field(strict=False)] = ((32,), (64,))
     kernel: Positive = 3
     dense: Sizes = (128,)
     activation: Activation = "relu"
     dropout: Rate = 0.3
     l1: Penalty = 0.0
     l2: Penalty = 0.0
-    batch_normalization: bool = True
+    batch_normalization: bool = False
 
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras

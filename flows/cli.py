@@ -1,0 +1,188 @@
+"""The `mnistflow` command: the stages, and everything that composes them."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from mnistflow import cli, config
+from mnistflow.cli import Overrides
+from mnistflow.errors import MnistflowError
+
+app = cli.stages
+console = Console()
+
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    cli.run(app)
+
+
+@app.command()
+def retrain(overrides: Overrides = None) -> None:
+    """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
+    cli.log_to_terminal()
+    values = config.parse_overrides(overrides or [])
+    cli.start(overrides)
+    from flows import quiet, report
+    from flows.retrain import retrain as flow
+
+    with quiet.expected_errors():
+        outcome = flow(values)
+    console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
+    console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
+
+
+@app.command()
+def ingest() -> None:
+    """Fetch and prepare the data, version it, and push it to DVC's remote."""
+    cli.log_to_terminal()
+    cli.start()
+    from flows import quiet
+    from flows.ingest import ingest as flow
+
+    with quiet.expected_errors():
+        stages = flow()
+    done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
+    console.print(f"{done}, and in DVC's remote")
+
+
+@app.command()
+def leaderboard(
+    dataset: DatasetOption = None, as_json: Json = False, limit: Annotated[int, typer.Option(min=1)] = 20
+) -> None:
+    """Rank runs and versions, the most accurate first."""
+    project, settings = cli.start()
+    from mnistflow import leaderboard as ranking
+    from mnistflow import status as state
+
+    name = dataset or state.current_dataset(project, settings)
+    rows = ranking.rank(project, name, limit)
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    table = Table(title=f"{name}: {len(rows)} runs")
+    for heading in ("accuracy", "errors", "loss", "run", "version", "parameters", "MB", "ms", "train s"):
+        table.add_column(heading, justify="left" if heading in {"run", "version"} else "right")
+    for row in rows:
+        version = " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
+        table.add_row(
+            f"{row.accuracy:.2%}",
+            str(row.errors),
+            f"{row.loss:.4f}",
+            row.name,
+            version,
+            f"{row.parameters:,}",
+            f"{row.file_megabytes:.2f}",
+            f"{row.latency_ms:.3f}" if row.latency_ms else "",
+            f"{row.train_seconds:.0f}",
+        )
+    console.print(table)
+
+
+@app.command()
+def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
+    """Show data, champion, challenger, the last run, and the schedules."""
+    project, settings = cli.start()
+    from flows import deployments
+    from mnistflow import status as state
+
+    now = state.read(project, dataset or state.current_dataset(project, settings))
+    schedules = deployments.schedules(project)
+    if as_json:
+        typer.echo(json.dumps({**asdict(now), "schedules": [asdict(entry) for entry in schedules]}, indent=2))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in state.lines(now):
+        table.add_row(f"[bold]{name}", value)
+    for entry in schedules:
+        table.add_row("[bold]schedule", f"{entry.deployment}: {entry.cron} UTC ({entry.state})")
+    console.print(table)
+
+
+@app.command()
+def promote(version: int, dataset: DatasetOption = None) -> None:
+    """Make a version the champion by hand, whatever the gate said."""
+    project, settings = cli.start()
+    from mnistflow import promotion, registry
+    from mnistflow import status as state
+
+    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    crowned = promotion.promote(project, name, version)
+    console.print(f"champion: {name} version {crowned.number} (test accuracy {crowned.accuracy:.2%})")
+
+
+@app.command()
+def rollback(dataset: DatasetOption = None) -> None:
+    """Let the previous champion serve again."""
+    project, settings = cli.start()
+    from mnistflow import promotion, registry
+    from mnistflow import status as state
+
+    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    crowned = promotion.rollback(project, name)
+    console.print(f"champion: {name} version {crowned.number} again (test accuracy {crowned.accuracy:.2%})")
+
+
+@app.command()
+def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
+    """Say what the champion sees in PNG or JPEG files of any size."""
+    project, settings = cli.start()
+    from mnistflow import registry
+    from mnistflow import status as state
+
+    model = registry.model_name(dataset or state.current_dataset(project, settings))
+    _become("serving.predict", "--repository", str(project.models), "--model", model, *map(str, images))
+
+
+@app.command()
+def serve(host: Host = "127.0.0.1", port: int = 8000) -> None:
+    """Serve the champions of the model repository over HTTP."""
+    project, _ = cli.start()
+    _become("serving", "--repository", str(project.models), "--host", host, "--port", str(port))
+
+
+@app.command()
+def schedule() -> None:
+    """Run the deployments of prefect.yaml at their times until Ctrl-C."""
+    project, _ = cli.start()
+    from flows import deployments
+
+    deployments.serve(project)
+
+
+@app.command()
+def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
+    """Start the MLflow UI."""
+    cli.start()
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    _become("mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port))
+
+
+@app.command()
+def up(host: Host = "127.0.0.1") -> None:
+    """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all."""
+    project, _ = cli.start()
+    from flows import services
+
+    services.run(project, host)
+
+
+def _become(module: str, *arguments: str) -> None:
+    """Replace this process by another program of this project, so that signals and exit codes are its own."""
+    sys.stdout.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    except OSError as error:
+        raise MnistflowError(f"cannot start {module}: {error.strerror}", "Run `make setup`.") from error

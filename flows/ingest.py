@@ -1,0 +1,23 @@
+"""The ingest flow: bring the data in, check it, version it, and push it to DVC's remote."""
+
+from prefect import flow
+
+from flows import tasks
+from mnistflow import config, environment, pipeline
+from mnistflow.pipeline import Pipeline, StageOutcome
+from mnistflow.project import Project
+
+
+@flow(name="ingest")
+def ingest() -> tuple[StageOutcome, ...]:
+    """Fetch, prepare, version, push."""
+    home = Project.locate()
+    environment.configure(home)
+    settings = config.load(home.params)
+    dataset = tasks.choose_dataset(home, settings)
+    workspace = pipeline.create_workspace(home, {} if dataset == settings.fetch.dataset else {"fetch.dataset": dataset})
+    steps = Pipeline(workspace)
+    stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
+    tasks.push(steps)
+    pipeline.tidy(workspace)
+    return stages

@@ -1,0 +1,97 @@
+"""The retrain flow: from raw data to the model that serves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows import report, tasks
+from mnistflow import config, environment, pipeline, promotion, registry, tracking
+from mnistflow.config import Config
+from mnistflow.evaluate import Evaluation
+from mnistflow.gate import Verdict
+from mnistflow.pipeline import Pipeline, StageOutcome
+from mnistflow.project import Project
+from mnistflow.registry import Version
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining came to.
+
+    Attributes:
+        stages: what became of each.
+        run_id: MLflow run of the version.
+        champion: number of the version that serves now.
+    """
+
+    dataset: str
+    stages: tuple[StageOutcome, ...]
+    run_id: str
+    version: Version
+    evaluation: Evaluation
+    verdict: Verdict
+    champion: int | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether any stage had to run."""
+        return any(stage.executed for stage in self.stages)
+
+
+@flow(name="retrain", log_prints=False)
+def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
+    """Fetch, prepare, tune, train, export, evaluate, register, compare, promote or hold, publish.
+
+    Args:
+        overrides: parameters for this run only, by dotted key.
+    """
+    home = Project.locate()
+    environment.configure(home)
+    settings = config.load(home.params).with_values(overrides or {})
+    dataset = tasks.choose_dataset(home, settings)
+    values = (
+        {**(overrides or {})} if dataset == settings.fetch.dataset else {**(overrides or {}), "fetch.dataset": dataset}
+    )
+    workspace = pipeline.create_workspace(home, values)
+    tracking.close_dead_runs(home, dataset)
+    promotion.reconcile(home, registry.model_name(dataset))
+    run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")
+    with tracking.finished(run):
+        outcome = _run_in(workspace, settings, run, dataset)
+    if not outcome.changed and outcome.run_id != run.run_id:
+        # Nothing happened that is not recorded already.
+        tracking.client().delete_run(run.run_id)
+    if not overrides:
+        pipeline.bring_home(workspace)
+    pipeline.tidy(workspace)
+    create_markdown_artifact(report.markdown(outcome, home), key="retrain", description=report.headline(outcome))
+    return outcome
+
+
+def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: str) -> Outcome:
+    steps = Pipeline(workspace, run.run_id)
+    stages = tuple(tasks.run_stage(steps, stage) for stage in pipeline.STAGES)
+    evaluation = tasks.record(workspace, run)
+    version = tasks.register(workspace, run, evaluation)
+    judgement = tasks.compare(workspace, version, evaluation, settings)
+    tasks.publish(workspace, version, judgement)
+    tasks.push(steps)
+    champion = registry.holder(version.name, registry.CHAMPION)
+    return Outcome(
+        dataset=dataset,
+        stages=stages,
+        run_id=version.run_id,
+        version=version,
+        evaluation=evaluation,
+        verdict=judgement.verdict,
+        champion=champion.number if champion else None,
+    )
+
+
+def _run_name(settings: Config, overrides: Mapping[str, Any] | None) -> str:
+    """The family, and what is special about this run."""
+    special = [f"{key.rpartition('.')[2]}={value}" for key, value in (overrides or {}).items() if key != "model.family"]
+    return " ".join([settings.model.family, *special])[:100]

@@ -1,0 +1,31 @@
+"""Environment variables of the tools used: quiet, no usage statistics, nothing outside the checkout.
+
+What the user has set in the environment wins.
+"""
+
+import os
+
+from mnistflow.project import Project
+
+EXPERIMENTS = "sqlite:///{home}/var/mlflow/mlflow.db"
+
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "DVC_SITE_CACHE_DIR": "{home}/var/dvc/site",
+    "DVC_GLOBAL_CONFIG_DIR": "{home}/var/dvc/config",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_TRACKING_URI": EXPERIMENTS,
+    "MPLCONFIGDIR": "{home}/var/matplotlib",
+    "PREFECT_HOME": "{home}/var/prefect",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def configure(project: Project) -> None:
+    """Set every default that the environment does not name."""
+    for name, template in _DEFAULTS.items():
+        os.environ.setdefault(name, template.format(home=project.home))
+    project.mlflow.mkdir(parents=True, exist_ok=True)

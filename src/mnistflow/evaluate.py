@@ -1,0 +1,110 @@
+"""Stage evaluate: judge the ONNX file on the official test split with onnxruntime; what is measured is what is served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow import files, onnx_model, tasks
+from mnistflow.config import Config, EvaluateConfig
+from mnistflow.data import splits
+from mnistflow.project import Project
+from mnistflow.tasks.task import Array
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+WARM_UP_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth.
+
+    Attributes:
+        metrics: of the task, flat.
+        by_class: recall of each class.
+        speed: `latency_ms_batch_<n>` (median of one call) and `images_per_second_batch_<n>`, one thread.
+        file_bytes: size of the ONNX file.
+        test_sha256: of the test split judged on.
+        model_sha256: of the ONNX file.
+    """
+
+    metrics: Mapping[str, float]
+    by_class: Mapping[str, float]
+    speed: Mapping[str, float]
+    file_bytes: int
+    test_sha256: str
+    model_sha256: str
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """Flat metrics for MLflow, with the split in their names."""
+        return {
+            **{f"test_{name}": value for name, value in self.metrics.items()},
+            **{f"test_recall.{_plain(name)}": value for name, value in self.by_class.items()},
+            **self.speed,
+            "file_megabytes": self.file_bytes / 1e6,
+        }
+
+
+def evaluate(project: Project, config: Config) -> Evaluation:
+    """Judge `model.onnx`; write `evaluation.json`, `predictions.npz`, metrics, tables and pictures."""
+    data = splits.load(project.prepared)
+    task = tasks.get(data.task)
+    path = project.exported / "model.onnx"
+    outputs = onnx_model.predict(onnx_model.open_session(path), data.test.inputs)
+    measurement = task.measure(outputs, data.test.targets, data.classes, config.evaluate.calibration_bins)
+    evaluation = Evaluation(
+        metrics=measurement.metrics,
+        by_class=measurement.by_class,
+        speed=measure_speed(onnx_model.open_session(path, threads=1), data.test.inputs, config.evaluate),
+        file_bytes=path.stat().st_size,
+        test_sha256=data.test_sha256,
+        model_sha256=files.sha256(path),
+    )
+    with files.atomic_write(project.evaluated) as folder:
+        folder.mkdir()
+        files.write_json(folder / "evaluation.json", asdict(evaluation))
+        np.savez(folder / "predictions.npz", outputs=outputs)
+    with files.atomic_write(project.reports / "evaluate") as folder:
+        folder.mkdir()
+        files.write_json(folder / "metrics.json", {**evaluation.metrics, **evaluation.speed})
+        task.report(
+            folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.evaluate.mistakes
+        )
+    return evaluation
+
+
+def load(project: Project) -> Evaluation:
+    """Return the evaluation that the stage left in the workspace."""
+    return Evaluation(**files.read_json(project.evaluated / "evaluation.json"))
+
+
+def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConfig) -> dict[str, float]:
+    """Time `config.repeats` calls per batch size; the median is robust against what else the machine does."""
+    speed: dict[str, float] = {}
+    name = session.get_inputs()[0].name
+    for size in config.batch_sizes:
+        batch = inputs[:size]
+        for _ in range(WARM_UP_CALLS):
+            _time_call(session, name, batch)
+        seconds = float(np.median([_time_call(session, name, batch) for _ in range(config.repeats)]))
+        speed[f"latency_ms_batch_{size}"] = round(seconds * 1000, 4)
+        speed[f"images_per_second_batch_{size}"] = round(len(batch) / seconds, 1)
+    return speed
+
+
+def _time_call(session: InferenceSession, name: str, batch: Any) -> float:
+    started = time.perf_counter()
+    session.run(None, {name: batch})
+    return time.perf_counter() - started
+
+
+def _plain(name: str) -> str:
+    """MLflow's metric names allow letters, digits and a few signs."""
+    return "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in name)

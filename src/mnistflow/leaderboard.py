@@ -1,0 +1,61 @@
+"""Runs and versions, best first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnistflow import registry, tracking
+from mnistflow.project import Project
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run that was evaluated on the test split; `version` and `aliases` when its model is registered."""
+
+    run_id: str
+    name: str
+    version: int | None
+    aliases: tuple[str, ...]
+    decision: str
+    family: str
+    accuracy: float
+    errors: int
+    loss: float
+    parameters: int
+    file_megabytes: float
+    latency_ms: float | None
+    train_seconds: float
+    started_ms: int
+
+
+def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
+    """Return the evaluated runs of a data set, the most accurate first; one query for the runs, one for the versions."""
+    versions = {version.run_id: version for version in registry.versions(registry.model_name(dataset))}
+    runs = tracking.client().search_runs(
+        [tracking.experiment_id(project, dataset)],
+        f"tags.`{tracking.KIND}` = 'retrain' and metrics.test_accuracy >= 0",
+        max_results=limit,
+        order_by=["metrics.test_accuracy DESC", "metrics.test_loss ASC"],
+    )
+    rows = []
+    for run in runs:
+        metrics, version = run.data.metrics, versions.get(run.info.run_id)
+        rows.append(
+            Row(
+                run_id=run.info.run_id,
+                name=run.info.run_name,
+                version=version.number if version else None,
+                aliases=version.aliases if version else (),
+                decision=version.decision if version else "",
+                family=run.data.params.get("model.family", ""),
+                accuracy=metrics["test_accuracy"],
+                errors=int(metrics.get("test_errors", 0)),
+                loss=metrics.get("test_loss", float("nan")),
+                parameters=int(metrics.get("parameters", 0)),
+                file_megabytes=metrics.get("file_megabytes", 0.0),
+                latency_ms=metrics.get("latency_ms_batch_1"),
+                train_seconds=metrics.get("train_seconds", 0.0),
+                started_ms=run.info.start_time,
+            )
+        )
+    return rows

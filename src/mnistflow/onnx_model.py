@@ -1,0 +1,42 @@
+"""An ONNX file in onnxruntime, as it is judged and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistflow.errors import StageError
+from mnistflow.tasks.task import Array, Outputs
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+BATCH = 1000
+
+
+def open_session(path: Path, threads: int = 0) -> InferenceSession:
+    """Open a self-contained ONNX file on the CPU; `threads` 0 means one a core.
+
+    Raises:
+        StageError: onnxruntime refuses the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        # From bytes, so that no file beside it can be read as part of the model.
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise StageError(f"onnxruntime cannot load {path}: {error}", "Run stage export again.") from error
+
+
+def predict(session: InferenceSession, inputs: Array) -> Outputs:
+    """Return the outputs, float32 `[n, *output_shape]`, of inputs `[n, *input_shape]`, computed in batches."""
+    name = session.get_inputs()[0].name
+    batches = [session.run(None, {name: inputs[i : i + BATCH]})[0] for i in range(0, len(inputs), BATCH)]
+    return np.concatenate(batches)

@@ -1,0 +1,187 @@
+"""One run of the pipeline: a workspace of its own, and its stages run by DVC.
+
+A workspace is a folder with a copy of the sources, its own params.yaml and its own dvc.lock, so that runs with different
+parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs, sources and
+parameters is not run again, its outputs come from the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mnistflow import config as configuration
+from mnistflow import files
+from mnistflow.errors import ConfigError, StageError
+from mnistflow.project import HOME_VARIABLE, Project
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+STAGES = ("fetch", "prepare", "tune", "train", "export", "evaluate")
+LOGS_VARIABLE = "MNISTFLOW_LOGS"
+SOURCES = ("dvc.yaml", ".dvcignore", "src", "flows")
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What became of a stage.
+
+    Attributes:
+        executed: whether its command ran; otherwise its outputs came from DVC's cache.
+    """
+
+    stage: str
+    executed: bool
+    seconds: float
+
+
+class StageCrashError(StageError):
+    """A stage's process ended without saying why: killed, or out of memory. A second try goes on where it stopped."""
+
+
+def create_workspace(home: Project, overrides: Mapping[str, Any]) -> Project:
+    """Make a workspace under the home's `var/runs` with `overrides` in its params.yaml.
+
+    Raises:
+        ConfigError: params.yaml or an override is not valid; no workspace is made then.
+    """
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    with files.atomic_write(home.runs / name) as folder:
+        folder.mkdir()
+        configuration.write_with_overrides(home.params, folder / "params.yaml", overrides)
+        for source in SOURCES:
+            _copy(home.home / source, folder / source)
+        _write_dvc_config(home, folder / ".dvc")
+    return Project(home.runs / name, home.home)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise ConfigError(f"{source} is missing", "Restore it with git.")
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    else:
+        shutil.copyfile(source, target)
+
+
+def _write_dvc_config(home: Project, folder: Path) -> None:
+    """Take over the checkout's remotes, with the cache and local remotes where the checkout has them."""
+    folder.mkdir()
+    lines = (home.home / ".dvc/config").read_text(encoding="utf-8").splitlines()
+    resolved = [_absolute(line, home.home / ".dvc") for line in lines]
+    (folder / "config").write_text("\n".join([*resolved, "[core]", "    no_scm = true", ""]), encoding="utf-8")
+
+
+def _absolute(line: str, base: Path) -> str:
+    key, equals, value = line.partition("=")
+    return f"{key}= {(base / value.strip()).resolve()}" if equals and value.strip().startswith("../") else line
+
+
+def logs(workspace: Project) -> Path:
+    """Return the folder of a workspace's stage logs."""
+    return workspace.workspace / "logs"
+
+
+class Pipeline:
+    """The stages of one workspace, run one at a time."""
+
+    def __init__(self, workspace: Project, run_id: str | None = None) -> None:
+        """Run stages in `workspace`; what they log goes to the MLflow run `run_id`."""
+        self._workspace = workspace
+        self._environment = {
+            HOME_VARIABLE: str(workspace.home),
+            LOGS_VARIABLE: str(logs(workspace)),
+            "PYTHONPATH": os.pathsep.join([str(workspace.workspace / "src"), str(workspace.workspace)]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            **({"MNISTFLOW_RUN_ID": run_id} if run_id else {}),
+        }
+
+    def run(self, stage: str) -> StageOutcome:
+        """Run a stage, or take its outputs from the cache.
+
+        Raises:
+            StageError: the stage failed; says what the stage said.
+            StageCrashError: the stage ended without a word.
+        """
+        from dvc.exceptions import ReproductionError
+
+        started = time.perf_counter()
+        problem = logs(self._workspace) / f"{stage}.error"
+        problem.unlink(missing_ok=True)
+        with self._repository() as repository:
+            try:
+                repository.reproduce(stage, single_item=True)
+            except ReproductionError as error:
+                raise self._failure(stage, problem) from error
+        executed = (logs(self._workspace) / f"{stage}.log").is_file()
+        return StageOutcome(stage, executed, round(time.perf_counter() - started, 2))
+
+    def push(self) -> int:
+        """Copy what the stages made to DVC's default remote; return how many files were new there."""
+        with self._repository() as repository:
+            return int(repository.push())
+
+    @contextmanager
+    def _repository(self) -> Iterator[Repo]:
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.WARNING)
+        before = Path.cwd(), dict(os.environ)
+        os.chdir(self._workspace.workspace)
+        os.environ.update(self._environment)
+        try:
+            with Repo(str(self._workspace.workspace)) as repository:
+                yield repository
+        finally:
+            os.chdir(before[0])
+            os.environ.clear()
+            os.environ.update(before[1])
+
+    def _failure(self, stage: str, problem: Path) -> StageError:
+        log = logs(self._workspace) / f"{stage}.log"
+        mend = f"Its log: {log}. Then go on with `mnistflow retrain`: finished stages are not run again."
+        if problem.is_file():
+            return StageError(f"stage {stage} failed: {problem.read_text(encoding='utf-8').strip()}", mend)
+        return StageCrashError(f"stage {stage} was ended from outside, killed or out of memory", mend)
+
+
+def bring_home(workspace: Project) -> None:
+    """Show the outputs of a finished run in the checkout, where `dvc metrics show` and `dvc plots show` find them."""
+    checkout = Project(workspace.home, workspace.home)
+    for source, target in (
+        (workspace.raw, checkout.raw),
+        (workspace.prepared, checkout.prepared),
+        (workspace.reports, checkout.reports),
+        (workspace.tuned, checkout.tuned),
+        (workspace.trained, checkout.trained),
+        (workspace.exported, checkout.exported),
+        (workspace.evaluated, checkout.evaluated),
+    ):
+        if source.is_dir():
+            with files.atomic_write(target) as temporary:
+                source.rename(temporary)
+
+
+def tidy(workspace: Project) -> None:
+    """Leave of a finished workspace its parameters, its dvc.lock and its logs; the rest is in the cache."""
+    for name in ("var", "src", "flows", ".dvc"):
+        files.remove(workspace.workspace / name)
+
+
+def lock(workspace: Project) -> Mapping[str, Any]:
+    """Return the stages of a workspace's dvc.lock."""
+    stages: Mapping[str, Any] = yaml.safe_load((workspace.workspace / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    return stages

@@ -1,0 +1,163 @@
+"""From a candidate to the model that serves: register, compare, promote or hold, publish, and back again.
+
+The order makes a kill harmless: a version's folder is published whole before any alias moves, and `reconcile` brings the
+repository's pointer to where the alias already is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mnistflow
+from mnistflow import gate, lineage, onnx_model, registry, repository, tasks, tracking
+from mnistflow.config import GateConfig
+from mnistflow.data import splits
+from mnistflow.data.splits import Dataset
+from mnistflow.errors import RegistryError
+from mnistflow.evaluate import Evaluation
+from mnistflow.gate import Comparison, Verdict
+from mnistflow.project import Project
+from mnistflow.registry import Version
+from mnistflow.tasks.task import Outputs
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with the evidence it rests on; `comparison` is None without a champion."""
+
+    verdict: Verdict
+    comparison: Comparison | None
+
+
+def register(workspace: Project, run: tracking.Run, evaluation: Evaluation) -> Version:
+    """Register the exported model of a workspace, unless the very same file is registered already."""
+    data = splits.load(workspace.prepared)
+    name = registry.model_name(data.name)
+    known = registry.registered_as(name, evaluation.model_sha256)
+    if known:
+        return known
+    signature = tasks.get(data.task).signature(data.input_shape, data.classes)
+    model_json: dict[str, Any] = {
+        "name": name,
+        "task": data.task,
+        "dataset": data.name,
+        "classes": list(data.classes),
+        **repository.describe(signature),
+        "sha256": evaluation.model_sha256,
+        "data_sha256": data.data_sha256,
+        "metrics": {**evaluation.metrics, **evaluation.speed},
+        "run_id": run.run_id,
+        "git_commit": lineage.git_commit(workspace.home),
+        "created": _now(),
+        "mnistflow_version": mnistflow.__version__,
+    }
+    example = data.test.inputs[: registry.PROBE_ROWS]
+    return registry.register(run, name, workspace.exported / "model.onnx", example, model_json)
+
+
+def judge(workspace: Project, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
+    """Compare a registered candidate with the champion on the workspace's test split; change nothing.
+
+    Raises:
+        RegistryError: the champion's files cannot be had.
+    """
+    data = splits.load(workspace.prepared)
+    champion = registry.holder(version.name, registry.CHAMPION)
+    if champion and champion.number == version.number:
+        return Judgement(Verdict("promote", ("it is the champion already",)), None)
+    comparison = _compare(workspace, data, champion) if champion else None
+    return Judgement(gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy), comparison)
+
+
+def _compare(workspace: Project, data: Dataset, champion: Version) -> Comparison:
+    import numpy as np
+
+    task = tasks.get(data.task)
+    with np.load(workspace.evaluated / "predictions.npz") as arrays:
+        candidate: Outputs = arrays["outputs"]
+    with tempfile.TemporaryDirectory(dir=workspace.var) as folder:
+        session = onnx_model.open_session(registry.download(champion, Path(folder)).model)
+        outputs = onnx_model.predict(session, data.test.inputs)
+    measured = task.measure(outputs, data.test.targets, data.classes, bins=1)
+    return Comparison(
+        version=champion.number,
+        accuracy=measured.metrics[task.headline],
+        by_class=dict(measured.by_class),
+        test=task.paired_test(candidate, outputs, data.test.targets),
+    )
+
+
+def note(version: Version, judgement: Judgement, evaluation: Evaluation) -> None:
+    """Keep the verdict and its evidence with the version."""
+    evidence = {
+        "candidate": evaluation.metrics,
+        "champion": asdict(judgement.comparison) if judgement.comparison else None,
+        "test_sha256": evaluation.test_sha256,
+        "decided": _now(),
+    }
+    registry.note_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence)
+
+
+def apply(project: Project, version: Version, verdict: Verdict) -> None:
+    """Publish a version and let it serve, or keep it as challenger; a rejected one is not published."""
+    if verdict.decision == "promote":
+        make_champion(project, version, "gate")
+    elif verdict.decision == "hold":
+        repository.publish(project, version)
+        registry.keep_as_challenger(version)
+    else:
+        registry.keep_as_challenger(version)
+
+
+def make_champion(project: Project, version: Version, by: str) -> None:
+    """Publish a version, move the alias, then the repository's pointer; `by` is kept as a trace."""
+    repository.publish(project, version)
+    if version.number != repository.champion(project, version.name):
+        registry.crown(version)
+        registry.trace(version, f"{_now()} became champion by {by}")
+    repository.serve(project, version)
+
+
+def promote(project: Project, name: str, number: int) -> Version:
+    """Make a version champion by hand, whatever the gate said.
+
+    Raises:
+        RegistryError: there is no such version, or its files are gone.
+    """
+    version = registry.find(name, number)
+    make_champion(project, version, "hand")
+    return version
+
+
+def rollback(project: Project, name: str) -> Version:
+    """Let the version serve again that served before the champion.
+
+    Raises:
+        RegistryError: none did.
+    """
+    previous = registry.holder(name, registry.PREVIOUS)
+    if not previous:
+        raise RegistryError(f"{name} has no previous champion", "`mnistflow promote VERSION` names one.")
+    make_champion(project, previous, "rollback")
+    return previous
+
+
+def reconcile(project: Project, name: str) -> bool:
+    """Let the repository serve the registry's champion; return whether it did not.
+
+    A run killed between the move of the alias and that of the pointer leaves the old champion serving until then.
+    """
+    champion = registry.holder(name, registry.CHAMPION)
+    if not champion or repository.champion(project, name) == champion.number:
+        return False
+    repository.publish(project, champion)
+    repository.serve(project, champion)
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,81 @@
+"""The record of a run in MLflow: everything another person needs to understand, compare and repeat it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from mnistflow import evaluate, files, lineage, tracking
+from mnistflow.data import splits
+from mnistflow.data.splits import Dataset
+from mnistflow.evaluate import Evaluation
+from mnistflow.project import Project
+
+PACKAGES = ("tensorflow", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime", "mlflow", "dvc", "prefect", "optuna")
+
+
+def record(workspace: Project, run: tracking.Run) -> Evaluation:
+    """Log parameters, curves, metrics, data, sources and reports of a finished pipeline to its run."""
+    data = splits.load(workspace.prepared)
+    training = files.read_json(workspace.trained / "training.json")
+    evaluation = evaluate.load(workspace)
+    run.log_params({**training["settings"], "data.name": data.name, "data.sha256": data.data_sha256[:12]})
+    _log_curves(run, training["history"])
+    run.log_metrics(
+        {
+            **{f"best_{name}": value for name, value in training["best"].items()},
+            "best_epoch": training["best_epoch"],
+            "epochs": training["epochs"],
+            "train_seconds": training["seconds"],
+            "parameters": training["parameters"],
+            **evaluation.logged,
+        }
+    )
+    run.set_tags({"mnistflow.dataset": data.name, "mlflow.source.git.commit": lineage.git_commit(workspace.home)})
+    _log_dataset(run, data)
+    _log_files(workspace, run)
+    return evaluation
+
+
+def _log_curves(run: tracking.Run, history: Mapping[str, list[float]]) -> None:
+    """Epochs that another run trained, taken from the cache, belong into this run too."""
+    logged = {metric.step for metric in tracking.client().get_metric_history(run.run_id, "val_loss")}
+    for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
+        if epoch not in logged:
+            run.log_metrics(dict(zip(history, values, strict=True)), step=epoch)
+
+
+def _log_dataset(run: tracking.Run, data: Dataset) -> None:
+    from mlflow.entities import Dataset as LoggedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    profile = {name: len(split) for name, split in data.splits.items()}
+    logged = LoggedDataset(
+        name=data.name,
+        digest=data.data_sha256[:8],
+        source_type="dvc",
+        source=json.dumps({"path": "var/data/prepared", "sha256": data.data_sha256}),
+        schema=json.dumps({"input_shape": data.input_shape, "classes": data.classes}),
+        profile=json.dumps(profile),
+    )
+    tracking.client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
+
+
+def _log_files(workspace: Project, run: tracking.Run) -> None:
+    run.log_file(workspace.params)
+    run.log_file(workspace.workspace / "dvc.lock")
+    run.log_folder(workspace.reports, "reports")
+    run.log_file(workspace.tuned / "trials.json", "tune")
+    environment = workspace.workspace / "environment.json"
+    files.write_json(
+        environment,
+        {
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            **{package: version(package) for package in PACKAGES},
+        },
+    )
+    run.log_file(environment)

@@ -1,0 +1,92 @@
+"""The model repository that servers read, in Triton's layout.
+
+    <dataset>-classifier/
+      config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion
+
+A version's folder appears whole, by a rename, and is never changed; `champion` is replaced atomically. A server that
+reads at any moment sees a whole model or none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mnistflow import files, registry
+from mnistflow.errors import RegistryError
+from mnistflow.project import Project
+from mnistflow.registry import Version
+from mnistflow.tasks.task import Signature
+
+_DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
+
+
+def describe(signature: Signature) -> dict[str, list[dict[str, Any]]]:
+    """Return inputs and outputs as the Open Inference Protocol names them."""
+    return {
+        "inputs": [
+            {
+                "name": signature.input_name,
+                "datatype": _DATATYPES[signature.input_dtype],
+                "shape": [-1, *signature.input_shape],
+            }
+        ],
+        "outputs": [{"name": signature.output_name, "datatype": "FP32", "shape": [-1, *signature.output_shape]}],
+    }
+
+
+def champion(project: Project, name: str) -> int | None:
+    """Return the number of the version that serves."""
+    pointer = project.models / name / "champion"
+    return int(pointer.read_text()) if pointer.is_file() else None
+
+
+def publish(project: Project, version: Version) -> Path:
+    """Put a registered version into the repository; one that is there already is left as it is.
+
+    Raises:
+        RegistryError: its files cannot be had from the registry.
+    """
+    folder = project.models / version.name / str(version.number)
+    if folder.is_dir():
+        return folder
+    with files.atomic_write(folder) as temporary, tempfile.TemporaryDirectory(dir=project.var) as downloads:
+        temporary.mkdir()
+        registered = registry.download(version, Path(downloads))
+        shutil.copyfile(registered.model, temporary / "model.onnx")
+        shutil.copyfile(registered.probe, temporary / "probe.npz")
+        # MLflow writes the graph anew: the hash that servers check is that of the file they read.
+        model_json = {**version.model_json, "sha256": files.sha256(temporary / "model.onnx")}
+        files.write_json(temporary / "model.json", model_json)
+    return folder
+
+
+def serve(project: Project, version: Version) -> None:
+    """Make a published version the one that serves.
+
+    Raises:
+        RegistryError: the version was not published.
+    """
+    folder = project.models / version.name
+    if not (folder / str(version.number)).is_dir():
+        raise RegistryError(f"{version.name} version {version.number} is not in {folder}", "Publish it first.")
+    config = _triton_config(version)
+    with files.atomic_write(folder / "config.pbtxt") as temporary:
+        temporary.write_text(config, encoding="utf-8")
+    with files.atomic_write(folder / "champion") as temporary:
+        temporary.write_text(f"{version.number}\n", encoding="utf-8")
+
+
+def _triton_config(version: Version) -> str:
+    """Triton's model configuration; a batch dimension in `dims` needs `max_batch_size` 0."""
+    tensors = "".join(
+        f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} dims: {tensor["shape"]} }}]\n'
+        for kind in ("input", "output")
+        for tensor in version.model_json[f"{kind}s"]
+    )
+    return (
+        f'name: "{version.name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: 0\n{tensors}'
+        f"version_policy: {{ specific: {{ versions: [{version.number}] }} }}\n"
+    )

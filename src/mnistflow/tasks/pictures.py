@@ -1,0 +1,111 @@
+"""Pictures that explain a classifier, drawn with Matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistflow.tasks.task import Array, Outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, ...]) -> None:
+    """Draw the confusion matrix; colours show the errors only, so that few of them stand out."""
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(targets, predicted, labels=np.arange(len(classes)))
+    errors = counts.astype(float)
+    np.fill_diagonal(errors, 0)
+    figure = _figure(1.5 + 0.55 * len(classes), 1.2 + 0.5 * len(classes))
+    axes = figure.add_subplot()
+    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(errors.max(), 1))
+    for (row, column), count in np.ndenumerate(counts):
+        weight = "bold" if row == column else "normal"
+        axes.text(column, row, str(count) if count else "", ha="center", va="center", fontsize=8, fontweight=weight)
+    axes.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 2 else 0)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="actual", title=f"{int(errors.sum())} errors in {len(targets)}")
+    figure.savefig(path)
+
+
+def worst_mistakes(
+    path: Path, images: Array, probabilities: Outputs, targets: Array, classes: tuple[str, ...], count: int
+) -> None:
+    """Draw the images whose true class was given the least probability."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != targets)
+    worst = wrong[np.argsort(probabilities[wrong, targets[wrong]])][:count]
+    columns = 5
+    rows = max(1, -(-len(worst) // columns))
+    figure = _figure(1.5 * columns, 1.75 * rows + 0.4)
+    for place, index in enumerate(worst, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
+        axes.set_axis_off()
+        said, certainty = classes[predicted[index]], probabilities[index, predicted[index]]
+        axes.set_title(f"{classes[targets[index]]}, read as {said}\n({certainty:.0%} sure)", fontsize=8)
+    figure.suptitle("The worst mistakes" if len(worst) else "No mistakes")
+    figure.savefig(path)
+
+
+def calibration(path: Path, probabilities: Outputs, targets: Array) -> None:
+    """Draw how often predictions of each confidence are right."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
+    filled = [b for b in range(10) if (bins == b).any()]
+    figure = _figure(5, 4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")
+    axes.plot(
+        [confidence[bins == b].mean() for b in filled],
+        [right[bins == b].mean() for b in filled],
+        marker="o",
+        label="model",
+    )
+    axes.set(xlabel="confidence", ylabel="share right", title="Calibration on the test split", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    figure.savefig(path)
+
+
+def learning_curves(path: Path, history: Mapping[str, Sequence[float]], best_epoch: int) -> None:
+    """Draw loss and metric of training and validation by epoch; a line marks the epoch whose weights are kept."""
+    measures = [name for name in history if f"val_{name}" in history]
+    figure = _figure(5 * len(measures), 3.6)
+    for place, name in enumerate(measures, start=1):
+        axes = figure.add_subplot(1, len(measures), place)
+        epochs = range(1, len(history[name]) + 1)
+        axes.plot(epochs, history[name], label="training")
+        axes.plot(epochs, history[f"val_{name}"], label="validation")
+        axes.axvline(best_epoch, linestyle=":", color="grey", label="kept")
+        axes.set(xlabel="epoch", title=name)
+        axes.legend()
+    figure.savefig(path)
+
+
+def search(path: Path, trials: Sequence[tuple[int, float | None]]) -> None:
+    """Draw each trial's loss, pruned trials at the bottom edge, and the best so far."""
+    complete = [(number, loss) for number, loss in trials if loss is not None]
+    figure = _figure(5.5, 3.6)
+    axes = figure.add_subplot()
+    if complete:
+        numbers, losses = zip(*complete, strict=True)
+        axes.plot(numbers, losses, marker="o", linestyle="", label="complete")
+        axes.plot(numbers, np.minimum.accumulate(losses), label="best so far")
+        axes.legend()
+    pruned = [number for number, loss in trials if loss is None]
+    axes.plot(pruned, [0] * len(pruned), marker="x", linestyle="", color="grey", transform=axes.get_xaxis_transform())
+    axes.set(xlabel="trial", ylabel="validation loss", title=f"{len(trials)} trials, {len(pruned)} pruned")
+    figure.savefig(path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")

@@ -1,0 +1,112 @@
+"""What the pipeline asks of a task; stages, registry and flows know nothing else about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistflow.models.family import Family
+
+if TYPE_CHECKING:
+    import keras
+
+Array = NDArray[Any]
+Outputs = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names, types and shapes of a model's input and output, without the batch dimension."""
+
+    input_name: str
+    input_dtype: str
+    input_shape: tuple[int, ...]
+    output_name: str
+    output_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two computations of the same model are apart.
+
+    Attributes:
+        max_gap: largest absolute difference of any output value.
+        disagreements: rows whose prediction differs, ties aside.
+    """
+
+    max_gap: float
+    disagreements: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A candidate against a champion on the same rows.
+
+    Attributes:
+        name: of the statistical test.
+        wins: rows only the candidate gets right.
+        losses: rows only the champion gets right.
+        p_value: probability of so large a difference, two-sided, if both were equally good.
+    """
+
+    name: str
+    wins: int
+    losses: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model's outputs judged against the targets.
+
+    Attributes:
+        metrics: name -> value, flat; holds the task's headline metric.
+        by_class: class name -> recall; empty where a task has no classes.
+    """
+
+    metrics: Mapping[str, float]
+    by_class: Mapping[str, float]
+
+
+class Task(ABC):
+    """A kind of learning problem."""
+
+    name: str
+    headline: str  # the metric that ranks models; larger is better
+
+    @abstractmethod
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
+        """Return what a model of this task takes and gives."""
+
+    @abstractmethod
+    def build(self, family: Family, signature: Signature) -> keras.Model:
+        """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
+
+    @abstractmethod
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
+        """Give the model its loss, its metrics and the optimizer."""
+
+    @abstractmethod
+    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
+        """Compare the outputs of two runtimes for the same rows; `tie` is the margin within which two may swap."""
+
+    @abstractmethod
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
+        """Judge outputs, float32 `[n, *output_shape]`, against targets `[n]`; `bins` of the calibration error."""
+
+    @abstractmethod
+    def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
+        """Test whether a candidate differs from a champion on the same rows."""
+
+    @abstractmethod
+    def report(
+        self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
+    ) -> None:
+        """Write tables and pictures that explain the measurement into an existing folder."""

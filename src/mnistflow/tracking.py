@@ -1,0 +1,174 @@
+"""Experiments in MLflow: runs, nested trials, and the end of runs whose process has died.
+
+A stage logs to the run that `MNISTFLOW_RUN_ID` names, or to one of its own when it is started by hand. Nothing looks up
+"the latest run".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from mnistflow.config import Config
+from mnistflow.project import Project
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_VARIABLE = "MNISTFLOW_RUN_ID"
+KIND = "mnistflow.kind"  # retrain | trial | stage
+LIMIT = 100  # parameters, tags and metrics in one call
+
+
+def client() -> MlflowClient:
+    """Return a client of the store that `MLFLOW_TRACKING_URI` names."""
+    from mlflow import MlflowClient
+
+    return MlflowClient()
+
+
+@dataclass(frozen=True)
+class Run:
+    """An MLflow run that is open for logging."""
+
+    run_id: str
+    experiment_id: str
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entries), LIMIT):
+            client().log_batch(self.run_id, params=entries[start : start + LIMIT])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        client().log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        from mlflow.entities import RunTag
+
+        client().log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        client().log_artifacts(self.run_id, str(folder), name)
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        client().log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        client().set_terminated(self.run_id, status)
+
+
+def experiment_id(project: Project, name: str) -> str:
+    """Return the id of the experiment of that name, made when it does not exist."""
+    found = client().get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+    return str(client().create_experiment(name, (project.mlflow / "artifacts").as_uri() if local else None))
+
+
+def start(project: Project, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
+    """Start a run; the process that owns it is noted, so that `close_dead_runs` can tell when it has died."""
+    tags = {
+        KIND: kind,
+        "mlflow.user": os.environ.get("USER", "unknown"),
+        "mnistflow.host": socket.gethostname(),
+        "mnistflow.process": str(os.getpid()),
+        "mnistflow.process_started": str(psutil.Process().create_time()),
+    }
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    identifier = experiment_id(project, experiment)
+    run = client().create_run(identifier, run_name=name, tags=tags)
+    return Run(run.info.run_id, identifier)
+
+
+def resume(run_id: str) -> Run:
+    """Return an existing run for logging."""
+    return Run(run_id, client().get_run(run_id).info.experiment_id)
+
+
+def current_run_id() -> str | None:
+    """Return the run this process was told to log to."""
+    return os.environ.get(RUN_VARIABLE)
+
+
+@contextmanager
+def stage_run(project: Project, experiment: str, stage: str) -> Iterator[Run]:
+    """Yield the run this stage logs to: the one it was given, or one of its own that ends with the block."""
+    if run_id := current_run_id():
+        yield resume(run_id)
+        return
+    run = start(project, experiment, stage, kind="stage")
+    with finished(run):
+        yield run
+
+
+@contextmanager
+def finished(run: Run) -> Iterator[None]:
+    """End the run with the block: FINISHED, FAILED after an error, KILLED after an interrupt."""
+    try:
+        yield
+    except BaseException as error:
+        run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    run.finish()
+
+
+@contextmanager
+def system_metrics(run: Run) -> Iterator[None]:
+    """Log processor, memory, disk and network of this machine to the run while the block runs."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run.run_id, sampling_interval=5, samples_before_logging=1, resume_logging=True)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def close_dead_runs(project: Project, experiment: str) -> int:
+    """End, as KILLED, the running runs whose process on this machine has died; return how many."""
+    dead = [run for run in _running(project, experiment) if _has_died(run.data.tags)]
+    for run in dead:
+        client().set_terminated(run.info.run_id, "KILLED")
+    return len(dead)
+
+
+def _running(project: Project, experiment: str) -> list[Any]:
+    return list(client().search_runs([experiment_id(project, experiment)], "attributes.status = 'RUNNING'"))
+
+
+def _has_died(tags: Mapping[str, str]) -> bool:
+    if tags.get("mnistflow.host") != socket.gethostname() or "mnistflow.process" not in tags:
+        return False
+    try:
+        started = psutil.Process(int(tags["mnistflow.process"])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    return abs(started - float(tags["mnistflow.process_started"])) > 1
+
+
+def parameters(config: Config) -> dict[str, object]:
+    """Flatten what shapes a model, with the same names for every run and family: `model.dropout`, `train.epochs`."""
+    return {
+        "model.family": config.model.family,
+        **{f"model.{name}": value for name, value in config.model.chosen.model_dump(mode="json").items()},
+        **{f"train.{name}": value for name, value in config.train.model_dump(mode="json").items()},
+        "prepare.validation_fraction": config.prepare.validation_fraction,
+        "prepare.train_limit": config.prepare.train_limit,
+        "prepare.seed": config.prepare.seed,
+    }
