@@ -28,9 +28,11 @@ def markdown(outcome: Outcome, project: Project) -> str:
         for stage in outcome.stages
     )
     metrics = "\n".join(f"| {name} | {value:.5g} |" for name, value in outcome.evaluation.logged.items())
+    reasons = "\n".join(f"- {reason}" for reason in outcome.verdict.reasons)
     return f"""# {headline(outcome)}
 
-{"".join(f"- {reason}\n" for reason in outcome.verdict.reasons)}
+{reasons}
+
 Champion now: version {outcome.champion}.
 
 | stage | what happened | seconds |

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,15 +80,16 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write_dvc_config(home: Project, folder: Path) -> None:
     """Take over the checkout's remotes, with the cache and local remotes where the checkout has them."""
+    config = ConfigParser(interpolation=None)
+    config.read(home.home / ".dvc/config", encoding="utf-8")
+    for section in config.values():
+        for key, value in section.items():
+            if value.startswith("../"):
+                section[key] = str((home.home / ".dvc" / value).resolve())
+    config["core"]["no_scm"] = "true"
     folder.mkdir()
-    lines = (home.home / ".dvc/config").read_text(encoding="utf-8").splitlines()
-    resolved = [_absolute(line, home.home / ".dvc") for line in lines]
-    (folder / "config").write_text("\n".join([*resolved, "[core]", "    no_scm = true", ""]), encoding="utf-8")
-
-
-def _absolute(line: str, base: Path) -> str:
-    key, equals, value = line.partition("=")
-    return f"{key}= {(base / value.strip()).resolve()}" if equals and value.strip().startswith("../") else line
+    with (folder / "config").open("w", encoding="utf-8") as stream:
+        config.write(stream)
 
 
 def logs(workspace: Project) -> Path:
@@ -116,7 +118,7 @@ class Pipeline:
             StageError: the stage failed; says what the stage said.
             StageCrashError: the stage ended without a word.
         """
-        from dvc.exceptions import ReproductionError
+        from dvc.exceptions import DvcException, ReproductionError
 
         started = time.perf_counter()
         problem = logs(self._workspace) / f"{stage}.error"
@@ -126,6 +128,8 @@ class Pipeline:
                 repository.reproduce(stage, single_item=True)
             except ReproductionError as error:
                 raise self._failure(stage, problem) from error
+            except DvcException as error:
+                raise StageError(f"stage {stage} cannot start: {error}", "Mend dvc.yaml or .dvc/config.") from error
         executed = (logs(self._workspace) / f"{stage}.log").is_file()
         return StageOutcome(stage, executed, round(time.perf_counter() - started, 2))
 
