@@ -17,7 +17,7 @@ from mnistflow.cli import Overrides
 from mnistflow.errors import MnistflowError
 
 app = cli.stages
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -38,7 +38,7 @@ def retrain(overrides: Overrides = None) -> None:
     from flows import quiet, report
     from flows.retrain import retrain as flow
 
-    with quiet.expected_errors():
+    with quiet.short_log():
         outcome = flow(values)
     console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
     console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
@@ -52,7 +52,7 @@ def ingest() -> None:
     from flows import quiet
     from flows.ingest import ingest as flow
 
-    with quiet.expected_errors():
+    with quiet.short_log():
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")
@@ -183,6 +183,6 @@ def _become(module: str, *arguments: str) -> None:
     """Replace this process by another program of this project, so that signals and exit codes are its own."""
     sys.stdout.flush()
     try:
-        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
     except OSError as error:
         raise MnistflowError(f"cannot start {module}: {error.strerror}", "Run `make setup`.") from error

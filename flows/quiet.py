@@ -1,4 +1,4 @@
-"""Keeps tracebacks of expected errors out of Prefect's log: they say in one line what is wrong."""
+"""Prefect's log, shortened to what a reader needs: no traceback for an expected error, no line for each success."""
 
 import logging
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from mnistflow.errors import MnistflowError
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
-class _WithoutTraceback(logging.Filter):
+class _Short(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, MnistflowError):
             record.exc_info, record.exc_text = None, None
-        return True
+        return not record.getMessage().startswith("Finished in state Completed")
 
 
 @contextmanager
-def expected_errors() -> Iterator[None]:
-    """Shorten what Prefect logs of expected errors while the block runs."""
-    short = _WithoutTraceback()
+def short_log() -> Iterator[None]:
+    """Shorten what Prefect logs while the block runs."""
+    short = _Short()
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(short)
     try:

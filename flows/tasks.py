@@ -13,7 +13,7 @@ from mnistflow.config import Config
 from mnistflow.data import fetch
 from mnistflow.errors import MirrorsExhausted
 from mnistflow.evaluate import Evaluation
-from mnistflow.pipeline import Pipeline, StageCrashError, StageOutcome
+from mnistflow.pipeline import Pipeline, StageCrashed, StageOutcome
 from mnistflow.project import Project
 from mnistflow.promotion import Judgement
 from mnistflow.registry import Version
@@ -24,7 +24,7 @@ BACKOFF_SECONDS = [2.0, 10.0]
 async def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only what can go away by itself is tried again; a wrong parameter stays wrong."""
     error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, MirrorsExhausted | StageCrashError | ConnectionError | TimeoutError)
+    return isinstance(error, MirrorsExhausted | StageCrashed | ConnectionError | TimeoutError)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the data set")

@@ -64,6 +64,7 @@ def log_to_terminal() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("mnistflow").setLevel(logging.INFO)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 def _start_stage(stage: str, overrides: list[str] | None) -> tuple[Project, Config]:

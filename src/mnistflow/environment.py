@@ -15,6 +15,8 @@ _DEFAULTS = {
     "DVC_SITE_CACHE_DIR": "{home}/var/dvc/site",
     "DVC_GLOBAL_CONFIG_DIR": "{home}/var/dvc/config",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_TRACKING_URI": EXPERIMENTS,
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     "PREFECT_HOME": "{home}/var/prefect",

@@ -1,4 +1,4 @@
-"""Stage evaluate: judge the ONNX file on the official test split with onnxruntime; what is measured is what is served."""
+"""Stage evaluate: judge the ONNX file on the official test split in onnxruntime, so that what is measured is served."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from mnistflow.config import Config, ExportConfig
 from mnistflow.data import splits
 from mnistflow.data.splits import Dataset
 from mnistflow.errors import ParityError
+from mnistflow.native import import_tensorflow
 from mnistflow.project import Project
 from mnistflow.tasks.task import Parity, Signature, Task
 
@@ -46,6 +47,7 @@ def export(project: Project, config: Config) -> ExportRecord:
     Raises:
         ParityError: onnxruntime and Keras disagree on the test split; nothing is written.
     """
+    import_tensorflow()
     import keras
 
     data = splits.load(project.prepared)

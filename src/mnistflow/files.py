@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -29,8 +28,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         if path.is_dir():
             # A folder cannot be renamed over one that holds something.
-            os.replace(path, retired)
-        os.replace(temporary, path)
+            path.replace(retired)
+        temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"cannot write {path}: {error.strerror or error}",

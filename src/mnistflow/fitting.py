@@ -19,6 +19,7 @@ from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Split
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.models import ModelConfig
+from mnistflow.native import import_tensorflow
 from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
@@ -102,8 +103,9 @@ def _make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def limit_threads(threads: int) -> None:
-    """Give TensorFlow's operators so many threads (0 = one a core); only before TensorFlow is first used."""
+def load_tensorflow(threads: int) -> None:
+    """Import TensorFlow and give its operators so many threads (0 = one a core); once, before its first use."""
+    import_tensorflow()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -1,20 +1,18 @@
 """The gate: may a candidate take the champion's place? Pure: evidence in, verdict out.
 
-A tie holds. At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared image
-by image with a paired test, not by their accuracies. No class may be sold for another.
+A tie holds. At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared
+image by image with a paired test, not by their accuracies. No class may be sold for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from mnistflow.config import GateConfig
 from mnistflow.evaluate import Evaluation
+from mnistflow.registry import Decision
 from mnistflow.tasks.task import PairedTest
-
-Decision = Literal["promote", "hold", "reject"]
 
 
 @dataclass(frozen=True)

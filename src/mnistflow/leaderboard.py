@@ -29,7 +29,7 @@ class Row:
 
 
 def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
-    """Return the evaluated runs of a data set, the most accurate first; one query for the runs, one for the versions."""
+    """Return the evaluated runs of a data set, best first: one query for the runs, one for the versions."""
     versions = {version.run_id: version for version in registry.versions(registry.model_name(dataset))}
     runs = tracking.client().search_runs(
         [tracking.experiment_id(project, dataset)],

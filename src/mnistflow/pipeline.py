@@ -1,7 +1,7 @@
 """One run of the pipeline: a workspace of its own, and its stages run by DVC.
 
-A workspace is a folder with a copy of the sources, its own params.yaml and its own dvc.lock, so that runs with different
-parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs, sources and
+A workspace is a folder with a copy of the sources, its own params.yaml and its own dvc.lock, so that runs with
+different parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs, sources and
 parameters is not run again, its outputs come from the cache.
 """
 
@@ -49,7 +49,7 @@ class StageOutcome:
     seconds: float
 
 
-class StageCrashError(StageError):
+class StageCrashed(StageError):
     """A stage's process ended without saying why: killed, or out of memory. A second try goes on where it stopped."""
 
 
@@ -116,7 +116,7 @@ class Pipeline:
 
         Raises:
             StageError: the stage failed; says what the stage said.
-            StageCrashError: the stage ended without a word.
+            StageCrashed: the stage ended without a word.
         """
         from dvc.exceptions import DvcException, ReproductionError
 
@@ -159,7 +159,7 @@ class Pipeline:
         mend = f"Its log: {log}. Then go on with `mnistflow retrain`: finished stages are not run again."
         if problem.is_file():
             return StageError(f"stage {stage} failed: {problem.read_text(encoding='utf-8').strip()}", mend)
-        return StageCrashError(f"stage {stage} was ended from outside, killed or out of memory", mend)
+        return StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", mend)
 
 
 def bring_home(workspace: Project) -> None:

@@ -1,7 +1,7 @@
 """From a candidate to the model that serves: register, compare, promote or hold, publish, and back again.
 
-The order makes a kill harmless: a version's folder is published whole before any alias moves, and `reconcile` brings the
-repository's pointer to where the alias already is.
+The order makes a kill harmless: a version's folder is published whole before any alias moves, and `reconcile` brings
+the repository's pointer to where the alias already is.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ from mnistflow.tasks.task import Outputs
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the evidence it rests on; `comparison` is None without a champion."""
+    """A verdict with the evidence it rests on.
+
+    Attributes:
+        comparison: None without a champion.
+        recorded: whether the verdict was kept with the version before.
+    """
 
     verdict: Verdict
     comparison: Comparison | None
+    recorded: bool = False
 
 
 def register(workspace: Project, run: tracking.Run, evaluation: Evaluation) -> Version:
@@ -62,13 +68,15 @@ def register(workspace: Project, run: tracking.Run, evaluation: Evaluation) -> V
 def judge(workspace: Project, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Compare a registered candidate with the champion on the workspace's test split; change nothing.
 
+    The champion itself keeps the verdict it was given.
+
     Raises:
         RegistryError: the champion's files cannot be had.
     """
     data = splits.load(workspace.prepared)
     champion = registry.holder(version.name, registry.CHAMPION)
     if champion and champion.number == version.number:
-        return Judgement(Verdict("promote", ("it is the champion already",)), None)
+        return Judgement(Verdict(version.decision, version.reasons), None, recorded=True)
     comparison = _compare(workspace, data, champion) if champion else None
     return Judgement(gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy), comparison)
 
@@ -92,7 +100,9 @@ def _compare(workspace: Project, data: Dataset, champion: Version) -> Comparison
 
 
 def note(version: Version, judgement: Judgement, evaluation: Evaluation) -> None:
-    """Keep the verdict and its evidence with the version."""
+    """Keep the verdict and its evidence with the version, unless it is kept already."""
+    if judgement.recorded:
+        return
     evidence = {
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
@@ -104,7 +114,9 @@ def note(version: Version, judgement: Judgement, evaluation: Evaluation) -> None
 
 def apply(project: Project, version: Version, verdict: Verdict) -> None:
     """Publish a version and let it serve, or keep it as challenger; a rejected one is not published."""
-    if verdict.decision == "promote":
+    if registry.CHAMPION in version.aliases:
+        reconcile(project, version.name)
+    elif verdict.decision == "promote":
         make_champion(project, version, "gate")
     elif verdict.decision == "hold":
         repository.publish(project, version)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -26,6 +26,8 @@ PROBE_ROWS = 16
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 _TAG = "mnistflow."
 
+Decision = Literal["promote", "hold", "reject"]
+
 
 @dataclass(frozen=True)
 class Version:
@@ -33,7 +35,7 @@ class Version:
 
     Attributes:
         model_json: what servers read about it, see `repository`.
-        decision: of the gate; empty before it has decided.
+        decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
         source: MLflow URI of the logged model.
     """
@@ -42,7 +44,7 @@ class Version:
     number: int
     run_id: str
     model_json: Mapping[str, Any]
-    decision: str
+    decision: Decision
     reasons: tuple[str, ...]
     aliases: tuple[str, ...]
     created_ms: int
@@ -86,6 +88,7 @@ def register(run: tracking.Run, name: str, onnx_file: Path, example: Array, mode
             signature=signature,
             input_example={model_json["inputs"][0]["name"]: example},
             save_as_external_data=False,
+            onnx_execution_providers=["CPUExecutionProvider"],
             pip_requirements=[
                 f"{package}=={_installed(package)}" for package in ("mlflow", "onnx", "onnxruntime", "numpy")
             ],
@@ -223,7 +226,7 @@ def _version(entry: ModelVersion, aliases: tuple[str, ...] | None = None) -> Ver
         number=int(entry.version),
         run_id=entry.run_id,
         model_json={**json.loads(tags[_TAG + "model"]), "version": int(entry.version)},
-        decision=tags.get(_TAG + "decision", ""),
+        decision=cast(Decision, tags.get(_TAG + "decision", "hold")),
         reasons=tuple(json.loads(tags.get(_TAG + "reasons", "[]"))),
         aliases=tuple(entry.aliases) if aliases is None else aliases,
         created_ms=entry.creation_timestamp,

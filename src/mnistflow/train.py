@@ -50,7 +50,7 @@ def train(project: Project, config: Config) -> TrainingRecord:
     config = tuned_config(project, config)
     data = splits.load(project.prepared)
     task = tasks.get(data.task)
-    fitting.limit_threads(config.train.threads)
+    fitting.load_tensorflow(config.train.threads)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
     journal = project.resume / f"train-{key}-{lineage.code_digest()}"
     journal.parent.mkdir(parents=True, exist_ok=True)

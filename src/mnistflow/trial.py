@@ -74,7 +74,7 @@ def prepare_worker(threads: int) -> None:
 
     Thread(target=_end_with_parent, daemon=True).start()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fitting.limit_threads(threads)
+    fitting.load_tensorflow(threads)
 
 
 def _end_with_parent() -> None:

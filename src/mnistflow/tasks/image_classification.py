@@ -59,7 +59,7 @@ class ImageClassification(Task):
         metrics = {
             "accuracy": float((predicted == targets).mean()),
             "errors": float((predicted != targets).sum()),
-            "loss": float(log_loss(targets, outputs.astype(np.float64), labels=labels)),
+            "loss": float(log_loss(targets, _normalized(outputs), labels=labels)),
             "calibration_error": calibration_error(outputs, targets, bins),
             "macro_precision": float(report["macro avg"]["precision"]),
             "macro_recall": float(report["macro avg"]["recall"]),
@@ -96,6 +96,12 @@ class ImageClassification(Task):
         pictures.confusion(folder / "confusion.png", predicted, targets, classes)
         pictures.worst_mistakes(folder / "mistakes.png", inputs, outputs, targets, classes, mistakes)
         pictures.calibration(folder / "calibration.png", outputs, targets)
+
+
+def _normalized(probabilities: Outputs) -> NDArray[np.float64]:
+    """Rows of float32 sum to one within 1e-6 only, which scikit-learn complains of."""
+    precise = probabilities.astype(np.float64)
+    return np.asarray(precise / precise.sum(axis=1, keepdims=True))
 
 
 def calibration_error(probabilities: Outputs, targets: Array, bins: int) -> float:
