@@ -1,0 +1,52 @@
+"""What must hold of an official split before anything is trained on it or judged by it."""
+
+import numpy as np
+
+from mnistflow.data.catalog import Entry
+from mnistflow.data.splits import Split
+from mnistflow.errors import DataError
+
+_MEND = "Check the raw files and the data set's entry, then run `mnistflow fetch` and `mnistflow prepare` again."
+
+
+def check(split: Split, entry: Entry, name: str) -> None:
+    """Check shapes, types, value range, labels and class balance of a split.
+
+    Raises:
+        DataError: the first thing that does not hold.
+    """
+    problem = _wrong_arrays(split, entry) or _wrong_values(split) or _wrong_classes(split, entry)
+    if problem:
+        raise DataError(f"{entry.name}, {name} split: {problem}", _MEND)
+
+
+def _wrong_arrays(split: Split, entry: Entry) -> str | None:
+    if split.inputs.dtype != np.uint8:
+        return f"inputs are {split.inputs.dtype}, not uint8"
+    if split.inputs.shape[1:] != entry.input_shape:
+        return f"inputs have the shape {list(split.inputs.shape[1:])}, not {list(entry.input_shape)}"
+    if split.targets.ndim != 1 or len(split.inputs) != len(split.targets):
+        return f"{len(split.inputs)} inputs but labels of the shape {list(split.targets.shape)}"
+    return None if len(split) else "it is empty"
+
+
+def _wrong_values(split: Split) -> str | None:
+    if split.inputs.max() <= 1:
+        return "pixels are 0 or 1 at most, not spread over 0 to 255"
+    return None
+
+
+def _wrong_classes(split: Split, entry: Entry) -> str | None:
+    unknown = np.setdiff1d(split.targets, np.arange(len(entry.classes)))
+    if len(unknown):
+        return f"label {unknown[0]} is none of the {len(entry.classes)} classes"
+    counts = np.bincount(split.targets, minlength=len(entry.classes))
+    if not counts.min():
+        return f"class {entry.classes[counts.argmin()]!r} has no example"
+    if counts.max() > entry.max_imbalance * counts.min():
+        most, least = entry.classes[counts.argmax()], entry.classes[counts.argmin()]
+        return (
+            f"class {most!r} has {counts.max()} examples and {least!r} only {counts.min()}, "
+            f"more than {entry.max_imbalance:g} to 1"
+        )
+    return None

@@ -1,0 +1,186 @@
+"""The stage fetch: brings the raw files of a data set into the workspace, verified."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from mnistflow import files
+from mnistflow.config import FetchConfig
+from mnistflow.data import catalog, raw
+from mnistflow.data.catalog import Entry, File
+from mnistflow.data.download import Progress, UnobtainableError, matches, obtain
+from mnistflow.data.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
+from mnistflow.errors import DataError, MirrorsExhausted
+from mnistflow.project import Project
+
+log = logging.getLogger(__name__)
+
+MEND = f"Set {MIRRORS_VARIABLE} to a folder or URL that holds <data set>/<file>, or change fetch.mirrors."
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What the stage put into the workspace.
+
+    Attributes:
+        dataset: its name.
+        files: how many.
+        bytes: their size together.
+        sha256: identity of the raw data.
+    """
+
+    dataset: str
+    files: int
+    bytes: int
+    sha256: str
+
+
+def fetch(project: Project, config: FetchConfig) -> Fetched:
+    """Acquire the configured data set and replace the workspace's raw files by it.
+
+    Raises:
+        ConfigError: no such data set.
+        MirrorsExhausted: no mirror gave one of its files.
+        DataError: a folder cannot be written.
+    """
+    entry = catalog.get(config.dataset)
+    paths = acquire(entry, configured_mirrors(config, os.environ), project, config)
+    data = raw.describe(entry, paths)
+    raw.save(project.raw, data, paths)
+    return Fetched(data.name, len(data.files), sum(file.bytes for file in data.files.values()), data.sha256)
+
+
+def choose_dataset(config: FetchConfig, project: Project) -> str:
+    """Return the configured data set if it can be had, else the fallback's name; the caller says so loudly.
+
+    Raises:
+        ConfigError: no such data set.
+        MirrorsExhausted: the data set cannot be had and no fallback is configured.
+        DataError: the download folder cannot be written.
+    """
+    try:
+        acquire(catalog.get(config.dataset), configured_mirrors(config, os.environ), project, config)
+    except MirrorsExhausted as error:
+        if config.fallback is None:
+            raise
+        log.warning("%s", error)
+        return catalog.get(config.fallback).name
+    return config.dataset
+
+
+def fallback_warning(wanted: str, fallback: str) -> str:
+    """Return what to tell the user who asked for one data set and gets another."""
+    return (
+        f"NO MIRROR GAVE {wanted}: GOING ON WITH {fallback} INSTEAD. This run, its model and its figures are "
+        f"{fallback}'s and say nothing about {wanted}. {MEND} fetch.fallback: null makes this an error."
+    )
+
+
+def acquire(entry: Entry, mirrors: Sequence[str], project: Project, config: FetchConfig) -> tuple[Path, ...]:
+    """Bring the raw files of a data set into its download folder and return their paths.
+
+    What is there and right is not fetched again; what was cut off is continued, also by another process later. Where
+    each file came from is written to `source.json` beside it.
+
+    Args:
+        entry: the data set.
+        mirrors: as `mnistflow.data.mirrors` describes them, in the order to try them.
+        project: gives the download folder, and the home that relative folders start from.
+        config: attempts, back-off and timeout.
+
+    Raises:
+        MirrorsExhausted: no mirror gave one of the files.
+        DataError: the download folder cannot be written.
+    """
+    folder = project.downloads / entry.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if entry.generate is not None:
+                log.info("%s: made here, nothing to download", entry.name)
+                return entry.generate(folder)
+            sources = {
+                name: _acquire_file(folder / name, file, locations(entry, name, mirrors, project.home), config)
+                for name, file in entry.files.items()
+            }
+            _remember(folder / "source.json", sources)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {folder}: {error.strerror or error}",
+            "Free space on that disk, or give this user the right to write there.",
+        ) from error
+    return tuple(folder / name for name in entry.files)
+
+
+def _acquire_file(target: Path, file: File, places: Sequence[Location], config: FetchConfig) -> str | None:
+    """Return where the file came from: None if it was there."""
+    if matches(target, file):
+        return None
+    with _progress(target.name, file) as progress:
+        place = _first_that_gives(target, file, places, config, progress)
+    log.info("%s: %d bytes from %s", target.name, file.bytes, _public(place))
+    return _public(place)
+
+
+def _first_that_gives(
+    target: Path, file: File, places: Sequence[Location], config: FetchConfig, progress: Progress
+) -> Location:
+    """Try every place before waiting, so that one that is down costs no time while another is up."""
+    failures: dict[Location, UnobtainableError] = {}
+    for attempt in range(config.attempts):
+        left = [place for place in places if place not in failures or failures[place].transient]
+        if attempt and left:
+            time.sleep(config.backoff_seconds * 2 ** (attempt - 1))
+        for place in left:
+            try:
+                obtain(place, target, file, config.timeout_seconds, progress)
+                return place
+            except UnobtainableError as error:
+                failures[place] = error
+                log.info("%s: attempt %d: %s: %s", target.name, attempt + 1, _public(place), error)
+    reasons = "; ".join(f"{_short(place)}: {error}" for place, error in failures.items())
+    raise MirrorsExhausted(
+        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})", MEND
+    )
+
+
+def _remember(path: Path, sources: dict[str, str | None]) -> None:
+    fetched = {name: source for name, source in sources.items() if source is not None}
+    if fetched:
+        known = files.read_json(path) if path.is_file() else {}
+        files.write_json(path, known | fetched)
+
+
+@contextmanager
+def _progress(name: str, file: File) -> Iterator[Progress]:
+    """Show a progress bar while the block runs, if someone is looking."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn()
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(name, total=file.bytes)
+        yield lambda received: bars.update(task, completed=received)
+
+
+def _public(place: Location) -> str:
+    """Return a place as it may be shown: without the credentials in a URL."""
+    if isinstance(place, Path):
+        return str(place)
+    return urlsplit(place)._replace(netloc=_host(place)).geturl()
+
+
+def _short(place: Location) -> str:
+    return str(place.parent) if isinstance(place, Path) else _host(place)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,0 +1,125 @@
+"""The stage prepare: checks the raw data, splits it, and reports what is in it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from mnistflow import files
+from mnistflow.config import PrepareConfig
+from mnistflow.data import catalog, raw, report, splits
+from mnistflow.data.catalog import Entry
+from mnistflow.data.checks import check
+from mnistflow.data.splits import Dataset, Split, SplitName
+from mnistflow.errors import ConfigError, DataError
+from mnistflow.project import Project
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the stage wrote.
+
+    Attributes:
+        dataset: its name.
+        train, validation, test: numbers of examples.
+        data_sha256: identity of the prepared data.
+    """
+
+    dataset: str
+    train: int
+    validation: int
+    test: int
+    data_sha256: str
+
+
+def prepare(project: Project, config: PrepareConfig) -> Prepared:
+    """Check and split the workspace's raw data, write the splits, and report on them.
+
+    Raises:
+        DataError: the raw data is not what its entry says, or too small to split; or a folder cannot be written.
+        ConfigError: the configured sizes do not fit the data.
+    """
+    entry = catalog.get(raw.load(project.raw).name)
+    dataset = build(entry, config, entry.read(project.raw))
+    with files.atomic_write(project.prepared) as temporary:
+        temporary.mkdir()
+        splits.save(dataset, temporary)
+        files.remove(project.prepared)
+    report.write(dataset, project.reports / "prepare")
+    return Prepared(dataset.name, len(dataset.train), len(dataset.validation), len(dataset.test), dataset.data_sha256)
+
+
+def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits) -> Dataset:
+    """Return the checked data set: validation taken from the official training split, the test split as it is.
+
+    Raises:
+        DataError: the data is not what its entry says, or a class is too small to be in each split.
+        ConfigError: the training limit is smaller than the number of classes.
+    """
+    check(official.train, entry, "train")
+    check(official.test, entry, "test")
+    train, validation = split_off(official.train, config.validation_fraction, config.seed)
+    train = stratified_subset(train, config.train_limit, config.seed)
+    parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
+    for name, part in parts.items():
+        _require_every_class(part, entry, name)
+    hashes = {name: part.sha256() for name, part in parts.items()}
+    identity = sha256("".join(f"{digest}  {name}\n" for name, digest in hashes.items()).encode())
+    return Dataset(
+        name=entry.name,
+        task=entry.task,
+        classes=entry.classes,
+        input_shape=entry.input_shape,
+        **parts,
+        sha256=hashes,
+        data_sha256=identity.hexdigest(),
+    )
+
+
+def split_off(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """Return the rest and a stratified, shuffled fraction of a split.
+
+    Raises:
+        DataError: there are too few examples, of a class or in all.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, taken = train_test_split(
+            np.arange(len(split)), test_size=fraction, stratify=split.targets, random_state=seed
+        )
+    except ValueError as error:
+        raise DataError(
+            f"cannot take a stratified {fraction:g} of {len(split)} examples for validation: {error}",
+            "Add examples, or change prepare.validation_fraction.",
+        ) from error
+    return split.take(rest), split.take(taken)
+
+
+def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
+    """Return a stratified, shuffled subset of at most `size` examples; None means all.
+
+    Raises:
+        ConfigError: `size` is smaller than the number of classes.
+    """
+    from sklearn.utils import resample
+
+    if size is None or size >= len(split):
+        return split
+    classes = len(np.unique(split.targets))
+    if size < classes:
+        raise ConfigError(
+            f"a training limit of {size} is less than one example for each of {classes} classes",
+            f"Set it to {classes} at least, or to null for all.",
+        )
+    chosen = resample(np.arange(len(split)), replace=False, n_samples=size, stratify=split.targets, random_state=seed)
+    return split.take(chosen)
+
+
+def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:
+    missing = np.setdiff1d(np.arange(len(entry.classes)), split.targets)
+    if len(missing):
+        raise DataError(
+            f"{entry.name}: class {entry.classes[missing[0]]!r} is so small that the {name} split has none of it",
+            "Add examples of it, or raise prepare.validation_fraction or prepare.train_limit.",
+        )
