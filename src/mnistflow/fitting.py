@@ -7,6 +7,7 @@ random generators with the weights.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
     import keras
+
+logger = logging.getLogger(__name__)
 
 WATCHED = "val_loss"
 EVALUATION_BATCH = 1000
@@ -194,6 +197,7 @@ def _resume(journal: Path | None) -> _Progress | None:
     if not epochs:
         return None
     written = read_json(epochs[-1] / "history.json")
+    logger.info("going on after epoch %d", len(written["history"][WATCHED]))
     with np.load(epochs[-1] / "best.npz") as arrays:
         best_weights = [arrays[name] for name in arrays.files]
     return _Progress(
