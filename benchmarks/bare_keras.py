@@ -1,4 +1,4 @@
-"""What one would write without a pipeline: read MNIST, fit the default model, judge it, save it. See orchestration.py."""
+"""What one would write without a pipeline: read MNIST, fit the default model, judge it, save it."""
 
 import argparse
 import gzip
@@ -8,10 +8,15 @@ import keras
 import numpy as np
 
 
+def unpacked(path: Path) -> bytes:
+    """Return what a gzip file holds."""
+    return gzip.decompress(path.read_bytes())
+
+
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images uint8 `[n, 28, 28]` and labels `[n]` of the official files."""
-    images = np.frombuffer(gzip.open(folder / f"{split}-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.open(folder / f"{split}-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+    images = np.frombuffer(unpacked(folder / f"{split}-images-idx3-ubyte.gz"), np.uint8, offset=16)
+    labels = np.frombuffer(unpacked(folder / f"{split}-labels-idx1-ubyte.gz"), np.uint8, offset=8)
     return images.reshape(-1, 28, 28), labels.astype(np.int64)
 
 
@@ -43,8 +48,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(arguments.seed)
     images, labels = read(arguments.folder, "train")
     order = np.random.default_rng(0).permutation(len(images))
     train, validation = order[:54000], order[54000:]

@@ -15,6 +15,7 @@ from rich.table import Table
 from mnistflow import cli, config
 from mnistflow.cli import Overrides
 from mnistflow.errors import MnistflowError
+from mnistflow.project import Project
 
 app = cli.stages
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -34,7 +35,8 @@ def retrain(overrides: Overrides = None) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     cli.log_to_terminal()
     values = config.parse_overrides(overrides or [])
-    cli.start(overrides)
+    project, _ = cli.start(overrides)
+    _use_running_server(project)
     from flows import quiet, report
     from flows.retrain import retrain as flow
 
@@ -48,7 +50,8 @@ def retrain(overrides: Overrides = None) -> None:
 def ingest() -> None:
     """Fetch and prepare the data, version it, and push it to DVC's remote."""
     cli.log_to_terminal()
-    cli.start()
+    project, _ = cli.start()
+    _use_running_server(project)
     from flows import quiet
     from flows.ingest import ingest as flow
 
@@ -143,7 +146,7 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
     from mnistflow import status as state
 
     model = registry.model_name(dataset or state.current_dataset(project, settings))
-    _become("serving.predict", "--repository", str(project.models), "--model", model, *map(str, images))
+    _become("serving.classify", "--repository", str(project.models), "--model", model, *map(str, images))
 
 
 @app.command()
@@ -157,9 +160,9 @@ def serve(host: Host = "127.0.0.1", port: int = 8000) -> None:
 def schedule() -> None:
     """Run the deployments of prefect.yaml at their times until Ctrl-C."""
     project, _ = cli.start()
-    from flows import deployments
+    from flows import services
 
-    deployments.serve(project)
+    services.schedule(project)
 
 
 @app.command()
@@ -173,10 +176,22 @@ def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
 @app.command()
 def up(host: Host = "127.0.0.1") -> None:
     """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all."""
-    project, _ = cli.start()
+    project, settings = cli.start()
     from flows import services
+    from mnistflow import promotion, registry
+    from mnistflow import status as state
 
-    services.run(project, host)
+    promotion.reconcile(project, registry.model_name(state.current_dataset(project, settings)))
+
+    services.up(project, host)
+
+
+def _use_running_server(project: Project) -> None:
+    """Show this run in the Prefect UI that is open; without one, Prefect starts an API of its own for the run."""
+    from flows import deployments
+
+    if url := deployments.running_server(project):
+        os.environ[deployments.API_VARIABLE] = url
 
 
 def _become(module: str, *arguments: str) -> None:
