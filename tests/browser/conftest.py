@@ -1,0 +1,44 @@
+"""Fixtures: a server with a classifier that reads handwriting, and a real browser."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import serving_kit as kit
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve a small network, trained on MNIST where it is at hand, else on scikit-learn's digits."""
+    images, labels = kit.mnist("train", 20_000) or kit.digits()
+    dataset = "mnist" if len(images) == 20_000 else "digits"
+    repository = tmp_path_factory.mktemp("models")
+    name = f"{dataset}-classifier"
+    kit.publish(repository, 1, kit.network(images, labels), images, name=name, dataset=dataset)
+    kit.crown(repository, 1, name)
+    with kit.Server(repository) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on the PATH; mend it with: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        running = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """The folder for pictures of the page, ignored by git."""
+    folder = CHECKOUT / "var/screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,211 @@
+"""The page, used as people use it: with a mouse, a finger, the keyboard, a file, on a phone, in the dark."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+# Strokes as shares of the drawing area's side, from the upper left.
+DIGITS = {
+    "1": [[(0.52, 0.15), (0.50, 0.85)]],
+    "7": [[(0.25, 0.2), (0.75, 0.2), (0.45, 0.85)]],
+    "0": [
+        [
+            (0.5 + 0.2 * math.sin(turn / 20 * math.tau), 0.5 - 0.32 * math.cos(turn / 20 * math.tau))
+            for turn in range(21)
+        ]
+    ],
+}
+VIEWS = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 780}, "has_touch": True, "is_mobile": True},
+    "phone-dark": {
+        "color_scheme": "dark",
+        "viewport": {"width": 360, "height": 780},
+        "has_touch": True,
+        "is_mobile": True,
+    },
+}
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Return a function that opens the page; at the end, the browser must have had nothing to complain about."""
+    contexts, complaints = [], []
+
+    def open_(**view):
+        contexts.append(browser.new_context(**view))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request", lambda request: None if request.url.startswith(server.url) else complaints.append(request.url)
+        )
+        page.goto(server.url)
+        page.locator("#bars li").first.wait_for()
+        return page
+
+    open_.complaints = complaints
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def draw(page, strokes):
+    box = page.locator("#pad").bounding_box()
+    for points in strokes:
+        path = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        page.mouse.move(*path[0])
+        page.mouse.down()
+        for point in path[1:]:
+            page.mouse.move(*point, steps=8)
+        page.mouse.up()
+
+
+def wait_for_class(page, name):
+    page.wait_for_function("name => document.querySelector('#class').textContent === name", arg=name, timeout=10_000)
+
+
+@pytest.mark.parametrize("digit", DIGITS)
+def test_a_digit_drawn_with_the_mouse_is_recognised(open_page, digit):
+    page = open_page()
+
+    draw(page, DIGITS[digit])
+
+    wait_for_class(page, digit)
+    best = page.locator("#bars li.best")
+    assert best.locator(".name").text_content() == digit
+    share = best.locator(".share").text_content()
+    assert page.locator("#certainty").text_content() == f"{share} sure"
+
+
+def test_bars_show_what_the_server_answers_and_add_up(open_page):
+    page = open_page()
+
+    draw(page, DIGITS["7"])
+
+    wait_for_class(page, "7")
+    shares = [float(text.removesuffix(" %")) for text in page.locator("#bars .share").all_text_contents()]
+    assert len(shares) == 10
+    assert sum(shares) == pytest.approx(100, abs=0.6)
+
+
+def test_the_28x28_picture_is_what_the_model_was_given(open_page):
+    page = open_page()
+    assert not seen_pixels(page).any()
+
+    with page.expect_response(lambda response: response.request.method == "POST"):
+        draw(page, DIGITS["1"])
+    wait_for_class(page, "1")
+
+    pixels = seen_pixels(page)
+    assert pixels.max() == 255
+    assert pixels[:, :8].max() == 0  # a 1 is upright, in the middle
+
+
+def seen_pixels(page):
+    values = page.evaluate(
+        "Array.from(document.querySelector('#seen').getContext('2d').getImageData(0, 0, 28, 28).data)"
+    )
+    return np.array(values).reshape(28, 28, 4)[..., 0]
+
+
+def test_clear_forgets_the_drawing(open_page):
+    page = open_page()
+    draw(page, DIGITS["0"])
+    wait_for_class(page, "0")
+
+    page.get_by_role("button", name="Clear").click()
+
+    wait_for_class(page, "–")
+    assert page.locator("#bars li.best").count() == 0
+    draw(page, DIGITS["1"])
+    wait_for_class(page, "1")
+
+
+def test_the_keyboard_alone_is_enough(open_page):
+    page = open_page()
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "pad"
+    page.keyboard.press(" ")
+    for _ in range(16):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+
+    wait_for_class(page, "1")
+    page.wait_for_function("document.querySelector('#spoken').textContent.startsWith('1, ')")
+    page.keyboard.press("Delete")
+    wait_for_class(page, "–")
+
+
+def test_every_control_has_a_name_for_screen_readers(open_page):
+    tree = open_page().locator("body").aria_snapshot()
+
+    for name in (
+        'heading "Draw a digit"',
+        'button "Clear"',
+        'button "Open an image"',
+        "Drawing area",
+        "Probability of each",
+    ):
+        assert name in tree
+
+
+def test_an_opened_image_is_recognised(open_page):
+    page = open_page()
+    picture = np.full((300, 200), 255, np.uint8)
+    picture[40:260, 90:112] = 20
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+
+    page.set_input_files("#file", {"name": "one.png", "mimeType": "image/png", "buffer": content.getvalue()})
+
+    wait_for_class(page, "1")
+
+
+def test_a_file_that_is_no_image_is_explained(open_page):
+    page = open_page()
+
+    page.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
+
+    page.get_by_text("the image is neither PNG nor JPEG").first.wait_for()
+    # The browser's own note about the 415 is the one complaint that belongs here.
+    assert [text for text in open_page.complaints if "415" not in text] == []
+    open_page.complaints.clear()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_page_fits_its_screen(open_page, screenshots, view):
+    page = open_page(**VIEWS[view])
+
+    draw(page, DIGITS["7"])
+
+    wait_for_class(page, "7")
+    page.wait_for_timeout(300)  # for the bars to grow in the picture
+    page.screenshot(path=screenshots / f"page-{view}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_finger_draws_and_does_not_scroll(open_page):
+    page = open_page(**VIEWS["phone"])
+    box = page.locator("#pad").bounding_box()
+    client = page.context.new_cdp_session(page)
+
+    def touch(kind, y):
+        points = [] if kind == "touchEnd" else [{"x": box["x"] + box["width"] / 2, "y": box["y"] + y * box["height"]}]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 0.2)
+    for step in range(1, 13):
+        touch("touchMove", 0.2 + step * 0.05)
+    touch("touchEnd", 0.8)
+
+    wait_for_class(page, "1")
+    assert page.evaluate("window.scrollY") == 0

@@ -1,0 +1,380 @@
+"""The prediction server through its doors: a real process, real HTTP, models trained on real digits."""
+
+import concurrent.futures
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import serving_kit as kit
+from PIL import Image
+
+INFER = f"/v2/models/{kit.NAME}/infer"
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    return kit.digits()
+
+
+@pytest.fixture(scope="module")
+def first(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
+    return kit.linear_classifier(*data)
+
+
+@pytest.fixture(scope="module")
+def second(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
+    return kit.linear_classifier(*data, regularisation=0.001)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> Path:
+    kit.publish(tmp_path / "models", 1, first, data[0])
+    kit.crown(tmp_path / "models", 1)
+    return tmp_path / "models"
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier
+) -> Iterator[kit.Server]:
+    folder = tmp_path_factory.mktemp("models")
+    kit.publish(folder, 1, first, data[0])
+    kit.crown(folder, 1)
+    with kit.Server(folder, "--max-body-bytes", "2000000") as running:
+        yield running
+
+
+def question(images: np.ndarray, **changes: object) -> dict[str, object]:
+    tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
+    return {"inputs": [tensor | changes]}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def still_right(server: kit.Server, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> bool:
+    answer = server.client.post(INFER, json=question(data[0][:2])).json()
+    given = np.array(answer["outputs"][0]["data"]).reshape(2, 10)
+    return np.allclose(given, first.probabilities(data[0][:2]), atol=1e-4)
+
+
+def test_metadata_and_health_as_the_protocol_says(server: kit.Server) -> None:
+    assert set(server.client.get("/v2").json()) == {"name", "version", "extensions"}
+    assert server.client.get("/v2/health/live").json() == {"live": True}
+    assert server.client.get("/v2/health/ready").json() == {"ready": True}
+    model = server.client.get(f"/v2/models/{kit.NAME}").json()
+    assert model["versions"] == ["1"]
+    assert model["inputs"] == [{"name": "images", "datatype": "UINT8", "shape": [-1, 28, 28]}]
+    assert model["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]
+    assert server.client.get(f"/v2/models/{kit.NAME}/versions/1/ready").is_success
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_infer_gives_what_the_model_computes(server, data, first, nested) -> None:
+    images = data[0][:7]
+    payload = images.tolist() if nested else images.ravel().tolist()
+    answer = server.client.post(INFER, json={"id": "a-7", **question(images, data=payload)}).json()
+    assert answer["id"] == "a-7"
+    assert answer["model_version"] == "1"
+    (output,) = answer["outputs"]
+    assert output["shape"] == [7, 10]
+    assert np.allclose(np.array(output["data"]).reshape(7, 10), first.probabilities(images), atol=1e-5)
+
+
+def test_binary_tensors_both_ways(server, data, first) -> None:
+    images = data[0][:5]
+    tensor = {
+        "name": "images",
+        "datatype": "UINT8",
+        "shape": [5, 28, 28],
+        "parameters": {"binary_data_size": images.nbytes},
+    }
+    header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    answer = server.client.post(
+        INFER,
+        content=header + images.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    given = np.frombuffer(answer.content[length:], "<f4").reshape(5, 10)
+    assert np.allclose(given, first.probabilities(images), atol=1e-5)
+
+
+HOSTILE_TENSORS = {
+    "negative dimension": {"shape": [-1, 28, 28]},
+    "overflowing shape": {"shape": [16, 2**60 + 2]},
+    "huge shape": {"shape": [2**40, 28, 28]},
+    "bool dimension": {"shape": [True, 28, 28]},
+    "float dimension": {"shape": [1.0, 28, 28]},
+    "wrong rank": {"shape": [784]},
+    "wrong name": {"name": "pictures"},
+    "wrong datatype": {"datatype": "FP32"},
+    "too little data": {"data": [0]},
+    "value above range": {"data": [256] * 784},
+    "negative value": {"data": [-1] * 784},
+    "fraction": {"data": [0.5] * 784},
+    "bool value": {"data": [True] * 784},
+    "text": {"data": ["0"] * 784},
+    "null": {"data": None},
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
+def test_a_hostile_tensor_is_refused_and_nothing_else_happens(server, data, first, change) -> None:
+    answer = server.client.post(INFER, json=question(data[0][:1], **change))
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error"}
+    assert still_right(server, data, first)
+
+
+HOSTILE_BODIES = {
+    "empty": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "not UTF-8": b'{"inputs": "\xff"}',
+    "deep": b"[" * 250_000,
+    "deep and closed": b'{"inputs":' + b"[" * 2000 + b"]" * 2000 + b"}",
+    "no inputs": b'{"inputs": []}',
+    "two of one": json.dumps(
+        {"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 28, 28], "data": [0] * 784}] * 2}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
+def test_a_hostile_body_is_refused_and_nothing_else_happens(server, data, first, body) -> None:
+    answer = server.client.post(INFER, content=body)
+    assert answer.status_code == 400
+    assert "Traceback" not in answer.text
+    assert still_right(server, data, first)
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999999", "1"])
+def test_a_wrong_header_length_is_refused(server, data, first, length) -> None:
+    body = json.dumps(question(data[0][:1])).encode()
+    answer = server.client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})
+    assert answer.status_code == 400
+    assert still_right(server, data, first)
+
+
+@pytest.mark.parametrize("outputs", [[{"name": "logits"}], [{"name": "probabilities"}] * 2])
+def test_unknown_and_repeated_outputs_are_refused(server, data, outputs) -> None:
+    answer = server.client.post(INFER, json={**question(data[0][:1]), "outputs": outputs})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "name", ["%2e%2e", "%2e%2e%2f%2e%2e%2fetc", "a%00b", "..%5c..", "nothing", "%20", "digits-classifier%2f1"]
+)
+def test_no_name_leads_out_of_the_repository(server, name) -> None:
+    answer = server.client.get(f"/v2/models/{name}")
+    assert 400 <= answer.status_code < 500
+    assert "/" not in answer.json()["error"]
+
+
+def test_wrong_methods_types_and_sizes_have_their_own_status(server) -> None:
+    assert server.client.get(INFER).status_code == 405
+    assert server.client.get("/nowhere").status_code == 404
+    assert server.client.post(INFER, content=b"a=1", headers={"content-type": "text/plain"}).status_code == 415
+    assert server.client.post(INFER, content=b" " * 2_000_001).status_code == 413
+    assert server.client.post(INFER, content=(b" " * 500_000 for _ in range(5))).status_code == 413
+
+
+def test_a_flood_of_tiny_chunks_is_cut_off(server, data, first) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST {INFER} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        try:
+            for _ in range(65_537):
+                connection.sendall(b"1\r\n \r\n")
+            connection.sendall(b"0\r\n\r\n")
+            answer = connection.recv(65_536)
+        except ConnectionError:
+            answer = b"HTTP/1.1 413 connection closed"
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert server.memory_peak_bytes() < 300e6
+    assert still_right(server, data, first)
+
+
+def test_pictures_of_all_kinds_are_read(server, data) -> None:
+    images, labels = data
+    right = 0
+    for image, label in zip(images[:40], labels[:40], strict=True):
+        large = Image.fromarray(255 - image).resize((140, 140), Image.Resampling.BICUBIC)
+        content = io.BytesIO()
+        large.save(content, "JPEG" if label % 2 else "PNG")
+        answer = server.client.post("/predict", content=content.getvalue()).json()
+        right += answer["label"] == label
+        assert answer["model"] == kit.NAME
+        assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-4)
+    assert right >= 34
+
+
+def test_raw_bytes_are_taken_as_they_are(server, data, first) -> None:
+    answer = server.client.post("/predict", content=data[0][3].tobytes()).json()
+    assert np.allclose(answer["probabilities"], first.probabilities(data[0][3:4])[0], atol=1e-5)
+
+
+def bomb() -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (20_000, 20_000)).save(content, "PNG")
+    return content.getvalue()
+
+
+def blank() -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (50, 50), 255).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"GIF89a", 415),
+        (b"\x89PNG\r\n\x1a\nrubbish", 400),
+        (b"\xff\xd8\xff\xe0", 400),
+        (bomb(), 413),
+        (blank(), 400),
+    ],
+    ids=["empty", "gif", "broken png", "broken jpeg", "bomb", "blank"],
+)
+def test_what_is_no_usable_picture_is_explained(server, body, status) -> None:
+    answer = server.client.post("/predict", content=body)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+
+
+def test_metrics_do_not_grow_with_unknown_names(server) -> None:
+    server.client.get("/v2/models/unknown")
+    before = len(server.metrics().splitlines())
+    for number in range(300):
+        server.client.get(f"/v2/models/unknown{number}")
+    assert len(server.metrics().splitlines()) == before
+
+
+def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data, first, second) -> None:
+    images = data[0][:1]
+    body = question(images)
+    expected = {"1": first.probabilities(images), "2": second.probabilities(images)}
+    with kit.Server(repository) as server, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        stop = False
+
+        def ask() -> set[str]:
+            seen = set()
+            while not stop:
+                answer = server.client.post(INFER, json=body)
+                assert answer.status_code == 200
+                version = answer.json()["model_version"]
+                given = np.array(answer.json()["outputs"][0]["data"])
+                assert np.allclose(given, expected[version], atol=1e-4)
+                seen.add(version)
+            return seen
+
+        asking = [pool.submit(ask) for _ in range(4)]
+        kit.publish(repository, 2, second, data[0])
+        kit.crown(repository, 2)
+        wait_until(lambda: server.client.post(INFER, json=body).json()["model_version"] == "2")
+        stop = True
+        assert set().union(*(future.result() for future in asking)) <= {"1", "2"}
+        old = server.client.post(f"/v2/models/{kit.NAME}/versions/1/infer", json=body).json()
+        assert np.allclose(np.array(old["outputs"][0]["data"]), expected["1"], atol=1e-4)
+
+
+def external_data(model: onnx.ModelProto) -> bytes:
+    tensor = model.graph.initializer[-1]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../../etc/passwd")
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "wrong hash", "external data", "other predictions", "NaN", "missing"])
+def test_a_bad_candidate_never_serves(repository, data, first, second, fault) -> None:
+    images, right = data[0][:4], second.probabilities(data[0][:4])
+    broken = kit.Classifier([second.weights[0] * np.nan], second.biases)
+    match fault:
+        case "corrupt":
+            kit.write_version(repository, 2, b"no model", images, right)
+        case "wrong hash":
+            kit.write_version(repository, 2, second.onnx(), images, right, sha256="0" * 64)
+        case "external data":
+            kit.write_version(repository, 2, external_data(second.onnx()), images, right)
+        case "other predictions":
+            kit.write_version(repository, 2, second.onnx(), images, right[::-1].copy())
+        case "NaN":
+            kit.write_version(repository, 2, broken.onnx(), images, right * np.nan)
+    with kit.Server(repository) as server:
+        kit.crown(repository, 2)
+        wait_until(lambda: any("version 2" in line for line in server.log))
+        answer = server.client.post(INFER, json=question(images)).json()
+        assert answer["model_version"] == "1"
+        assert np.allclose(
+            np.array(answer["outputs"][0]["data"]).reshape(4, 10), first.probabilities(images), atol=1e-4
+        )
+
+
+def test_sigterm_ends_with_exit_code_0(repository) -> None:
+    with kit.Server(repository) as server:
+        assert server.client.get("/v2/health/ready").is_success
+        assert server.stop(signal.SIGTERM) == 0
+
+
+def test_nothing_to_serve_and_a_taken_port_are_one_line_each(tmp_path, repository) -> None:
+    command = [sys.executable, "-m", "serving", "--repository"]
+    nothing = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True, check=False)
+    assert nothing.returncode == 1
+    assert nothing.stderr.count("\n") == 1
+    assert "mnistflow retrain" in nothing.stderr
+    with kit.Server(repository) as server:
+        port = server.url.rpartition(":")[2]
+        taken = subprocess.run([*command, str(repository), "--port", port], capture_output=True, text=True, check=False)
+    assert taken.returncode == 1
+    assert "--port" in taken.stderr
+
+
+def test_pictures_from_the_command_line(repository, data, tmp_path) -> None:
+    path = tmp_path / "digit.png"
+    Image.fromarray(data[0][0]).resize((90, 90)).save(path)
+    command = [sys.executable, "-m", "serving.classify", "--repository", str(repository), "--model", kit.NAME]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path}: {data[1][0]} ")
+    (tmp_path / "notes.png").write_text("no picture")
+    for wrong in ("notes.png", "missing.png"):
+        failed = subprocess.run([*command, str(tmp_path / wrong)], capture_output=True, text=True, check=False)
+        assert failed.returncode == 1
+        assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, repository, data, first) -> None:
+    root = Path(__file__).parents[3]
+    python = tmp_path / "venv/bin/python"
+    uv = [sys.executable, "-m", "uv"]
+    steps = (
+        [*uv, "venv", "-q", "--python", sys.executable, str(tmp_path / "venv")],
+        [*uv, "pip", "install", "-q", "--python", str(python), "--require-hashes", "-r", "serving/requirements.lock"],
+        [*uv, "pip", "install", "-q", "--python", str(python), "--no-deps", "."],
+    )
+    for step in steps:
+        subprocess.run(step, cwd=root, check=True, capture_output=True)
+    probe = "import importlib.util as u; print([m for m in %r if u.find_spec(m)])"
+    heavy = ["tensorflow", "keras", "mlflow", "prefect", "dvc", "sklearn", "onnx"]
+    found = subprocess.run([str(python), "-c", probe % heavy], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
+        assert still_right(server, data, first)

@@ -1,0 +1,225 @@
+"""What the tests of the server share: classifiers trained on real digits, model repositories, running servers."""
+
+import gzip
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+NAME = "digits-classifier"
+START_SECONDS = 60
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's handwritten digits, each 20x20 in a field of 28x28: uint8 [n, 28, 28], labels [n]."""
+    data = load_digits()
+    images = np.zeros((len(data.images), 28, 28), np.uint8)
+    for field, small in zip(images, data.images, strict=True):
+        large = Image.fromarray((small * 255 / 16).astype(np.uint8)).resize((20, 20), Image.Resampling.BICUBIC)
+        field[4:24, 4:24] = np.asarray(large)
+    return images, data.target
+
+
+def mnist(split: str, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the first images of MNIST and their labels; None when MNISTFLOW_MIRRORS names no folder with it."""
+    folder = Path(os.environ.get("MNISTFLOW_MIRRORS", "")) / "mnist"
+    if not (folder / f"{split}-images-idx3-ubyte.gz").is_file():
+        return None
+    pixels = gzip.decompress((folder / f"{split}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes())
+    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28)
+    return images[:count], np.frombuffer(labels, np.uint8, offset=8)[:count]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A feed-forward network: weights and biases layer by layer, ReLU between them, softmax at the end."""
+
+    weights: Sequence[np.ndarray]
+    biases: Sequence[np.ndarray]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Compute with numpy what the ONNX file computes: float32 [n, classes]."""
+        values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = values @ weight + bias
+            if depth < len(self.weights) - 1:
+                values = np.maximum(values, 0)
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        return values / values.sum(axis=1, keepdims=True)
+
+    def onnx(self) -> onnx.ModelProto:
+        """Return it as the model contract has it: uint8 `images` in, float32 `probabilities` out."""
+        nodes = [
+            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["floats", "full"], ["scaled"]),
+            helper.make_node("Reshape", ["scaled", "flat"], ["layer0"]),
+        ]
+        constants = [
+            numpy_helper.from_array(np.float32(255), "full"),
+            numpy_helper.from_array(np.array([-1, 784], np.int64), "flat"),
+        ]
+        last = len(self.weights) - 1
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            names = (f"layer{depth}", f"weight{depth}", f"bias{depth}")
+            nodes.append(helper.make_node("Gemm", names, [f"sum{depth}"]))
+            constants += [numpy_helper.from_array(weight, names[1]), numpy_helper.from_array(bias, names[2])]
+            if depth < last:
+                nodes.append(helper.make_node("Relu", [f"sum{depth}"], [f"layer{depth + 1}"]))
+        nodes.append(helper.make_node("Softmax", [f"sum{last}"], ["probabilities"], axis=1))
+        graph = helper.make_graph(
+            nodes,
+            "classifier",
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", self.biases[-1].size])],
+            constants,
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def linear_classifier(images: np.ndarray, labels: np.ndarray, regularisation: float = 1.0) -> Classifier:
+    """Fit a softmax regression; another regularisation gives a model with other, equally good, answers."""
+    fitted = LogisticRegression(C=regularisation, max_iter=60).fit(images.reshape(len(images), -1) / 255, labels)
+    return Classifier([fitted.coef_.T.astype(np.float32)], [fitted.intercept_.astype(np.float32)])
+
+
+def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int = 8) -> Classifier:
+    """Fit a network with one hidden layer, good enough for strokes it has never seen."""
+    fitted = MLPClassifier((units,), batch_size=128, max_iter=epochs, random_state=0)
+    fitted.fit(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
+    return Classifier(
+        [weight.astype(np.float32) for weight in fitted.coefs_],
+        [bias.astype(np.float32) for bias in fitted.intercepts_],
+    )
+
+
+def write_version(
+    repository: Path,
+    version: int,
+    model: onnx.ModelProto | bytes,
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    name: str = NAME,
+    dataset: str = "digits",
+    **changes: Any,
+) -> Path:
+    """Write a version as publishers do, renamed at the end; `changes` replace keys of model.json."""
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    temporary = repository / name / f".{version}.tmp"
+    temporary.mkdir(parents=True)
+    (temporary / "model.onnx").write_bytes(content)
+    classes = probabilities.shape[1]
+    manifest = {
+        "name": name,
+        "version": version,
+        "task": "image_classification",
+        "dataset": dataset,
+        "classes": [str(index) for index in range(classes)],
+        "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 28, 28]}],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]}],
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "data_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "metrics": {"accuracy": 0.975},
+        "run_id": "0" * 32,
+        "git_commit": "0" * 40,
+        "created": "2025-01-02T03:04:05Z",
+        "mnistflow_version": "0.1.0",
+    }
+    (temporary / "model.json").write_text(json.dumps(manifest | changes))
+    np.savez(temporary / "probe.npz", inputs=images, outputs=probabilities)
+    return temporary.rename(repository / name / str(version))
+
+
+def publish(repository: Path, version: int, classifier: Classifier, images: np.ndarray, **changes: Any) -> Path:
+    """Write a sound version of a classifier, with predictions recorded on the first of `images`."""
+    probe = images[:16]
+    return write_version(repository, version, classifier.onnx(), probe, classifier.probabilities(probe), **changes)
+
+
+def crown(repository: Path, version: int | str, name: str = NAME) -> None:
+    """Make a version the champion."""
+    temporary = repository / name / ".champion.tmp"
+    temporary.write_text(f"{version}\n")
+    temporary.replace(repository / name / "champion")
+
+
+class Server:
+    """A server in a process of its own, on a free port; a context manager that stops it."""
+
+    def __init__(self, repository: Path, *arguments: str, command: Sequence[str] = (), **environment: str) -> None:
+        command = command or (sys.executable, "-m", "serving")
+        self._process = subprocess.Popen(
+            [*command, "--repository", str(repository), "--port", "0", "--poll-seconds", "0.05", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self.log: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._pass_on, args=(self._process.stdout, self._lines.put)),
+            threading.Thread(target=self._pass_on, args=(self._process.stderr, self.log.append)),
+        ]
+        for reader in self._readers:
+            reader.start()
+        try:
+            self.announcement = self._lines.get(timeout=START_SECONDS)
+        except queue.Empty:
+            self.stop(signal.SIGKILL)
+            raise AssertionError(f"the server does not start: {self.log}") from None
+        self.url = self.announcement.split()[-1] if self.announcement else ""
+        self.client = httpx.Client(base_url=self.url or "http://127.0.0.1", timeout=30)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal and return the exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        status = self._process.wait(timeout=START_SECONDS)
+        for reader in self._readers:
+            reader.join()
+        return status
+
+    def metrics(self) -> str:
+        return self.client.get("/metrics").text
+
+    def memory_peak_bytes(self) -> int:
+        """Return the largest resident memory so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.client.close()
+        self.stop()
+
+    def _pass_on(self, stream: Any, put: Any) -> None:
+        for line in stream:
+            put(line.rstrip("\n"))
+        # So that nobody waits for a line of a process that has ended.
+        put("")
