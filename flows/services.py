@@ -79,7 +79,9 @@ def _mlflow(host: str) -> list[Service]:
     port = _free_port(host, 5000)
     command = ("-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port))
     address = f"http://{host}:{port}"
-    return [Service("MLflow", (*command, "--workers", "1"), address, f"{address}/health")]
+    # Its job workers are for language models, and take a gigabyte.
+    lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return [Service("MLflow", (*command, "--workers", "1"), address, f"{address}/health", lean)]
 
 
 def _prefect(host: str) -> tuple[str, list[Service]]:
@@ -182,18 +184,20 @@ def _check(project: Project, running: dict[str, subprocess.Popen[bytes]]) -> Non
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block without an error."""
+    """Ctrl-C and SIGTERM end the block without an error, also where a shell started this process deaf to Ctrl-C."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, stop) for number in signals]
     try:
         yield
     except KeyboardInterrupt:
         console.print("stopped")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 from mnistflow import evaluate, files, lineage, tracking
 from mnistflow.data import splits
@@ -32,12 +33,23 @@ def record(workspace: Project, run: tracking.Run) -> Evaluation:
             "train_seconds": training["seconds"],
             "parameters": training["parameters"],
             **evaluation.logged,
+            **_search_summary(files.read_json(workspace.tuned / "trials.json")),
         }
     )
     run.set_tags({"mnistflow.dataset": data.name, "mlflow.source.git.commit": lineage.git_commit(workspace.home)})
     _log_dataset(run, data)
     _log_files(workspace, run)
     return evaluation
+
+
+def _search_summary(trials: list[dict[str, Any]]) -> dict[str, float]:
+    losses = [trial["loss"] for trial in trials if trial["loss"] is not None]
+    return {
+        "tune.trials": len(trials),
+        "tune.pruned": len(trials) - len(losses),
+        "tune.epochs": sum(trial["epochs"] for trial in trials),
+        **({"tune.best_val_loss": min(losses)} if losses else {}),
+    }
 
 
 def _log_curves(run: tracking.Run, history: Mapping[str, list[float]]) -> None:

@@ -76,7 +76,9 @@ def experiment_id(project: Project, name: str) -> str:
     if found:
         return str(found.experiment_id)
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
-    return str(client().create_experiment(name, (project.mlflow / "artifacts").as_uri() if local else None))
+    location = (project.mlflow / "artifacts").as_uri() if local else None
+    # The kind makes the UI open with training runs instead of traces of language models.
+    return str(client().create_experiment(name, location, tags={"mlflow.experimentKind": "custom_model_development"}))
 
 
 def start(project: Project, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
@@ -84,6 +86,8 @@ def start(project: Project, experiment: str, name: str, kind: str, parent: str |
     tags = {
         KIND: kind,
         "mlflow.user": os.environ.get("USER", "unknown"),
+        "mlflow.source.name": "mnistflow",
+        "mlflow.source.type": "LOCAL",
         "mnistflow.host": socket.gethostname(),
         "mnistflow.process": str(os.getpid()),
         "mnistflow.process_started": str(psutil.Process().create_time()),

@@ -62,7 +62,8 @@ def train(project: Project, config: Config) -> TrainingRecord:
         run.log_params(tracking.parameters(config))
 
         def on_epoch(epoch: int, measures: Mapping[str, float]) -> None:
-            run.log_metrics(measures, step=epoch)
+            # MLflow's comparison opens with the metric that was logged first.
+            run.log_metrics(dict(sorted(measures.items(), reverse=True)), step=epoch)
             shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
             logger.info("epoch %d/%d: %s", epoch, config.train.epochs, shown)
 

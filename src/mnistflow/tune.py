@@ -92,7 +92,6 @@ def _search(project: Project, config: Config, space: Space, data_sha256: str, ru
         _adopt_runs(study, run)
         _run_trials(project, config, space, study, storage, run)
         search = _summarize(study)
-        _log_summary(run, search)
         remove(folder)
     return search
 
@@ -229,18 +228,6 @@ def _summarize(study: optuna.Study) -> Search:
     if not complete:
         raise StageError("every trial was pruned, so there is no best one", "Raise tune.trials or tune.epochs.")
     return Search(trials, min(complete, key=lambda trial: trial.loss or 0.0).parameters)
-
-
-def _log_summary(run: tracking.Run, search: Search) -> None:
-    best = min(trial.loss for trial in search.trials if trial.loss is not None)
-    run.log_metrics(
-        {
-            "tune.trials": len(search.trials),
-            "tune.pruned": sum(trial.loss is None for trial in search.trials),
-            "tune.best_val_loss": best,
-            "tune.epochs_spent": sum(trial.epochs for trial in search.trials),
-        }
-    )
 
 
 def _write(project: Project, search: Search) -> None:
