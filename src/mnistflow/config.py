@@ -1,5 +1,6 @@
 """params.yaml as a typed, frozen model, and overrides of it for one run."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,15 @@ from mnistflow.models.family import Section, Sizes
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which `1e-5` is a number, as in YAML 1.2 and in DVC; PyYAML's own rules make it a text."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 class FetchConfig(Section):
@@ -181,7 +191,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ConfigError(f"override {assignment!r} has no key=value form", "Write for example -S train.epochs=5.")
         try:
-            values[key.strip()] = yaml.safe_load(text)
+            values[key.strip()] = yaml.load(text, _Yaml)  # noqa: S506
         except yaml.YAMLError as error:
             raise ConfigError(f"override {assignment!r}: the value is no YAML", "Quote it.") from error
     return values
@@ -204,7 +214,7 @@ def write_with_overrides(source: Path, target: Path, values: Mapping[str, Any]) 
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Yaml)  # noqa: S506
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing", "Change into the checkout, or restore it with git.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -7,9 +7,7 @@ import os
 
 from mnistflow.project import Project
 
-EXPERIMENTS = "sqlite:///{home}/var/mlflow/mlflow.db"
-
-_DEFAULTS = {
+DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "DVC_SITE_CACHE_DIR": "{home}/var/dvc/site",
@@ -17,7 +15,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_TRACKING_URI": EXPERIMENTS,
+    "MLFLOW_TRACKING_URI": "sqlite:///{home}/var/mlflow/mlflow.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -28,6 +26,6 @@ _DEFAULTS = {
 
 def configure(project: Project) -> None:
     """Set every default that the environment does not name."""
-    for name, template in _DEFAULTS.items():
+    for name, template in DEFAULTS.items():
         os.environ.setdefault(name, template.format(home=project.home))
     project.mlflow.mkdir(parents=True, exist_ok=True)

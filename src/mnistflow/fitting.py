@@ -86,7 +86,9 @@ def fit(
         journal: folder for the state after each epoch; a training found there is continued.
     """
     _make_deterministic(config.seed)
-    progress = _resume(journal) or _start(task, signature, model, config, len(train))
+    progress = _start(task, signature, model, config, len(train))
+    if journal:
+        _resume(progress, journal)
     for epoch, measures in enumerate(_rows(progress.history), start=1):
         on_epoch(epoch, measures)
     while progress.epoch < config.epochs and not _exhausted(progress.history, config):
@@ -111,7 +113,8 @@ def load_tensorflow(threads: int) -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if threads != tf.config.threading.get_intra_op_parallelism_threads():
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def _start(task: Task, signature: Signature, model: ModelConfig, config: TrainConfig, rows: int) -> _Progress:
@@ -183,26 +186,34 @@ def _write_journal(journal: Path, progress: _Progress) -> None:
     """Keep the newest epoch in a folder of its own: a kill at any moment leaves the one before it whole."""
     with atomic_write(journal / f"epoch-{progress.epoch:04d}") as folder:
         folder.mkdir()
-        progress.model.save(folder / "last.keras")
+        np.savez(folder / "last.npz", *(variable.numpy() for variable in _state(progress.model)))
         np.savez(folder / "best.npz", *progress.best_weights)
         write_json(folder / "history.json", {"history": progress.history, "seconds": progress.seconds})
     for older in _journal_epochs(journal)[:-1]:
         remove(older)
 
 
-def _resume(journal: Path | None) -> _Progress | None:
-    import keras
-
-    epochs = _journal_epochs(journal) if journal else []
+def _resume(progress: _Progress, journal: Path) -> None:
+    epochs = _journal_epochs(journal)
     if not epochs:
-        return None
+        return
     written = read_json(epochs[-1] / "history.json")
-    logger.info("going on after epoch %d", len(written["history"][WATCHED]))
-    with np.load(epochs[-1] / "best.npz") as arrays:
-        best_weights = [arrays[name] for name in arrays.files]
-    return _Progress(
-        keras.models.load_model(epochs[-1] / "last.keras"), best_weights, written["history"], written["seconds"]
-    )
+    progress.history, progress.seconds = written["history"], written["seconds"]
+    for variable, value in zip(_state(progress.model), _read_arrays(epochs[-1] / "last.npz"), strict=True):
+        variable.assign(value)
+    progress.best_weights = _read_arrays(epochs[-1] / "best.npz")
+    logger.info("going on after epoch %d", progress.epoch)
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """All that the next epoch depends on: weights, the random generators of dropout, and the optimizer."""
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _read_arrays(path: Path) -> list[Any]:
+    with np.load(path) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 def _journal_epochs(journal: Path) -> list[Path]:

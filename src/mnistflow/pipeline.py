@@ -1,8 +1,8 @@
 """One run of the pipeline: a workspace of its own, and its stages run by DVC.
 
 A workspace is a folder with a copy of the sources, its own params.yaml and its own dvc.lock, so that runs with
-different parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs, sources and
-parameters is not run again, its outputs come from the cache.
+different parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs,
+sources and parameters is not run again, its outputs come from the cache.
 """
 
 from __future__ import annotations

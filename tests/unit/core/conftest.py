@@ -1,0 +1,61 @@
+"""A tiny project on scikit-learn's digits, made by the real stages."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mnistflow import config, environment
+from mnistflow.config import Config
+from mnistflow.data import fetch, prepare, splits
+from mnistflow.data.splits import Dataset
+from mnistflow.project import Project
+
+ROOT = Path(__file__).parents[3]
+TINY = {
+    "fetch.dataset": "digits",
+    "prepare.train_limit": 400,
+    "model.family": "mlp",
+    "model.mlp.units": [16],
+    "train.epochs": 3,
+    "tune.epochs": 2,
+    "tune.train_limit": 200,
+    "evaluate.repeats": 3,
+    "gate.min_accuracy": 0.3,
+    "gate.min_class_recall": 0.0,
+}
+
+
+@pytest.fixture(scope="session")
+def settings() -> Config:
+    return config.load(ROOT / "params.yaml").with_values(TINY)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    project = Project(folder, folder)
+    fetch.fetch(project, settings.fetch)
+    prepare.prepare(project, settings.prepare)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(prepared: Path) -> Dataset:
+    return splits.load(Project(prepared, prepared).prepared)
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A copy of the prepared project with stores of its own."""
+    shutil.copytree(prepared, tmp_path / "home")
+    project = Project(tmp_path / "home", tmp_path / "home")
+    for name in environment.DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("MNISTFLOW_RUN_ID", raising=False)
+    environment.configure(project)
+    yield project
+    for name in environment.DEFAULTS:
+        os.environ.pop(name, None)

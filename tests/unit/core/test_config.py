@@ -1,0 +1,105 @@
+"""params.yaml: what is refused, and how; overrides for one run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistflow import config
+from mnistflow.errors import ConfigError
+
+from .conftest import ROOT
+
+PARAMS = ROOT / "params.yaml"
+
+
+def written(folder: Path, key: str, value: object) -> Path:
+    tree = yaml.safe_load(PARAMS.read_text())
+    *parents, last = key.split(".")
+    section = tree
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("train.epochs", 0, "greater than 0 (got 0)"),
+        ("train.epochs", "five", "valid integer (got 'five')"),
+        ("train.epochs", 2.5, "valid integer"),
+        ("train.speed", 1, "unknown key"),
+        ("train.learning_rate", -1, "greater than 0"),
+        ("model.family", "transformer", "unknown family 'transformer'; known: mlp, cnn"),
+        ("model.cnn.dropout", 1.0, "less than 1"),
+        ("model.cnn.blocks", [[0]], "greater than 0"),
+        ("prepare.validation_fraction", 1.5, "less than 1"),
+        ("export.opset", 19, "less than or equal to 18"),
+        ("fetch.dataset", "../etc", "match pattern"),
+        ("tune.space.cnn", {"train.speed": {"low": 1, "high": 2}}, "is no key of model.cnn or train"),
+        ("tune.space.cnn", {"train.learning_rate": {"low": 2, "high": 1}}, "low <= high"),
+        ("tune.pruner", "hope", "'median', 'hyperband' or 'none'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_key_and_the_reason(tmp_path, key, value, reason) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(tmp_path, key, value))
+    message = str(caught.value)
+    assert key.rpartition(".")[0] in message
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_a_missing_key_is_named(tmp_path) -> None:
+    tree = yaml.safe_load(PARAMS.read_text())
+    del tree["train"]["patience"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"train\.patience: is missing"):
+        config.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("content", ["train: [", "", "- 1", "\x00"])
+def test_what_is_no_params_file_is_one_line(tmp_path, content) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "params.yaml")
+    assert str(tmp_path / "params.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_is_one_line(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="is missing"):
+        config.load(tmp_path / "params.yaml")
+
+
+@given(epochs=st.integers(1, 10**6), rate=st.floats(1e-6, 1.0), units=st.lists(st.integers(1, 999), max_size=3))
+def test_overrides_arrive(epochs, rate, units) -> None:
+    settings = config.load(PARAMS).with_values(
+        config.parse_overrides([f"train.epochs={epochs}", f"train.learning_rate={rate!r}", f"model.mlp.units={units}"])
+    )
+    assert settings.train.epochs == epochs
+    assert settings.train.learning_rate == pytest.approx(rate)
+    assert settings.model.mlp.units == tuple(units)
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=5", "train.epoch=5", "train.epochs=[", "epochs=5", "a.b.c=1"])
+def test_a_wrong_override_is_one_line(assignment) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(PARAMS).with_values(config.parse_overrides([assignment]))
+    assert "\n" not in str(caught.value)
+
+
+def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
+    before = PARAMS.read_bytes()
+    config.write_with_overrides(PARAMS, tmp_path / "same.yaml", {})
+    config.write_with_overrides(PARAMS, tmp_path / "other.yaml", {"train.epochs": 3})
+    assert (tmp_path / "same.yaml").read_bytes() == before == PARAMS.read_bytes()
+    assert config.load(tmp_path / "other.yaml") == config.load(PARAMS).with_values({"train.epochs": 3})
+    with pytest.raises(ConfigError):
+        config.write_with_overrides(PARAMS, tmp_path / "bad.yaml", {"train.epochs": 0})
+    assert not (tmp_path / "bad.yaml").exists()

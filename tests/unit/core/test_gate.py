@@ -1,0 +1,89 @@
+"""The gate: who becomes champion."""
+
+from math import comb, nan
+
+import numpy as np
+import pytest
+
+from mnistflow import config, gate
+from mnistflow.evaluate import Evaluation
+from mnistflow.gate import Comparison
+from mnistflow.tasks.image_classification import ImageClassification, calibration_error
+from mnistflow.tasks.task import PairedTest
+
+from .conftest import ROOT
+
+POLICY = config.load(ROOT / "params.yaml").gate
+TASK = ImageClassification()
+
+
+def candidate(accuracy: float = 0.99, recall: float = 0.99, size: int = 10**6) -> Evaluation:
+    return Evaluation({"accuracy": accuracy}, {"0": 0.99, "1": recall}, {}, size, "t", "m")
+
+
+def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Comparison:
+    return Comparison(1, 0.98, {"0": 0.99, "1": recall}, PairedTest("McNemar exact", wins, losses, p_value))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "comparison", "decision", "reason"),
+    [
+        (candidate(), None, "promote", "no champion yet"),
+        (candidate(accuracy=0.94), None, "reject", "min_accuracy"),
+        (candidate(accuracy=nan), None, "reject", "min_accuracy"),
+        (candidate(recall=0.89), None, "reject", "class 1"),
+        (candidate(size=51_000_000), None, "reject", "max_file_megabytes"),
+        (candidate(), champion(30, 10, 0.002), "promote", "significantly better"),
+        (candidate(), champion(10, 10, 1.0), "hold", "not better"),
+        (candidate(), champion(0, 0, 1.0), "hold", "not better"),
+        (candidate(), champion(10, 30, 0.002), "hold", "not better"),
+        (candidate(), champion(12, 10, 0.8), "hold", "not significantly"),
+        (candidate(), champion(30, 10, POLICY.significance), "hold", "not significantly"),
+        (candidate(recall=0.97), champion(60, 10, 1e-9, recall=0.99), "hold", "class 1 drops"),
+        (candidate(accuracy=0.5), champion(60, 10, 1e-9), "reject", "min_accuracy"),
+    ],
+)
+def test_decisions(evaluation, comparison, decision, reason) -> None:
+    verdict = gate.decide(evaluation, "accuracy", comparison, POLICY)
+    assert verdict.decision == decision
+    assert reason in "; ".join(verdict.reasons)
+
+
+def one_hot(labels: list[int]) -> np.ndarray:
+    return np.eye(3, dtype=np.float32)[labels]
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (8, 2), (2, 8), (25, 11)])
+def test_mcnemar_is_the_binomial_sum(wins, losses) -> None:
+    targets = np.zeros(wins + losses + 5, int)
+    better = one_hot([0] * wins + [1] * losses + [0] * 5)
+    worse = one_hot([1] * wins + [0] * losses + [0] * 5)
+    result = TASK.paired_test(better, worse, targets)
+    n, k = wins + losses, max(wins, losses)
+    tail = sum(comb(n, i) for i in range(k, n + 1)) / 2**n
+    assert (result.wins, result.losses) == (wins, losses)
+    assert result.p_value == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float32)
+    # Bins of width 0.5: all three in the upper one; confidence 0.8, accuracy 2/3.
+    assert calibration_error(probabilities, np.array([0, 0, 0]), 2) == pytest.approx(0.8 - 2 / 3, abs=1e-6)
+
+
+def test_measures_by_hand() -> None:
+    outputs = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.4, 0.1], [0.2, 0.2, 0.6]], np.float32)
+    measured = TASK.measure(outputs, np.array([0, 1, 1, 2]), ("a", "b", "c"), bins=10)
+    assert measured.metrics["accuracy"] == 0.75
+    assert measured.metrics["errors"] == 1
+    assert measured.metrics["top_2_accuracy"] == 1.0
+    assert measured.metrics["loss"] == pytest.approx(-np.log([0.7, 0.6, 0.4, 0.6]).mean(), abs=1e-6)
+    assert measured.by_class == {"a": 1.0, "b": 0.5, "c": 1.0}
+
+
+def test_ties_may_swap_and_nothing_else() -> None:
+    expected = np.array([[0.5, 0.5 - 1e-6, 0], [0.6, 0.4, 0]], np.float32)
+    swapped = expected[:, [1, 0, 2]]
+    parity = TASK.compare_outputs(expected, swapped, tie=1e-5)
+    assert parity.disagreements == 1
+    assert parity.max_gap == pytest.approx(0.2, abs=1e-6)
