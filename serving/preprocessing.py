@@ -20,7 +20,7 @@ SIDE = 28
 BOX = 20
 # Larger pictures are halved until they are not, before anything is computed on their pixels.
 WORKING_SIDE = 512
-# Differences to the background below this are noise of the camera or of JPEG.
+# Differences to the background below this are noise of the camera or of JPEG; of faint ink, below a quarter of it.
 NOISE = 24
 # A difference between opposite sides above this is ink along one of them, not shade.
 SHADE = 80
@@ -105,12 +105,12 @@ def _digit(grey: Grey) -> Grey:
 def _ink(grey: Grey) -> Grey:
     """Return what differs from the background, bright on black, over the full range."""
     difference = grey.astype(np.float32) - _background(grey)
-    difference[np.abs(difference) < NOISE] = 0
-    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
-    ink = darker if darker.sum() > lighter.sum() else lighter
-    if not ink.any():
+    contrast = np.abs(difference).max()
+    if contrast < NOISE:
         raise InvalidRequestError("no ink found on the image")
-    return _full_range(ink)
+    difference[np.abs(difference) < min(NOISE, contrast / 4)] = 0
+    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
+    return _full_range(darker if darker.sum() > lighter.sum() else lighter)
 
 
 def _background(grey: Grey) -> npt.NDArray[np.float32]:

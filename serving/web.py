@@ -1,6 +1,7 @@
 """What every HTTP door needs: bodies read within limits, answers in JSON, errors as statuses."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from serving.errors import (
     UnknownModelError,
     UnsupportedMediaError,
 )
+
+log = logging.getLogger(__name__)
 
 STATUS: Mapping[type[ServingError], int] = {
     InvalidRequestError: 400,
@@ -79,6 +82,8 @@ async def _collected(request: Request, max_bytes: int) -> bytes:
 async def answer_serving_error(_: Request, error: Exception) -> Response:
     """Turn an expected failure into its status and `{"error": ...}`."""
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        log.error("%s", error, exc_info=error)
     return json_response({"error": str(error)}, status)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow
 
+NOTHING = "\N{EN DASH}"
 # Strokes as shares of the drawing area's side, from the upper left.
 DIGITS = {
     "1": [[(0.52, 0.15), (0.50, 0.85)]],
@@ -123,7 +124,7 @@ def test_clear_forgets_the_drawing(open_page):
 
     page.get_by_role("button", name="Clear").click()
 
-    wait_for_class(page, "–")
+    wait_for_class(page, NOTHING)
     assert page.locator("#bars li.best").count() == 0
     draw(page, DIGITS["1"])
     wait_for_class(page, "1")
@@ -140,9 +141,9 @@ def test_the_keyboard_alone_is_enough(open_page):
     page.keyboard.press(" ")
 
     wait_for_class(page, "1")
-    page.wait_for_function("document.querySelector('#spoken').textContent.startsWith('1, ')")
+    page.wait_for_function("() => document.querySelector('#spoken').textContent.startsWith('1, ')")
     page.keyboard.press("Delete")
-    wait_for_class(page, "–")
+    wait_for_class(page, NOTHING)
 
 
 def test_every_control_has_a_name_for_screen_readers(open_page):

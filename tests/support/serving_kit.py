@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -160,6 +161,20 @@ def crown(repository: Path, version: int | str, name: str = NAME) -> None:
     temporary = repository / name / ".champion.tmp"
     temporary.write_text(f"{version}\n")
     temporary.replace(repository / name / "champion")
+
+
+def question(images: np.ndarray, **changes: object) -> dict[str, Any]:
+    """Return an inference request for these images; `changes` replace keys of its tensor."""
+    tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
+    return {"inputs": [tensor | changes]}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; give up after half a minute."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Server:

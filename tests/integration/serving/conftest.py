@@ -1,25 +1,29 @@
-"""Fixtures: a trained classifier, a repository with it, a running server."""
+"""Fixtures: real digits, two classifiers that differ, and a repository that serves the first."""
 
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
 import serving_kit as kit
 
 
 @pytest.fixture(scope="session")
-def images():
-    return kit.digits()[0]
+def data() -> tuple[np.ndarray, np.ndarray]:
+    return kit.digits()
 
 
 @pytest.fixture(scope="session")
-def labels():
-    return kit.digits()[1]
+def first(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
+    return kit.linear_classifier(*data)
 
 
 @pytest.fixture(scope="session")
-def classifier(images, labels):
-    return kit.linear_classifier(images, labels)
+def second(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
+    return kit.linear_classifier(*data, regularisation=0.001)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> Path:
+    kit.publish(tmp_path / "models", 1, first, data[0])
+    kit.crown(tmp_path / "models", 1)
+    return tmp_path / "models"

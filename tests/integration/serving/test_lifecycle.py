@@ -1,0 +1,164 @@
+"""What happens over time: refused candidates, several models, clients that leave, stopping in the middle."""
+
+import concurrent.futures
+import io
+import os
+import signal
+import socket
+import struct
+import threading
+
+import numpy as np
+import pytest
+import serving_kit as kit
+from PIL import Image
+
+INFER = f"/v2/models/{kit.NAME}/infer"
+OTHER = "letters-classifier"
+
+
+def version_serving(server):
+    return server.client.get("/predict").json()["version"]
+
+
+def raw(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository, data, second):
+    kit.write_version(repository, 2, b"no model", data[0][:4], second.probabilities(data[0][:4]))
+    with kit.Server(repository) as server:
+        kit.crown(repository, 2)
+        refused = f'mnistflow_refused_candidates_total{{model="{kit.NAME}",version="2"}}'
+        kit.wait_until(lambda: refused in server.metrics())
+        answer = server.client.get(f"/v2/models/{kit.NAME}/versions/2/ready")
+        assert answer.status_code == 503
+        assert "onnxruntime does not load" in answer.json()["error"]
+        assert server.client.get("/v2/health/ready").status_code == 200
+
+        kit.publish(repository, 3, second, data[0])
+        kit.crown(repository, 3)
+        kit.wait_until(lambda: version_serving(server) == 3)
+
+        metrics = server.metrics()
+    assert f"{refused} 1.0" in metrics
+    assert f'mnistflow_champion_version{{model="{kit.NAME}"}} 3.0' in metrics
+    assert f'mnistflow_swaps_total{{model="{kit.NAME}"}} 1.0' in metrics
+    assert sum("version 2 is refused" in line for line in server.log) == 1
+
+
+@pytest.mark.parametrize("pointer", ["", "two", "99"])
+def test_a_pointer_to_nothing_changes_nothing(repository, pointer):
+    with kit.Server(repository) as server:
+        kit.crown(repository, pointer)
+        kit.wait_until(lambda: any("is refused" in line for line in server.log))
+
+        assert version_serving(server) == 1
+
+
+def test_a_rollback_serves_the_version_before_again(repository, data, second):
+    kit.publish(repository, 2, second, data[0])
+    with kit.Server(repository) as server:
+        for version in (2, 1, 2, 1):
+            kit.crown(repository, version)
+            kit.wait_until(lambda version=version: version_serving(server) == version)
+
+
+def test_a_model_that_comes_later_serves_without_a_restart(repository, data, second):
+    with kit.Server(repository) as server:
+        assert server.client.get(f"/v2/models/{OTHER}").status_code == 404
+        kit.publish(repository, 7, second, data[0], name=OTHER)
+        assert server.client.get(f"/v2/models/{OTHER}").status_code == 404
+
+        kit.crown(repository, 7, OTHER)
+        kit.wait_until(lambda: server.client.get(f"/v2/models/{OTHER}/ready").status_code == 200)
+
+        given = server.client.post(f"/v2/models/{OTHER}/infer", json=kit.question(data[0][:1])).json()
+        assert (given["model_name"], given["model_version"]) == (OTHER, "7")
+        assert server.client.get("/predict").json()["model"] == OTHER  # the newest champion
+
+
+def test_the_default_model_can_be_named(repository, data, second):
+    kit.publish(repository, 7, second, data[0], name=OTHER)
+    kit.crown(repository, 7, OTHER)
+
+    with kit.Server(repository, "--model", kit.NAME) as server:
+        assert server.client.get("/predict").json()["model"] == kit.NAME
+    with kit.Server(repository, "--model", "nothing") as server:
+        assert server.stop() == 1
+        assert kit.NAME in server.log[0]
+
+
+def test_few_old_versions_stay_in_memory_and_all_can_be_asked(repository, data, first):
+    for version in range(2, 6):
+        kit.publish(repository, version, first, data[0])
+    with kit.Server(repository, "--resident-versions", "2") as server:
+        for version in (2, 3, 4, 5, 2):
+            answer = server.client.post(
+                f"/v2/models/{kit.NAME}/versions/{version}/infer", json=kit.question(data[0][:1])
+            )
+            assert answer.json()["model_version"] == str(version)
+
+        resident = [line for line in server.metrics().splitlines() if line.startswith("mnistflow_model_info{")]
+    assert len(resident) == 3
+
+
+def test_clients_that_leave_do_not_disturb_those_that_stay(repository, data, first):
+    body = bytes(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n", "ascii") + b" " * 2500
+    expected = first.probabilities(data[0][:1])[0]
+    with kit.Server(repository) as server, concurrent.futures.ThreadPoolExecutor(4) as pool:
+
+        def leave(_):
+            with raw(server) as connection:
+                connection.sendall(body)
+                # Closing with a reset, as a killed client does.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        def stay(_):
+            answer = server.client.post(INFER, json=kit.question(data[0][:1]))
+            return np.allclose(answer.json()["outputs"][0]["data"], expected, atol=1e-4)
+
+        leaving = pool.map(leave, range(200))
+        assert all(pool.map(stay, range(200)))
+        list(leaving)
+        assert "Traceback" not in "\n".join(server.log)
+
+
+def test_a_body_that_does_not_come_is_given_up(repository):
+    with kit.Server(repository, "--body-seconds", "0.2") as server, raw(server) as connection:
+        connection.sendall(bytes(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{", "ascii"))
+
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_requests_under_way_are_finished_before_the_server_leaves(repository):
+    picture = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    body = content.getvalue()
+    with kit.Server(repository) as server, raw(server) as connection:
+        connection.sendall(bytes(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n", "ascii"))
+        connection.sendall(body[:-1])
+        server.client.get("/v2/health/live")  # answered, so the request above is being read
+
+        os.kill(server.pid, signal.SIGTERM)
+        connection.sendall(body[-1:])
+
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        assert server.stop() == 0
+
+
+def test_many_images_at_once_are_all_right(repository, data):
+    images, labels = data
+    barrier = threading.Barrier(8)
+    with kit.Server(repository) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
+
+        def ask(start):
+            barrier.wait()
+            part = images[start : start + 100]
+            answer = server.client.post(INFER, json=kit.question(part)).json()
+            return np.reshape(answer["outputs"][0]["data"], (-1, 10)).argmax(axis=1)
+
+        given = np.concatenate(list(pool.map(ask, range(0, 800, 100))))
+    assert (given == labels[:800]).mean() > 0.97

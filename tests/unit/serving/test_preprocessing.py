@@ -1,0 +1,162 @@
+"""Pictures as people make them, against the digits they show."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import serving_kit as kit
+from PIL import Image, ImageFilter, ImageOps
+
+from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
+from serving.preprocessing import to_model_input
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return kit.mnist("t10k", 40) or kit.digits()
+
+
+@pytest.fixture
+def seven(digits):
+    images, labels = digits
+    return Image.fromarray(images[np.flatnonzero(labels == 7)[0]])
+
+
+def encoded(image, kind="PNG", **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def enlarged(image, side=280):
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def likeness(one, other):
+    """Return the correlation of two pictures."""
+    return np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]
+
+
+def centre_of_mass(picture):
+    weights = picture.astype(float)
+    return [(np.indices(picture.shape)[axis] * weights).sum() / weights.sum() for axis in (0, 1)]
+
+
+@pytest.mark.skipif(kit.mnist("t10k", 1) is None, reason="no MNIST at hand; set MNISTFLOW_MIRRORS to a folder with it")
+def test_images_of_mnist_pass_unchanged():
+    images, _ = kit.mnist("t10k", 500)
+
+    for image in images:
+        assert np.array_equal(to_model_input(encoded(Image.fromarray(image))), image)
+
+
+PHOTOGRAPHS = {
+    "dark on white": lambda digit: ImageOps.invert(enlarged(digit)),
+    "bright on black": enlarged,
+    "far from the middle": lambda digit: ImageOps.expand(enlarged(digit, 140), (400, 20, 60, 300)),
+    "faint": lambda digit: ImageOps.invert(enlarged(digit)).point(lambda value: 150 + value // 4),
+    "on transparent paper": lambda digit: Image.merge("LA", (Image.new("L", (280, 280)), enlarged(digit))),
+    "in colour": lambda digit: ImageOps.colorize(enlarged(digit), "lightyellow", "navy"),
+    "of 16 bits": lambda digit: Image.fromarray(np.asarray(enlarged(digit)).astype(np.uint16) * 257),
+    "in two colours": lambda digit: ImageOps.invert(enlarged(digit)).convert("1"),
+    "with a palette": lambda digit: ImageOps.invert(enlarged(digit)).convert("P"),
+}
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS.values(), ids=PHOTOGRAPHS)
+def test_the_digit_is_found_however_it_was_written(seven, photograph):
+    found = to_model_input(encoded(photograph(seven)))
+
+    assert found.shape == (28, 28)
+    assert found.dtype == np.uint8
+    assert found.max() == 255
+    assert likeness(found, to_model_input(encoded(enlarged(seven)))) > 0.95
+
+
+def test_shade_and_noise_of_a_camera_are_not_ink(seven):
+    paper = 200 + np.linspace(-20, 20, 600)[None] + np.random.default_rng(0).normal(0, 5, (600, 600))
+    paper[150:430, 150:430] -= np.asarray(enlarged(seven)) * 0.7
+    photo = Image.fromarray(paper.clip(0, 255).astype(np.uint8))
+
+    found = to_model_input(encoded(photo, "JPEG", quality=80))
+
+    assert likeness(found, to_model_input(encoded(enlarged(seven)))) > 0.9
+
+
+def test_a_fine_pen_gives_strokes_as_wide_as_those_of_mnist(seven):
+    fine = enlarged(seven, 420).point(lambda value: 255 if value > 127 else 0).filter(ImageFilter.MinFilter(13))
+
+    widths = [(picture > 127).sum() for picture in (to_model_input(encoded(fine)), np.asarray(seven))]
+
+    assert 0.75 < widths[0] / widths[1] < 1.25
+
+
+def test_a_turned_camera_is_believed(seven):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright = ImageOps.invert(enlarged(seven))
+
+    found = to_model_input(encoded(upright.rotate(90), "JPEG", exif=exif, quality=95))
+
+    assert likeness(found, to_model_input(encoded(upright))) > 0.95
+
+
+def test_ink_fits_the_box_and_its_mass_lies_in_the_middle(digits):
+    for image in digits[0][:20]:
+        found = to_model_input(encoded(ImageOps.expand(enlarged(Image.fromarray(image), 100), (10, 90, 200, 0))))
+
+        extent = [np.flatnonzero((found > 60).any(axis=axis)) for axis in (0, 1)]
+        assert max(indices[-1] - indices[0] + 1 for indices in extent) in (19, 20)
+        assert centre_of_mass(found) == pytest.approx([14, 14], abs=0.6)
+
+
+def test_the_plain_manner_keeps_the_frame():
+    shirt = np.zeros((56, 28), np.uint8)
+    shirt[4:20] = 90
+
+    found = to_model_input(encoded(Image.fromarray(shirt)), manner="plain")
+
+    assert found.max() <= 100  # brightness means something here: it is not stretched
+    assert np.flatnonzero(found.any(axis=1))[0] in (1, 2)
+    assert not found[:, :6].any()
+    assert np.array_equal(found, to_model_input(encoded(Image.fromarray(255 - shirt)), manner="plain"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (28, 28), (600, 3)])
+@pytest.mark.parametrize("grey", [0, 127, 255])
+def test_a_blank_sheet_has_no_ink(size, grey):
+    with pytest.raises(InvalidRequestError, match="no ink"):
+        to_model_input(encoded(Image.new("L", size, grey)))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1, 40), (900, 2)])
+def test_odd_shapes_still_give_a_picture(shape):
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    assert to_model_input(encoded(Image.fromarray(noise))).shape == (28, 28)
+
+
+def test_too_many_pixels_are_refused_by_the_header_alone():
+    picture = bytearray(encoded(Image.new("L", (1, 1))))
+    picture[16:24] = struct.pack(">II", 30_000, 30_000)
+    picture[29:33] = struct.pack(">I", zlib.crc32(picture[12:29]))
+
+    with pytest.raises(TooLargeError):
+        to_model_input(bytes(picture))
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(40), b"RIFF\0\0\0\0WEBP", b"<svg/>", b"%PDF-1.7", bytes(784)])
+def test_other_kinds_of_files_are_not_opened(data):
+    with pytest.raises(UnsupportedMediaError):
+        to_model_input(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_damaged_file_is_refused_wherever_it_breaks_off(seven, kind):
+    whole = encoded(enlarged(seven, 90), kind)
+
+    for length in range(12, len(whole) * 3 // 4, 41):
+        with pytest.raises(InvalidRequestError):
+            to_model_input(whole[:length])

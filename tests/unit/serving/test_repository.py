@@ -1,0 +1,131 @@
+"""Model repositories on disk, sound and damaged."""
+
+import json
+
+import numpy as np
+import pytest
+import serving_kit as kit
+
+from serving.errors import ModelRefusedError
+from serving.model import Model
+from serving.repository import Entry, ModelRepository
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    random = np.random.default_rng(0)
+    weights, bias = random.normal(size=(784, 10)), random.normal(size=10)
+    return kit.Classifier([weights.astype(np.float32)], [bias.astype(np.float32)])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return kit.digits()[0][:8]
+
+
+@pytest.fixture
+def folder(tmp_path, classifier, images):
+    kit.publish(tmp_path, 3, classifier, images)
+    kit.crown(tmp_path, 3)
+    return tmp_path
+
+
+def test_scan_finds_models_with_a_champion_and_nothing_else(folder, classifier, images):
+    kit.publish(folder, 12, classifier, images)
+    kit.publish(folder, 1, classifier, images, name="without-champion")
+    for stray in ("..hidden", "with space", ".3.tmp", "naïve"):
+        (folder / stray).mkdir()
+        (folder / stray / "champion").write_text("1")
+    (folder / "digits-classifier/007").mkdir()
+    (folder / "README").write_text("a file")
+
+    found = ModelRepository(folder).scan()
+
+    changed = (folder / "digits-classifier/champion").stat().st_mtime_ns
+    assert found == {"digits-classifier": Entry(champion=3, changed_ns=changed, versions=(3, 12))}
+
+
+@pytest.mark.parametrize("text", ["", "three", "-3", "3.0", "../3", "3\n4", "9" * 4000, "\u0663"])
+def test_a_pointer_that_is_no_version_refuses_to_be_loaded(folder, text):
+    (folder / "digits-classifier/champion").write_text(text)
+    repository = ModelRepository(folder)
+
+    assert repository.scan()["digits-classifier"].champion == 0
+    with pytest.raises(ModelRefusedError, match="no version number"):
+        repository.read("digits-classifier", 0)
+
+
+def test_a_sound_version_computes_what_numpy_computes(folder, classifier, images):
+    model = Model(ModelRepository(folder).read("digits-classifier", 3))
+
+    given = model.run({"images": images}, ["probabilities"])["probabilities"]
+
+    assert np.allclose(given, classifier.probabilities(images), atol=1e-5)
+    assert model.is_ready()
+
+
+def change_manifest(folder, **keys):
+    manifest = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(manifest | keys))
+
+
+DAMAGES = {
+    "model.json is missing": lambda version: (version / "model.json").unlink(),
+    "model.onnx is missing": lambda version: (version / "model.onnx").unlink(),
+    "probe.npz is missing": lambda version: (version / "probe.npz").unlink(),
+    "another model or version": lambda version: change_manifest(version, version=4),
+    "sha256": lambda version: (version / "model.onnx").write_bytes(b"other bytes"),
+    "contract: KeyError 'dataset'": lambda version: (version / "model.json").write_text("{}"),
+    "contract: JSONDecodeError": lambda version: (version / "model.json").write_text("{"),
+    "contract: TypeError": lambda version: (version / "model.json").write_text("[]"),
+    "contract: ValueError": lambda version: change_manifest(
+        version, inputs=[{"name": "images", "datatype": "BYTES", "shape": [-1]}]
+    ),
+    "does not hold the arrays": lambda version: (version / "probe.npz").write_bytes(b"PK"),
+    "its inputs are": lambda version: change_manifest(
+        version, inputs=[{"name": "pictures", "datatype": "UINT8", "shape": [-1, 28, 28]}]
+    ),
+    "its outputs are": lambda version: change_manifest(
+        version, outputs=[{"name": "probabilities", "datatype": "FP32", "shape": [-1, 11]}]
+    ),
+    "recorded inputs": lambda version: np.savez(
+        version / "probe.npz", inputs=np.zeros((1, 784), np.uint8), outputs=np.zeros((1, 10), np.float32)
+    ),
+    "recorded outputs": lambda version: np.savez(
+        version / "probe.npz", inputs=np.zeros((2, 28, 28), np.uint8), outputs=np.zeros((1, 10), np.float32)
+    ),
+    "does not reproduce": lambda version: np.savez(
+        version / "probe.npz", inputs=np.zeros((1, 28, 28), np.uint8), outputs=np.zeros((1, 10), np.float32)
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_damaged_version_is_refused_with_its_reason(folder, reason):
+    DAMAGES[reason](folder / "digits-classifier/3")
+
+    with pytest.raises(ModelRefusedError, match=reason) as refusal:
+        Model(ModelRepository(folder).read("digits-classifier", 3))
+    assert str(folder) not in str(refusal.value)
+
+
+def test_a_pickle_in_the_probe_is_not_opened(folder):
+    np.savez(folder / "digits-classifier/3/probe.npz", inputs=np.array([{}], object), outputs=np.zeros((1, 10)))
+
+    with pytest.raises(ModelRefusedError, match="does not hold the arrays"):
+        ModelRepository(folder).read("digits-classifier", 3)
+
+
+def test_external_data_is_refused_even_where_the_file_exists(folder, classifier, images, monkeypatch):
+    probabilities = classifier.probabilities(images)
+    model = classifier.onnx()
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "weight0")
+    (folder / "weights.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = tensor.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    kit.write_version(folder, 4, model, images, probabilities)
+    monkeypatch.chdir(folder)  # the place that onnxruntime looks in by default
+
+    with pytest.raises(ModelRefusedError, match="external data"):
+        Model(ModelRepository(folder).read("digits-classifier", 4))
