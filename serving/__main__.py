@@ -1,6 +1,7 @@
 """`python -m serving`: reads the settings, loads the champions, serves until told to stop."""
 
 import logging
+import math
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import uvicorn
 
 from serving.app import create_app
 from serving.catalogue import Catalogue
+from serving.connection import BoundedHttpProtocol
 from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
@@ -55,12 +57,13 @@ def serve(settings: Settings) -> None:
         catalogue.open()
         config = uvicorn.Config(
             create_app(settings, catalogue, metrics),
-            http="httptools",
+            http=BoundedHttpProtocol,
             ws="none",
-            log_level="warning",
+            log_level="error",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=round(settings.drain_seconds),
+            timeout_keep_alive=math.ceil(settings.receive_seconds),
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
         AnnouncingServer(config, f"mnistflow serves {_summary(catalogue)} on {_address(listener)}").run([listener])
 

@@ -47,7 +47,7 @@ class PredictDoor:
         )
 
     async def predict(self, request: Request) -> Response:
-        body = await read_body(request, self._settings.max_body_bytes, self._settings.body_seconds)
+        body = await read_body(request, self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._classifier()
         image = await self._image(body, request.headers.get("content-type", ""), model)

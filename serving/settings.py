@@ -36,7 +36,9 @@ class Settings:
     max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
     max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000
     max_rows: Annotated[int, Setting("largest batch in one request", 1)] = 1024
-    body_seconds: Annotated[float, Setting("time in which a body has to arrive", 0.1)] = 10.0
+    receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
+        10.0
+    )
     drain_seconds: Annotated[float, Setting("time that running requests get when the server stops", 0)] = 10.0
 
     @classmethod

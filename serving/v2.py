@@ -67,7 +67,7 @@ class V2Door:
     async def infer(self, request: Request) -> Response:
         model = await self._model(request)
         header_length = _header_length(request)
-        body = await read_body(request, self._settings.max_body_bytes, self._settings.body_seconds)
+        body = await read_body(request, self._settings.max_body_bytes, self._settings.receive_seconds)
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
         arrays = await self._plane.infer(model, question.inputs, [output.name for output in question.outputs])
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)

@@ -26,6 +26,14 @@ def raw(server):
     return socket.create_connection((host, int(port)), timeout=30)
 
 
+def ended(connection):
+    """Wait for the server to close the connection; False when it sends something first."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository, data, second):
     kit.write_version(repository, 2, b"no model", data[0][:4], second.probabilities(data[0][:4]))
     with kit.Server(repository) as server:
@@ -126,10 +134,42 @@ def test_clients_that_leave_do_not_disturb_those_that_stay(repository, data, fir
 
 
 def test_a_body_that_does_not_come_is_given_up(repository):
-    with kit.Server(repository, "--body-seconds", "0.2") as server, raw(server) as connection:
+    with kit.Server(repository, "--receive-seconds", "0.2") as server, raw(server) as connection:
         connection.sendall(bytes(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{", "ascii"))
 
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_does_not_come_is_given_up(repository):
+    with kit.Server(repository, "--receive-seconds", "1") as server, raw(server) as silent, raw(server) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+
+        for connection in (silent, slow):
+            assert ended(connection)
+        assert server.client.get("/v2/health/ready").status_code == 200
+
+
+ENDLESS = {
+    "request line": (b"GET /", b"a"),
+    "header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"b"),
+    "headers": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+    "chunk extension": (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a"),
+    "trailers": (b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n"),
+}
+
+
+@pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS)
+def test_what_does_not_end_is_cut_off(repository, start, more):
+    with kit.Server(repository) as server, raw(server) as connection:
+        before = server.memory_peak_bytes()
+        connection.sendall(start)
+
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(more * (100_000 // len(more)))
+
+        assert server.memory_peak_bytes() - before < 20e6
+        assert server.client.get("/v2/health/ready").status_code == 200
 
 
 def test_requests_under_way_are_finished_before_the_server_leaves(repository):
