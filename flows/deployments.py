@@ -1,30 +1,33 @@
 """The deployments of prefect.yaml: their times, and the process that runs them when they are due.
 
-Schedules are in UTC: no run is doubled or lost when clocks change. Of runs that became late while nothing was running,
-one is caught up; the others are cancelled by the concurrency limit of one.
+Of the runs that became late while nothing was running, one is caught up: the deployments' concurrency limit of one
+cancels the others.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import psutil
 import yaml
 from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ValidationError, field_validator
 
 from mnistflow.errors import ConfigError
 from mnistflow.files import read_json, remove, write_json
 from mnistflow.project import Project
 
 if TYPE_CHECKING:
-    from prefect import Flow
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
 
 API_VARIABLE = "PREFECT_API_URL"
@@ -36,13 +39,64 @@ class Schedule:
 
     Attributes:
         next_run: ISO 8601, UTC.
-        state: whether anything will pick it up, and what to do if not.
+        state: whether anything will pick that run up, and what to do if not.
     """
 
     deployment: str
     cron: str
+    timezone: str
     next_run: str
     state: str
+
+
+class Times(BaseModel):
+    """An entry of `schedules` in prefect.yaml."""
+
+    cron: str
+    timezone: str = "UTC"
+    active: bool = True
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone") from None
+        return name
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron_expression(cls, expression: str) -> str:
+        try:
+            CronSim(expression, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f"{expression!r} is no cron expression: {error}") from None
+        return expression
+
+    def after(self, moment: datetime) -> datetime:
+        """Return the next time after `moment`, in UTC."""
+        return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
+
+
+class Deployment(BaseModel):
+    """An entry of `deployments` in prefect.yaml; what stands there for workers only is left out."""
+
+    name: str
+    entrypoint: str
+    description: str | None = None
+    tags: list[str] = []
+    concurrency_limit: int | dict[str, Any] | None = None
+    schedules: list[Times] = []
+
+    @property
+    def full_name(self) -> str:
+        """The name of the flow, as Prefect derives it from that of the function, and of the deployment."""
+        return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
+
+
+class _PrefectYaml(BaseModel):
+    deployments: list[Deployment]
 
 
 def schedules(project: Project) -> list[Schedule]:
@@ -51,24 +105,51 @@ def schedules(project: Project) -> list[Schedule]:
     Raises:
         ConfigError: prefect.yaml is missing or not valid.
     """
-    url = running_server(project)
+    deployments = read(project)
+    known = _known(running_server(project), deployments)
     now = datetime.now(UTC)
     return [
-        Schedule(f"{_flow_name(entry)}/{entry['name']}", cron, _next(cron, now), _state(url, entry))
-        for entry in _read(project)
-        for cron in _crons(entry)
+        Schedule(
+            deployment=deployment.full_name,
+            cron=times.cron,
+            timezone=times.timezone,
+            next_run=times.after(now).isoformat(timespec="minutes"),
+            state=known if isinstance(known, str) else _state(known[deployment.full_name], times),
+        )
+        for deployment in deployments
+        for times in deployment.schedules
     ]
+
+
+def read(project: Project) -> list[Deployment]:
+    """Return the deployments of prefect.yaml.
+
+    Raises:
+        ConfigError: prefect.yaml is missing or not valid.
+    """
+    path = project.home / "prefect.yaml"
+    try:
+        return _PrefectYaml.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).deployments
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = str(error)
+    raise ConfigError(f"{path}: {problem}", "Mend it, or restore it with git.")
 
 
 def running_server(project: Project) -> str | None:
     """Return the address of the Prefect API to use: the one configured, or that of a running `schedule` or `up`."""
-    if url := os.environ.get(API_VARIABLE):
-        return url
+    return os.environ.get(API_VARIABLE) or noted_server(project)
+
+
+def noted_server(project: Project) -> str | None:
+    """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
     note = _server_note(project)
     if not note.is_file():
         return None
     server = read_json(note)
-    return str(server["url"]) if psutil.pid_exists(server["process"]) else None
+    return str(server["url"]) if psutil.pid_exists(server["process"]) and answers(server["url"]) else None
 
 
 def note_server(project: Project, url: str) -> None:
@@ -81,95 +162,127 @@ def forget_server(project: Project) -> None:
     remove(_server_note(project))
 
 
-def serve(project: Project) -> None:
-    """Run the deployments at their times, on the Prefect server that `PREFECT_API_URL` names, until stopped."""
+def answers(url: str) -> bool:
+    """Whether the Prefect API at this address works."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def are_served(project: Project, url: str) -> bool:
+    """Whether something asks the Prefect API for due runs of every deployment."""
+    known = _known(url, read(project))
+    return not isinstance(known, str) and all(found and found.status == "READY" for found in known.values())
+
+
+def serve(project: Project, alone: bool) -> None:
+    """Run the deployments at their times, on the Prefect server that `PREFECT_API_URL` names, until stopped.
+
+    Args:
+        alone: nothing else runs these deployments, so that runs which seem to be under way have lost their process.
+    """
     import prefect
 
     os.chdir(project.home)
-    prefect.serve(*map(_runnable, _read(project)), pause_on_shutdown=False)
+    deployments = read(project)
+    with _client(os.environ[API_VARIABLE]) as client:
+        if alone:
+            _close_lost_runs(client, deployments)
+        runnable = [_runnable(deployment, _find(client, deployment)) for deployment in deployments]
+    prefect.serve(*runnable, pause_on_shutdown=False)
 
 
-def _runnable(entry: Mapping[str, Any]) -> RunnerDeployment:
+def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
+    """What was paused at the server stays paused."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron
 
-    return RunnerDeployment.from_flow(
-        _flow(entry),
-        name=entry["name"],
-        description=entry.get("description"),
-        tags=entry.get("tags"),
-        schedules=_with_paused_ones(entry),
-        concurrency_limit=_limit(entry),
+    limit = deployment.concurrency_limit
+    runnable = RunnerDeployment.from_entrypoint(
+        deployment.entrypoint,
+        name=deployment.name,
+        description=deployment.description,
+        tags=deployment.tags,
+        paused=known.paused if known else False,
+        schedules=[
+            Cron(times.cron, timezone=times.timezone, active=times.active and not _is_paused(known, times))
+            for times in deployment.schedules
+        ],
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
+    )
+    # Runs that `prefect deploy` has left to workers are taken back.
+    runnable.work_pool_name = None
+    return runnable
+
+
+def _close_lost_runs(client: SyncPrefectClient, deployments: Sequence[Deployment]) -> None:
+    """Mark runs whose process was killed as crashed; otherwise they would hold the concurrency limit for minutes."""
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    under_way = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    lost = client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=under_way))
+        ),
+        deployment_filter=filters.DeploymentFilter(
+            name=filters.DeploymentFilterName(any_=[deployment.name for deployment in deployments])
+        ),
+    )
+    for run in lost:
+        client.set_flow_run_state(run.id, Crashed(message="Its process was ended from outside."), force=True)
+
+
+def _known(url: str | None, deployments: Sequence[Deployment]) -> dict[str, DeploymentResponse | None] | str:
+    """Return what the Prefect API at `url` knows of the deployments; without an answer, what to do about that."""
+    if not url:
+        return "no scheduler is running: `mnistflow schedule` starts one"
+    if not answers(url):
+        return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
+    with _client(url) as client:
+        return {deployment.full_name: _find(client, deployment) for deployment in deployments}
+
+
+def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentResponse | None:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(deployment.full_name)
+    except ObjectNotFound:
+        return None
+
+
+def _state(known: DeploymentResponse | None, times: Times) -> str:
+    if not known or not any(_cron(schedule) == times.cron for schedule in known.schedules):
+        return "not known to the server as prefect.yaml has it: `mnistflow schedule`, started anew, tells it"
+    if known.paused or _is_paused(known, times):
+        return "paused"
+    if known.status != "READY":
+        return "nothing picks it up: start `mnistflow schedule`, or a worker of its pool"
+    return "scheduled"
+
+
+def _is_paused(known: DeploymentResponse | None, times: Times) -> bool:
+    return known is not None and any(
+        not schedule.active for schedule in known.schedules if _cron(schedule) == times.cron
     )
 
 
-def _read(project: Project) -> list[dict[str, Any]]:
-    path = project.home / "prefect.yaml"
-    try:
-        entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
-        for entry in entries:
-            _flow_name(entry)
-            for cron in _crons(entry):
-                CronSim(cron, datetime.now(UTC))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, CronSimError) as error:
-        raise ConfigError(f"{path} has no valid deployments: {error}", "Mend it, or restore it with git.") from error
-    return entries
+def _cron(schedule: Any) -> str | None:
+    cron: str | None = getattr(schedule.schedule, "cron", None)
+    return cron
 
 
-def _flow_name(entry: Mapping[str, Any]) -> str:
-    return str(entry["entrypoint"]).rpartition(":")[2]
+@contextmanager
+def _client(url: str) -> Iterator[SyncPrefectClient]:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-
-def _crons(entry: Mapping[str, Any]) -> list[str]:
-    return [schedule["cron"] for schedule in entry.get("schedules", [])]
-
-
-def _next(cron: str, now: datetime) -> str:
-    return next(CronSim(cron, now)).isoformat(timespec="minutes")
-
-
-def _flow(entry: Mapping[str, Any]) -> Flow[..., Any]:
-    path, _, name = str(entry["entrypoint"]).rpartition(":")
-    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-    flow: Flow[..., Any] = getattr(module, name)
-    return flow
-
-
-def _limit(entry: Mapping[str, Any]) -> Any:
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig
-
-    return ConcurrencyLimitConfig(**entry["concurrency_limit"]) if "concurrency_limit" in entry else None
-
-
-def _with_paused_ones(entry: Mapping[str, Any]) -> list[Any]:
-    """A schedule that somebody paused stays paused when this process starts anew."""
-    from prefect.schedules import Cron
-
-    known = _deployment(os.environ[API_VARIABLE], entry) or {}
-    paused = {
-        schedule["schedule"].get("cron") for schedule in known.get("schedules", []) if not schedule.get("active", True)
-    }
-    return [Cron(cron, timezone="UTC", active=cron not in paused) for cron in _crons(entry)]
-
-
-def _deployment(url: str, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the Prefect API knows of a deployment; None when it does not answer or know it."""
-    try:
-        answer = httpx.get(f"{url}/deployments/name/{_flow_name(entry)}/{entry['name']}", timeout=5)
-    except httpx.HTTPError:
-        return None
-    found: dict[str, Any] | None = answer.json() if answer.is_success else None
-    return found
-
-
-def _state(url: str | None, entry: Mapping[str, Any]) -> str:
-    if not url:
-        return "not running: `mnistflow schedule` or `make up` starts it"
-    deployment = _deployment(url, entry)
-    if not deployment:
-        return f"not known to {url}: `mnistflow schedule` adds it"
-    if deployment["paused"] or not any(schedule["active"] for schedule in deployment["schedules"]):
-        return "paused"
-    return "scheduled" if deployment["status"] == "READY" else "nothing picks it up: start `mnistflow schedule`"
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
 
 
 def _server_note(project: Project) -> Path:

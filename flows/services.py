@@ -1,260 +1,169 @@
-"""Long-running processes of this project, started together and ended together."""
+"""What `mnistflow up` and `mnistflow schedule` start, and where it answers."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
 from flows import deployments
+from flows.supervisor import Service, Supervisor
 from mnistflow.errors import MnistflowError
 from mnistflow.project import Project
 
-START_SECONDS = 120
-STOP_SECONDS = 15
-POLL_SECONDS = 0.3
+LOCAL = "127.0.0.1"
 
-console = Console()
-
-
-@dataclass(frozen=True)
-class Service:
-    """A process and how to tell that it works.
-
-    Attributes:
-        address: what a user opens; empty when there is nothing to open.
-        health: URL that answers 200 once the service works; empty when it cannot be asked.
-        startable: asked again until it is true; the service starts then.
-        waiting: what to tell the user until then.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    address: str = ""
-    health: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
-    startable: Callable[[], bool] = lambda: True
-    waiting: str = ""
+console = Console(soft_wrap=True)
 
 
 def up(project: Project, host: str) -> None:
     """Run the MLflow UI, the Prefect server, the schedules and the prediction server until Ctrl-C.
 
     Raises:
-        MnistflowError: one of them does not start, or ends by itself.
+        MnistflowError: one of them does not start, or ended by itself.
     """
-    prefect, prefect_services = _prefect(host)
-    services = [*_mlflow(host), *prefect_services, _predictions(project, host)]
-    _run(project, services, prefect)
+    api, scheduling = _scheduling(project, host)
+    _run(project, [*_mlflow(host), *scheduling, _predictions(project, host)], api)
 
 
 def schedule(project: Project) -> None:
     """Run the schedules, and a Prefect server unless `PREFECT_API_URL` names one, until Ctrl-C.
 
     Raises:
-        MnistflowError: one of them does not start, or ends by itself.
+        MnistflowError: one of them does not start, or ended by itself; or they run already.
     """
-    prefect, services = _prefect("127.0.0.1")
-    _run(project, services, prefect)
+    api, scheduling = _scheduling(project, LOCAL)
+    if not api:
+        raise MnistflowError("the schedules of this checkout are run already", "Stop that process first.")
+    _run(project, scheduling, api)
 
 
 def _mlflow(host: str) -> list[Service]:
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if uri.startswith("http"):
-        console.print(f"experiments are in {uri}")
+        console.print(f"MLflow runs already at {uri}")
         return []
-    port = _free_port(host, 5000)
-    command = ("-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port))
-    address = f"http://{host}:{port}"
-    # Its job workers are for language models, and take a gigabyte.
-    lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return [Service("MLflow", (*command, "--workers", "1"), address, f"{address}/health", lean)]
+    port = _free_port("MLflow", host, 5000)
+    address = _address(host, port)
+    return [
+        Service(
+            name="MLflow",
+            command=("mlflow", "server", "--backend-store-uri", uri, *_listen(host, port), "--workers", "1"),
+            works=partial(_answers, f"{address}/health"),
+            address=address,
+            # Its job workers are for language models, and take a gigabyte.
+            environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )
+    ]
 
 
-def _prefect(host: str) -> tuple[str, list[Service]]:
-    """Return the API's address, and the processes it takes to run deployments there."""
-    url = os.environ.get(deployments.API_VARIABLE)
-    server = []
-    if not url:
-        port = _free_port(host, 4200)
-        url = f"http://{host}:{port}/api"
-        command = ("-m", "prefect", "server", "start", "--host", host, "--port", str(port))
-        address = url.removesuffix("/api")
-        server = [Service("Prefect", command, address, f"{url}/health", {"PREFECT_UI_API_URL": url})]
-    known = {deployments.API_VARIABLE: url}
-    answers = _answers(f"{url}/health")
-    runner = Service("schedules", ("-m", "flows.runner"), environment=known, startable=answers)
-    return url, [*server, runner]
+def _scheduling(project: Project, host: str) -> tuple[str | None, list[Service]]:
+    """Return the Prefect API and what to start for it: nothing when another process of this checkout has done so."""
+    if running := deployments.noted_server(project):
+        console.print(f"Prefect and the schedules run already at {running}")
+        return None, []
+    if api := os.environ.get(deployments.API_VARIABLE):
+        return api, [_runner(project, api)]
+    port = _free_port("Prefect", host, 4200)
+    api = f"{_address(host, port)}/api"
+    return api, [_prefect(project, host, port), _runner(project, api, "--alone")]
 
 
-def _predictions(project: Project, host: str) -> Service:
-    port = _free_port(host, 8000)
-    address = f"http://{host}:{port}"
-    command = ("-m", "serving", "--repository", str(project.models), "--host", host, "--port", str(port))
+def _prefect(project: Project, host: str, port: int) -> Service:
+    address = _address(host, port)
     return Service(
-        "predictions",
-        command,
-        address,
-        f"{address}/v2/health/ready",
-        startable=lambda: any(project.models.glob("*/champion")),
-        waiting="no model yet: `make run` in another terminal makes one, and it will be served here",
+        name="Prefect",
+        command=("prefect", "server", "start", *_listen(host, port)),
+        works=partial(deployments.answers, f"{address}/api"),
+        address=address,
+        environment={
+            # Whatever name the browser reached it by.
+            "PREFECT_SERVER_UI_API_URL": "/api",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # By default the UI is unpacked into the installed package, which may be read-only.
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(project.var / "prefect/ui"),
+        },
     )
 
 
-def _run(project: Project, services: Sequence[Service], prefect: str) -> None:
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    with _stopped_by_signals(), _all_stopped(project, running):
-        _start(project, services, running)
-        deployments.note_server(project, prefect)
-        _print_addresses(services, running)
-        while True:
-            _check(project, running)
-            for service in services:
-                if service.name not in running and service.startable():
-                    running[service.name] = _launch(project, service)
-                    console.print(f"{service.name}: {service.address}")
-            time.sleep(POLL_SECONDS)
+def _runner(project: Project, api: str, *arguments: str) -> Service:
+    return Service(
+        name="schedules",
+        command=("flows.runner", *arguments),
+        startable=partial(deployments.answers, api),
+        works=partial(deployments.are_served, project, api),
+        environment={deployments.API_VARIABLE: api},
+    )
 
 
-def _start(project: Project, services: Sequence[Service], running: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Start what can start, all at once, and wait until it works."""
-    deadline = time.monotonic() + START_SECONDS
-    waiting = {service.name: service for service in services}
-    while waiting:
-        for service in list(waiting.values()):
-            if service.name not in running and service.startable():
-                running[service.name] = _launch(project, service)
-            if service.name not in running and service.waiting:
-                console.print(service.waiting)
-                del waiting[service.name]
-            elif service.name in running and (not service.health or _answers(service.health)()):
-                console.print(f"{service.name} is up")
-                del waiting[service.name]
-        _check(project, running)
-        if time.monotonic() > deadline:
-            late = ", ".join(waiting)
-            raise MnistflowError(f"{late} did not start within {START_SECONDS} s", f"See {_logs(project)}.")
-        time.sleep(POLL_SECONDS)
+def _predictions(project: Project, host: str) -> Service:
+    port = _free_port("predictions", host, 8000)
+    address = _address(host, port)
+    return Service(
+        name="predictions",
+        command=("serving", "--repository", str(project.models), *_listen(host, port)),
+        startable=lambda: any(project.models.glob("*/champion")),
+        waiting="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
+        works=partial(_answers, f"{address}/v2/health/ready"),
+        address=address,
+    )
 
 
-def _launch(project: Project, service: Service) -> subprocess.Popen[bytes]:
-    log = _log(project, service.name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, *service.command],
-            cwd=project.home,
-            env={**os.environ, **service.environment},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            # A group of its own can be ended as a whole, and Ctrl-C reaches it through this process only.
-            start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509
-        )
+def _run(project: Project, services: Sequence[Service], api: str | None) -> None:
+    def started() -> None:
+        if api:
+            deployments.note_server(project, api)
+        _print_addresses(services, api)
 
-
-def _end_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, even of kill -9; elsewhere there is no such thing."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _check(project: Project, running: dict[str, subprocess.Popen[bytes]]) -> None:
-    for name, process in running.items():
-        if process.poll() is not None:
-            raise MnistflowError(
-                f"{name} ended by itself with exit code {process.returncode}", f"Its log: {_log(project, name)}."
-            )
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block without an error, also where a shell started this process deaf to Ctrl-C."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, stop) for number in signals]
+    console.print("starting " + ", ".join(service.name for service in services))
     try:
-        yield
-    except KeyboardInterrupt:
-        console.print("stopped")
+        Supervisor(services, project.home, project.var / "logs", console.print).run(started)
     finally:
-        for number, handler in zip(signals, previous, strict=True):
-            signal.signal(number, handler)
+        if api:
+            deployments.forget_server(project)
 
 
-@contextmanager
-def _all_stopped(project: Project, running: dict[str, subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Stop whatever runs at the end of the block, groups and all, by force if need be."""
-    try:
-        yield
-    finally:
-        deployments.forget_server(project)
-        for process in running.values():
-            _signal_group(process, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in running.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0, deadline - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
-def _answers(url: str) -> Callable[[], bool]:
-    def ask() -> bool:
-        try:
-            return httpx.get(url, timeout=2).is_success
-        except httpx.HTTPError:
-            return False
-
-    return ask
-
-
-def _free_port(host: str, wanted: int) -> int:
-    """Return the wanted port, or the next one that nobody listens on."""
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((host, port))
-                return port
-    raise MnistflowError(f"no free port from {wanted} to {wanted + 99} on {host}", "Stop what listens there.")
-
-
-def _print_addresses(services: Sequence[Service], running: dict[str, subprocess.Popen[bytes]]) -> None:
+def _print_addresses(services: Sequence[Service], api: str | None) -> None:
     table = Table(show_header=False, box=None)
     for service in services:
-        if service.name in running and service.address:
+        if service.address:
             table.add_row(f"[bold]{service.name}", service.address)
+    if api:
+        table.add_row("[bold]Prefect's API", api)
     console.print(table)
-    console.print("Ctrl-C stops all of them.")
+    console.print("Ctrl-C stops all of it.")
 
 
-def _logs(project: Project) -> Path:
-    return project.var / "logs"
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
 
 
-def _log(project: Project, name: str) -> Path:
-    return _logs(project) / f"{name.lower()}.log"
+def _listen(host: str, port: int) -> tuple[str, ...]:
+    return "--host", host, "--port", str(port)
+
+
+def _address(host: str, port: int) -> str:
+    """Return where this machine reaches what listens on `host`."""
+    reachable = LOCAL if host == "0.0.0.0" else host  # noqa: S104
+    return f"http://{reachable}:{port}"
+
+
+def _free_port(name: str, host: str, wanted: int) -> int:
+    """Return the wanted port, or the next one that nobody listens on."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            if port != wanted:
+                console.print(f"port {wanted} is taken: {name} gets {port}")
+            return port
+    raise MnistflowError(f"no free port from {wanted} to {wanted + 99} on {host}", "Stop what listens there.")

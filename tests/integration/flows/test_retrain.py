@@ -80,7 +80,8 @@ def test_every_trial_and_epoch_is_in_mlflow(retrained: Checkout) -> None:
     with sqlite3.connect(retrained.folder / "var/mlflow/mlflow.db") as store:
         kinds = dict(store.execute("select value, count(*) from tags where key = 'mnistflow.kind' group by value"))
         (parent,) = store.execute("select run_uuid from tags where key='mnistflow.kind' and value='retrain'").fetchone()
-        epochs = [s for (s,) in store.execute("select step from metrics where run_uuid=? and key='val_loss'", (parent,))]
+        steps = store.execute("select step from metrics where run_uuid=? and key='val_loss'", (parent,))
+        epochs = [step for (step,) in steps]
         parents = store.execute("select value from tags where key = 'mlflow.parentRunId'").fetchall()
         names = {k for (k,) in store.execute("select key from latest_metrics where run_uuid=?", (parent,))}
         inputs = store.execute("select name, digest from datasets").fetchall()
@@ -218,7 +219,7 @@ def test_kill_9_loses_nothing(champion: Checkout, moment: str) -> None:
     }
     resume, models = folder / "var/resume", folder / MODEL
     reached: dict[str, Callable[[], bool]] = {
-        "tune": lambda: any(b'"state": 1' in p.read_bytes() or p.stat().st_size > 4000 for p in resume.glob("tune-*/*.journal")),
+        "tune": lambda: any(b'"state": 1' in path.read_bytes() for path in resume.glob("tune-*/*.journal")),
         "train": lambda: any(resume.glob("train-*/epoch-0005")),
         "publish": lambda: any(models.glob(".2.*")) or (models / "2").exists(),
     }
@@ -238,7 +239,8 @@ def test_kill_9_loses_nothing(champion: Checkout, moment: str) -> None:
         killed = store.execute("select count(*) from runs where status = 'KILLED'").fetchone()[0]
     assert "RUNNING" not in statuses
     assert killed >= 1
-    assert {"tune": "going on with", "train": "going on after epoch", "publish": "train: unchanged"}[moment] in done.stderr
+    told = {"tune": "going on with", "train": "going on after epoch", "publish": "train: unchanged"}
+    assert told[moment] in done.stderr
 
 
 def test_interrupt_ends_the_whole_family(checkout: Checkout) -> None:

@@ -1,0 +1,65 @@
+"""`python -m flows.leash MODULE ARGUMENT...`: runs `python -m MODULE` for as long as standard input stays open.
+
+Whoever starts it holds the other end of that pipe: closing it, or dying in whatever way, ends the module and every
+process that came of it. To be started in a session of its own. Exits with the module's exit code.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+
+import psutil
+
+FINISH_SECONDS = 12.0  # for the module to finish what is under way
+LEAVE_SECONDS = 3.0  # for processes that it left behind
+
+
+def main() -> None:
+    """Run the module until it ends by itself, standard input closes, or a SIGTERM comes."""
+    module = subprocess.Popen([sys.executable, "-m", *sys.argv[1:]], stdin=subprocess.DEVNULL)
+
+    def pass_on(_signal: int, _frame: FrameType | None) -> None:
+        module.terminate()
+
+    signal.signal(signal.SIGTERM, pass_on)
+    threading.Thread(target=_end_when_released, args=(module,), daemon=True).start()
+    code = module.wait()
+    _end_the_rest()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _end_when_released(module: subprocess.Popen[bytes]) -> None:
+    os.read(sys.stdin.fileno(), 1)
+    module.terminate()
+    try:
+        module.wait(FINISH_SECONDS)
+    except subprocess.TimeoutExpired:
+        module.kill()
+
+
+def _end_the_rest() -> None:
+    rest = list(_session())
+    for process in rest:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(rest, timeout=LEAVE_SECONDS)
+    for process in stubborn:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _session() -> Iterator[psutil.Process]:
+    """Yield the other processes of this session: unlike children, also those whose parent has ended."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if process.pid != os.getpid() and os.getsid(process.pid) == os.getsid(0):
+                yield process
+
+
+if __name__ == "__main__":
+    main()
