@@ -1,17 +1,20 @@
-"""A checkout of its own for each test that runs flows, and the command line in it."""
+"""A checkout of its own for tests that run the `mnistflow` command, and ways to run, start and kill it there."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
+import psutil
 
-ROOT = Path(__file__).parents[3]
-SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows")
+from mnistflow import config
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows", "serving")
 TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "MNISTFLOW_")
 
 # A whole pipeline in seconds: the quality of its model is not what these tests ask for.
@@ -30,10 +33,11 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the project in a folder of its own, and a way to run commands there."""
+    """A copy of the project in a folder of its own."""
 
     folder: Path
     environment: Mapping[str, str] = field(repr=False)
+    started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
 
     def command(self, *arguments: str, **settings: str) -> list[str]:
         overrides = [part for key, value in settings.items() for part in ("-S", f"{key}={value}")]
@@ -41,7 +45,7 @@ class Checkout:
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments, **settings),
             cwd=self.folder,
             env=self.environment,
@@ -50,6 +54,8 @@ class Checkout:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -71,6 +77,12 @@ class Checkout:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def close(self) -> None:
+        """End what a failed test has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                kill_all(process)
+
 
 def make_checkout(folder: Path, **environment: str) -> Checkout:
     folder.mkdir(parents=True)
@@ -89,22 +101,26 @@ def make_checkout(folder: Path, **environment: str) -> Checkout:
     return checkout
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return make_checkout(tmp_path / "checkout")
-
-
-@pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout after one whole retraining with the quick settings as its params.yaml."""
-    checkout = make_checkout(tmp_path_factory.mktemp("retrained") / "checkout")
-    write_params(checkout, **QUICK)
-    checkout.run("retrain")
-    return checkout
-
-
 def write_params(checkout: Checkout, **values: str) -> None:
-    from mnistflow import config
-
     path = checkout.folder / "params.yaml"
     config.write_with_overrides(path, path, config.parse_overrides(f"{key}={value}" for key, value in values.items()))
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Wait for `condition` while `process` runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """Kill -9 the process and everything it started."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
