@@ -15,7 +15,6 @@ from rich.table import Table
 from mnistflow import cli, config
 from mnistflow.cli import Overrides
 from mnistflow.errors import MnistflowError
-from mnistflow.project import Project
 
 app = cli.stages
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -36,11 +35,16 @@ def retrain(overrides: Overrides = None) -> None:
     cli.log_to_terminal()
     values = config.parse_overrides(overrides or [])
     project, _ = cli.start(overrides)
-    _use_running_server(project)
+    from flows import api
+
+    prefect = api.connect(project)
     from flows import quiet, report
     from flows.retrain import retrain as flow
+    from mnistflow import tracking
 
-    with quiet.short_log():
+    tracking.client()  # opens MLflow's store, which takes as long as Prefect's API needs to start
+    prefect.wait()
+    with quiet.short_log(links=not prefect.own):
         outcome = flow(values)
     console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
     console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
@@ -51,11 +55,14 @@ def ingest() -> None:
     """Fetch and prepare the data, version it, and push it to DVC's remote."""
     cli.log_to_terminal()
     project, _ = cli.start()
-    _use_running_server(project)
+    from flows import api
+
+    prefect = api.connect(project)
     from flows import quiet
     from flows.ingest import ingest as flow
 
-    with quiet.short_log():
+    prefect.wait()
+    with quiet.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")
@@ -184,14 +191,6 @@ def up(host: Host = "127.0.0.1") -> None:
     promotion.reconcile(project, registry.model_name(state.current_dataset(project, settings)))
 
     services.up(project, host)
-
-
-def _use_running_server(project: Project) -> None:
-    """Show this run in the Prefect UI that is open; without one, Prefect starts an API of its own for the run."""
-    from flows import deployments
-
-    if url := deployments.running_server(project):
-        os.environ[deployments.API_VARIABLE] = url
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -4,19 +4,58 @@ Whoever starts it holds the other end of that pipe: closing it, or dying in what
 process that came of it. To be started in a session of its own. Exits with the module's exit code.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import psutil
 
 FINISH_SECONDS = 12.0  # for the module to finish what is under way
 LEAVE_SECONDS = 3.0  # for processes that it left behind
+STOP_SECONDS = FINISH_SECONDS + LEAVE_SECONDS + 2
+
+
+def start(
+    command: tuple[str, ...], folder: Path, log: Path, defaults: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a module on a leash that this process holds.
+
+    Args:
+        command: module and arguments.
+        folder: where it runs.
+        log: file for all that it prints.
+        defaults: environment variables, where the user has not set them.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.leash", *command],
+            cwd=folder,
+            env={**(defaults or {}), **os.environ},
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def release(process: subprocess.Popen[bytes]) -> None:
+    """End what `start` started, and wait until all of it is gone."""
+    if process.stdin:
+        process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def main() -> None:

@@ -10,17 +10,21 @@ _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect
 
 
 class _Short(logging.Filter):
+    def __init__(self, needless: tuple[str, ...]) -> None:
+        super().__init__()
+        self._needless = needless
+
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, MnistflowError):
             record.exc_info, record.exc_text = None, None
-        return not record.getMessage().startswith("Finished in state Completed")
+        return not record.getMessage().startswith(self._needless)
 
 
 @contextmanager
-def short_log() -> Iterator[None]:
-    """Shorten what Prefect logs while the block runs."""
-    short = _Short()
+def short_log(links: bool) -> Iterator[None]:
+    """Shorten what Prefect logs while the block runs; without `links`, leave out where its UI shows the run."""
+    short = _Short(("Finished in state Completed", *([] if links else ["View at"])))
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(short)
     try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,7 +15,6 @@ from flows import leash
 from mnistflow.errors import MnistflowError
 
 START_SECONDS = 120
-STOP_SECONDS = leash.FINISH_SECONDS + leash.LEAVE_SECONDS + 2
 POLL_SECONDS = 0.2
 
 
@@ -104,29 +101,12 @@ class Supervisor:
         time.sleep(POLL_SECONDS)
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
-        log = self._log(service.name)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as stream:
-            return subprocess.Popen(
-                [sys.executable, "-m", "flows.leash", *service.command],
-                cwd=self._home,
-                env={**service.environment, **os.environ},
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        return leash.start(service.command, self._home, self._log(service.name), service.environment)
 
     def _stop(self) -> None:
         """Stop one after the other, the last first: what needs another one can still reach it."""
         for process in reversed(self._running.values()):
-            if process.stdin:
-                process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            leash.release(process)
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name.lower().replace(' ', '-')}.log"

@@ -19,7 +19,6 @@ DEFAULTS = {
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
