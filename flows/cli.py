@@ -34,18 +34,26 @@ def retrain(overrides: Overrides = None) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     cli.log_to_terminal()
     values = config.parse_overrides(overrides or [])
-    project, _ = cli.start(overrides)
-    from flows import api
+    project, settings = cli.start(overrides)
+    from flows import api, signals
 
     prefect = api.connect(project)
     from flows import quiet, report
     from flows.retrain import retrain as flow
     from mnistflow import tracking
+    from mnistflow.data import fetch
 
     tracking.client()  # opens MLflow's store, which takes as long as Prefect's API needs to start
     prefect.wait()
-    with quiet.short_log(links=not prefect.own):
-        outcome = flow(values)
+    try:
+        with signals.interrupting(), quiet.short_log(links=not prefect.own):
+            outcome = flow(values)
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on where this one stopped")
+        raise typer.Exit(130) from None
+    if outcome.dataset != settings.fetch.dataset:
+        warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
+        console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
     console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
 
@@ -55,14 +63,14 @@ def ingest() -> None:
     """Fetch and prepare the data, version it, and push it to DVC's remote."""
     cli.log_to_terminal()
     project, _ = cli.start()
-    from flows import api
+    from flows import api, signals
 
     prefect = api.connect(project)
     from flows import quiet
     from flows.ingest import ingest as flow
 
     prefect.wait()
-    with quiet.short_log(links=not prefect.own):
+    with signals.interrupting(), quiet.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mnistflow import tracking
 from mnistflow.project import Project
+from mnistflow.tracking import Record
 
 if TYPE_CHECKING:
     from flows.retrain import Outcome
@@ -22,12 +25,9 @@ def headline(outcome: Outcome) -> str:
 
 
 def markdown(outcome: Outcome, project: Project) -> str:
-    """Return what changed, the metrics, the verdict and where to look further."""
-    stages = "\n".join(
-        f"| {stage.stage} | {'ran' if stage.executed else 'from the cache'} | {stage.seconds:.1f} |"
-        for stage in outcome.stages
-    )
-    metrics = "\n".join(f"| {name} | {value:.5g} |" for name, value in outcome.evaluation.logged.items())
+    """Return what changed, the metrics against those of the champion, the verdict and where to look further."""
+    candidate = tracking.read(outcome.run_id)
+    opponent = tracking.read(outcome.opponent.run_id) if outcome.opponent else None
     reasons = "\n".join(f"- {reason}" for reason in outcome.verdict.reasons)
     return f"""# {headline(outcome)}
 
@@ -35,14 +35,48 @@ def markdown(outcome: Outcome, project: Project) -> str:
 
 Champion now: version {outcome.champion}.
 
-| stage | what happened | seconds |
-| --- | --- | ---: |
-{stages}
+## Stages
+{_stages(outcome)}
 
-| metric | value |
-| --- | ---: |
-{metrics}
+## What differs from the champion
+{_differences(candidate, opponent)}
 
+## Metrics
+{_metrics(list(outcome.evaluation.logged), candidate, opponent)}
+
+## Where to look further
 - MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
 - model repository {project.models / outcome.version.name}
 """
+
+
+def _stages(outcome: Outcome) -> str:
+    rows = [
+        f"| {stage.stage} | {'ran' if stage.executed else 'from the cache'} | {stage.seconds:.1f} |"
+        for stage in outcome.stages
+    ]
+    return "\n".join(["| stage | what happened | seconds |", "| --- | --- | ---: |", *rows])
+
+
+def _differences(candidate: Record, opponent: Record | None) -> str:
+    if opponent is None:
+        return "There was no other champion to compare with."
+    names = sorted(candidate.parameters.keys() | opponent.parameters.keys())
+    values = [(name, candidate.parameters.get(name, ""), opponent.parameters.get(name, "")) for name in names]
+    rows = [f"| {name} | {ours} | {theirs} |" for name, ours, theirs in values if ours != theirs]
+    if not rows:
+        return "No parameter differs."
+    return "\n".join(["| parameter | this run | champion |", "| --- | --- | --- |", *rows])
+
+
+def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -> str:
+    if opponent is None:
+        rows = [f"| {name} | {candidate.metrics[name]:.5g} |" for name in names if name in candidate.metrics]
+        return "\n".join(["| metric | this run |", "| --- | ---: |", *rows])
+    rows = [
+        f"| {name} | {candidate.metrics[name]:.5g} | {opponent.metrics[name]:.5g} "
+        f"| {candidate.metrics[name] - opponent.metrics[name]:+.3g} |"
+        for name in names
+        if name in candidate.metrics and name in opponent.metrics
+    ]
+    return "\n".join(["| metric | this run | champion | difference |", "| --- | ---: | ---: | ---: |", *rows])

@@ -24,6 +24,7 @@ class Outcome:
     Attributes:
         stages: what became of each.
         run_id: MLflow run of the version.
+        opponent: the champion that the version was compared with; None if there was none, or it is the champion.
         champion: number of the version that serves now.
     """
 
@@ -33,6 +34,7 @@ class Outcome:
     version: Version
     evaluation: Evaluation
     verdict: Verdict
+    opponent: Version | None
     champion: int | None
 
     @property
@@ -59,7 +61,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")
-    with tracking.finished(run):
+    with tracking.finished(run), tracking.system_metrics(run):
         outcome = _run_in(workspace, settings, run, dataset)
     if not outcome.changed and outcome.run_id != run.run_id:
         # Nothing happened that is not recorded already.
@@ -76,6 +78,7 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
     stages = tuple(tasks.run_stage(steps, stage) for stage in pipeline.STAGES)
     evaluation = tasks.record(workspace, run)
     version = tasks.register(workspace, run, evaluation)
+    opponent = registry.holder(version.name, registry.CHAMPION)
     judgement = tasks.compare(workspace, version, evaluation, settings)
     tasks.publish(workspace, version, judgement)
     tasks.push(steps)
@@ -87,6 +90,7 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
         version=version,
         evaluation=evaluation,
         verdict=judgement.verdict,
+        opponent=opponent if opponent and opponent.number != version.number else None,
         champion=champion.number if champion else None,
     )
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
-from flows import leash
+from flows import leash, signals
 from mnistflow.errors import MnistflowError
 
 START_SECONDS = 120
@@ -60,7 +57,7 @@ class Supervisor:
         Raises:
             MnistflowError: a service does not start, or ended by itself; the others are stopped.
         """
-        with _signals_interrupt():
+        with signals.interrupting():
             try:
                 self._start()
                 started()
@@ -110,19 +107,3 @@ class Supervisor:
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name.lower().replace(' ', '-')}.log"
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Signals raise KeyboardInterrupt in the block, also where a shell started this process deaf to Ctrl-C."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, interrupt) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, previous, strict=True):
-            signal.signal(number, handler)

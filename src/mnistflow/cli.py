@@ -5,15 +5,18 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, NoReturn
 
+import psutil
 import typer
 
 from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
-from mnistflow.pipeline import LOGS_VARIABLE
+from mnistflow.pipeline import LOGS_VARIABLE, OWNER_VARIABLE
 from mnistflow.project import Project
 
 stages = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
@@ -58,10 +61,16 @@ def start(overrides: list[str] | None = None) -> tuple[Project, Config]:
     return project, settings
 
 
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return f"{record.levelname}: {line}" if record.levelno >= logging.WARNING else line
+
+
 def log_to_terminal() -> None:
     """Show this package's messages as lines on standard error; what libraries say only when it is a warning."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("mnistflow").setLevel(logging.INFO)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -71,7 +80,16 @@ def _start_stage(stage: str, overrides: list[str] | None) -> tuple[Project, Conf
     log_to_terminal()
     if folder := os.environ.get(LOGS_VARIABLE):
         _log_to_file(Path(folder, f"{stage}.log"))
+    if owner := os.environ.get(OWNER_VARIABLE):
+        Thread(target=_end_with, args=(int(owner),), daemon=True).start()
     return start(overrides)
+
+
+def _end_with(owner: int) -> None:
+    """A stage whose flow was killed must not go on: the next flow goes on with the same journals."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(owner).wait()
+    os._exit(1)
 
 
 def _log_to_file(path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 import uuid
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 STAGES = ("fetch", "prepare", "tune", "train", "export", "evaluate")
 LOGS_VARIABLE = "MNISTFLOW_LOGS"
+OWNER_VARIABLE = "MNISTFLOW_OWNER"
 SOURCES = ("dvc.yaml", ".dvcignore", "src", "flows")
 
 
@@ -106,6 +108,7 @@ class Pipeline:
         self._environment = {
             HOME_VARIABLE: str(workspace.home),
             LOGS_VARIABLE: str(logs(workspace)),
+            OWNER_VARIABLE: str(os.getpid()),
             "PYTHONPATH": os.pathsep.join([str(workspace.workspace / "src"), str(workspace.workspace)]),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
             **({"MNISTFLOW_RUN_ID": run_id} if run_id else {}),
@@ -127,6 +130,8 @@ class Pipeline:
             try:
                 repository.reproduce(stage, single_item=True)
             except ReproductionError as error:
+                if _was_interrupted(error):
+                    raise KeyboardInterrupt from error
                 raise self._failure(stage, problem) from error
             except DvcException as error:
                 raise StageError(f"stage {stage} cannot start: {error}", "Mend dvc.yaml or .dvc/config.") from error
@@ -160,6 +165,11 @@ class Pipeline:
         if problem.is_file():
             return StageError(f"stage {stage} failed: {problem.read_text(encoding='utf-8').strip()}", mend)
         return StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", mend)
+
+
+def _was_interrupted(error: Exception) -> bool:
+    """DVC is deaf to Ctrl-C while a stage runs, which hears it: the stage's exit code tells."""
+    return str(error.__cause__).endswith(("exited with 130", f"exited with -{signal.SIGINT.value}"))
 
 
 def bring_home(workspace: Project) -> None:

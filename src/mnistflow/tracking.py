@@ -70,6 +70,20 @@ class Run:
         client().set_terminated(self.run_id, status)
 
 
+@dataclass(frozen=True)
+class Record:
+    """What a run has logged: parameters, and the last value of each metric."""
+
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def read(run_id: str) -> Record:
+    """Return what a run has logged."""
+    data = client().get_run(run_id).data
+    return Record(data.params, data.metrics)
+
+
 def experiment_id(project: Project, name: str) -> str:
     """Return the id of the experiment of that name, made when it does not exist."""
     found = client().get_experiment_by_name(name)

@@ -57,7 +57,6 @@ def train(project: Project, config: Config) -> TrainingRecord:
     with (
         FileLock(journal.with_suffix(".lock")),
         tracking.stage_run(project, data.name, "train") as run,
-        tracking.system_metrics(run),
     ):
         run.log_params(tracking.parameters(config))
 
