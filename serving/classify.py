@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.catalogue import Catalogue
 from serving.errors import ServingError, StartError
@@ -28,22 +29,23 @@ def main() -> None:
         catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0)
         catalogue.open()
         for path in arguments.images:
-            sys.stdout.write(f"{path}: {_describe(catalogue.default(), _read(path))}\n")
+            sys.stdout.write(f"{path}: {_describe(catalogue.default(), path)}\n")
     except ServingError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
 
-def _read(path: Path) -> bytes:
+def _pixels(path: Path, manner: Manner) -> NDArray[np.uint8]:
     try:
-        return path.read_bytes()
+        return to_model_input(path.read_bytes(), manner=manner, max_pixels=Settings().max_pixels)
     except OSError as error:
         raise StartError(f"{path} cannot be read ({error.strerror}). Name a PNG or JPEG file.") from None
+    except ServingError as error:
+        raise StartError(f"{path}: {error}. Name a PNG or JPEG file.") from None
 
 
-def _describe(model: Model, image: bytes) -> str:
-    manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
-    pixels = to_model_input(image, manner=manner, max_pixels=Settings().max_pixels)
+def _describe(model: Model, path: Path) -> str:
+    pixels = _pixels(path, "digit" if model.manifest.preprocessing == "digit" else "plain")
     (input_name,), (output_name, *_) = model.inputs, model.outputs
     probabilities = model.run({input_name: pixels[np.newaxis]}, [output_name])[output_name][0]
     best = np.argsort(-probabilities)[:SHOWN]

@@ -1,0 +1,153 @@
+"""What the command says when it is given rubbish: one line, exit code 1, and nothing lost."""
+
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkouts import Checkout, make_checkout, write_params
+from mirror import Mirror
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout with the digits fetched and prepared."""
+    checkout = make_checkout(tmp_path_factory.mktemp("fetched") / "checkout")
+    write_params(checkout, **{"fetch.dataset": "digits"})
+    checkout.run("fetch")
+    checkout.run("prepare")
+    return checkout
+
+
+@pytest.fixture
+def undamaged(fetched: Checkout) -> Iterator[Checkout]:
+    """The fetched checkout; checks afterwards that nothing in it was lost or half-written, and mends params.yaml."""
+    params = (fetched.folder / "params.yaml").read_bytes()
+    before = contents(fetched.folder / "var")
+    yield fetched
+    (fetched.folder / "params.yaml").write_bytes(params)
+    assert contents(fetched.folder / "var") == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    kept = [path for path in folder.rglob("*") if path.is_file() and path.parent.name in {"raw", "prepared"}]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one error line."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(lines) == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == lines[0]
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "written", "said"),
+    [
+        ("train:\n  seed", "train:\n  sede", "train.sede"),
+        ("batch_size: 128", "batch_size: many", "train.batch_size"),
+        ("validation_fraction: 0.1", "validation_fraction: 1.5", "prepare.validation_fraction"),
+        ("family: cnn", "family: cmm", "unknown family 'cmm'"),
+        ("fetch:\n", "fetch: [\n", "line"),
+        (None, "", "params.yaml"),
+        (None, "- fetch", "params.yaml"),
+    ],
+)
+def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written: str, said: str) -> None:
+    path = undamaged.folder / "params.yaml"
+    text = path.read_text()
+    assert found is None or found in text
+    path.write_text(text.replace(found, written, 1) if found else written)
+    error = error_of(undamaged.run("prepare", check=False))
+    assert said in error
+    assert "params.yaml" in error
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("train.epoch=3", "train.epoch"), ("train.epochs=0", "train.epochs"), ("train.epochs", "key=value")],
+)
+def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) -> None:
+    assert said in error_of(undamaged.run("prepare", "-S", override, check=False))
+
+
+def test_a_corrupted_download_and_a_wrong_checksum(undamaged: Checkout, tmp_path: Path) -> None:
+    folder = tmp_path / "mirror/mnist"
+    folder.mkdir(parents=True)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b not what it says")
+    wrong = {"fetch.dataset": "mnist", "fetch.mirrors": f"[{tmp_path / 'mirror'}]"}
+    assert "bytes instead of 9912422" in error_of(undamaged.run("fetch", check=False, **wrong))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(bytes(9912422))
+    with Mirror(tmp_path / "mirror") as mirror:
+        lying = wrong | {"fetch.mirrors": f"[{mirror.url}]"}
+        assert "wrong contents (sha256)" in error_of(undamaged.run("fetch", check=False, **lying))
+
+
+def test_a_truncated_file(fetched: Checkout) -> None:
+    path = fetched.folder / "var/data/raw/train-images-idx3-ubyte"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    try:
+        error = error_of(fetched.run("prepare", check=False))
+    finally:
+        path.write_bytes(whole)
+    assert str(path) in error
+    assert "mnistflow fetch" in error
+
+
+def test_a_disk_that_takes_no_more(undamaged: Checkout) -> None:
+    done = subprocess.run(
+        undamaged.command("prepare"),
+        cwd=undamaged.folder,
+        env=undamaged.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    error = error_of(done)
+    assert "var/data" in error
+    assert "space" in error
+    assert not [path for path in (undamaged.folder / "var/data").iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_that_cannot_be_written(undamaged: Checkout) -> None:
+    blocked = undamaged.folder / "var/downloads"
+    blocked.rename(blocked.with_name("kept"))
+    blocked.write_text("a file where a folder belongs")
+    try:
+        assert str(blocked) in error_of(undamaged.run("fetch", check=False))
+    finally:
+        blocked.unlink()
+        blocked.with_name("kept").rename(blocked)
+
+
+def test_images_that_are_none(retrained: Checkout, tmp_path: Path) -> None:
+    text, empty = tmp_path / "notes.png", tmp_path / "empty.jpg"
+    text.write_text("no picture at all")
+    empty.write_bytes(b"")
+    for path in (text, empty, tmp_path / "missing.png", tmp_path):
+        assert str(path) in error_of(retrained.run("predict", str(path), check=False))
+
+
+def test_versions_that_do_not_exist(retrained: Checkout) -> None:
+    assert "999" in error_of(retrained.run("promote", "999", check=False))
+    assert "fashion_mnist" in error_of(retrained.run("rollback", "--dataset", "fashion_mnist", check=False))
+
+
+def test_a_command_outside_of_any_checkout(retrained: Checkout, tmp_path: Path) -> None:
+    done = subprocess.run(
+        retrained.command("status"),
+        cwd=tmp_path,
+        env=retrained.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Change into the checkout first" in error_of(done)
