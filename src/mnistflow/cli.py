@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 from mnistflow.pipeline import LOGS_VARIABLE, OWNER_VARIABLE
 from mnistflow.project import Project
+
+OWNER_POLL_SECONDS = 0.5
 
 stages = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
 
@@ -88,7 +91,9 @@ def _start_stage(stage: str, overrides: list[str] | None) -> tuple[Project, Conf
 def _end_with(owner: int) -> None:
     """A stage whose flow was killed must not go on: the next flow goes on with the same journals."""
     with suppress(psutil.NoSuchProcess):
-        psutil.Process(owner).wait()
+        process = psutil.Process(owner)
+        while process.status() != psutil.STATUS_ZOMBIE and process.is_running():
+            time.sleep(OWNER_POLL_SECONDS)
     os._exit(1)
 
 

@@ -206,11 +206,12 @@ def test_an_end_from_outside_ends_the_whole_family(retrained: Checkout, signal_s
         os.killpg(process.pid, signal_sent)  # as a terminal does for Ctrl-C
     else:
         process.send_signal(signal_sent)
+    process.wait()
+    psutil.wait_procs(family, timeout=20)
+    assert [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
     said = process.communicate()[0]
     assert process.returncode == (-9 if signal_sent == signal.SIGKILL else 130)
     assert ("goes on where this one stopped" in said) == (signal_sent != signal.SIGKILL)
-    psutil.wait_procs(family, timeout=20)
-    assert [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_without_a_mirror_the_fallback_goes_under_its_own_name(checkout: Checkout) -> None:
