@@ -9,7 +9,7 @@ import pytest
 from checkouts import Checkout, make_checkout, write_params
 from mirror import Mirror
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""`mnistflow up` and `mnistflow schedule` as a user runs them: what they print, where they answer, what they leave."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+from checkouts import Checkout
+
+READY = "Ctrl-C stops all of it."
+ADDRESS = re.compile(r"^ *(MLflow|Prefect|Prefect's API|predictions) +(http://\S+) *$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command that has said that all of it works.
+
+    Attributes:
+        said: what it printed until then.
+        addresses: by the name of the service.
+    """
+
+    process: subprocess.Popen[str]
+    said: str
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        return dict(ADDRESS.findall(self.said))
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
+        """Send a signal to the command alone, wait for its end, and return those of its family that are left."""
+        family = self.family
+        self.process.send_signal(number)
+        self.process.communicate()
+        _, left = psutil.wait_procs(family, timeout=30)
+        return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+
+
+def start(checkout: Checkout, command: str) -> Running:
+    process = checkout.start(command)
+    said = ""
+    assert process.stdout
+    for line in process.stdout:
+        said += line
+        if READY in line:
+            return Running(process, said)
+    raise AssertionError(said)
