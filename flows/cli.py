@@ -125,7 +125,7 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     for name, value in state.lines(now):
         table.add_row(f"[bold]{name}", value)
     for entry in schedules:
-        table.add_row("[bold]schedule", f"{entry.deployment}: {entry.cron} UTC ({entry.state})")
+        table.add_row("[bold]schedule", f"{entry.deployment}: next {entry.next_run} ({entry.state})")
     console.print(table)
 
 

@@ -27,6 +27,7 @@ from mnistflow.project import Project
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import DeploymentSchedule
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
 
@@ -256,7 +257,7 @@ def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentRespon
 
 
 def _state(known: DeploymentResponse | None, times: Times) -> str:
-    if not known or not any(_cron(schedule) == times.cron for schedule in known.schedules):
+    if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
         return "not known to the server as prefect.yaml has it: `mnistflow schedule`, started anew, tells it"
     if known.paused or _is_paused(known, times):
         return "paused"
@@ -267,13 +268,14 @@ def _state(known: DeploymentResponse | None, times: Times) -> str:
 
 def _is_paused(known: DeploymentResponse | None, times: Times) -> bool:
     return known is not None and any(
-        not schedule.active for schedule in known.schedules if _cron(schedule) == times.cron
+        not schedule.active for schedule in known.schedules if _is_the_same(schedule, times)
     )
 
 
-def _cron(schedule: Any) -> str | None:
-    cron: str | None = getattr(schedule.schedule, "cron", None)
-    return cron
+def _is_the_same(schedule: DeploymentSchedule, times: Times) -> bool:
+    """Whether a schedule that the server knows is this one of prefect.yaml."""
+    known = schedule.schedule
+    return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")
-    with tracking.finished(run), tracking.system_metrics(run):
+    with tracking.finished(run), tracking.system_metrics(run, after="val_accuracy"):
         outcome = _run_in(workspace, settings, run, dataset)
     if not outcome.changed and outcome.run_id != run.run_id:
         # Nothing happened that is not recorded already.

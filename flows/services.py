@@ -64,7 +64,12 @@ def _mlflow(host: str) -> list[Service]:
 
 
 def _scheduling(project: Project, host: str) -> tuple[str | None, list[Service]]:
-    """Return the Prefect API and what to start for it: nothing when another process of this checkout has done so."""
+    """Return the Prefect API and what to start for it: nothing when another process of this checkout has done so.
+
+    Raises:
+        ConfigError: prefect.yaml is not valid.
+    """
+    deployments.read(project)
     if running := deployments.noted_server(project):
         console.print(f"Prefect and the schedules run already at {running}")
         return None, []

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 RUN_VARIABLE = "MNISTFLOW_RUN_ID"
 KIND = "mnistflow.kind"  # retrain | trial | stage
+METRIC_POLL_SECONDS = 1.0
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
@@ -146,16 +148,31 @@ def finished(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def system_metrics(run: Run) -> Iterator[None]:
-    """Log processor, memory, disk and network of this machine to the run while the block runs."""
+def system_metrics(run: Run, after: str) -> Iterator[None]:
+    """Log processor, memory, disk and network of this machine to the run while the block runs.
+
+    Args:
+        after: a metric of the run to wait for: MLflow's comparison opens with the metric that was logged first.
+    """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run.run_id, sampling_interval=5, samples_before_logging=1, resume_logging=True)
-    monitor.start()
+    ended = Event()
+
+    def monitor_in_time() -> None:
+        while not ended.wait(METRIC_POLL_SECONDS):
+            if after in read(run.run_id).metrics:
+                monitor.start()
+                ended.wait()
+                monitor.finish()
+
+    thread = Thread(target=monitor_in_time, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        monitor.finish()
+        ended.set()
+        thread.join()
 
 
 def close_dead_runs(project: Project, experiment: str) -> int:

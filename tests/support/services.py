@@ -3,7 +3,8 @@
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -42,7 +43,18 @@ class Running:
         return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
-def start(checkout: Checkout, command: str) -> Running:
+@contextmanager
+def running(checkout: Checkout, command: str) -> Iterator[Running]:
+    """Start a command and yield it when all of it works; whatever happens in the block, it does not outlive it."""
+    started = _start(checkout, command)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.stop(signal.SIGKILL)
+
+
+def _start(checkout: Checkout, command: str) -> Running:
     process = checkout.start(command)
     said = ""
     assert process.stdout

@@ -54,26 +54,25 @@ def flow_runs(api: str) -> list[dict[str, Any]]:
 
 
 def test_up_answers_on_every_address_and_leaves_nothing_behind(retrained: Checkout, occupied: int) -> None:
-    running = services.start(retrained, "up")
-    at = running.addresses
-    assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
-    assert not at["predictions"].endswith(f":{occupied}")
-    assert f"port {occupied} is taken" in running.said
-    assert httpx.get(f"{at['MLflow']}/health").text == "OK"
-    assert httpx.get(f"{at['Prefect']}/runs", follow_redirects=True).headers["content-type"].startswith("text/html")
-    assert httpx.get(f"{at['predictions']}/v2/health/ready").is_success
-    assert "canvas" in httpx.get(at["predictions"]).text
-    answer = httpx.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
-    assert answer["model"] == "digits-classifier"
-    assert set(schedules(retrained).values()) == {"scheduled"}
-    second = retrained.run("schedule", check=False)
-    assert second.returncode == 1
-    assert "run already" in second.stderr
-    retrained.run("ingest")
-    latest = flow_runs(at["Prefect's API"])
-    assert "COMPLETED" in {run["state_type"] for run in latest}
-    assert running.stop() == []
-    assert running.process.returncode == 0
+    with services.running(retrained, "up") as up:
+        at = up.addresses
+        assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
+        assert not at["predictions"].endswith(f":{occupied}")
+        assert f"port {occupied} is taken" in up.said
+        assert httpx.get(f"{at['MLflow']}/health").text == "OK"
+        assert "<title>Prefect" in httpx.get(at["Prefect"], follow_redirects=True).text
+        assert httpx.get(f"{at['predictions']}/v2/health/ready").is_success
+        assert "canvas" in httpx.get(at["predictions"]).text
+        answer = httpx.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
+        assert answer["model"] == "digits-classifier"
+        assert set(schedules(retrained).values()) == {"scheduled"}
+        second = retrained.run("schedule", check=False)
+        assert second.returncode == 1
+        assert "run already" in second.stderr
+        retrained.run("ingest")
+        assert "COMPLETED" in {run["state_type"] for run in flow_runs(at["Prefect's API"])}
+        assert up.stop() == []
+    assert up.process.returncode == 0
     for address in at.values():
         with pytest.raises(httpx.ConnectError):
             httpx.get(address)
@@ -81,23 +80,23 @@ def test_up_answers_on_every_address_and_leaves_nothing_behind(retrained: Checko
 
 
 def test_kill_9_of_up_leaves_no_process(retrained: Checkout) -> None:
-    running = services.start(retrained, "up")
-    assert running.stop(signal.SIGKILL) == []
+    with services.running(retrained, "up") as up:
+        assert up.stop(signal.SIGKILL) == []
 
 
 def test_what_is_due_runs_and_what_is_paused_stays_paused(scheduled: Checkout) -> None:
-    running = services.start(scheduled, "schedule")
-    api = running.addresses["Prefect's API"]
-    run = wait_for_end(api, running)
-    assert run["state_type"] == "COMPLETED"
-    assert any((scheduled.folder / "var/dvc/remote").rglob("*"))
-    assert schedules(scheduled) == {"ingest/nightly": "scheduled"}
-    httpx.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
-    assert schedules(scheduled) == {"ingest/nightly": "paused"}
-    assert running.stop(signal.SIGTERM) == []
-    again = services.start(scheduled, "schedule")
-    assert schedules(scheduled) == {"ingest/nightly": "paused"}
-    assert again.stop() == []
+    with services.running(scheduled, "schedule") as first:
+        api = first.addresses["Prefect's API"]
+        run = wait_for_end(api, first)
+        assert run["state_type"] == "COMPLETED"
+        assert any((scheduled.folder / "var/dvc/remote").rglob("*"))
+        assert schedules(scheduled) == {"ingest/nightly": "scheduled"}
+        httpx.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
+        assert schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert first.stop(signal.SIGTERM) == []
+    with services.running(scheduled, "schedule") as second:
+        assert schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert second.stop() == []
 
 
 def wait_for_end(api: str, running: Running, seconds: float = 150) -> dict[str, Any]:
