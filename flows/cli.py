@@ -1,5 +1,6 @@
 """The `mnistflow` command: the stages, and everything that composes them."""
 
+import inspect
 import json
 import os
 import sys
@@ -74,6 +75,24 @@ def ingest() -> None:
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")
+
+
+@app.command()
+def models() -> None:
+    """List the model families with their parameters as params.yaml has them."""
+    _, settings = cli.start()
+    from mnistflow.models import families
+
+    table = Table()
+    for heading in ("family", "what it is", "parameters"):
+        table.add_column(heading)
+    for name in families():
+        parameters = settings.model.parameters_of(name)
+        summary = (inspect.getmodule(type(parameters)).__doc__ or "").strip().rstrip(".")
+        values = ", ".join(f"{key}={value}" for key, value in parameters.model_dump(mode="json").items())
+        chosen = "[bold]" if name == settings.model.family else ""
+        table.add_row(f"{chosen}{name}", summary, values)
+    console.print(table)
 
 
 @app.command()

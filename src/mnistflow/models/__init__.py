@@ -4,17 +4,29 @@ from typing import Self
 
 from pydantic import model_validator
 
+from mnistflow.models.attention import Attention
 from mnistflow.models.cnn import Cnn
 from mnistflow.models.family import Family, Section
+from mnistflow.models.gru import Gru
+from mnistflow.models.linear import Linear
+from mnistflow.models.lstm import Lstm
 from mnistflow.models.mlp import Mlp
+from mnistflow.models.resnet import Resnet
+from mnistflow.models.rnn import Rnn
 
 
 class ModelConfig(Section):
     """Section `model` of params.yaml: the chosen family and the parameters of each."""
 
     family: str = "cnn"
+    linear: Linear = Linear()
     mlp: Mlp = Mlp()
     cnn: Cnn = Cnn()
+    rnn: Rnn = Rnn()
+    lstm: Lstm = Lstm()
+    gru: Gru = Gru()
+    attention: Attention = Attention()
+    resnet: Resnet = Resnet()
 
     @model_validator(mode="after")
     def _family_is_known(self) -> Self:
@@ -25,7 +37,11 @@ class ModelConfig(Section):
     @property
     def chosen(self) -> Family:
         """The parameters of the chosen family."""
-        family: Family = getattr(self, self.family)
+        return self.parameters_of(self.family)
+
+    def parameters_of(self, name: str) -> Family:
+        """Return the parameters of the family of that name."""
+        family: Family = getattr(self, name)
         return family
 
 

@@ -35,7 +35,7 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("train.epochs", 2.5, "valid integer"),
         ("train.speed", 1, "unknown key"),
         ("train.learning_rate", -1, "greater than 0"),
-        ("model.family", "transformer", "unknown family 'transformer'; known: mlp, cnn"),
+        ("model.family", "transformer", "unknown family 'transformer'; known: linear, mlp, cnn"),
         ("model.cnn.dropout", 1.0, "less than 1"),
         ("model.cnn.blocks", [[0]], "greater than 0"),
         ("prepare.validation_fraction", 1.5, "less than 1"),

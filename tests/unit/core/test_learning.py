@@ -21,8 +21,17 @@ from mnistflow.project import Project
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"model.mlp.units": [16], "model.cnn.blocks": [[4], [4]], "model.cnn.dense": [8]}
+SMALL = {
+    "model.mlp.units": [16],
+    "model.cnn.blocks": [[4], [4]],
+    "model.cnn.dense": [8],
+    **{f"model.{name}.units": [8] for name in ("rnn", "lstm", "gru")},
+    "model.attention.width": 16,
+    "model.attention.depth": 1,
+    "model.resnet.filters": [4, 8],
+}
 VARIANTS: list[dict[str, Any]] = [
+    {"model.family": "linear"},
     {"model.family": "mlp"},
     {"model.family": "mlp", "model.mlp.units": [], "train.optimizer": "sgd", "train.schedule": "constant"},
     {"model.family": "mlp", "model.mlp.activation": "gelu", "train.optimizer": "adamw", "train.weight_decay": 0.01},
@@ -35,6 +44,13 @@ VARIANTS: list[dict[str, Any]] = [
         "model.cnn.activation": "tanh",
         "model.cnn.l2": 1e-4,
     },
+    {"model.family": "rnn"},
+    {"model.family": "lstm", "model.lstm.units": [8, 4], "model.lstm.dense": [8]},
+    {"model.family": "gru", "model.gru.dropout": 0.0},
+    {"model.family": "attention"},
+    {"model.family": "attention", "model.attention.patch": 4, "model.attention.dropout": 0.0},
+    {"model.family": "resnet"},
+    {"model.family": "resnet", "model.resnet.blocks": 2, "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
 ]
 
 

@@ -1,0 +1,69 @@
+"""A small vision transformer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import model_validator
+
+from mnistflow.models.family import Family, Positive, Rate
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Attention(Family):
+    """Self-attention between the patches of an image.
+
+    Input float32 `[batch, height, width]`, cut into square patches; features float32 `[batch, width]`, their mean.
+    Patch embedding and learned positions follow Dosovitskiy et al., arXiv:2010.11929, multi-head self-attention
+    Vaswani et al., arXiv:1706.03762; the layers are normalized before each block (Xiong et al., arXiv:2002.04745).
+
+    Attributes:
+        patch: pixels on a side; divides height and width.
+        width: of a patch's embedding; divisible by `heads`.
+        depth: how many blocks.
+    """
+
+    patch: Positive = 7
+    width: Positive = 64
+    heads: Positive = 4
+    depth: Positive = 2
+    dropout: Rate = 0.1
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width: {self.width} is not divisible by heads {self.heads}")
+        return self
+
+    def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        import keras
+
+        x = self._embedded_patches(inputs)
+        for _ in range(self.depth):
+            normal = keras.layers.LayerNormalization()(x)
+            attention = keras.layers.MultiHeadAttention(self.heads, self.width // self.heads, dropout=self.dropout)
+            x = keras.layers.Add()([x, attention(normal, normal)])
+            x = keras.layers.Add()([x, self._feed_forward(keras.layers.LayerNormalization()(x))])
+        return keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
+
+    def _embedded_patches(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        import keras
+
+        height, width = inputs.shape[1:]
+        rows, columns = height // self.patch, width // self.patch
+        if (rows * self.patch, columns * self.patch) != (height, width):
+            raise ValueError(f"patches of {self.patch} pixels do not fill {height}x{width}")
+        x = keras.layers.Reshape((rows, self.patch, columns, self.patch))(inputs)
+        x = keras.layers.Permute((1, 3, 2, 4))(x)
+        x = keras.layers.Reshape((rows * columns, self.patch**2))(x)
+        # A bias for each place is a learned position.
+        return keras.layers.EinsumDense("bpi,io->bpo", (rows * columns, self.width), bias_axes="po")(x)
+
+    def _feed_forward(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        import keras
+
+        x = keras.ops.gelu(keras.layers.Dense(2 * self.width)(x), approximate=True)
+        x = keras.layers.Dense(self.width)(x)
+        return keras.layers.Dropout(self.dropout)(x) if self.dropout else x

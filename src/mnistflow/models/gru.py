@@ -1,0 +1,23 @@
+"""Gated recurrent units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistflow.models.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Gru(Recurrent):
+    """The image read row by row by `keras.layers.GRU`; parameters and shapes as in `Recurrent`.
+
+    Source: Cho et al., arXiv:1406.1078.
+    """
+
+    def layer(self, units: int, return_sequences: bool) -> keras.Layer:
+        import keras
+
+        # Unrolled, it becomes plain operators in ONNX; rolled, a Loop, which is several times slower.
+        return keras.layers.GRU(units, return_sequences=return_sequences, unroll=True)

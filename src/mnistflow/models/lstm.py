@@ -1,0 +1,23 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistflow.models.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Lstm(Recurrent):
+    """The image read row by row by `keras.layers.LSTM`; parameters and shapes as in `Recurrent`.
+
+    Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997).
+    """
+
+    def layer(self, units: int, return_sequences: bool) -> keras.Layer:
+        import keras
+
+        # Rolled, it becomes ONNX's own LSTM operator.
+        return keras.layers.LSTM(units, return_sequences=return_sequences)

@@ -1,0 +1,23 @@
+"""Simple recurrent networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistflow.models.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Rnn(Recurrent):
+    """The image read row by row by `keras.layers.SimpleRNN`; parameters and shapes as in `Recurrent`.
+
+    Source: Elman, Finding structure in time, Cognitive Science 14 (1990).
+    """
+
+    def layer(self, units: int, return_sequences: bool) -> keras.Layer:
+        import keras
+
+        # Unrolled, it becomes plain operators in ONNX; rolled, a Loop, which is several times slower.
+        return keras.layers.SimpleRNN(units, return_sequences=return_sequences, unroll=True)
