@@ -1,5 +1,6 @@
 """The door for pictures: an image goes in, its class comes out."""
 
+import base64
 import time
 
 import numpy as np
@@ -10,12 +11,13 @@ from starlette.routing import BaseRoute, Route
 from serving.dataplane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError
 from serving.model import Model
-from serving.preprocessing import SIDE, Grey, Manner, to_model_input
+from serving.preprocessing import KINDS, SIDE, Grey, Manner, to_model_input
 from serving.settings import Settings
 from serving.tensors import TensorSpec
 from serving.web import json_response, read_body
 
 TASK = "image_classification"
+DATA_URL = b"data:image/"
 RAW_MEDIA = ("", "application/octet-stream")
 
 
@@ -75,12 +77,25 @@ class PredictDoor:
 
     async def _image(self, body: bytes, media: str, model: Model) -> Grey:
         if not body:
-            raise InvalidRequestError("the body is empty, send a PNG, a JPEG, or 784 raw bytes")
+            raise InvalidRequestError(f"the body is empty, send a {KINDS}, or 784 raw bytes")
         if len(body) == SIDE * SIDE and media in RAW_MEDIA:
             return np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
+        if body.startswith(DATA_URL):
+            body = _unpacked(body)
         manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
         max_pixels = self._settings.max_pixels
         return await self._plane.in_thread(lambda: to_model_input(body, manner=manner, max_pixels=max_pixels))
+
+
+def _unpacked(url: bytes) -> bytes:
+    """Return what a base64 data URL (RFC 2397) of an image holds."""
+    kind, comma, content = url.partition(b",")
+    try:
+        if not comma or not kind.endswith(b";base64"):
+            raise ValueError
+        return base64.b64decode(content, validate=True)
+    except ValueError:
+        raise InvalidRequestError("this data URL holds no base64") from None
 
 
 def _takes_images(model: Model) -> bool:

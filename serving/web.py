@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ STATUS: Mapping[type[ServingError], int] = {
     InferenceFailedError: 500,
     NotReadyError: 503,
 }
+IDENTITY = "identity"
+WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 # The server joins what arrives together, so an honest body of the largest size takes far fewer pieces.
 MAX_PIECES = 16_384
 
@@ -48,19 +51,21 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
     Raises:
         TooLargeError: it is larger than `max_bytes` or comes in too many pieces; the rest is not kept.
         BodyTimeoutError: it did not arrive within `seconds`.
-        InvalidRequestError: the client went away.
-        UnsupportedMediaError: it is compressed.
+        InvalidRequestError: the client went away, or it is not compressed as it says.
+        UnsupportedMediaError: it is compressed otherwise than by gzip or deflate.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaError("compressed bodies are not offered, send it as it is")
+    encoding = request.headers.get("content-encoding", IDENTITY).strip().lower()
+    if encoding != IDENTITY and encoding not in WINDOW_BITS:
+        raise UnsupportedMediaError("a body may be compressed by gzip or deflate")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > max_bytes:
         raise TooLargeError(f"the body is larger than {max_bytes} bytes")
     try:
         async with asyncio.timeout(seconds):
-            return await _collected(request, max_bytes)
+            body = await _collected(request, max_bytes)
     except TimeoutError:
         raise BodyTimeoutError(f"the body did not arrive within {seconds:g} seconds") from None
+    return body if encoding == IDENTITY else await asyncio.to_thread(_inflated, body, encoding, max_bytes)
 
 
 async def _collected(request: Request, max_bytes: int) -> bytes:
@@ -77,6 +82,19 @@ async def _collected(request: Request, max_bytes: int) -> bytes:
             raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
         more = message.get("more_body", False)
     return b"".join(pieces)
+
+
+def _inflated(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    inflater = zlib.decompressobj(WINDOW_BITS[encoding])
+    try:
+        content = inflater.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise InvalidRequestError(f"the body is not valid {encoding}") from None
+    if len(content) > max_bytes:
+        raise TooLargeError(f"the body is larger than {max_bytes} bytes once inflated")
+    if not inflater.eof or inflater.unused_data:
+        raise InvalidRequestError(f"the body is not valid {encoding}")
+    return content
 
 
 async def answer_serving_error(_: Request, error: Exception) -> Response:
