@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
@@ -13,6 +14,16 @@ from serving.repository import Entry, ModelRepository
 log = logging.getLogger(__name__)
 
 Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """What became of a version: READY in memory, or UNAVAILABLE for a reason."""
+
+    name: str
+    version: int
+    state: str
+    reason: str
 
 
 class Catalogue:
@@ -74,6 +85,23 @@ class Catalogue:
         if name not in self._entries:
             raise UnknownModelError("no such model is served here")
         return self._entries[name].versions
+
+    def states(self) -> list[VersionState]:
+        """Return every version in the repository, and why it does not serve if it does not."""
+        resident = {(model.name, model.version) for model in (*self._champions.values(), *self._others.values())}
+        states = []
+        for name, entry in self._entries.items():
+            # A champion pointer may name a version that is not there, and be refused for that.
+            numbers = {*entry.versions, *(version for refused, version in self._refused if refused == name)}
+            for version in sorted(numbers):
+                reason = self._refused.get((name, version), "not loaded")
+                ready = (name, version) in resident
+                states.append(
+                    VersionState(name, version, "READY", "")
+                    if ready
+                    else VersionState(name, version, "UNAVAILABLE", reason)
+                )
+        return states
 
     def default(self) -> Model:
         """Return the champion of the default model."""

@@ -37,5 +37,17 @@ class NotReadyError(ServingError):
     """A model is known but cannot answer now."""
 
 
+class OverloadedError(ServingError):
+    """Too much waits already; worth another try a little later."""
+
+
+class DeadlineError(ServingError):
+    """The request waited too long for its turn."""
+
+
+class ClientGoneError(ServingError):
+    """Nobody waits for the answer any more."""
+
+
 class InferenceFailedError(ServingError):
     """The model failed on an input that was valid."""

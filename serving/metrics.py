@@ -15,6 +15,7 @@ from prometheus_client import (
 from serving.repository import Manifest
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # Half of the lines, for a time that restarts show as well.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the package types all but this
@@ -40,6 +41,9 @@ class Metrics:
         model = ("model", "version")
         self._inferences = Counter("mnistflow_inferences", "Inference calls.", model, registry=self._registry)
         self._rows = Counter("mnistflow_rows", "Rows inferred, such as images.", model, registry=self._registry)
+        self._batch_rows = Histogram(
+            "mnistflow_batch_rows", "Rows run together.", model, buckets=ROWS, registry=self._registry
+        )
         self._champion = Gauge(
             "mnistflow_champion_version", "The version that serves.", ("model",), registry=self._registry
         )
@@ -67,6 +71,9 @@ class Metrics:
     def inference(self, manifest: Manifest, rows: int) -> None:
         self._inferences.labels(manifest.name, str(manifest.version)).inc()
         self._rows.labels(manifest.name, str(manifest.version)).inc(rows)
+
+    def batch(self, manifest: Manifest, rows: int) -> None:
+        self._batch_rows.labels(manifest.name, str(manifest.version)).observe(rows)
 
     def champion(self, manifest: Manifest, swapped: bool) -> None:
         self._champion.labels(manifest.name).set(manifest.version)

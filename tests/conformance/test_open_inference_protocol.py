@@ -51,7 +51,8 @@ def test_what_is_healthy_answers_200_with_json(server, path):
 def test_server_metadata_name_the_extension(server):
     metadata = server.client.get("/v2").json()
 
-    assert metadata == {"name": "mnistflow", "version": metadata["version"], "extensions": ["binary_tensor_data"]}
+    assert metadata["name"] == "mnistflow"
+    assert "binary_tensor_data" in metadata["extensions"]
     assert isinstance(metadata["version"], str)
 
 
