@@ -56,7 +56,7 @@ class Batcher:
         model: runs the batches.
         limits: of size, length and time.
         executor: for batches that would hold up the event loop.
-        on_batch: told the rows of every batch that was run.
+        on_batch: told the requests and rows of every batch.
         on_idle: called when nothing waits or runs any more.
     """
 
@@ -65,7 +65,7 @@ class Batcher:
         model: Model,
         limits: Limits,
         executor: Executor,
-        on_batch: Callable[[int], None],
+        on_batch: Callable[[int, int], None],
         on_idle: Callable[[], None],
     ) -> None:
         self._model = model
@@ -110,7 +110,7 @@ class Batcher:
         batch = self._next_batch()
         if batch:
             rows = sum(item.rows for item in batch)
-            self._on_batch(rows)
+            self._on_batch(len(batch), rows)
             if self._model.predicted_seconds(rows) < INLINE_SECONDS:
                 _settle(batch, _outcomes(self._model, batch))
             else:

@@ -23,7 +23,7 @@ class DataPlane:
 
     Args:
         catalogue: the models in memory.
-        metrics: told of every inference.
+        metrics: told of every batch.
         limits: of the queue of each version.
     """
 
@@ -68,9 +68,7 @@ class DataPlane:
             ClientGoneError: `is_gone` said so.
         """
         batcher = self._batchers.get(model) or self._new_batcher(model)
-        result = await batcher.submit(inputs, outputs, is_gone)
-        self._metrics.inference(model.manifest, max(len(array) for array in inputs.values()))
-        return result
+        return await batcher.submit(inputs, outputs, is_gone)
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what would hold up the event loop; as many at once as there are threads."""
@@ -85,7 +83,7 @@ class DataPlane:
             model,
             self._limits,
             self._threads,
-            on_batch=lambda rows: self._metrics.batch(model.manifest, rows),
+            on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
             on_idle=lambda: self._forget(model),
         )
         self._batchers[model] = batcher

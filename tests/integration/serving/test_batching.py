@@ -25,7 +25,7 @@ class Plane:
     def __init__(self, model, limits=LIMITS):
         self.batches = []
         self.idle = 0
-        self.batcher = Batcher(model, limits, None, self.batches.append, self._on_idle)
+        self.batcher = Batcher(model, limits, None, lambda _, rows: self.batches.append(rows), self._on_idle)
 
     def ask(self, images, is_gone=lambda: False):
         return self.batcher.submit({"images": images}, ["probabilities"], is_gone)
