@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import suppress
 
+from serving.access import Access
 from serving.batcher import Limits
 from serving.catalogue import Catalogue
 from serving.dataplane import DataPlane
@@ -47,7 +48,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]
-    return Application(routes, observe, start, stop)
+    return Application(routes, Access(settings.keys), observe, start, stop)
 
 
 def _door(path: str) -> str:

@@ -17,6 +17,10 @@ class InvalidRequestError(ServingError):
     """The request can be read but is not valid."""
 
 
+class UnauthorizedError(ServingError):
+    """The request carries no key, or a wrong one."""
+
+
 class UnknownModelError(ServingError):
     """No such model, or no such version of it, is served here."""
 

@@ -28,7 +28,7 @@ class InvocationsDoor:
         self._settings = settings
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/invocations", self.invoke), Route("GET", "/ping", self.ping)]
+        return [Route("POST", "/invocations", self.invoke), Route("GET", "/ping", self.ping, is_open=True)]
 
     async def ping(self, _: Request) -> Answer:
         if not self._plane.is_ready():

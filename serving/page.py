@@ -33,7 +33,7 @@ class PageDoor:
         }
 
     def routes(self) -> list[Route]:
-        return [Route("GET", re.escape(path), self.show) for path in FILES]
+        return [Route("GET", re.escape(path), self.show, is_open=True) for path in FILES]
 
     async def show(self, request: Request) -> Answer:
         return self._answers[request.path]

@@ -39,6 +39,7 @@ class Settings:
     batch_rows: Annotated[int, Setting("rows of several requests that are run together", 1)] = 64
     queue_rows: Annotated[int, Setting("rows that may wait for a model before requests are turned away", 1)] = 4096
     queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
+    keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
     workers: Annotated[int, Setting("processes that share the address", 1)] = 1
     receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
         10.0

@@ -25,7 +25,7 @@ class V2Door:
         self._server = {
             "name": "mnistflow",
             "version": _own_version(),
-            "extensions": ["binary_tensor_data", "model_repository", "model_configuration"],
+            "extensions": ["binary_tensor_data", "model_configuration"],
         }
 
     def routes(self) -> list[Route]:
@@ -33,8 +33,8 @@ class V2Door:
             # First, because routes are tried in order and this is the one that counts.
             Route("POST", MODEL + "/infer", self.infer),
             Route("GET", "/v2", self.describe_server),
-            Route("GET", "/v2/health/live", self.live),
-            Route("GET", "/v2/health/ready", self.ready),
+            Route("GET", "/v2/health/live", self.live, is_open=True),
+            Route("GET", "/v2/health/ready", self.ready, is_open=True),
             Route("GET", MODEL, self.describe_model),
             Route("GET", MODEL + "/ready", self.model_ready),
             Route("GET", MODEL + "/config", self.configuration),

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from serving.access import Access
 from serving.errors import (
     BodyTimeoutError,
     ClientGoneError,
@@ -22,6 +23,7 @@ from serving.errors import (
     OverloadedError,
     ServingError,
     TooLargeError,
+    UnauthorizedError,
     UnknownModelError,
     UnsupportedMediaError,
 )
@@ -34,6 +36,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 STATUS: Mapping[type[ServingError], int] = {
     InvalidRequestError: 400,
+    UnauthorizedError: 401,
     UnknownModelError: 404,
     BodyTimeoutError: 408,
     TooLargeError: 413,
@@ -43,6 +46,10 @@ STATUS: Mapping[type[ServingError], int] = {
     NotReadyError: 503,
     OverloadedError: 503,
     DeadlineError: 504,
+}
+ERROR_HEADERS: Mapping[type[ServingError], Mapping[str, str]] = {
+    OverloadedError: {"retry-after": "1"},
+    UnauthorizedError: {"www-authenticate": "Bearer"},
 }
 JSON = "application/json"
 IDENTITY = "identity"
@@ -145,11 +152,16 @@ Handler = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Paths that a handler answers; it is given the request and the groups of the pattern."""
+    """Paths that a handler answers; it is given the request and the groups of the pattern.
+
+    Attributes:
+        is_open: whether it answers without a key: health, for probes, and the page.
+    """
 
     method: str
     pattern: str
     handler: Handler
+    is_open: bool = False
 
 
 class Application:
@@ -157,6 +169,7 @@ class Application:
 
     Args:
         routes: of all doors; no two with the same method and pattern.
+        access: decides who may call what is not open.
         observe: told path, status, and seconds of every request.
         on_start, on_stop: awaited when the server starts and stops.
     """
@@ -164,14 +177,16 @@ class Application:
     def __init__(
         self,
         routes: Sequence[Route],
+        access: Access,
         observe: Callable[[str, int, float], None],
         on_start: Callable[[], Awaitable[None]],
         on_stop: Callable[[], Awaitable[None]],
     ) -> None:
-        patterns: dict[str, dict[str, Handler]] = {}
+        patterns: dict[str, dict[str, Route]] = {}
         for route in routes:
-            patterns.setdefault(route.pattern, {})[route.method] = route.handler
+            patterns.setdefault(route.pattern, {})[route.method] = route
         self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
+        self._access = access
         self._observe = observe
         self._on_start = on_start
         self._on_stop = on_stop
@@ -191,10 +206,12 @@ class Application:
             for pattern, methods in self._routes:
                 match = pattern.fullmatch(request.path)
                 if match is not None:
-                    handler = methods.get(request.method)
-                    if handler is None:
+                    route = methods.get(request.method)
+                    if route is None:
                         return error_answer(405, "not with this method", {"allow": ", ".join(methods)})
-                    return await handler(request, *match.groups())
+                    if not route.is_open:
+                        self._access.admit(request.header(b"authorization"))
+                    return await route.handler(request, *match.groups())
             return error_answer(404, "nothing is here")
         except ServingError as error:
             return _serving_error(error)
@@ -225,7 +242,8 @@ def _serving_error(error: ServingError) -> Answer:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("%s", error, exc_info=error)
-    return error_answer(status, str(error), {"retry-after": "1"} if isinstance(error, OverloadedError) else None)
+    headers = next((headers for kind, headers in ERROR_HEADERS.items() if isinstance(error, kind)), None)
+    return error_answer(status, str(error), headers)
 
 
 async def _send(answer: Answer, request: Request, send: Send) -> None:

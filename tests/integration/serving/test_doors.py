@@ -101,3 +101,29 @@ def test_answers_are_compressed_when_asked(server, data, first, accepted, encodi
     assert answer.headers.get("content-encoding") == encoding
     values = json.loads(unpack(raw))["outputs"][0]["data"]
     assert np.allclose(np.reshape(values, (64, 10)), first.probabilities(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"]
+)
+def test_without_a_key_only_health_and_the_page_answer(repository, data, authorization):
+    headers = {} if authorization is None else {"authorization": authorization}
+    with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
+        refused = server.client.post(INFER, json=kit.question(data[0][:1]), headers=headers)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        for path in ("/predict", "/metrics", f"/v2/models/{kit.NAME}", "/v2"):
+            assert server.client.get(path, headers=headers).status_code == 401, path
+        assert server.client.post("/invocations", headers=headers).status_code == 401
+        for path in ("/", "/ping", "/v2/health/live", "/v2/health/ready"):
+            assert server.client.get(path, headers=headers).status_code == 200, path
+        assert not any("first" in line for line in server.log)
+
+
+@pytest.mark.parametrize("authorization", ["Bearer first", "bearer second"])
+def test_every_key_opens_the_doors(repository, data, first, authorization):
+    with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
+        answer = server.client.post(
+            INFER, json=kit.question(data[0][:1]), headers={"authorization": authorization}
+        ).json()
+    assert np.allclose(answer["outputs"][0]["data"], first.probabilities(data[0][:1])[0], atol=1e-5)
