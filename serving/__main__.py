@@ -59,7 +59,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """
     metrics = Metrics()
     with listener:
-        catalogue = Catalogue(ModelRepository(settings.repository), metrics, settings.model, settings.resident_versions)
+        catalogue = Catalogue(
+            ModelRepository(settings.repository),
+            metrics,
+            settings.model,
+            settings.resident_versions,
+            settings.slowest_seconds,
+        )
         catalogue.open()
         config = uvicorn.Config(
             create_app(settings, catalogue, metrics),

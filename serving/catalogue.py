@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -34,13 +35,22 @@ class Catalogue:
         metrics: told of loads, swaps and refusals.
         default: name of the default model; empty for the only one, or the one whose champion is newest.
         resident_versions: how many models may stay in memory besides the champions.
+        slowest_seconds: how long a model may take for one row alone.
     """
 
-    def __init__(self, repository: ModelRepository, metrics: Metrics, default: str, resident_versions: int) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        metrics: Metrics,
+        default: str,
+        resident_versions: int,
+        slowest_seconds: float = math.inf,
+    ) -> None:
         self._repository = repository
         self._metrics = metrics
         self._default = default
         self._resident_versions = resident_versions
+        self._slowest_seconds = slowest_seconds
         self._entries: dict[str, Entry] = {}
         self._champions: dict[str, Model] = {}
         self._others: OrderedDict[Key, Model] = OrderedDict()
@@ -66,7 +76,7 @@ class Catalogue:
             raise StartError(f"no model {self._default!r} has a champion. There are: {', '.join(self._entries)}.")
         for name, entry in self._entries.items():
             try:
-                self._promote(Model(self._repository.read(name, entry.champion)))
+                self._promote(Model(self._repository.read(name, entry.champion), self._slowest_seconds))
             except ModelRefusedError as error:
                 self._refuse(name, entry.champion, error)
         if not self._champions or (self._default and self._default not in self._champions):
@@ -193,7 +203,7 @@ class Catalogue:
             raise
 
     def _load_validated(self, name: str, version: int) -> Model:
-        candidate.validate(self._repository, name, version)
+        candidate.validate(self._repository, name, version, self._slowest_seconds)
         return Model(self._repository.read(name, version))
 
     def _promote(self, model: Model) -> None:

@@ -1,5 +1,6 @@
 """One version of a model, loaded into onnxruntime and proven to compute what was recorded when it was published."""
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -41,12 +42,16 @@ class Model:
         inputs, outputs: its signature by name.
     """
 
-    def __init__(self, stored: StoredModel) -> None:
+    def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
         """Load, check and warm up.
 
+        Args:
+            stored: as read from the repository.
+            slowest_seconds: how long one row alone may take.
+
         Raises:
-            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, or it does not
-                reproduce its recorded predictions.
+            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, it does not
+                reproduce its recorded predictions, or it is too slow.
         """
         self.manifest = stored.manifest
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
@@ -58,7 +63,7 @@ class Model:
         self._probe_inputs, self._probe_outputs = self._checked_probe(stored)
         self._reproduce(len(self._probe_inputs))
         self._check_batching()
-        self._seconds_alone, self._seconds_per_row = self._warm_up()
+        self._seconds_alone, self._seconds_per_row = self._warm_up(slowest_seconds)
 
     @property
     def name(self) -> str:
@@ -136,9 +141,11 @@ class Model:
         output = self.manifest.outputs[0].name
         return self.run({self.manifest.inputs[0].name: inputs}, [output])[output]
 
-    def _warm_up(self) -> tuple[float, float]:
+    def _warm_up(self, slowest_seconds: float) -> tuple[float, float]:
         """Return the seconds of one row alone, and of each further row of a batch."""
         alone = self._fastest(self._probe_inputs[:1])
+        if alone > slowest_seconds:
+            raise ModelRefusedError(f"a row takes it {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms")
         batch = np.resize(self._probe_inputs, (WARM_UP_ROWS, *self._probe_inputs.shape[1:]))
         return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
 

@@ -32,6 +32,9 @@ class Settings:
         str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
     ] = ""
     poll_seconds: Annotated[float, Setting("how often the repository is looked at for new champions", 0.01)] = 0.5
+    slowest_seconds: Annotated[float, Setting("how long a model may take for one row; slower ones are refused", 0)] = (
+        0.25
+    )
     resident_versions: Annotated[int, Setting("versions kept in memory besides the champions", 1)] = 4
     max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
     max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000

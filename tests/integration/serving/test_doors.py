@@ -103,9 +103,7 @@ def test_answers_are_compressed_when_asked(server, data, first, accepted, encodi
     assert np.allclose(np.reshape(values, (64, 10)), first.probabilities(images), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"]
-)
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"])
 def test_without_a_key_only_health_and_the_page_answer(repository, data, authorization):
     headers = {} if authorization is None else {"authorization": authorization}
     with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:

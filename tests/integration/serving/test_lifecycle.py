@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import itertools
 import os
 import signal
 import socket
@@ -202,3 +203,19 @@ def test_many_images_at_once_are_all_right(repository, data):
 
         given = np.concatenate(list(pool.map(ask, range(0, 800, 100))))
     assert (given == labels[:800]).mean() > 0.97
+
+
+def test_a_candidate_that_is_too_slow_never_serves(repository, data):
+    # 9 million weights take milliseconds to read from memory, the champion's 8 thousand a few microseconds.
+    random = np.random.default_rng(0)
+    sizes = (784, 3000, 3000, 10)
+    weights = [random.normal(scale=0.01, size=shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
+    slow = kit.Classifier(weights, [np.zeros(size, np.float32) for size in sizes[1:]])
+    kit.publish(repository, 2, slow, data[0])
+    with kit.Server(repository, "--slowest-seconds", "0.001") as server:
+        kit.crown(repository, 2)
+        kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
+
+        assert version_serving(server) == 1
+        reason = server.client.post("/v2/repository/index").json()[1]["reason"]
+        assert "the limit is 1 ms" in reason
