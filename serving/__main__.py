@@ -16,6 +16,7 @@ from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
 from serving.settings import Settings
+from serving.workers import inherited_listener, listen, supervise
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -39,21 +40,32 @@ def main() -> None:
         # uvicorn finishes what runs, then raises the signal again for this handler.
         signal.signal(stop, _leave)
     try:
-        serve(Settings.parse(sys.argv[1:]))
+        settings = Settings.parse(sys.argv[1:])
+        listener = inherited_listener()
+        if settings.workers > 1 and listener is None:
+            supervise(sys.argv[1:], listen(settings.host, settings.port, settings.workers))
+        else:
+            serve(settings, listener or listen(settings.host, settings.port)[0])
     except StartError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until stopped by a signal.
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve on a listening socket until stopped by a signal.
 
     Raises:
-        StartError: the address is taken, or there is nothing to serve.
+        StartError: there is nothing to serve.
     """
     metrics = Metrics()
-    with _listen(settings) as listener:
-        catalogue = Catalogue(ModelRepository(settings.repository), metrics, settings.model, settings.resident_versions)
+    with listener:
+        catalogue = Catalogue(
+            ModelRepository(settings.repository),
+            metrics,
+            settings.model,
+            settings.resident_versions,
+            settings.slowest_seconds,
+        )
         catalogue.open()
         config = uvicorn.Config(
             create_app(settings, catalogue, metrics),
@@ -62,27 +74,11 @@ def serve(settings: Settings) -> None:
             log_level="error",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=math.ceil(settings.receive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
         AnnouncingServer(config, f"mnistflow serves {_summary(catalogue)} on {_address(listener)}").run([listener])
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Listening now, not later, makes a second server on this address fail at once.
-        listener.listen(2048)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}). Choose another --port or --host."
-        ) from None
-    return listener
 
 
 def _summary(catalogue: Catalogue) -> str:

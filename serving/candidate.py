@@ -13,13 +13,14 @@ MEMORY_BYTES = 4 * 1024**3
 REFUSED = 3
 
 
-def validate(repository: ModelRepository, name: str, version: int) -> None:
+def validate(repository: ModelRepository, name: str, version: int, slowest_seconds: float) -> None:
     """Load, check and warm up a version elsewhere; takes about half a second.
 
     Raises:
         ModelRefusedError: it is not fit to serve, crashes, or takes too much time or memory.
     """
-    command = [sys.executable, "-m", "serving.candidate", str(repository.folder.absolute()), name, str(version)]
+    arguments = [str(repository.folder.absolute()), name, str(version), str(slowest_seconds)]
+    command = [sys.executable, "-m", "serving.candidate", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -41,11 +42,11 @@ def _limit_resources() -> None:
 
 
 def main() -> int:
-    """Answer for `python -m serving.candidate REPOSITORY NAME VERSION`: 0, or `REFUSED` and the reason on stdout."""
-    folder, name, version = sys.argv[1:]
+    """Answer for `python -m serving.candidate REPOSITORY NAME VERSION SECONDS`: 0, or `REFUSED` and why."""
+    folder, name, version, slowest_seconds = sys.argv[1:]
     _limit_resources()
     try:
-        Model(ModelRepository(Path(folder)).read(name, int(version)))
+        Model(ModelRepository(Path(folder)).read(name, int(version)), float(slowest_seconds))
     except ModelRefusedError as error:
         sys.stdout.write(f"{error}\n")
         return REFUSED

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
@@ -15,6 +17,16 @@ log = logging.getLogger(__name__)
 Key = tuple[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class VersionState:
+    """What became of a version: READY in memory, or UNAVAILABLE for a reason."""
+
+    name: str
+    version: int
+    state: str
+    reason: str
+
+
 class Catalogue:
     """The resident models. Everything but loading happens on the event loop, so that it needs no locks.
 
@@ -23,13 +35,22 @@ class Catalogue:
         metrics: told of loads, swaps and refusals.
         default: name of the default model; empty for the only one, or the one whose champion is newest.
         resident_versions: how many models may stay in memory besides the champions.
+        slowest_seconds: how long a model may take for one row alone.
     """
 
-    def __init__(self, repository: ModelRepository, metrics: Metrics, default: str, resident_versions: int) -> None:
+    def __init__(
+        self,
+        repository: ModelRepository,
+        metrics: Metrics,
+        default: str,
+        resident_versions: int,
+        slowest_seconds: float = math.inf,
+    ) -> None:
         self._repository = repository
         self._metrics = metrics
         self._default = default
         self._resident_versions = resident_versions
+        self._slowest_seconds = slowest_seconds
         self._entries: dict[str, Entry] = {}
         self._champions: dict[str, Model] = {}
         self._others: OrderedDict[Key, Model] = OrderedDict()
@@ -55,7 +76,7 @@ class Catalogue:
             raise StartError(f"no model {self._default!r} has a champion. There are: {', '.join(self._entries)}.")
         for name, entry in self._entries.items():
             try:
-                self._promote(Model(self._repository.read(name, entry.champion)))
+                self._promote(Model(self._repository.read(name, entry.champion), self._slowest_seconds))
             except ModelRefusedError as error:
                 self._refuse(name, entry.champion, error)
         if not self._champions or (self._default and self._default not in self._champions):
@@ -74,6 +95,23 @@ class Catalogue:
         if name not in self._entries:
             raise UnknownModelError("no such model is served here")
         return self._entries[name].versions
+
+    def states(self) -> list[VersionState]:
+        """Return every version in the repository, and why it does not serve if it does not."""
+        resident = {(model.name, model.version) for model in (*self._champions.values(), *self._others.values())}
+        states = []
+        for name, entry in self._entries.items():
+            # A champion pointer may name a version that is not there, and be refused for that.
+            numbers = {*entry.versions, *(version for refused, version in self._refused if refused == name)}
+            for version in sorted(numbers):
+                reason = self._refused.get((name, version), "not loaded")
+                ready = (name, version) in resident
+                states.append(
+                    VersionState(name, version, "READY", "")
+                    if ready
+                    else VersionState(name, version, "UNAVAILABLE", reason)
+                )
+        return states
 
     def default(self) -> Model:
         """Return the champion of the default model."""
@@ -165,7 +203,7 @@ class Catalogue:
             raise
 
     def _load_validated(self, name: str, version: int) -> Model:
-        candidate.validate(self._repository, name, version)
+        candidate.validate(self._repository, name, version, self._slowest_seconds)
         return Model(self._repository.read(name, version))
 
     def _promote(self, model: Model) -> None:

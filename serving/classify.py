@@ -11,7 +11,7 @@ from serving.catalogue import Catalogue
 from serving.errors import ServingError, StartError
 from serving.metrics import Metrics
 from serving.model import Model
-from serving.preprocessing import Manner, to_model_input
+from serving.preprocessing import KINDS, Manner, to_model_input
 from serving.repository import ModelRepository
 from serving.settings import Settings
 
@@ -39,9 +39,9 @@ def _pixels(path: Path, manner: Manner) -> NDArray[np.uint8]:
     try:
         return to_model_input(path.read_bytes(), manner=manner, max_pixels=Settings().max_pixels)
     except OSError as error:
-        raise StartError(f"{path} cannot be read ({error.strerror}). Name a PNG or JPEG file.") from None
+        raise StartError(f"{path} cannot be read ({error.strerror}). Name a {KINDS} file.") from None
     except ServingError as error:
-        raise StartError(f"{path}: {error}. Name a PNG or JPEG file.") from None
+        raise StartError(f"{path}: {error}. Name a {KINDS} file.") from None
 
 
 def _describe(model: Model, path: Path) -> str:

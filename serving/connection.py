@@ -4,6 +4,8 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.web import CLIENT_GONE
+
 MAX_OVERHEAD_BYTES = 64 * 1024
 
 
@@ -34,6 +36,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"][CLIENT_GONE] = self.transport.is_closing
         self._expect_head()
 
     def on_headers_complete(self) -> None:

@@ -1,34 +1,39 @@
 """Answers questions about models and runs them. Knows no transport: HTTP, and whatever comes later, are doors to it."""
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from serving.batcher import Batcher, Limits
 from serving.catalogue import Catalogue
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.tensors import Array
 
-# A hop to a thread costs about 0.1 ms. What is predicted to take less than this is computed on the event loop.
-INLINE_SECONDS = 0.001
-
 Result = TypeVar("Result")
 
 
+def _never() -> bool:
+    return False
+
+
 class DataPlane:
-    """What every door may ask for.
+    """What every door may ask for. Used on the event loop only.
 
     Args:
         catalogue: the models in memory.
-        metrics: told of every inference.
+        metrics: told of every batch.
+        limits: of the queue of each version.
     """
 
-    def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
+    def __init__(self, catalogue: Catalogue, metrics: Metrics, limits: Limits) -> None:
         self.catalogue = catalogue
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="dataplane")
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(max_workers=limits.threads, thread_name_prefix="dataplane")
+        # Only of versions that have work, so that one which leaves the memory leaves nothing here.
+        self._batchers: dict[Model, Batcher] = {}
 
     async def model(self, name: str, version: int | None = None) -> Model:
         """Return a model: the version asked for, else the champion.
@@ -41,24 +46,48 @@ class DataPlane:
             return self.catalogue.champion(name)
         return await self.catalogue.version(name, version)
 
-    async def infer(self, model: Model, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Run a model on inputs that fit its signature.
+    async def infer(
+        self,
+        model: Model,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        is_gone: Callable[[], bool] = _never,
+    ) -> dict[str, Array]:
+        """Run a model on inputs that fit its signature, together with whatever else waits for it.
+
+        Args:
+            model: the version to run.
+            inputs: arrays by name, with the same number of rows.
+            outputs: names of the outputs to return.
+            is_gone: says whether nobody waits for the answer any more.
 
         Raises:
             InferenceFailedError: the model failed on them.
+            OverloadedError: too much waits for this version.
+            DeadlineError: they waited too long.
+            ClientGoneError: `is_gone` said so.
         """
-        rows = max(len(array) for array in inputs.values())
-        if rows * model.seconds_per_row < INLINE_SECONDS:
-            result = model.run(inputs, outputs)
-        else:
-            result = await self.in_thread(lambda: model.run(inputs, outputs))
-        self._metrics.inference(model.manifest, rows)
-        return result
+        batcher = self._batchers.get(model) or self._new_batcher(model)
+        return await batcher.submit(inputs, outputs, is_gone)
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Do what would hold up the event loop; as many at once as there are cores."""
+        """Do what would hold up the event loop; as many at once as there are threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def is_ready(self) -> bool:
         """Say whether every model serves and gives, now, what was recorded."""
         return self.catalogue.is_complete() and all(model.is_ready() for model in self.catalogue.champions)
+
+    def _new_batcher(self, model: Model) -> Batcher:
+        batcher = Batcher(
+            model,
+            self._limits,
+            self._threads,
+            on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
+            on_idle=lambda: self._forget(model),
+        )
+        self._batchers[model] = batcher
+        return batcher
+
+    def _forget(self, model: Model) -> None:
+        self._batchers.pop(model, None)

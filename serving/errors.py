@@ -17,6 +17,10 @@ class InvalidRequestError(ServingError):
     """The request can be read but is not valid."""
 
 
+class UnauthorizedError(ServingError):
+    """The request carries no key, or a wrong one."""
+
+
 class UnknownModelError(ServingError):
     """No such model, or no such version of it, is served here."""
 
@@ -35,6 +39,18 @@ class UnsupportedMediaError(ServingError):
 
 class NotReadyError(ServingError):
     """A model is known but cannot answer now."""
+
+
+class OverloadedError(ServingError):
+    """Too much waits already; worth another try a little later."""
+
+
+class DeadlineError(ServingError):
+    """The request waited too long for its turn."""
+
+
+class ClientGoneError(ServingError):
+    """Nobody waits for the answer any more."""
 
 
 class InferenceFailedError(ServingError):

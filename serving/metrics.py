@@ -1,5 +1,6 @@
 """What the server counts, in Prometheus' terms. No label takes a value from a client."""
 
+import os
 from collections.abc import Sequence
 
 from prometheus_client import (
@@ -11,10 +12,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.repository import Manifest
 
+# Set for one of several workers: what all of them count is exposed by whichever is asked.
+SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # Half of the lines, for a time that restarts show as well.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the package types all but this
@@ -27,9 +32,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._shared: CollectorRegistry | None = None
+        if SHARED_COUNTS in os.environ:
+            self._shared = CollectorRegistry()
+            MultiProcessCollector(self._shared)  # type: ignore[no-untyped-call]  # the package types all but this
         self._requests = Counter(
             "mnistflow_requests", "Requests by door and HTTP status.", ("door", "status"), registry=self._registry
         )
+        self._resident: list[tuple[str, str, str, str]] = []
+        # Finding the series of a set of labels takes longer than counting.
+        self._by_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "mnistflow_request_seconds",
             "From the first byte of the body to the answer.",
@@ -40,14 +52,22 @@ class Metrics:
         model = ("model", "version")
         self._inferences = Counter("mnistflow_inferences", "Inference calls.", model, registry=self._registry)
         self._rows = Counter("mnistflow_rows", "Rows inferred, such as images.", model, registry=self._registry)
+        self._batch_rows = Histogram(
+            "mnistflow_batch_rows", "Rows run together.", model, buckets=ROWS, registry=self._registry
+        )
         self._champion = Gauge(
-            "mnistflow_champion_version", "The version that serves.", ("model",), registry=self._registry
+            "mnistflow_champion_version",
+            "The version that serves.",
+            ("model",),
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
         )
         self._info = Gauge(
             "mnistflow_model_info",
             "1 for each version in memory.",
             (*model, "dataset", "sha256"),
             registry=self._registry,
+            multiprocess_mode="max",
         )
         self._swaps = Counter(
             "mnistflow_swaps", "Champions replaced while serving.", ("model",), registry=self._registry
@@ -58,15 +78,23 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of type `content_type`."""
-        return generate_latest(self._registry)
+        return generate_latest(self._shared or self._registry)
 
     def request(self, door: str, status: int, seconds: float) -> None:
-        self._requests.labels(door, str(status)).inc()
-        self._seconds.labels(door).observe(seconds)
+        """Count one request; `door` must be one of few."""
+        key = (door, status)
+        if key not in self._by_request:
+            self._by_request[key] = (self._requests.labels(door, str(status)), self._seconds.labels(door))
+        counter, histogram = self._by_request[key]
+        counter.inc()
+        histogram.observe(seconds)
 
-    def inference(self, manifest: Manifest, rows: int) -> None:
-        self._inferences.labels(manifest.name, str(manifest.version)).inc()
-        self._rows.labels(manifest.name, str(manifest.version)).inc(rows)
+    def batch(self, manifest: Manifest, requests: int, rows: int) -> None:
+        """Count requests that are run together."""
+        model = (manifest.name, str(manifest.version))
+        self._inferences.labels(*model).inc(requests)
+        self._rows.labels(*model).inc(rows)
+        self._batch_rows.labels(*model).observe(rows)
 
     def champion(self, manifest: Manifest, swapped: bool) -> None:
         self._champion.labels(manifest.name).set(manifest.version)
@@ -75,9 +103,15 @@ class Metrics:
 
     def resident(self, manifests: Sequence[Manifest]) -> None:
         """Show exactly these versions as being in memory."""
+        for labels in self._resident:
+            # Shared counts cannot be removed, only set.
+            self._info.labels(*labels).set(0)
         self._info.clear()
-        for manifest in manifests:
-            self._info.labels(manifest.name, str(manifest.version), manifest.dataset, manifest.sha256).set(1)
+        self._resident = [
+            (manifest.name, str(manifest.version), manifest.dataset, manifest.sha256) for manifest in manifests
+        ]
+        for labels in self._resident:
+            self._info.labels(*labels).set(1)
 
     def refused(self, name: str, version: int) -> None:
         self._refused.labels(name, str(version)).inc()

@@ -1,5 +1,6 @@
 """One version of a model, loaded into onnxruntime and proven to compute what was recorded when it was published."""
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from serving.tensors import Array, TensorSpec
 PROBE_TOLERANCE = 1e-4
 READINESS_ROWS = 4
 WARM_UP_RUNS = 5
+WARM_UP_ROWS = 32
 # A batch above this many rows would keep its peak memory in the session's arena for good.
 ARENA_ROWS = 64
 
@@ -38,15 +40,18 @@ class Model:
     Attributes:
         manifest: what model.json says of it.
         inputs, outputs: its signature by name.
-        seconds_per_row: measured while warming up.
     """
 
-    def __init__(self, stored: StoredModel) -> None:
+    def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
         """Load, check and warm up.
 
+        Args:
+            stored: as read from the repository.
+            slowest_seconds: how long one row alone may take.
+
         Raises:
-            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, or it does not
-                reproduce its recorded predictions.
+            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, it does not
+                reproduce its recorded predictions, or it is too slow.
         """
         self.manifest = stored.manifest
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
@@ -57,7 +62,8 @@ class Model:
         self._check_signature()
         self._probe_inputs, self._probe_outputs = self._checked_probe(stored)
         self._reproduce(len(self._probe_inputs))
-        self.seconds_per_row = self._warm_up()
+        self._check_batching()
+        self._seconds_alone, self._seconds_per_row = self._warm_up(slowest_seconds)
 
     @property
     def name(self) -> str:
@@ -80,6 +86,10 @@ class Model:
         except Exception as error:  # onnxruntime's own errors share no base class
             raise InferenceFailedError(f"{self.name} version {self.version} failed on this input") from error
         return dict(zip(outputs, arrays, strict=True))
+
+    def predicted_seconds(self, rows: int) -> float:
+        """Return how long `run` will take, from what was measured while warming up."""
+        return self._seconds_alone + (rows - 1) * self._seconds_per_row
 
     def is_ready(self) -> bool:
         """Say whether an inference, made now, gives what was recorded."""
@@ -112,22 +122,38 @@ class Model:
 
     def _reproduce(self, rows: int) -> None:
         try:
-            computed = self._run_probe(rows)
+            computed = self._compute(self._probe_inputs[:rows])
         except InferenceFailedError as error:
             raise ModelRefusedError("it fails on its recorded inputs") from error
         expected = self._probe_outputs[:rows]
         if not np.all(np.isfinite(computed)) or not np.allclose(computed, expected, rtol=0, atol=PROBE_TOLERANCE):
             raise ModelRefusedError("it does not reproduce its recorded predictions")
 
-    def _run_probe(self, rows: int) -> Array:
-        output = self.manifest.outputs[0].name
-        return self.run({self.manifest.inputs[0].name: self._probe_inputs[:rows]}, [output])[output]
+    def _check_batching(self) -> None:
+        # Requests of different clients are run together, so no row may depend on its neighbours.
+        rows = self._probe_inputs[:READINESS_ROWS]
+        together = self._compute(rows)
+        alone = [self._compute(row[np.newaxis]) for row in rows]
+        if not np.allclose(together, np.concatenate(alone), rtol=0, atol=PROBE_TOLERANCE):
+            raise ModelRefusedError("its predictions depend on what else is in the batch")
 
-    def _warm_up(self) -> float:
+    def _compute(self, inputs: Array) -> Array:
+        output = self.manifest.outputs[0].name
+        return self.run({self.manifest.inputs[0].name: inputs}, [output])[output]
+
+    def _warm_up(self, slowest_seconds: float) -> tuple[float, float]:
+        """Return the seconds of one row alone, and of each further row of a batch."""
+        alone = self._fastest(self._probe_inputs[:1])
+        if alone > slowest_seconds:
+            raise ModelRefusedError(f"a row takes it {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms")
+        batch = np.resize(self._probe_inputs, (WARM_UP_ROWS, *self._probe_inputs.shape[1:]))
+        return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
+
+    def _fastest(self, inputs: Array) -> float:
         fastest = float("inf")
         for _ in range(WARM_UP_RUNS):
             start = time.perf_counter()
-            self._run_probe(1)
+            self._compute(inputs)
             fastest = min(fastest, time.perf_counter() - start)
         return fastest
 

@@ -1,10 +1,9 @@
 """The door for people: a page to draw on, from files read once."""
 
+import re
 from pathlib import Path
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from serving.web import Answer, Request, Route
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -28,13 +27,13 @@ class PageDoor:
     """Endpoint / and the files it needs; nothing comes from elsewhere."""
 
     def __init__(self) -> None:
-        self._responses = {
-            path: Response((STATIC / name).read_bytes(), headers=HEADERS, media_type=media)
+        self._answers = {
+            path: Answer((STATIC / name).read_bytes(), media=f"{media}; charset=utf-8", headers=HEADERS)
             for path, (name, media) in FILES.items()
         }
 
-    def routes(self) -> list[BaseRoute]:
-        return [Route(path, self.show) for path in FILES]
+    def routes(self) -> list[Route]:
+        return [Route("GET", re.escape(path), self.show, is_open=True) for path in FILES]
 
-    async def show(self, request: Request) -> Response:
-        return self._responses[request.scope["path"]]
+    async def show(self, request: Request) -> Answer:
+        return self._answers[request.path]

@@ -1,21 +1,20 @@
 """The door for pictures: an image goes in, its class comes out."""
 
+import base64
 import time
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from serving.dataplane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError
 from serving.model import Model
-from serving.preprocessing import SIDE, Grey, Manner, to_model_input
+from serving.preprocessing import KINDS, SIDE, Grey, Manner, to_model_input
 from serving.settings import Settings
 from serving.tensors import TensorSpec
-from serving.web import json_response, read_body
+from serving.web import Answer, Request, Route, json_answer
 
 TASK = "image_classification"
+DATA_URL = b"data:image/"
 RAW_MEDIA = ("", "application/octet-stream")
 
 
@@ -26,16 +25,13 @@ class PredictDoor:
         self._plane = plane
         self._settings = settings
 
-    def routes(self) -> list[BaseRoute]:
-        return [Route("/predict", self.answer, methods=["GET", "POST"])]
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/predict", self.describe), Route("POST", "/predict", self.predict)]
 
-    async def answer(self, request: Request) -> Response:
-        return await self.predict(request) if request.method == "POST" else self.describe()
-
-    def describe(self) -> Response:
+    async def describe(self, _: Request) -> Answer:
         """Say which model answers, and its classes in the order of `probabilities`."""
         manifest = self._classifier().manifest
-        return json_response(
+        return json_answer(
             {
                 "model": manifest.name,
                 "version": manifest.version,
@@ -46,13 +42,13 @@ class PredictDoor:
             }
         )
 
-    async def predict(self, request: Request) -> Response:
-        body = await read_body(request, self._settings.max_body_bytes, self._settings.receive_seconds)
+    async def predict(self, request: Request) -> Answer:
+        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._classifier()
-        image = await self._image(body, request.headers.get("content-type", ""), model)
+        image = await self._image(body, request.media(), model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
-        arrays = await self._plane.infer(model, {spec.name: image.reshape(1, *image.shape)}, [output])
+        arrays = await self._plane.infer(model, {spec.name: image[np.newaxis]}, [output], request.is_gone)
         probabilities = arrays[output][0]
         label = int(np.argmax(probabilities))
         answer = {
@@ -63,9 +59,9 @@ class PredictDoor:
             "version": model.version,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
-        if request.query_params.get("input") == "1":
+        if request.parameter("input") == "1":
             answer["input"] = image
-        return json_response(answer)
+        return json_answer(answer)
 
     def _classifier(self) -> Model:
         model = self._plane.catalogue.default()
@@ -75,12 +71,25 @@ class PredictDoor:
 
     async def _image(self, body: bytes, media: str, model: Model) -> Grey:
         if not body:
-            raise InvalidRequestError("the body is empty, send a PNG, a JPEG, or 784 raw bytes")
+            raise InvalidRequestError(f"the body is empty, send a {KINDS}, or 784 raw bytes")
         if len(body) == SIDE * SIDE and media in RAW_MEDIA:
             return np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
+        if body.startswith(DATA_URL):
+            body = _unpacked(body)
         manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
         max_pixels = self._settings.max_pixels
         return await self._plane.in_thread(lambda: to_model_input(body, manner=manner, max_pixels=max_pixels))
+
+
+def _unpacked(url: bytes) -> bytes:
+    """Return what a base64 data URL (RFC 2397) of an image holds."""
+    kind, comma, content = url.partition(b",")
+    try:
+        if not comma or not kind.endswith(b";base64"):
+            raise ValueError
+        return base64.b64decode(content, validate=True)
+    except ValueError:
+        raise InvalidRequestError("this data URL holds no base64") from None
 
 
 def _takes_images(model: Model) -> bool:

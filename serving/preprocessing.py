@@ -32,11 +32,12 @@ FAINT = 0.2
 # The field's middle in MNIST's own images: their centres of mass lie within half a pixel of (14, 14), counted from 0.
 MIDDLE = 14
 
-MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
+KINDS = "PNG, JPEG, WebP or BMP"
 
 
 def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 16_000_000) -> Grey:
-    """Return a PNG or JPEG as the model sees it, uint8 [28, 28].
+    """Return a PNG, JPEG, WebP or BMP as the model sees it, uint8 [28, 28].
 
     Args:
         data: the file.
@@ -44,7 +45,7 @@ def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 1
         max_pixels: largest width times height, looked at before anything is decoded.
 
     Raises:
-        UnsupportedMediaError: neither PNG nor JPEG.
+        UnsupportedMediaError: none of these.
         TooLargeError: more than `max_pixels`.
         InvalidRequestError: the file is damaged, or there is nothing on the picture.
     """
@@ -57,7 +58,7 @@ def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 1
 def _decode(data: bytes, max_pixels: int) -> Grey:
     kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
     if kind is None:
-        raise UnsupportedMediaError("the image is neither PNG nor JPEG")
+        raise UnsupportedMediaError(f"the image is no {KINDS}")
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             if image.width * image.height > max_pixels:

@@ -119,6 +119,51 @@ def describe_model(name: str, versions: Sequence[int], inputs: Specs, outputs: S
     }
 
 
+def describe_configuration(name: str, inputs: Specs, outputs: Specs, max_rows: int) -> dict[str, Any]:
+    """Return a model's configuration as Triton has it."""
+    return {
+        "name": name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": max_rows,
+        "input": [_configured(spec) for spec in inputs.values()],
+        "output": [_configured(spec) for spec in outputs.values()],
+        "dynamic_batching": {"max_queue_delay_microseconds": 0},
+    }
+
+
+def parse_index_request(body: bytes) -> bool:
+    """Say whether only models that are ready are asked for; the body may be empty.
+
+    Raises:
+        InvalidRequestError: says what is not as it should be.
+    """
+    return bool(body) and _flag(_object(_json(body), "the request"), "ready", False)
+
+
+def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """Return numbers, as JSON has them, as an array of this shape.
+
+    Raises:
+        InvalidRequestError: a value is of another type, or out of range.
+    """
+    allowed = {int, float} if spec.dtype.kind == "f" else {int}
+    if not allowed.issuperset(map(type, values)):
+        raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, spec.dtype)
+    except OverflowError:
+        array = None
+    if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
+        raise InvalidRequestError(f"input {spec.name} has values out of the range of {spec.datatype}")
+    return array.reshape(shape)
+
+
+def _configured(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": spec.shape[1:]}
+
+
 def _description(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
@@ -220,18 +265,7 @@ def _from_bytes(blob: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> A
 def _from_json(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
     if spec.datatype == "FP16":
         raise InvalidRequestError("FP16 cannot be sent as JSON, send it as binary data")
-    values = _flat(tensor.get("data"), shape, spec.name)
-    allowed = {int, float} if spec.dtype.kind == "f" else {int}
-    if not allowed.issuperset(map(type, values)):
-        raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
-    try:
-        with np.errstate(over="ignore"):
-            array = np.array(values, spec.dtype)
-    except OverflowError:
-        array = None
-    if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
-        raise InvalidRequestError(f"input {spec.name} has values out of the range of {spec.datatype}")
-    return array.reshape(shape)
+    return array_from_values(_flat(tensor.get("data"), shape, spec.name), spec, shape)
 
 
 def _flat(data: Any, shape: tuple[int, ...], name: str) -> list[Any]:

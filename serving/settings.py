@@ -32,10 +32,18 @@ class Settings:
         str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
     ] = ""
     poll_seconds: Annotated[float, Setting("how often the repository is looked at for new champions", 0.01)] = 0.5
+    slowest_seconds: Annotated[float, Setting("how long a model may take for one row; slower ones are refused", 0)] = (
+        0.25
+    )
     resident_versions: Annotated[int, Setting("versions kept in memory besides the champions", 1)] = 4
     max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
     max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000
     max_rows: Annotated[int, Setting("largest batch in one request", 1)] = 1024
+    batch_rows: Annotated[int, Setting("rows of several requests that are run together", 1)] = 64
+    queue_rows: Annotated[int, Setting("rows that may wait for a model before requests are turned away", 1)] = 4096
+    queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
+    keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
+    workers: Annotated[int, Setting("processes that share the address", 1)] = 1
     receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
         10.0
     )

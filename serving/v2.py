@@ -1,11 +1,6 @@
-"""The door of the Open Inference Protocol v2."""
+"""The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from serving import protocol
 from serving.dataplane import DataPlane
@@ -13,10 +8,12 @@ from serving.errors import InvalidRequestError, NotReadyError, UnknownModelError
 from serving.model import Model
 from serving.repository import VERSION
 from serving.settings import Settings
-from serving.web import json_response, read_body
+from serving.web import JSON, Answer, Request, Route, json_answer
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MEDIA = ("", "application/json", "application/octet-stream")
+BINARY = "application/octet-stream"
+MEDIA = ("", JSON, BINARY)
+MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 
 
 class V2Door:
@@ -25,71 +22,89 @@ class V2Door:
     def __init__(self, plane: DataPlane, settings: Settings) -> None:
         self._plane = plane
         self._settings = settings
-        self._server = {"name": "mnistflow", "version": _own_version(), "extensions": ["binary_tensor_data"]}
+        self._server = {
+            "name": "mnistflow",
+            "version": _own_version(),
+            "extensions": ["binary_tensor_data", "model_configuration"],
+        }
 
-    def routes(self) -> list[BaseRoute]:
-        model = "/v2/models/{model}"
-        routes: list[BaseRoute] = [
-            Route("/v2", self.describe_server),
-            Route("/v2/health/live", self.live),
-            Route("/v2/health/ready", self.ready),
+    def routes(self) -> list[Route]:
+        return [
+            # First, because routes are tried in order and this is the one that counts.
+            Route("POST", MODEL + "/infer", self.infer),
+            Route("GET", "/v2", self.describe_server),
+            Route("GET", "/v2/health/live", self.live, is_open=True),
+            Route("GET", "/v2/health/ready", self.ready, is_open=True),
+            Route("GET", MODEL, self.describe_model),
+            Route("GET", MODEL + "/ready", self.model_ready),
+            Route("GET", MODEL + "/config", self.configuration),
+            Route("POST", "/v2/repository/index", self.index),
         ]
-        for path in (model, model + "/versions/{version}"):
-            routes += [
-                Route(path, self.describe_model),
-                Route(path + "/ready", self.model_ready),
-                Route(path + "/infer", self.infer, methods=["POST"]),
-            ]
-        return routes
 
-    async def describe_server(self, _: Request) -> Response:
-        return json_response(self._server)
+    async def describe_server(self, _: Request) -> Answer:
+        return json_answer(self._server)
 
-    async def live(self, _: Request) -> Response:
-        return json_response({"live": True})
+    async def live(self, _: Request) -> Answer:
+        return json_answer({"live": True})
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, _: Request) -> Answer:
         if not self._plane.is_ready():
             raise NotReadyError("not every model is ready")
-        return json_response({"ready": True})
+        return json_answer({"ready": True})
 
-    async def describe_model(self, request: Request) -> Response:
-        model = await self._model(request)
+    async def describe_model(self, _: Request, name: str, number: str | None) -> Answer:
+        model = await self._model(name, number)
         versions = self._plane.catalogue.versions(model.name)
-        return json_response(protocol.describe_model(model.name, versions, model.inputs, model.outputs))
+        return json_answer(protocol.describe_model(model.name, versions, model.inputs, model.outputs))
 
-    async def model_ready(self, request: Request) -> Response:
-        model = await self._model(request)
+    async def model_ready(self, _: Request, name: str, number: str | None) -> Answer:
+        model = await self._model(name, number)
         if not model.is_ready():
             raise NotReadyError("this model does not give what was recorded")
-        return json_response({"name": model.name, "ready": True})
+        return json_answer({"name": model.name, "ready": True})
 
-    async def infer(self, request: Request) -> Response:
-        model = await self._model(request)
+    async def configuration(self, _: Request, name: str, number: str | None) -> Answer:
+        model = await self._model(name, number)
+        return json_answer(
+            protocol.describe_configuration(model.name, model.inputs, model.outputs, self._settings.max_rows)
+        )
+
+    async def index(self, request: Request) -> Answer:
+        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
+        only_ready = protocol.parse_index_request(body)
+        states = self._plane.catalogue.states()
+        return json_answer(
+            [
+                {"name": state.name, "version": str(state.version), "state": state.state, "reason": state.reason}
+                for state in states
+                if state.state == "READY" or not only_ready
+            ]
+        )
+
+    async def infer(self, request: Request, name: str, number: str | None) -> Answer:
+        model = await self._model(name, number)
         header_length = _header_length(request)
-        body = await read_body(request, self._settings.max_body_bytes, self._settings.receive_seconds)
+        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
-        arrays = await self._plane.infer(model, question.inputs, [output.name for output in question.outputs])
+        names = [output.name for output in question.outputs]
+        arrays = await self._plane.infer(model, question.inputs, names, request.is_gone)
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
-            return Response(answer.body, media_type="application/json")
-        headers = {HEADER_LENGTH: str(answer.header_length)}
-        return Response(answer.body, headers=headers, media_type="application/octet-stream")
+            return Answer(answer.body)
+        return Answer(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
 
-    async def _model(self, request: Request) -> Model:
-        number: Any = request.path_params.get("version")
+    async def _model(self, name: str, number: str | None) -> Model:
         if number is not None and not VERSION.fullmatch(number):
             raise UnknownModelError("this model has no such version")
-        return await self._plane.model(request.path_params["model"], None if number is None else int(number))
+        return await self._plane.model(name, None if number is None else int(number))
 
 
 def _header_length(request: Request) -> int | None:
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in MEDIA:
+    if request.media() not in MEDIA:
         raise UnsupportedMediaError("send the request as application/json or, with binary tensors, octet-stream")
-    text = request.headers.get(HEADER_LENGTH)
-    if text is None:
+    if not request.has(b"inference-header-content-length"):
         return None
+    text = request.header(b"inference-header-content-length")
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
     return int(text)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import itertools
 import os
 import signal
 import socket
@@ -202,3 +203,48 @@ def test_many_images_at_once_are_all_right(repository, data):
 
         given = np.concatenate(list(pool.map(ask, range(0, 800, 100))))
     assert (given == labels[:800]).mean() > 0.97
+
+
+@pytest.fixture(scope="module")
+def heavy():
+    """A network of 9 million weights, which takes milliseconds to read from memory."""
+    random = np.random.default_rng(0)
+    sizes = (784, 3000, 3000, 10)
+    weights = [random.normal(scale=0.01, size=shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
+    return kit.Classifier(weights, [np.zeros(size, np.float32) for size in sizes[1:]])
+
+
+def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
+    kit.publish(repository, 2, heavy, data[0])
+    with kit.Server(repository, "--slowest-seconds", "0.001") as server:
+        kit.crown(repository, 2)
+        kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
+
+        assert version_serving(server) == 1
+        reason = server.client.post("/v2/repository/index").json()[1]["reason"]
+        assert "the limit is 1 ms" in reason
+
+
+def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repository, data, heavy):
+    images = data[0][:256]
+    right = heavy.probabilities(images)
+    kit.publish(repository, 2, heavy, data[0])
+    kit.crown(repository, 2)
+    with (
+        kit.Server(repository, "--queue-rows", "256") as server,
+        concurrent.futures.ThreadPoolExecutor(32) as pool,
+    ):
+
+        def ask(_):
+            raw_request = {"Inference-Header-Content-Length": "0"}
+            return server.client.post(INFER, content=images.tobytes(), headers=raw_request)
+
+        answers = list(pool.map(ask, range(96)))
+        answered = [answer for answer in answers if answer.status_code == 200]
+        refused = [answer for answer in answers if answer.status_code == 503]
+
+        assert len(answered) + len(refused) == len(answers)
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+        for answer in (*answered, ask(None)):
+            values = np.frombuffer(answer.content[-right.nbytes :], "<f4").reshape(right.shape)
+            assert np.allclose(values, right, atol=1e-4)

@@ -1,5 +1,6 @@
 """The prediction server through its doors: a real process, real HTTP, models trained on real digits."""
 
+import base64
 import concurrent.futures
 import io
 import json
@@ -181,8 +182,10 @@ def test_pictures_of_all_kinds_are_read(server, data) -> None:
     for image, label in zip(images[:40], labels[:40], strict=True):
         large = Image.fromarray(255 - image).resize((140, 140), Image.Resampling.BICUBIC)
         content = io.BytesIO()
-        large.save(content, "JPEG" if label % 2 else "PNG")
+        large.save(content, ("PNG", "JPEG", "WEBP", "BMP")[label % 4])
         answer = server.client.post("/predict", content=content.getvalue()).json()
+        url = b"data:image/png;base64," + base64.b64encode(content.getvalue())
+        assert server.client.post("/predict", content=url).json()["probabilities"] == answer["probabilities"]
         right += answer["label"] == label
         assert answer["model"] == kit.NAME
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-4)
@@ -215,8 +218,11 @@ def blank() -> bytes:
         (b"\xff\xd8\xff\xe0", 400),
         (bomb(), 413),
         (blank(), 400),
+        (b"data:image/png,plain", 400),
+        (b"data:image/png;base64,????", 400),
+        (b"data:image/png;base64," + base64.b64encode(bomb()), 413),
     ],
-    ids=["empty", "gif", "broken png", "broken jpeg", "bomb", "blank"],
+    ids=["empty", "gif", "broken png", "broken jpeg", "bomb", "blank", "no base64", "bad base64", "packed bomb"],
 )
 def test_what_is_no_usable_picture_is_explained(server, body, status) -> None:
     answer = server.client.post("/predict", content=body)

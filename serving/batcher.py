@@ -1,0 +1,196 @@
+"""Runs together what waits for a model: a batch is whatever has come by the time the model is free.
+
+There is no timer. While nothing runs, a batch leaves at the next turn of the event loop; while something does, requests
+collect. So an idle server adds no delay, and a busy one makes larger batches.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.errors import ClientGoneError, DeadlineError, InferenceFailedError, OverloadedError
+from serving.model import Model
+from serving.tensors import Array
+
+# A hop to a thread costs about 0.1 ms. What is predicted to take less than this is computed on the event loop.
+INLINE_SECONDS = 0.001
+
+Outputs = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a batcher holds to.
+
+    Attributes:
+        batch_rows: rows run together; a larger request runs alone.
+        queue_rows: rows that may wait; a request that finds none waiting is taken whatever its size.
+        queue_seconds: how long a request may wait.
+        threads: batches that may run outside the event loop at once.
+    """
+
+    batch_rows: int
+    queue_rows: int
+    queue_seconds: float
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    inputs: Mapping[str, Array]
+    outputs: Sequence[str]
+    rows: int
+    deadline: float
+    is_gone: Callable[[], bool]
+    future: asyncio.Future[Outputs]
+
+
+class Batcher:
+    """The queue of one version of a model. Used on the event loop only.
+
+    Args:
+        model: runs the batches.
+        limits: of size, length and time.
+        executor: for batches that would hold up the event loop.
+        on_batch: told the requests and rows of every batch.
+        on_idle: called when nothing waits or runs any more.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        limits: Limits,
+        executor: Executor,
+        on_batch: Callable[[int, int], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self._model = model
+        self._limits = limits
+        self._executor = executor
+        self._on_batch = on_batch
+        self._on_idle = on_idle
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[_Item] = deque()
+        self._rows = 0
+        self._running = 0
+        self._is_scheduled = False
+
+    def submit(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], is_gone: Callable[[], bool]
+    ) -> asyncio.Future[Outputs]:
+        """Return the outputs to come; cancel the future, or let `is_gone` say so, to withdraw what still waits.
+
+        The future raises InferenceFailedError when the model fails on these inputs, DeadlineError when they waited
+        too long, ClientGoneError when `is_gone` said so.
+
+        Raises:
+            OverloadedError: too much waits already.
+        """
+        rows = max(len(array) for array in inputs.values())
+        if self._items and self._rows + rows > self._limits.queue_rows:
+            raise OverloadedError("too many requests wait for this model, try again later")
+        future: asyncio.Future[Outputs] = self._loop.create_future()
+        deadline = self._loop.time() + self._limits.queue_seconds
+        self._items.append(_Item(inputs, outputs, rows, deadline, is_gone, future))
+        self._rows += rows
+        self._schedule()
+        return future
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled and self._running < self._limits.threads:
+            self._is_scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._is_scheduled = False
+        batch = self._next_batch()
+        if batch:
+            rows = sum(item.rows for item in batch)
+            self._on_batch(len(batch), rows)
+            if self._model.predicted_seconds(rows) < INLINE_SECONDS:
+                _settle(batch, _outcomes(self._model, batch))
+            else:
+                self._running += 1
+                running = self._loop.run_in_executor(self._executor, _outcomes, self._model, batch)
+                running.add_done_callback(lambda done: self._finish(batch, done))
+        self._go_on()
+
+    def _finish(self, batch: Sequence[_Item], done: asyncio.Future[Sequence[Outputs | InferenceFailedError]]) -> None:
+        self._running -= 1
+        _settle(batch, done.result())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._items:
+            self._schedule()
+        elif not self._running:
+            self._on_idle()
+
+    def _next_batch(self) -> list[_Item]:
+        batch: list[_Item] = []
+        rows = 0
+        now = self._loop.time()
+        while self._items:
+            item = self._items[0]
+            if batch and (rows + item.rows > self._limits.batch_rows or not _fit_together(batch[0], item)):
+                break
+            self._items.popleft()
+            self._rows -= item.rows
+            if item.future.done():
+                continue
+            if item.is_gone():
+                item.future.set_exception(ClientGoneError("the client went away"))
+            elif now > item.deadline:
+                item.future.set_exception(DeadlineError("the request waited too long for its turn"))
+            else:
+                batch.append(item)
+                rows += item.rows
+        return batch
+
+
+def _fit_together(one: _Item, other: _Item) -> bool:
+    return all(array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items())
+
+
+def _outcomes(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs | InferenceFailedError]:
+    """Return what becomes of each item; when the batch fails as a whole, each is tried alone."""
+    try:
+        return _run(model, batch)
+    except InferenceFailedError as error:
+        if len(batch) == 1:
+            return [error]
+    except Exception as error:
+        # Nobody else is there to hear of it: an item without an outcome would wait for ever.
+        failure = InferenceFailedError("the batch failed")
+        failure.__cause__ = error
+        return [failure] * len(batch)
+    return [_outcomes(model, [item])[0] for item in batch]
+
+
+def _run(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
+    if len(batch) == 1:
+        return [model.run(batch[0].inputs, batch[0].outputs)]
+    inputs = {name: np.concatenate([item.inputs[name] for item in batch]) for name in batch[0].inputs}
+    names = list(dict.fromkeys(name for item in batch for name in item.outputs))
+    arrays = model.run(inputs, names)
+    outcomes = []
+    start = 0
+    for item in batch:
+        stop = start + item.rows
+        outcomes.append({name: arrays[name][start:stop] for name in item.outputs})
+        start = stop
+    return outcomes
+
+
+def _settle(batch: Sequence[_Item], outcomes: Sequence[Outputs | InferenceFailedError]) -> None:
+    for item, outcome in zip(batch, outcomes, strict=True):
+        if item.future.done():
+            continue
+        if isinstance(outcome, InferenceFailedError):
+            item.future.set_exception(outcome)
+        else:
+            item.future.set_result(outcome)

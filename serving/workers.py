@@ -1,0 +1,146 @@
+"""Several server processes on one address: starts them, replaces those that die, stops them together.
+
+Each has a listening socket of its own (SO_REUSEPORT), so the kernel spreads the connections. The sockets belong to the
+parent: what waits in the queue of a worker that dies is answered by its successor.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from serving.errors import StartError
+
+# Tells a worker, in its environment, which inherited file descriptor it listens on.
+LISTENER_VARIABLE = "MNISTFLOW_SERVE_LISTENER"
+# Where prometheus_client keeps what all workers count; it is read when that package is imported.
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+RESTART_SECONDS = 1.0
+POLL_SECONDS = 0.1
+
+
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Return as many sockets, listening on the same address; port 0 takes a free one.
+
+    Raises:
+        StartError: the address is taken or not one of this machine, or the system cannot share addresses.
+    """
+    if count > 1 and not hasattr(socket, "SO_REUSEPORT"):
+        raise StartError("this system cannot share an address between processes. Start with --workers 1.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Without the option to share, so that a second server on this address fails at once.
+        first = _bound(family, kind, protocol, address, shared=False)
+        if count == 1:
+            first.listen(2048)
+            return [first]
+        address = first.getsockname()
+        first.close()
+        listeners = [_bound(family, kind, protocol, address, shared=True) for _ in range(count)]
+        for listener in listeners:
+            listener.listen(2048)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}:{port} ({error.strerror}). Choose another --port or --host."
+        ) from None
+    return listeners
+
+
+def inherited_listener() -> socket.socket | None:
+    """Return the socket that the parent gave to this process; None when it is no worker."""
+    descriptor = os.environ.get(LISTENER_VARIABLE)
+    return None if descriptor is None else socket.socket(fileno=int(descriptor))
+
+
+def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> None:
+    """Run one worker a socket until SIGTERM or SIGINT; prints one announcement when all of them serve.
+
+    Raises:
+        StartError: a worker does not start; it has said why.
+    """
+    counts = tempfile.mkdtemp(prefix="mnistflow-metrics-")
+    workers = Workers(arguments, listeners, counts)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, workers.leave)
+    try:
+        workers.start()
+        workers.keep()
+    finally:
+        workers.stop()
+        shutil.rmtree(counts, ignore_errors=True)
+
+
+class Workers:
+    """The processes behind one address."""
+
+    def __init__(self, arguments: Sequence[str], listeners: Sequence[socket.socket], counts: str) -> None:
+        self._arguments = arguments
+        self._listeners = listeners
+        self._counts = counts
+        self._processes: list[subprocess.Popen[str]] = []
+        self._is_leaving = False
+
+    def start(self) -> None:
+        """Start all and wait until each serves.
+
+        Raises:
+            StartError: one of them does not.
+        """
+        self._processes = [self._spawn(listener, subprocess.PIPE) for listener in self._listeners]
+        announcements = [process.stdout.readline() for process in self._processes if process.stdout]
+        if not all(announcements) and not self._is_leaving:
+            raise StartError("a worker did not start.")
+        sys.stdout.write(announcements[0])
+        sys.stdout.flush()
+
+    def keep(self) -> None:
+        """Replace workers that end, until told to leave."""
+        while not self._is_leaving:
+            time.sleep(POLL_SECONDS)
+            for number, process in enumerate(self._processes):
+                if process.poll() is not None and not self._is_leaving:
+                    sys.stderr.write(f"a worker ended with status {process.returncode}, another one starts\n")
+                    time.sleep(RESTART_SECONDS)
+                    self._processes[number] = self._spawn(self._listeners[number], subprocess.DEVNULL)
+
+    def leave(self, _: int, __: FrameType | None) -> None:
+        """Stop keeping; a handler of signals."""
+        self._is_leaving = True
+
+    def stop(self) -> None:
+        """Let all workers finish what they do, and wait for them."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def _spawn(self, listener: socket.socket, output: int) -> subprocess.Popen[str]:
+        environment = {LISTENER_VARIABLE: str(listener.fileno()), METRICS_VARIABLE: self._counts}
+        return subprocess.Popen(
+            [sys.executable, "-m", "serving", *self._arguments],
+            stdout=output,
+            text=True,
+            env=os.environ | environment,
+            pass_fds=[listener.fileno()],
+        )
+
+
+def _bound(family: int, kind: int, protocol: int, address: object, *, shared: bool) -> socket.socket:
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind(address)  # type: ignore[arg-type]  # as getaddrinfo and getsockname give it
+    except OSError:
+        bound.close()
+        raise
+    return bound

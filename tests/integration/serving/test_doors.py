@@ -1,0 +1,127 @@
+"""The doors beside the protocol's core: MLflow's, the repository index, configuration, compressed answers, overload."""
+
+import gzip
+import json
+import zlib
+
+import numpy as np
+import pytest
+import serving_kit as kit
+
+INFER = f"/v2/models/{kit.NAME}/infer"
+
+
+@pytest.fixture
+def server(repository):
+    with kit.Server(repository) as running:
+        yield running
+
+
+def forms(images):
+    flat = images.reshape(len(images), -1).tolist()
+    columns = [str(number) for number in range(784)]
+    return {
+        "dataframe_split": {"columns": columns, "data": flat},
+        "dataframe_records": [dict(zip(columns, row, strict=True)) for row in flat],
+        "instances": images.tolist(),
+        "inputs": {"images": images.tolist()},
+    }
+
+
+def test_invocations_take_all_four_forms_of_mlflow(server, data, first):
+    images = data[0][:3]
+    for form, value in forms(images).items():
+        answer = server.client.post("/invocations", json={form: value})
+        assert answer.status_code == 200, form
+        assert np.allclose(answer.json()["predictions"], first.probabilities(images), atol=1e-5)
+    assert server.client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"instances": []}',
+        b'{"inputs": 1}',
+        b'{"instances": [[1, 2]]}',
+        b'{"instances": [[[1], [2, 3]]]}',
+        b'{"instances": [null]}',
+        b'{"dataframe_split": []}',
+        b'{"dataframe_records": [1]}',
+        json.dumps({"instances": [["a"] * 784]}).encode(),
+        json.dumps({"instances": [[256] * 784]}).encode(),
+    ],
+)
+def test_a_wrong_invocation_is_refused(server, data, first, body):
+    answer = server.client.post("/invocations", content=body)
+
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error"}
+    right = server.client.post("/invocations", json={"instances": data[0][:1].tolist()}).json()
+    assert np.allclose(right["predictions"], first.probabilities(data[0][:1]), atol=1e-5)
+
+
+def test_the_index_lists_all_versions_and_why_they_do_not_serve(server, repository, data, second):
+    kit.write_version(repository, 2, b"no model", data[0][:4], second.probabilities(data[0][:4]))
+    kit.publish(repository, 3, second, data[0])
+    kit.crown(repository, 2)
+    kit.wait_until(lambda: len(server.client.post("/v2/repository/index").json()) == 3)
+    kit.wait_until(lambda: "onnxruntime" in server.client.post("/v2/repository/index").json()[1]["reason"])
+
+    one, two, three = server.client.post("/v2/repository/index").json()
+
+    assert one == {"name": kit.NAME, "version": "1", "state": "READY", "reason": ""}
+    assert (two["version"], two["state"]) == ("2", "UNAVAILABLE")
+    assert (three["state"], three["reason"]) == ("UNAVAILABLE", "not loaded")
+    assert server.client.post("/v2/repository/index", json={"ready": True}).json() == [one]
+    assert server.client.post("/v2/repository/index", json={"ready": 1}).status_code == 400
+
+
+def test_the_configuration_is_written_as_triton_does(server):
+    config = server.client.get(f"/v2/models/{kit.NAME}/config").json()
+
+    assert config["name"] == kit.NAME
+    assert config["input"] == [{"name": "images", "data_type": "TYPE_UINT8", "dims": [28, 28]}]
+    assert config["max_batch_size"] == 1024
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip", "gzip"), ("deflate", "deflate"), ("br, gzip;q=0.5", "gzip"), ("gzip;q=0", None), ("identity", None)],
+)
+def test_answers_are_compressed_when_asked(server, data, first, accepted, encoding):
+    images = data[0][:64]
+    body = json.dumps(kit.question(images))
+    with server.client.stream("POST", INFER, content=body, headers={"accept-encoding": accepted}) as answer:
+        raw = b"".join(answer.iter_raw())
+    unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[encoding]
+
+    assert answer.headers.get("content-encoding") == encoding
+    values = json.loads(unpack(raw))["outputs"][0]["data"]
+    assert np.allclose(np.reshape(values, (64, 10)), first.probabilities(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"])
+def test_without_a_key_only_health_and_the_page_answer(repository, data, authorization):
+    headers = {} if authorization is None else {"authorization": authorization}
+    with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
+        refused = server.client.post(INFER, json=kit.question(data[0][:1]), headers=headers)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        for path in ("/predict", "/metrics", f"/v2/models/{kit.NAME}", "/v2"):
+            assert server.client.get(path, headers=headers).status_code == 401, path
+        assert server.client.post("/invocations", headers=headers).status_code == 401
+        for path in ("/", "/ping", "/v2/health/live", "/v2/health/ready"):
+            assert server.client.get(path, headers=headers).status_code == 200, path
+        assert not any("first" in line for line in server.log)
+
+
+@pytest.mark.parametrize("authorization", ["Bearer first", "bearer second"])
+def test_every_key_opens_the_doors(repository, data, first, authorization):
+    with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
+        answer = server.client.post(
+            INFER, json=kit.question(data[0][:1]), headers={"authorization": authorization}
+        ).json()
+    assert np.allclose(answer["outputs"][0]["data"], first.probabilities(data[0][:1])[0], atol=1e-5)

@@ -1,0 +1,66 @@
+"""Several processes on one address behave as one server."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import serving_kit as kit
+
+pytestmark = pytest.mark.slow
+
+INFER = f"/v2/models/{kit.NAME}/infer"
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ask(server, images):
+    """Ask on a connection of its own, so that the kernel picks a worker."""
+    return httpx.post(server.url + INFER, json=kit.question(images), timeout=30)
+
+
+def counted(server):
+    found = re.search(r'mnistflow_inferences_total\{.*version="1"\} (\S+)', httpx.get(server.url + "/metrics").text)
+    return float(found[1]) if found else 0.0
+
+
+def test_workers_share_the_address_and_the_counts(repository, data, first):
+    images = data[0][:2]
+    with kit.Server(repository, "--workers", "2") as server:
+        assert len(children(server.pid)) == 2
+        for _ in range(20):
+            values = ask(server, images).json()["outputs"][0]["data"]
+            assert np.allclose(np.reshape(values, (2, 10)), first.probabilities(images), atol=1e-5)
+
+        # Whichever worker is asked, it tells of all.
+        assert {counted(server) for _ in range(8)} == {20.0}
+        assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_worker_that_dies_is_replaced(repository, data):
+    with kit.Server(repository, "--workers", "2") as server:
+        before = children(server.pid)
+        os.kill(before[0], signal.SIGKILL)
+        kit.wait_until(lambda: len(set(children(server.pid)) - set(before)) == 1)
+        for _ in range(10):
+            assert ask(server, data[0][:1]).status_code == 200
+        assert server.stop(signal.SIGTERM) == 0
+
+
+def test_workers_that_cannot_start_say_why(tmp_path, repository):
+    command = [sys.executable, "-m", "serving", "--workers", "2", "--repository"]
+    with kit.Server(repository) as server:
+        port = server.url.rpartition(":")[2]
+        taken = subprocess.run([*command, str(repository), "--port", port], capture_output=True, text=True, check=False)
+    nothing = subprocess.run([*command, str(tmp_path), "--port", "0"], capture_output=True, text=True, check=False)
+
+    assert (taken.returncode, nothing.returncode) == (1, 1)
+    assert "--port" in taken.stderr
+    assert "mnistflow retrain" in nothing.stderr
