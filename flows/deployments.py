@@ -19,6 +19,7 @@ import httpx
 import psutil
 import yaml
 from cronsim import CronSim, CronSimError
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError, field_validator
 
 from mnistflow.errors import ConfigError
@@ -141,10 +142,27 @@ def read(project: Project) -> list[Deployment]:
 
 def running_server(project: Project) -> str | None:
     """Return the address of the Prefect API to use: the one configured, or that of a running `schedule` or `up`."""
-    return os.environ.get(API_VARIABLE) or noted_server(project)
+    return os.environ.get(API_VARIABLE) or _noted_server(project)
 
 
-def noted_server(project: Project) -> str | None:
+@contextmanager
+def claim(project: Project) -> Iterator[bool]:
+    """Claim the schedules of this checkout; yields whether it worked, or another process has them."""
+    lock = _server_note(project).with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    claimed = FileLock(lock)
+    try:
+        claimed.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        claimed.release()
+
+
+def _noted_server(project: Project) -> str | None:
     """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
     note = _server_note(project)
     if not note.is_file():

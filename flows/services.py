@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 
 import httpx
 from rich.console import Console
 from rich.table import Table
 
-from flows import deployments
+from flows import deployments, ports
 from flows.supervisor import Service, Supervisor
 from mnistflow.errors import MnistflowError
 from mnistflow.project import Project
@@ -26,22 +24,30 @@ def up(project: Project, host: str) -> None:
     """Run the MLflow UI, the Prefect server, the schedules and the prediction server until Ctrl-C.
 
     Raises:
+        ConfigError: prefect.yaml is not valid.
         MnistflowError: one of them does not start, or ended by itself.
     """
-    api, scheduling = _scheduling(project, host)
-    _run(project, [*_mlflow(host), *scheduling, _predictions(project, host)], api)
+    deployments.read(project)
+    with deployments.claim(project) as claimed:
+        api, scheduling = _scheduling(project, host) if claimed else (None, [])
+        if not claimed:
+            console.print("Prefect and the schedules are run by another process of this checkout")
+        _run(project, [*_mlflow(host), *scheduling, _predictions(project, host)], api)
 
 
 def schedule(project: Project) -> None:
     """Run the schedules, and a Prefect server unless `PREFECT_API_URL` names one, until Ctrl-C.
 
     Raises:
+        ConfigError: prefect.yaml is not valid.
         MnistflowError: one of them does not start, or ended by itself; or they run already.
     """
-    api, scheduling = _scheduling(project, LOCAL)
-    if not api:
-        raise MnistflowError("the schedules of this checkout are run already", "Stop that process first.")
-    _run(project, scheduling, api)
+    deployments.read(project)
+    with deployments.claim(project) as claimed:
+        if not claimed:
+            raise MnistflowError("the schedules of this checkout are run already", "Stop that process first.")
+        api, scheduling = _scheduling(project, LOCAL)
+        _run(project, scheduling, api)
 
 
 def _mlflow(host: str) -> list[Service]:
@@ -49,7 +55,7 @@ def _mlflow(host: str) -> list[Service]:
     if uri.startswith("http"):
         console.print(f"MLflow runs already at {uri}")
         return []
-    port = _free_port("MLflow", host, 5000)
+    port = _port("MLflow", host, 5000)
     address = _address(host, port)
     return [
         Service(
@@ -63,19 +69,11 @@ def _mlflow(host: str) -> list[Service]:
     ]
 
 
-def _scheduling(project: Project, host: str) -> tuple[str | None, list[Service]]:
-    """Return the Prefect API and what to start for it: nothing when another process of this checkout has done so.
-
-    Raises:
-        ConfigError: prefect.yaml is not valid.
-    """
-    deployments.read(project)
-    if running := deployments.noted_server(project):
-        console.print(f"Prefect and the schedules run already at {running}")
-        return None, []
+def _scheduling(project: Project, host: str) -> tuple[str, list[Service]]:
+    """Return the Prefect API and what to start for the schedules to run there."""
     if api := os.environ.get(deployments.API_VARIABLE):
         return api, [_runner(project, api)]
-    port = _free_port("Prefect", host, 4200)
+    port = _port("Prefect", host, 4200)
     api = f"{_address(host, port)}/api"
     return api, [_prefect(project, host, port), _runner(project, api, "--alone")]
 
@@ -108,7 +106,7 @@ def _runner(project: Project, api: str, *arguments: str) -> Service:
 
 
 def _predictions(project: Project, host: str) -> Service:
-    port = _free_port("predictions", host, 8000)
+    port = _port("predictions", host, 8000)
     address = _address(host, port)
     return Service(
         name="predictions",
@@ -162,13 +160,8 @@ def _address(host: str, port: int) -> str:
     return f"http://{reachable}:{port}"
 
 
-def _free_port(name: str, host: str, wanted: int) -> int:
-    """Return the wanted port, or the next one that nobody listens on."""
-    for port in range(wanted, wanted + 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            if port != wanted:
-                console.print(f"port {wanted} is taken: {name} gets {port}")
-            return port
-    raise MnistflowError(f"no free port from {wanted} to {wanted + 99} on {host}", "Stop what listens there.")
+def _port(name: str, host: str, wanted: int) -> int:
+    port = ports.reserve(host, wanted)
+    if port != wanted:
+        console.print(f"port {wanted} is taken: {name} gets {port}")
+    return port

@@ -106,11 +106,12 @@ def write_params(checkout: Checkout, **values: str) -> None:
     config.write_with_overrides(path, path, config.parse_overrides(f"{key}={value}" for key, value in values.items()))
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 180) -> None:
-    """Wait for `condition` while `process` runs."""
+def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Wait for `condition` while the processes run."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        for process in processes:
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

@@ -46,7 +46,7 @@ class Running:
 @contextmanager
 def running(checkout: Checkout, command: str) -> Iterator[Running]:
     """Start a command and yield it when all of it works; whatever happens in the block, it does not outlive it."""
-    started = _start(checkout, command)
+    started = start(checkout, command)
     try:
         yield started
     finally:
@@ -54,8 +54,12 @@ def running(checkout: Checkout, command: str) -> Iterator[Running]:
             started.stop(signal.SIGKILL)
 
 
-def _start(checkout: Checkout, command: str) -> Running:
-    process = checkout.start(command)
+def start(checkout: Checkout, command: str) -> Running:
+    return ready(checkout.start(command))
+
+
+def ready(process: subprocess.Popen[str]) -> Running:
+    """Wait until a started command says that all of it works."""
     said = ""
     assert process.stdout
     for line in process.stdout:

@@ -1,0 +1,33 @@
+"""Ports for the services that this process starts."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from mnistflow.errors import MnistflowError
+
+TRIED = 100
+
+_reservations: list[socket.socket] = []
+
+
+def reserve(host: str, wanted: int) -> int:
+    """Return the wanted TCP port, or the next one, that nobody listens on and nobody else reserves.
+
+    A service listens only seconds after its port was chosen. Until then, and as long as this process lives, the UDP
+    port of the same number keeps other processes that choose a port in this way from it.
+
+    Raises:
+        MnistflowError: none is free.
+    """
+    for port in range(wanted, wanted + TRIED):
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            reservation.bind((host, port))
+            _reservations.append(reservation)
+            return port
+        reservation.close()
+    raise MnistflowError(f"no free port from {wanted} to {wanted + TRIED - 1} on {host}", "Stop what listens there.")
