@@ -11,7 +11,7 @@ import uvicorn
 
 from serving.app import create_app
 from serving.catalogue import Catalogue
-from serving.connection import BoundedHttpProtocol
+from serving.connection import HttpConnection
 from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
@@ -69,7 +69,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         catalogue.open()
         config = uvicorn.Config(
             create_app(settings, catalogue, metrics),
-            http=BoundedHttpProtocol,
+            http=HttpConnection,
             ws="none",
             log_level="error",
             access_log=False,
