@@ -89,6 +89,10 @@ class InferenceLog:
         if path:
             self._thread.start()
 
+    @property
+    def is_kept(self) -> bool:
+        return bool(self._path)
+
     def add(self, request_id: str, model: Model, images: Array, probabilities: Array) -> None:
         """Log the pictures of a request, `[n, height, width]`, and the answers, `[n, classes]`."""
         if not self._path or not self._admits(len(images)):

@@ -39,6 +39,7 @@ class PredictDoor:
                 "classes": manifest.classes,
                 "metrics": manifest.metrics,
                 "created": manifest.created,
+                "takes_feedback": self._log.is_kept,
             }
         )
 

@@ -130,6 +130,22 @@ def test_clear_forgets_the_drawing(open_page):
     wait_for_class(page, "1")
 
 
+def test_what_it_really_was_can_be_said_and_corrected(open_page, screenshots):
+    page = open_page()
+    really = page.get_by_label("What was it really?")
+    assert not really.is_visible()
+    draw(page, DIGITS["0"])
+    wait_for_class(page, "0")
+
+    for name in ("8", "0"):
+        really.select_option(name)
+        page.get_by_text(f"noted: {name}").wait_for()
+    page.screenshot(path=screenshots / "page-feedback.png")
+
+    page.get_by_role("button", name="Clear").click()
+    assert not really.is_visible()
+
+
 def test_the_keyboard_alone_is_enough(open_page):
     page = open_page()
 
