@@ -31,14 +31,17 @@ const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 function stroke(from, to) {
   opened = null;
-  brush.strokeStyle = INK;
+  brush.strokeStyle = brush.fillStyle = INK;
   brush.lineWidth = pad.width * STROKE_SHARE;
   brush.lineCap = "round";
-  brush.lineJoin = "round";
   brush.beginPath();
   brush.moveTo(from.x, from.y);
   brush.lineTo(to.x, to.y);
   brush.stroke();
+  // A line without length has no ends to round.
+  brush.beginPath();
+  brush.arc(to.x, to.y, brush.lineWidth / 2, 0, 2 * Math.PI);
+  brush.fill();
   changed();
 }
 

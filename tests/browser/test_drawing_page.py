@@ -86,6 +86,14 @@ def test_a_digit_drawn_with_the_mouse_is_recognised(open_page, digit):
     assert page.locator("#certainty").text_content() == f"{share} sure"
 
 
+def test_a_single_dot_is_ink(open_page):
+    page = open_page()
+
+    draw(page, [[(0.5, 0.5)]])
+
+    page.locator("#bars li.best").wait_for()
+
+
 def test_bars_show_what_the_server_answers_and_add_up(open_page):
     page = open_page()
 
