@@ -123,6 +123,7 @@ class EvaluateConfig(Section):
     repeats: PositiveInt
     calibration_bins: PositiveInt
     mistakes: PositiveInt
+    robustness_images: Annotated[int, Field(ge=0)]
 
 
 class GateConfig(Section):

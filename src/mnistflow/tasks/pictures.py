@@ -105,6 +105,27 @@ def search(path: Path, trials: Sequence[tuple[int, float | None]]) -> None:
     figure.savefig(path)
 
 
+def robustness(path: Path, columns: Sequence[tuple[str, Sequence[tuple[str, float, Array]]]], title: str) -> None:
+    """Draw a column a corruption, an image a severity; the colour of its caption tells how much of the metric is left.
+
+    Args:
+        columns: name of the corruption, and for each severity its caption, the metric, and an image.
+    """
+    from matplotlib import colormaps
+
+    rows = max((len(steps) for _, steps in columns), default=1)
+    figure = _figure(1.5 * max(len(columns), 3), 1.9 * rows + 0.6)
+    for column, (name, steps) in enumerate(columns):
+        for row, (caption, score, image) in enumerate(steps):
+            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{score:.1%}", fontsize=10, backgroundcolor=colormaps["RdYlGn"](0.15 + 0.7 * score))
+            axes.set_xlabel(f"{name}\n{caption}", fontsize=8)
+    figure.suptitle(title)
+    figure.savefig(path)
+
+
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
