@@ -83,6 +83,7 @@ class TuneConfig(Section):
     train_limit: PositiveInt | None
     pruner: Literal["median", "hyperband", "none"]
     storage: str | None
+    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss|ucx)://[^:/]+:\d+$")] | None
     space: dict[str, dict[str, FloatRange | Choices]]
 
     @model_validator(mode="after")

@@ -80,6 +80,9 @@ def measure(
 
 def draw(path: Path, robustness: Robustness) -> None:
     """Draw one example at each severity, with the metric of all examples above it."""
+    if not robustness.scores:
+        pictures.note(path, "No corruption is defined or asked for")
+        return
     columns = [
         (
             kind.name,
@@ -91,4 +94,4 @@ def draw(path: Path, robustness: Robustness) -> None:
         for kind, scores in robustness.scores.items()
     ]
     title = f"{robustness.headline} on {robustness.rows} test examples: {robustness.clean:.1%} as they are"
-    pictures.robustness(path, columns, title if columns else "No corruption is defined or asked for")
+    pictures.robustness(path, columns, title)
