@@ -26,7 +26,7 @@ from mnistflow.trial import TrialJob, TrialResult
 from mnistflow.workers import Workers, find_workers
 
 ROOT = Path(__file__).resolve().parents[1]
-TRIALS = 12
+TRIALS = 8
 STUB_TRIALS = 1000
 
 
@@ -118,6 +118,7 @@ def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=["scaling", "coordinator"])
     arguments = parser.parse_args()
     for name in ("MLFLOW_TRACKING_URI", "DASK_SCHEDULER_ADDRESS"):
         os.environ.pop(name, None)
@@ -128,8 +129,10 @@ def main() -> None:
         settings = config.load(ROOT / "params.yaml").with_values(values)
         fetch.fetch(project, settings.fetch)
         prepare.prepare(project, settings.prepare)
-        scaling(project, settings, arguments.repeats)
-        coordinator(project, settings, Path(folder))
+        if arguments.only != "coordinator":
+            scaling(project, settings, arguments.repeats)
+        if arguments.only != "scaling":
+            coordinator(project, settings, Path(folder))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+RUN = "run_id"  # the attribute of a trial that names its MLflow run
 PICTURES = ("history.png", "importance.png")
 COMPARABLE = 2  # complete trials
 
@@ -81,13 +82,15 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def retry_unfinished(study: optuna.Study) -> None:
-    """Trials that were running when the last start was killed are tried again."""
+def retry_unfinished(study: optuna.Study) -> list[str]:
+    """Try those trials again that were running when the last start was killed; return their MLflow runs."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+    unfinished = study.get_trials(states=(TrialState.RUNNING,))
+    for trial in unfinished:
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
+    return [trial.user_attrs[RUN] for trial in unfinished if RUN in trial.user_attrs]
 
 
 def suggest_defaults(study: optuna.Study, config: Config, space: Space) -> None:

@@ -193,11 +193,10 @@ def close_dead_runs(project: Project, experiment: str) -> int:
     return len(dead)
 
 
-def close_children(project: Project, experiment: str, parent: str, name: str) -> None:
-    """End, as KILLED, the running child runs of that name: their worker has died, be it on another machine."""
-    for run in _running(project, experiment):
-        if run.data.tags.get("mlflow.parentRunId") == parent and run.info.run_name == name:
-            client().set_terminated(run.info.run_id, "KILLED")
+def close(run_id: str) -> None:
+    """End a run as KILLED if it is running: its process has died, be it on another machine."""
+    if client().get_run(run_id).info.status == "RUNNING":
+        client().set_terminated(run_id, "KILLED")
 
 
 def _running(project: Project, experiment: str) -> list[Any]:

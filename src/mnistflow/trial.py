@@ -66,8 +66,10 @@ def run_trial(job: TrialJob) -> TrialResult:
     dataset = load_dataset(job.project.prepared)
     task = tasks.get(dataset.task)
     trial = optuna.trial.Trial(study.open_study(job.study, job.storage, job.config.tune), job.trial_id)
-    tracking.close_children(job.project, dataset.name, job.parent_run, name := f"trial {job.number}")
-    run = tracking.start(job.project, dataset.name, name, kind="trial", parent=job.parent_run)
+    if died := trial.user_attrs.get(study.RUN):
+        tracking.close(died)
+    run = tracking.start(job.project, dataset.name, f"trial {job.number}", kind="trial", parent=job.parent_run)
+    trial.set_user_attr(study.RUN, run.run_id)
     measured: dict[str, float] = {}
     epochs = 0
 

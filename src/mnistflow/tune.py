@@ -88,7 +88,8 @@ def _search(
     project: Project, config: Config, space: Space, name: str, storage: str, run: tracking.Run
 ) -> list[FrozenTrial]:
     opened = study.open_study(name, storage, config.tune)
-    study.retry_unfinished(opened)
+    for died in study.retry_unfinished(opened):
+        tracking.close(died)
     study.suggest_defaults(opened, config, space)
     done = study.finished(opened)
     _adopt_runs(done, run)

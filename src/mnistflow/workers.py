@@ -137,8 +137,9 @@ class DaskWorkers(Workers[Job, Result]):
                 f"the scheduler {address} cannot be used: Dask is not installed",
                 "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
             ) from error
-        # What it has to say about a scheduler that is gone is told once, by `_gone`.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # What its loggers have to say about a scheduler that is gone is told once, by `_gone`.
+        for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._address, self._threads, self._warned = address, threads, False
         try:
             self._client: Client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

@@ -2,7 +2,7 @@
 
 import os
 import pwd
-import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -92,10 +90,8 @@ def postgresql() -> Iterator[str]:
             wait_for_port(port, server)
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
-            for process in (*psutil.Process(server.pid).children(recursive=True), server):
-                process.kill()
+            server.send_signal(signal.SIGQUIT)
             server.wait()
-            shutil.rmtree(data, ignore_errors=True)
 
 
 def free_port() -> int:
