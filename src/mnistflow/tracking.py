@@ -195,7 +195,7 @@ def close_dead_runs(project: Project, experiment: str) -> int:
 
 def close(run_id: str) -> None:
     """End a run as KILLED if it is running: its process has died, be it on another machine."""
-    if client().get_run(run_id).info.status == "RUNNING":
+    if exists(run_id) and client().get_run(run_id).info.status == "RUNNING":
         client().set_terminated(run_id, "KILLED")
 
 

@@ -115,7 +115,8 @@ def _search(
 def _adopt_runs(done: Sequence[FrozenTrial], run: tracking.Run) -> None:
     """Trials finished under a run that was killed belong to this one."""
     for trial in done:
-        tracking.resume(trial.user_attrs["run_id"]).set_tags({"mlflow.parentRunId": run.run_id})
+        if tracking.exists(trial.user_attrs[study.RUN]):
+            tracking.resume(trial.user_attrs[study.RUN]).set_tags({"mlflow.parentRunId": run.run_id})
 
 
 def run_trials(
