@@ -94,11 +94,12 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
     if "model.family" in overrides:
         raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
     settings = config.load(home.params).with_values(overrides)
-    dataset = fetch.choose_dataset(settings.fetch, home)
+    pinned = fetch.pin(settings.fetch, home)
+    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
     if dataset != settings.fetch.dataset:
         logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
     slots = core_sets(jobs or default_jobs(), len(names))
-    values = {**overrides, "fetch.dataset": dataset, "tune.workers": min(settings.tune.workers, len(slots[0]))}
+    values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
     metric, data_sha256 = _prepare(home, values)
     tracking.close_dead_runs(home, dataset)
     folder = home.sweeps / lineage.digest(data_sha256, names, _what_matters(settings), lineage.code_digest())
