@@ -155,6 +155,7 @@ class DaskWorkers(Workers[Job, Result]):
         try:
             count = len(self._client.nthreads())
         except (OSError, ValueError, AttributeError, CancelledError) as error:
+            # What a lost connection raises depends on the moment.
             raise self._gone() from error
         if not count and not self._warned:
             logger.warning("the Dask cluster at %s has no workers: waiting for one", self._address)
