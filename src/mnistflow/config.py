@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from mnistflow.acceleration import Precision
 from mnistflow.errors import ConfigError
 from mnistflow.models import ModelConfig, families
 from mnistflow.models.family import Section, Sizes
@@ -93,6 +94,33 @@ class TuneConfig(Section):
         return self
 
 
+class AugmentConfig(Section):
+    """Random changes of training images: the largest of each, drawn evenly between its negative and itself.
+
+    Attributes:
+        shift: share of the side.
+        rotation: degrees.
+        scale: share of the size.
+        shear: shift of a row by its distance from the middle row.
+        elastic: standard deviation of a smooth displacement field, as a share of the side.
+        flip: mirror every second image, left to right.
+        cutout: side of a black rectangle, as a share of the image's.
+    """
+
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shear: Annotated[float, Field(ge=0)] = 0.0
+    elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    flip: bool = False
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(self.model_dump().values())
+
+
 class TrainConfig(Section):
     """How a model is fitted."""
 
@@ -102,10 +130,15 @@ class TrainConfig(Section):
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "one_cycle"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    augment: AugmentConfig
     patience: PositiveInt
     min_delta: Annotated[float, Field(ge=0)]
     threads: Annotated[int, Field(ge=0)]
+    precision: Precision
+    steps_per_execution: PositiveInt
 
 
 class ExportConfig(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,11 @@ class ImageClassification(Task):
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)
 
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        """Smoothed labels as in Szegedy et al., arXiv:1512.00567."""
+        loss = _smoothed_crossentropy(label_smoothing) if label_smoothing else "sparse_categorical_crossentropy"
         # XLA on a CPU is slower than TensorFlow's own kernels for networks of this size.
-        model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+        model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
 
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
         gap = float(np.abs(expected - actual).max())
@@ -96,6 +99,16 @@ class ImageClassification(Task):
         pictures.confusion(folder / "confusion.png", predicted, targets, classes)
         pictures.worst_mistakes(folder / "mistakes.png", inputs, outputs, targets, classes, mistakes)
         pictures.calibration(folder / "calibration.png", outputs, targets)
+
+
+def _smoothed_crossentropy(smoothing: float) -> Callable[[Any, Any], Any]:
+    import keras
+
+    def loss(labels: Any, probabilities: Any) -> Any:
+        certain = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[-1])
+        return keras.losses.categorical_crossentropy(certain, probabilities, label_smoothing=smoothing)
+
+    return loss
 
 
 def _normalized(probabilities: Outputs) -> NDArray[np.float64]:

@@ -90,8 +90,12 @@ class Task(ABC):
         """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
 
     @abstractmethod
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
-        """Give the model its loss, its metrics and the optimizer."""
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        """Give the model its loss, its metrics and the optimizer.
+
+        Raises:
+            ConfigError: smoothing, and the targets are no labels.
+        """
 
     @abstractmethod
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:

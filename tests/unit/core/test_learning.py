@@ -127,6 +127,48 @@ def test_early_stopping_keeps_the_best_epoch(settings, digits) -> None:
     assert loss == pytest.approx(min(losses), abs=1e-5)
 
 
+def test_the_average_of_the_weights_is_kept_and_the_training_is_not_disturbed(settings, digits) -> None:
+    """Averages so slow that they stay at the first step's weights: learning goes on all the same, beneath them."""
+    quick = settings.with_values({"train.epochs": 5, "train.patience": 5, "train.learning_rate": 0.02})
+    average = fit(quick.with_values({"train.ema": 0.9999}), digits)
+    plain = fit(quick, digits)
+    assert average.history["loss"] == plain.history["loss"]
+    assert average.best["val_loss"] > 1.5 * plain.best["val_loss"]
+    loss, _ = average.model.evaluate(digits.validation.inputs, digits.validation.targets, batch_size=1000, verbose=0)
+    assert loss == pytest.approx(average.best["val_loss"], abs=1e-5)
+
+
+def test_smoothed_labels_lower_confidence_and_leave_validation_alone(settings, digits) -> None:
+    longer = settings.with_values({"train.epochs": 10, "train.learning_rate": 0.02})
+    smooth = fit(longer.with_values({"train.label_smoothing": 0.3}), digits)
+    plain = fit(longer, digits)
+    outputs = [
+        model.predict(digits.train.inputs, verbose=0).max(axis=1).mean() for model in (smooth.model, plain.model)
+    ]
+    assert outputs[0] < outputs[1] - 0.05
+    loss, _ = smooth.model.evaluate(digits.validation.inputs, digits.validation.targets, batch_size=1000, verbose=0)
+    assert loss == pytest.approx(smooth.best["val_loss"], abs=1e-5)
+
+
+def test_one_cycle_rises_in_a_fifth_of_the_steps_and_ends_at_zero(settings) -> None:
+    cycle = settings.with_values({"train.schedule": "one_cycle", "train.learning_rate": 0.5}).train
+    rates = [float(fitting.schedule(cycle, 100)(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[20] == max(rates) == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet", "attention", "gru"])
+def test_bfloat16_trains_a_float32_model(settings, digits, family) -> None:
+    values = {**SMALL, "model.family": family, "model.cnn.batch_normalization": True, "train.epochs": 2}
+    exact = fit(settings.with_values({**values, "train.precision": "float32"}), digits)
+    rounded = fit(settings.with_values({**values, "train.precision": "bfloat16"}), digits)
+    assert {variable.dtype for variable in rounded.model.trainable_variables} == {"float32"}
+    assert {layer.compute_dtype for layer in rounded.model.layers} == {"float32"}
+    assert not same_weights(exact, rounded)
+    assert rounded.best["val_loss"] == pytest.approx(exact.best["val_loss"], rel=0.1)
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -141,12 +183,24 @@ fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model
 """
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path) -> None:
+EVERY_OPTION = {
+    "model.mlp.batch_normalization": True,
+    "train.augment": {"shift": 0.1, "rotation": 10.0, "scale": 0.1, "shear": 0.1, "elastic": 0.02, "cutout": 0.1},
+    "train.label_smoothing": 0.1,
+    "train.ema": 0.9,
+    "train.schedule": "one_cycle",
+    "train.steps_per_execution": 3,
+    "train.precision": "bfloat16",
+}
+
+
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION], ids=["plain", "every option"])
+def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path, options) -> None:
     from mnistflow import config
 
     from .conftest import ROOT, TINY
 
-    values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 8, "train.patience": 8}
+    values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 8, "train.patience": 8, **options}
     config.write_with_overrides(ROOT / "params.yaml", tmp_path / "params.yaml", values)
     longer = config.load(tmp_path / "params.yaml")
     journal = tmp_path / "journal"
