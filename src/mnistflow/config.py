@@ -131,6 +131,7 @@ class TrainConfig(Section):
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["constant", "cosine", "one_cycle"]
+    from_logits: bool
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     augment: AugmentConfig
@@ -179,6 +180,7 @@ class Config(Section):
     export: ExportConfig
     evaluate: EvaluateConfig
     gate: GateConfig
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _space_names_known_keys(self) -> Self:
@@ -190,6 +192,17 @@ class Config(Section):
                         f"tune.space.{family}.{key}: is no key of model.{family} or train, so it cannot be searched"
                     )
         return self
+
+    def preset(self, name: str) -> Mapping[str, Any]:
+        """Return a named set of overrides.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise ConfigError(f"unknown preset {name!r}", f"Known: {known}; they stand in params.yaml.")
+        return self.presets[name]
 
     def with_values(self, values: Mapping[str, Any]) -> "Config":
         """Return a copy in which dotted keys (`train.epochs`) have new values.
@@ -204,12 +217,18 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """Read and check a params.yaml.
+    """Read and check a params.yaml, its presets included.
 
     Raises:
         ConfigError: no such file, no YAML, or keys or values that are not valid; names each key and the reason.
     """
-    return _validated(_read(path), str(path))
+    config = _validated(_read(path), str(path))
+    for name, values in config.presets.items():
+        try:
+            config.with_values(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: presets.{name}: {error.problem}", error.mend) from error
+    return config
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:

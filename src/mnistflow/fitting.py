@@ -146,6 +146,8 @@ def _start(task: Task, signature: Signature, model: ModelConfig, config: TrainCo
 
     network = task.build(model.chosen, signature)
     trainee = accelerated(network, config.precision)
+    if config.from_logits:
+        trainee = task.before_softmax(trainee)
     task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
     task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
     trainee.steps_per_execution = config.steps_per_execution

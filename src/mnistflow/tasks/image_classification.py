@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,9 @@ from mnistflow.tasks.task import Array, Measurement, Outputs, PairedTest, Parity
 
 if TYPE_CHECKING:
     import keras
+
+
+LOGITS = "logits"
 
 
 class ImageClassification(Task):
@@ -33,14 +35,19 @@ class ImageClassification(Task):
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
         scaled = keras.layers.Rescaling(1 / 255, name="scale")(images)
-        logits = keras.layers.Dense(*signature.output_shape, name="logits")(family.body(scaled))
+        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.body(scaled))
         # Probabilities stay float32 under mixed precision.
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)
 
+    def before_softmax(self, model: keras.Model) -> keras.Model:
+        import keras
+
+        return keras.Model(model.inputs, model.get_layer(LOGITS).output)
+
     def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
         """Smoothed labels as in Szegedy et al., arXiv:1512.00567."""
-        loss = _smoothed_crossentropy(label_smoothing) if label_smoothing else "sparse_categorical_crossentropy"
+        loss = _crossentropy(from_logits=model.layers[-1].name == LOGITS, smoothing=label_smoothing)
         # XLA on a CPU is slower than TensorFlow's own kernels for networks of this size.
         model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
 
@@ -101,12 +108,15 @@ class ImageClassification(Task):
         pictures.calibration(folder / "calibration.png", outputs, targets)
 
 
-def _smoothed_crossentropy(smoothing: float) -> Callable[[Any, Any], Any]:
+def _crossentropy(from_logits: bool, smoothing: float) -> Any:
     import keras
 
-    def loss(labels: Any, probabilities: Any) -> Any:
-        certain = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[-1])
-        return keras.losses.categorical_crossentropy(certain, probabilities, label_smoothing=smoothing)
+    if not smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+    def loss(labels: Any, outputs: Any) -> Any:
+        certain = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs.shape[-1])
+        return keras.losses.categorical_crossentropy(certain, outputs, from_logits, smoothing)
 
     return loss
 

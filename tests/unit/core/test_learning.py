@@ -18,6 +18,7 @@ from mnistflow.errors import ParityError
 from mnistflow.fitting import Training
 from mnistflow.models import families
 from mnistflow.project import Project
+from mnistflow.tasks.task import Signature
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +37,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "mlp", "model.mlp.units": [], "train.optimizer": "sgd", "train.schedule": "constant"},
     {"model.family": "mlp", "model.mlp.activation": "gelu", "train.optimizer": "adamw", "train.weight_decay": 0.01},
     {"model.family": "mlp", "model.mlp.batch_normalization": True, "model.mlp.l1": 1e-4, "train.optimizer": "rmsprop"},
+    {"model.family": "mlp", "model.mlp.initializer": "orthogonal", "model.mlp.activation": "sigmoid"},
     {"model.family": "cnn"},
-    {"model.family": "cnn", "model.cnn.kernel": 5, "model.cnn.dense": [], "train.optimizer": "momentum"},
+    {"model.family": "cnn", "model.cnn.kernel": 5, "model.cnn.head": "flatten", "train.optimizer": "momentum"},
+    {"model.family": "cnn", "model.cnn.stem_kernel": 5, "model.cnn.stem_stride": 2, "model.cnn.dense": []},
+    {"model.family": "cnn", "model.cnn.pooling": "none", "train.from_logits": True, "train.label_smoothing": 0.1},
     {
         "model.family": "cnn",
-        "model.cnn.batch_normalization": True,
         "model.cnn.activation": "tanh",
+        "model.cnn.batch_normalization": False,
         "model.cnn.l2": 1e-4,
     },
     {"model.family": "rnn"},
@@ -167,6 +171,28 @@ def test_bfloat16_trains_a_float32_model(settings, digits, family) -> None:
     assert {layer.compute_dtype for layer in rounded.model.layers} == {"float32"}
     assert not same_weights(exact, rounded)
     assert rounded.best["val_loss"] == pytest.approx(exact.best["val_loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["fast", "best", "cnn_128", "cnn_64", "cnn_logits"])
+def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
+    from mnistflow import config
+
+    from .conftest import ROOT
+
+    params = config.load(ROOT / "params.yaml")
+    chosen = params.with_values(params.preset(name))
+    network = tasks.get(digits.task).build(chosen.model.chosen, Signature("images", "uint8", (28, 28), "p", (10,)))
+    convolutions = [layer.filters for layer in network.layers if type(layer).__name__ == "Conv2D"]
+    assert convolutions == [filters for block in chosen.model.cnn.blocks for filters in block]
+    expected = {"cnn_128": 421_642, "cnn_64": 220_234, "cnn_logits": 2_510_230}
+    assert network.count_params() == expected.get(name, network.count_params())
+
+
+def test_the_loss_of_logits_is_that_of_probabilities(settings, digits) -> None:
+    exact = settings.with_values({"train.precision": "float32", "train.epochs": 2})
+    behind, before = fit(exact, digits), fit(exact.with_values({"train.from_logits": True}), digits)
+    assert before.history["loss"] == pytest.approx(behind.history["loss"], rel=1e-4)
+    assert before.model.predict(digits.test.inputs[:5], verbose=0).sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 KILLED = """
