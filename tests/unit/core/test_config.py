@@ -111,5 +111,5 @@ def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown preset 'fats'.*fast, best, cnn_128"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'fats'.*fast, best, cnn_128"):
         config.load(PARAMS).preset("fats")
