@@ -206,9 +206,10 @@ def schedule() -> None:
 @app.command()
 def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
     """Start the MLflow UI."""
-    cli.start()
-    uri = os.environ["MLFLOW_TRACKING_URI"]
-    _become("mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port))
+    project, _ = cli.start()
+    from flows import services
+
+    services.ui(project, host, port)
 
 
 @app.command()

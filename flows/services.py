@@ -32,7 +32,7 @@ def up(project: Project, host: str) -> None:
         api, scheduling = _scheduling(project, host) if claimed else (None, [])
         if not claimed:
             console.print("Prefect and the schedules are run by another process of this checkout")
-        _run(project, [*_mlflow(host), *scheduling, _predictions(project, host)], api)
+        _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, host)], api)
 
 
 def schedule(project: Project) -> None:
@@ -50,12 +50,22 @@ def schedule(project: Project) -> None:
         _run(project, scheduling, api)
 
 
-def _mlflow(host: str) -> list[Service]:
+def ui(project: Project, host: str, port: int) -> None:
+    """Run the MLflow UI until Ctrl-C.
+
+    Raises:
+        MnistflowError: it does not start, or ended by itself.
+    """
+    if mlflow := _mlflow(host, port):
+        _run(project, mlflow, api=None)
+
+
+def _mlflow(host: str, wanted: int) -> list[Service]:
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if uri.startswith("http"):
         console.print(f"MLflow runs already at {uri}")
         return []
-    port = _port("MLflow", host, 5000)
+    port = _port("MLflow", host, wanted)
     address = _address(host, port)
     return [
         Service(

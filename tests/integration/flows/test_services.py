@@ -80,6 +80,13 @@ def test_up_answers_on_every_address_and_leaves_nothing_behind(retrained: Checko
     assert all("no scheduler is running" in state for state in schedules(retrained).values())
 
 
+def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
+    with services.running(checkout, "ui") as ui:
+        assert httpx.get(f"{ui.addresses['MLflow']}/health").text == "OK"
+        assert ui.stop() == []
+    assert ui.process.returncode == 0
+
+
 def test_kill_9_of_up_leaves_no_process(retrained: Checkout) -> None:
     with services.running(retrained, "up") as up:
         assert up.stop(signal.SIGKILL) == []
