@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mnistflow import cli, config
 from mnistflow.cli import Overrides
+from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 
 app = cli.stages
@@ -33,12 +34,17 @@ def main() -> None:
     cli.run(app)
 
 
+def _chosen(settings: Config, preset: str | None, overrides: list[str] | None) -> dict[str, object]:
+    """Return the values of a preset with those of -S over them."""
+    return {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+
+
 @app.command()
 def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     cli.log_to_terminal()
     project, settings = cli.start()
-    values = {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+    values = _chosen(settings, preset, overrides)
     settings = settings.with_values(values)
     from flows import api, signals
 
