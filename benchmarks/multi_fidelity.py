@@ -22,8 +22,8 @@ from mnistflow import config, fitting, tasks
 from mnistflow.data.splits import Split
 
 GRID = {
-    "model.mlp.units": [[32], [128], [128, 64], [256, 128]],
-    "model.mlp.dropout": [0.0, 0.2, 0.4],
+    "model.mlp.units": [[32], [128], [256, 128]],
+    "model.mlp.dropout": [0.0, 0.3],
     "train.learning_rate": [0.0003, 0.001, 0.003, 0.01],
 }
 EPOCHS = 27
