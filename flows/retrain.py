@@ -53,11 +53,9 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     home = Project.locate()
     environment.configure(home)
     settings = config.load(home.params).with_values(overrides or {})
-    dataset = tasks.choose_dataset(home, settings)
-    values = (
-        {**(overrides or {})} if dataset == settings.fetch.dataset else {**(overrides or {}), "fetch.dataset": dataset}
-    )
-    workspace = pipeline.create_workspace(home, values)
+    pinned = tasks.choose_dataset(home, settings)
+    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
+    workspace = pipeline.create_workspace(home, {**(overrides or {}), **pinned})
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")

@@ -28,12 +28,12 @@ async def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the data set")
-def choose_dataset(project: Project, config: Config) -> str:
-    """Return the data set in reach: the configured one, or its declared fallback with a warning."""
-    chosen = fetch.choose_dataset(config.fetch, project)
-    if chosen != config.fetch.dataset:
-        get_run_logger().warning(fetch.fallback_warning(config.fetch.dataset, chosen))
-    return chosen
+def choose_dataset(project: Project, config: Config) -> dict[str, str]:
+    """Return the parameters that name the data in reach: as configured, or the declared fallback with a warning."""
+    pinned = fetch.pin(config.fetch, project)
+    if fallback := pinned.get("fetch.dataset"):
+        get_run_logger().warning(fetch.fallback_warning(config.fetch.dataset, fallback))
+    return pinned
 
 
 @task(

@@ -11,12 +11,12 @@ import uvicorn
 
 from serving.app import create_app
 from serving.catalogue import Catalogue
-from serving.connection import BoundedHttpProtocol
+from serving.connection import HttpConnection
 from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
 from serving.settings import Settings
-from serving.workers import inherited_listener, listen, supervise
+from serving.workers import inherited_listener, leave_with_parent, listen, supervise
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -45,6 +45,7 @@ def main() -> None:
         if settings.workers > 1 and listener is None:
             supervise(sys.argv[1:], listen(settings.host, settings.port, settings.workers))
         else:
+            leave_with_parent()
             serve(settings, listener or listen(settings.host, settings.port)[0])
     except StartError as error:
         sys.stderr.write(f"{error}\n")
@@ -69,7 +70,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         catalogue.open()
         config = uvicorn.Config(
             create_app(settings, catalogue, metrics),
-            http=BoundedHttpProtocol,
+            http=HttpConnection,
             ws="none",
             log_level="error",
             access_log=False,

@@ -38,7 +38,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     def observe(path: str, status: int, seconds: float) -> None:
         metrics.request(_door(path), status, seconds)
 
-    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = max(1, _cores() // settings.workers)
     limits = Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
     plane = DataPlane(catalogue, metrics, limits)
     routes = [
@@ -49,6 +49,11 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         Route("GET", "/metrics", expose_metrics),
     ]
     return Application(routes, Access(settings.keys), observe, start, stop)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _door(path: str) -> str:

@@ -151,13 +151,20 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
     if not allowed.issuperset(map(type, values)):
         raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
     try:
-        with np.errstate(over="ignore"):
-            array = np.array(values, spec.dtype)
-    except OverflowError:
+        array = _numbers(values, spec.dtype)
+    except (OverflowError, ValueError):
         array = None
     if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
         raise InvalidRequestError(f"input {spec.name} has values out of the range of {spec.datatype}")
     return array.reshape(shape)
+
+
+def _numbers(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    if dtype == np.uint8:
+        # Three times as fast as through numpy, and the type that images have.
+        return np.frombuffer(bytes(values), np.uint8)
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype)
 
 
 def _configured(spec: TensorSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A thin layer over ASGI that every HTTP door stands on: requests, answers, routes, bodies within limits, errors."""
+"""What every HTTP door stands on: requests, answers, routes, bodies within limits, errors."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -58,28 +58,55 @@ WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 MIN_COMPRESSED_BYTES = 1024
 # The server joins what arrives together, so an honest body of the largest size takes far fewer pieces.
 MAX_PIECES = 16_384
-# Key of a scope's state under which the connection tells whether its client has left.
-CLIENT_GONE = "serving.client_gone"
+# What a request may hold before its handler asks for the body.
+MAX_UNASKED_BYTES = 64 * 1024
 
 
 class Request:
-    """A request as far as its head has been read.
+    """A request as far as its head has been read; its connection feeds it the body.
 
     Attributes:
-        method: such as GET; HEAD is handled as GET, and its body is dropped by the server.
+        method: such as GET; HEAD is handled as GET.
+        is_head: whether the answer goes without its body.
         path: decoded.
+        keeps_alive: whether the connection stays open behind the answer.
         is_gone: says whether the client has left.
     """
 
-    __slots__ = ("_headers", "_query", "_receive", "is_gone", "method", "path")
+    __slots__ = (
+        "_headers",
+        "_is_abandoned",
+        "_is_complete",
+        "_limit",
+        "_pieces",
+        "_query",
+        "_size",
+        "_transport",
+        "_waiter",
+        "is_gone",
+        "is_head",
+        "keeps_alive",
+        "method",
+        "path",
+    )
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
-        self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
-        self.path: str = scope["path"]
-        self.is_gone: Callable[[], bool] = scope.get("state", {}).get(CLIENT_GONE, _is_here)
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._query: bytes = scope["query_string"]
-        self._receive = receive
+    def __init__(
+        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], transport: asyncio.Transport
+    ) -> None:
+        self.is_head = method == "HEAD"
+        self.method = "GET" if self.is_head else method
+        self.path = path
+        self.keeps_alive = True
+        self.is_gone: Callable[[], bool] = transport.is_closing
+        self._query = query
+        self._headers = headers
+        self._transport = transport
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._limit: int | None = None
+        self._is_complete = False
+        self._is_abandoned = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def header(self, name: bytes, default: str = "") -> str:
         """Return a header by its lower-case name."""
@@ -112,29 +139,66 @@ class Request:
         if encoding != IDENTITY and encoding not in WINDOW_BITS:
             raise UnsupportedMediaError("a body may be compressed by gzip or deflate")
         length = self.header(b"content-length", "0")
-        if length.isdecimal() and int(length) > max_bytes:
-            raise TooLargeError(f"the body is larger than {max_bytes} bytes")
-        try:
-            async with asyncio.timeout(seconds):
-                body = await self._collected(max_bytes)
-        except TimeoutError:
-            raise BodyTimeoutError(f"the body did not arrive within {seconds:g} seconds") from None
+        self._limit = max_bytes
+        if (length.isdecimal() and int(length) > max_bytes) or self._is_too_large():
+            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
+        if not self._is_complete:
+            await self._arrival(max_bytes, seconds)
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         return body if encoding == IDENTITY else await asyncio.to_thread(_inflated, body, encoding, max_bytes)
 
-    async def _collected(self, max_bytes: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError("the client went away before the body was complete")
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-            if size > max_bytes or len(pieces) > MAX_PIECES:
-                raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
-            more = message.get("more_body", False)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def feed(self, piece: bytes) -> None:
+        """Take more of the body."""
+        if self._limit is not None and self._is_too_large():
+            return
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._limit is None:
+            if self._size > MAX_UNASKED_BYTES or len(self._pieces) > MAX_PIECES:
+                self._transport.pause_reading()
+        elif self._is_too_large():
+            self._settle()
+
+    def finish(self) -> None:
+        """The body is complete."""
+        self._is_complete = True
+        self._settle()
+
+    def abandon(self) -> None:
+        """The rest of the body will not come, or cannot be read."""
+        self._is_abandoned = True
+        self._settle()
+
+    def discard(self) -> None:
+        """Keep nothing of what may still come: the answer is given."""
+        self._limit = -1
+        self._pieces.clear()
+
+    async def _arrival(self, max_bytes: int, seconds: float) -> None:
+        if not self._is_abandoned:
+            if self.header(b"expect").lower() == "100-continue":
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._waiter
+            except TimeoutError:
+                raise BodyTimeoutError(f"the body did not arrive within {seconds:g} seconds") from None
+        if self._is_too_large():
+            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
+        if self._transport.is_closing():
+            raise ClientGoneError("the client went away before the body was complete")
+        if not self._is_complete:
+            raise InvalidRequestError("the body is not sent as HTTP says")
+
+    def _is_too_large(self) -> bool:
+        return self._limit is not None and (self._size > self._limit or len(self._pieces) > MAX_PIECES)
+
+    def _settle(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +229,7 @@ class Route:
 
 
 class Application:
-    """The ASGI application made of routes.
+    """The application made of routes.
 
     Args:
         routes: of all doors; no two with the same method and pattern.
@@ -191,15 +255,23 @@ class Application:
         self._on_start = on_start
         self._on_stop = on_stop
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
+    async def answer(self, request: Request) -> Answer:
+        """Return the answer to a request, whatever goes wrong."""
         start = time.perf_counter()
-        request = Request(scope, receive)
         answer = await self._answer(request)
-        await _send(answer, request, send)
         self._observe(request.path, answer.status, time.perf_counter() - start)
+        return answer
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Start and stop as ASGI's lifespan says; requests come by `answer`."""
+        if scope["type"] != "lifespan":
+            raise ValueError(f"requests do not come by ASGI: {scope['type']}")
+        await receive()
+        await self._on_start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._on_stop()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -218,14 +290,6 @@ class Application:
         except Exception:
             log.exception("a request failed for a reason that was not foreseen")
             return error_answer(500, "internal error")
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await self._on_start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._on_stop()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -246,20 +310,16 @@ def _serving_error(error: ServingError) -> Answer:
     return error_answer(status, str(error), headers)
 
 
-async def _send(answer: Answer, request: Request, send: Send) -> None:
-    body = answer.body
-    headers = [(b"content-type", answer.media.encode())]
-    if answer.headers:
-        headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-    if len(body) >= MIN_COMPRESSED_BYTES:
-        encoding = _accepted_encoding(request.header(b"accept-encoding"))
-        headers.append((b"vary", b"accept-encoding"))
-        if encoding is not None:
-            body = zlib.compress(body, 1, WINDOW_BITS[encoding])
-            headers.append((b"content-encoding", encoding.encode()))
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def compressed(answer: Answer, request: Request) -> Answer:
+    """Return the answer in an encoding that the client accepts, when it is large enough for that to pay."""
+    if len(answer.body) < MIN_COMPRESSED_BYTES:
+        return answer
+    headers = {**(answer.headers or {}), "vary": "accept-encoding"}
+    encoding = _accepted_encoding(request.header(b"accept-encoding"))
+    if encoding is None:
+        return replace(answer, headers=headers)
+    body = zlib.compress(answer.body, 1, WINDOW_BITS[encoding])
+    return replace(answer, body=body, headers={**headers, "content-encoding": encoding})
 
 
 def _accepted_encoding(header: str) -> str | None:
@@ -282,7 +342,3 @@ def _inflated(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise InvalidRequestError(f"the body is not valid {encoding}")
     return content
-
-
-def _is_here() -> bool:
-    return False

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -19,6 +20,8 @@ from serving.errors import StartError
 
 # Tells a worker, in its environment, which inherited file descriptor it listens on.
 LISTENER_VARIABLE = "MNISTFLOW_SERVE_LISTENER"
+# Tells it which inherited end of a pipe closes when the parent is gone, however that ends.
+PARENT_VARIABLE = "MNISTFLOW_SERVE_PARENT"
 # Where prometheus_client keeps what all workers count; it is read when that package is imported.
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 RESTART_SECONDS = 1.0
@@ -60,6 +63,13 @@ def inherited_listener() -> socket.socket | None:
     return None if descriptor is None else socket.socket(fileno=int(descriptor))
 
 
+def leave_with_parent() -> None:
+    """See to it that this process, when it is a worker, stops as on SIGTERM as soon as its parent is gone."""
+    descriptor = os.environ.get(PARENT_VARIABLE)
+    if descriptor is not None:
+        threading.Thread(target=_stop_at_end_of, args=(int(descriptor),), daemon=True).start()
+
+
 def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> None:
     """Run one worker a socket until SIGTERM or SIGINT; prints one announcement when all of them serve.
 
@@ -87,6 +97,8 @@ class Workers:
         self._counts = counts
         self._processes: list[subprocess.Popen[str]] = []
         self._is_leaving = False
+        # Nothing is ever written: only this process holds the end that could be.
+        self._parent, self._held = os.pipe()
 
     def start(self) -> None:
         """Start all and wait until each serves.
@@ -123,14 +135,23 @@ class Workers:
             process.wait()
 
     def _spawn(self, listener: socket.socket, output: int) -> subprocess.Popen[str]:
-        environment = {LISTENER_VARIABLE: str(listener.fileno()), METRICS_VARIABLE: self._counts}
+        environment = {
+            LISTENER_VARIABLE: str(listener.fileno()),
+            PARENT_VARIABLE: str(self._parent),
+            METRICS_VARIABLE: self._counts,
+        }
         return subprocess.Popen(
             [sys.executable, "-m", "serving", *self._arguments],
             stdout=output,
             text=True,
             env=os.environ | environment,
-            pass_fds=[listener.fileno()],
+            pass_fds=[listener.fileno(), self._parent],
         )
+
+
+def _stop_at_end_of(descriptor: int) -> None:
+    os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _bound(family: int, kind: int, protocol: int, address: object, *, shared: bool) -> socket.socket:

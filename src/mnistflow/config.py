@@ -14,6 +14,7 @@ from mnistflow.models import ModelConfig, families
 from mnistflow.models.family import Section, Sizes
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -29,7 +30,9 @@ _Yaml.add_implicit_resolver(
 class FetchConfig(Section):
     """Which data set, and where its files come from."""
 
-    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    dataset: DatasetName
+    own: dict[DatasetName, str]
+    fingerprint: str | None
     mirrors: Annotated[tuple[str, ...], Field(strict=False)]
     fallback: str | None
     attempts: PositiveInt

@@ -13,7 +13,7 @@ NOTHING = "\N{EN DASH}"
 # Strokes as shares of the drawing area's side, from the upper left.
 DIGITS = {
     "1": [[(0.52, 0.15), (0.50, 0.85)]],
-    "7": [[(0.25, 0.2), (0.75, 0.2), (0.45, 0.85)]],
+    "7": [[(0.2, 0.15), (0.8, 0.15), (0.35, 0.9)]],
     "0": [
         [
             (0.5 + 0.2 * math.sin(turn / 20 * math.tau), 0.5 - 0.32 * math.cos(turn / 20 * math.tau))

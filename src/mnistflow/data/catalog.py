@@ -6,16 +6,17 @@ brings a function that reads its raw files, and, if there is nothing to download
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data import digits, idx
+from mnistflow.data import digits, idx, own
 from mnistflow.data.splits import OfficialSplits
 from mnistflow.errors import ConfigError
 
 IMAGE_CLASSIFICATION = "image_classification"
+OWN_IMBALANCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Entry:
         mirrors: public base URLs; a file lies at `<base><file name>`.
         generate: for a data set that is not downloaded: writes its raw files to a folder and returns their paths.
         max_imbalance: how many times larger than the smallest class the largest may be, per official split.
+        fingerprint: changes when what it is made from does; None for one that never changes.
         task: what is learned from it.
     """
 
@@ -61,6 +63,7 @@ class Entry:
     mirrors: tuple[str, ...] = ()
     generate: Callable[[Path], tuple[Path, ...]] | None = None
     max_imbalance: float = 10.0
+    fingerprint: str | None = None
     task: str = IMAGE_CLASSIFICATION
 
 
@@ -74,6 +77,26 @@ def get(name: str) -> Entry:
         return entries()[name]
     except KeyError:
         raise ConfigError(f"unknown data set {name!r}", f"Use one of: {', '.join(entries())}.") from None
+
+
+def described(name: str, classes: tuple[str, ...]) -> Entry:
+    """Return the data set whose raw files bear this name: a known one, or a user's own with these classes."""
+    return entries().get(name) or Entry(
+        name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE
+    )
+
+
+def own_images(name: str, path: Path) -> Entry:
+    """Return a user's own data set.
+
+    Raises:
+        ConfigError: the name is that of a known data set.
+        DataError: there are no usable images at `path`.
+    """
+    if name in entries():
+        raise ConfigError(f"fetch.own.{name}: this is the name of a known data set", "Give yours another name.")
+    source = own.find(path)
+    return replace(described(name, source.classes), generate=source.write_official_files, fingerprint=source.sha256)
 
 
 @cache

@@ -50,11 +50,39 @@ def fetch(project: Project, config: FetchConfig) -> Fetched:
         MirrorsExhausted: no mirror gave one of its files.
         DataError: a folder cannot be written.
     """
-    entry = catalog.get(config.dataset)
+    entry = configured(config, project)
     paths = acquire(entry, configured_mirrors(config, os.environ), project, config)
     data = raw.describe(entry, paths)
     raw.save(project.raw, data, paths)
     return Fetched(data.name, len(data.files), sum(file.bytes for file in data.files.values()), data.sha256)
+
+
+def configured(config: FetchConfig, project: Project) -> Entry:
+    """Return the configured data set: a known one, or the user's own of that name.
+
+    Raises:
+        ConfigError: no such data set.
+        DataError: the user's own has no usable images.
+    """
+    path = config.own.get(config.dataset)
+    if path is None:
+        return catalog.get(config.dataset)
+    return catalog.own_images(config.dataset, (project.home / Path(path).expanduser()).resolve())
+
+
+def pin(config: FetchConfig, project: Project) -> dict[str, str]:
+    """Return the parameters, by dotted key, that make definite which data a run is about.
+
+    They are the fallback's name when it has to do, and the fingerprint of a user's own images.
+
+    Raises:
+        ConfigError, MirrorsExhausted, DataError: as `choose_dataset`.
+    """
+    chosen = choose_dataset(config, project)
+    if chosen != config.dataset:
+        return {"fetch.dataset": chosen}
+    fingerprint = configured(config, project).fingerprint
+    return {"fetch.fingerprint": fingerprint} if fingerprint else {}
 
 
 def choose_dataset(config: FetchConfig, project: Project) -> str:
@@ -66,7 +94,7 @@ def choose_dataset(config: FetchConfig, project: Project) -> str:
         DataError: the download folder cannot be written.
     """
     try:
-        acquire(catalog.get(config.dataset), configured_mirrors(config, os.environ), project, config)
+        acquire(configured(config, project), configured_mirrors(config, os.environ), project, config)
     except MirrorsExhausted as error:
         if config.fallback is None:
             raise

@@ -39,7 +39,8 @@ def prepare(project: Project, config: PrepareConfig) -> Prepared:
         DataError: the raw data is not what its entry says, or too small to split; or a folder cannot be written.
         ConfigError: the configured sizes do not fit the data.
     """
-    entry = catalog.get(raw.load(project.raw).name)
+    fetched = raw.load(project.raw)
+    entry = catalog.described(fetched.name, fetched.classes)
     dataset = build(entry, config, entry.read(project.raw))
     with files.atomic_write(project.prepared) as temporary:
         temporary.mkdir()

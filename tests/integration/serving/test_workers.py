@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import serving_kit as kit
 
@@ -52,6 +53,14 @@ def test_a_worker_that_dies_is_replaced(repository, data):
         for _ in range(10):
             assert ask(server, data[0][:1]).status_code == 200
         assert server.stop(signal.SIGTERM) == 0
+
+
+def test_no_worker_outlives_the_parent(repository):
+    with kit.Server(repository, "--workers", "2") as server:
+        workers = [psutil.Process(child) for child in children(server.pid)]
+        os.kill(server.pid, signal.SIGKILL)
+        _, left = psutil.wait_procs(workers, timeout=30)
+        assert left == []
 
 
 def test_workers_that_cannot_start_say_why(tmp_path, repository):

@@ -1,0 +1,32 @@
+"""A user's own folder of images goes the whole way, and what is added to it is noticed."""
+
+import json
+
+import numpy as np
+import pytest
+from checkouts import QUICK, Checkout, write_params
+from PIL import Image
+from sklearn.datasets import load_digits
+
+pytestmark = pytest.mark.slow
+
+LABELS = {0: "zero", 1: "one", 4: "four"}
+
+
+def test_own_images_from_the_folder_to_a_served_class_name(checkout: Checkout) -> None:
+    source = load_digits()
+    letters = checkout.folder / "var/letters"
+    for index in np.flatnonzero(np.isin(source.target, list(LABELS))):
+        place = letters / LABELS[source.target[index]]
+        place.mkdir(parents=True, exist_ok=True)
+        ink = np.kron(255 - source.images[index] * 15, np.ones((5, 5))).astype(np.uint8)
+        Image.fromarray(ink).save(place / f"{index}.png")
+    write_params(checkout, **{**QUICK, "fetch.dataset": "letters", "fetch.own": "{letters: var/letters}"})
+    first = checkout.run("retrain")
+    assert "letters-classifier version 1" in first.stdout
+    picture = next((letters / "four").glob("*.png"))
+    assert f"{picture.name}: four" in checkout.run("predict", str(picture)).stdout
+    assert json.loads(checkout.run("status", "--json").stdout)["dataset"] == "letters"
+    (letters / "zero/again.png").write_bytes(next((letters / "zero").glob("*.png")).read_bytes())
+    assert "fetch done, prepare done" in checkout.run("ingest").stdout
+    assert "fetch unchanged, prepare unchanged" in checkout.run("ingest").stdout

@@ -1,0 +1,131 @@
+"""A user's own images become the same files whatever form they come in, and what is wrong with them is said."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from mnistflow.data import idx, own
+from mnistflow.errors import DataError
+
+NAMES = ("one", "two", "zero")
+LABELS = {0: "zero", 1: "one", 2: "two"}
+
+
+def examples(each: int = 15) -> list[tuple[str, np.ndarray]]:
+    """Return large handwritten digits, dark on white, with the names of their classes."""
+    source = load_digits()
+    chosen = [index for digit in LABELS for index in np.flatnonzero(source.target == digit)[:each]]
+    return [
+        (LABELS[source.target[index]], np.kron(255 - source.images[index] * 15, np.ones((8, 6))).astype(np.uint8))
+        for index in chosen
+    ]
+
+
+def write_folder(folder: Path, pairs: list[tuple[str, np.ndarray]]) -> Path:
+    for number, (name, image) in enumerate(pairs):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+def test_a_folder_becomes_mnists_files_with_a_stratified_test_split(tmp_path: Path) -> None:
+    source = own.find(write_folder(tmp_path / "letters", examples()))
+    assert source.classes == NAMES
+    source.write_official_files(tmp_path)
+    splits = idx.read_splits(tmp_path)
+    assert splits.train.inputs.shape == (36, 28, 28)
+    assert np.bincount(splits.test.targets).tolist() == [3, 3, 3]
+    borders = splits.train.inputs[:, [0, -1]]
+    assert np.median(borders) == 0  # dark ink on white paper came in, bright on black goes on
+    assert splits.train.inputs.max() > 200
+
+
+def test_the_same_images_give_the_same_bytes_in_a_folder_and_in_an_npz(tmp_path: Path) -> None:
+    pairs = sorted(examples(), key=lambda pair: pair[0])
+    np.savez(tmp_path / "own.npz", x=np.stack([image for _, image in pairs]), y=[name for name, _ in pairs])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = own.find(write_folder(tmp_path / "letters", pairs)).write_official_files(tmp_path / "a")
+    other = own.find(tmp_path / "own.npz").write_official_files(tmp_path / "b")
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_a_test_split_that_is_given_stays_the_test_split(tmp_path: Path) -> None:
+    pairs = examples()
+    write_folder(tmp_path / "letters/train", pairs[::2])
+    write_folder(tmp_path / "letters/test", pairs[1::2])
+    source = own.find(tmp_path / "letters")
+    source.write_official_files(tmp_path)
+    splits = idx.read_splits(tmp_path)
+    assert (len(splits.train), len(splits.test)) == (23, 22)
+    given = sorted(pairs[1::2], key=lambda pair: pair[0])
+    assert np.array_equal(splits.test.inputs, [own.like_mnist(Image.fromarray(image)) for _, image in given])
+
+
+def test_the_fingerprint_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
+    pairs = examples()
+    first = own.find(write_folder(tmp_path / "here", pairs))
+    assert own.find(write_folder(tmp_path / "there", pairs)).sha256 == first.sha256
+    (tmp_path / "here/zero/new.png").write_bytes((tmp_path / "here/zero/000.png").read_bytes())
+    assert own.find(tmp_path / "here").sha256 != first.sha256
+
+
+def missing(folder: Path) -> Path:
+    return folder / "nowhere"
+
+
+def one_class(folder: Path) -> Path:
+    return write_folder(folder / "letters", examples()[:5])
+
+
+def no_image(folder: Path) -> Path:
+    write_folder(folder / "letters", examples())
+    (folder / "letters/zero/bad.png").write_text("no image")
+    return folder / "letters"
+
+
+def a_single_image(folder: Path) -> Path:
+    return write_folder(folder / "letters", [*examples()[:20], ("zwei", examples()[0][1])])
+
+
+def missing_array(folder: Path) -> Path:
+    np.savez(folder / "own.npz", x_train=np.zeros((4, 28, 28), np.uint8), y_train=[0, 0, 1, 1])
+    return folder / "own.npz"
+
+
+def floats(folder: Path) -> Path:
+    np.savez(folder / "own.npz", x=np.zeros((20, 28, 28)), y=[0, 1] * 10)
+    return folder / "own.npz"
+
+
+def lengths(folder: Path) -> Path:
+    np.savez(folder / "own.npz", x=np.zeros((20, 28, 28), np.uint8), y=[0, 1])
+    return folder / "own.npz"
+
+
+def rubbish(folder: Path) -> Path:
+    (folder / "own.npz").write_bytes(b"PK rubbish")
+    return folder / "own.npz"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (missing, "nowhere is missing"),
+        (one_class, "images of 1 classes"),
+        (no_image, "bad.png is no image"),
+        (a_single_image, "'zwei' has 1 images, too few"),
+        (missing_array, "no array 'x_test'"),
+        (floats, "float64"),
+        (lengths, "not one label for each image"),
+        (rubbish, "no .npz file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        own.find(make(tmp_path)).write_official_files(tmp_path)
+    assert "\n" not in str(caught.value)
