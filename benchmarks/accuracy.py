@@ -67,8 +67,11 @@ def run(checkout: Path, preset: str, dataset: str, seed: int, overrides: list[st
 
 
 def call(checkout: Path, *arguments: str) -> str:
-    """Run the command line and return what it prints."""
-    done = subprocess.run([MNISTFLOW, *arguments], cwd=checkout, capture_output=True, text=True, check=False)
+    """Run the command line, from the sources of the copy, and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout / "src"), str(checkout)])}
+    done = subprocess.run(
+        [MNISTFLOW, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return done.stdout
