@@ -31,19 +31,19 @@ class Cnn(Family):
             and takes the place of the block's pooling.
     """
 
-    blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64,))
+    blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64, 64), (128, 128))
     kernel: Positive = 3
     stem_kernel: Positive | None = None
     stem_stride: Annotated[int, Field(ge=1, le=2)] = 1
     pooling: Literal["max", "none"] = "max"
-    head: Literal["flatten", "max"] = "flatten"
-    dense: Sizes = (128,)
+    head: Literal["flatten", "max"] = "max"
+    dense: Sizes = ()
     activation: Activation = "relu"
-    initializer: Initializer = "glorot_uniform"
-    dropout: Rate = 0.3
+    initializer: Initializer = "he_normal"
+    dropout: Rate = 0.0
     l1: Penalty = 0.0
     l2: Penalty = 0.0
-    batch_normalization: bool = False
+    batch_normalization: bool = True
 
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
