@@ -19,7 +19,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RETRAIN = (str(Path(sys.executable).with_name("mnistflow")), "retrain", "-S", "tune.trials=0")
+# The network of bare_keras.py, trained as there.
+SAME = ("model.cnn.dropout=0.3", "train.learning_rate=0.002", "train.schedule=cosine", "train.precision=float32")
+RETRAIN = (
+    *(str(Path(sys.executable).with_name("mnistflow")), "retrain", "--preset", "cnn_128"),
+    *(part for setting in SAME for part in ("-S", setting)),
+)
 SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".dvc", "src", "flows")
 
 

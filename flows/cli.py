@@ -15,12 +15,16 @@ from rich.table import Table
 
 from mnistflow import cli, config
 from mnistflow.cli import Overrides
+from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 
 app = cli.stages
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="A named set of overrides from params.yaml; -S wins.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 
@@ -30,12 +34,18 @@ def main() -> None:
     cli.run(app)
 
 
+def _chosen(settings: Config, preset: str | None, overrides: list[str] | None) -> dict[str, object]:
+    """Return the values of a preset with those of -S over them."""
+    return {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+
+
 @app.command()
-def retrain(overrides: Overrides = None) -> None:
+def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     cli.log_to_terminal()
-    values = config.parse_overrides(overrides or [])
-    project, settings = cli.start(overrides)
+    project, settings = cli.start()
+    values = _chosen(settings, preset, overrides)
+    settings = settings.with_values(values)
     from flows import api, signals
 
     prefect = api.connect(project)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from mnistflow.acceleration import Precision
 from mnistflow.errors import ConfigError
 from mnistflow.models import ModelConfig, families
 from mnistflow.models.family import Section, Sizes
@@ -97,6 +98,33 @@ class TuneConfig(Section):
         return self
 
 
+class AugmentConfig(Section):
+    """Random changes of training images: the largest of each, drawn evenly between its negative and itself.
+
+    Attributes:
+        shift: share of the side.
+        rotation: degrees.
+        scale: share of the size.
+        shear: shift of a row by its distance from the middle row.
+        elastic: standard deviation of a smooth displacement field, as a share of the side.
+        flip: mirror every second image, left to right.
+        cutout: side of a black rectangle, as a share of the image's.
+    """
+
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shear: Annotated[float, Field(ge=0)] = 0.0
+    elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    flip: bool = False
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(self.model_dump().values())
+
+
 class TrainConfig(Section):
     """How a model is fitted."""
 
@@ -106,10 +134,16 @@ class TrainConfig(Section):
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "one_cycle"]
+    from_logits: bool
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    augment: AugmentConfig
     patience: PositiveInt
     min_delta: Annotated[float, Field(ge=0)]
     threads: Annotated[int, Field(ge=0)]
+    precision: Precision
+    steps_per_execution: PositiveInt
 
 
 class ExportConfig(Section):
@@ -151,6 +185,7 @@ class Config(Section):
     export: ExportConfig
     evaluate: EvaluateConfig
     gate: GateConfig
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _space_names_known_keys(self) -> Self:
@@ -162,6 +197,17 @@ class Config(Section):
                         f"tune.space.{family}.{key}: is no key of model.{family} or train, so it cannot be searched"
                     )
         return self
+
+    def preset(self, name: str) -> Mapping[str, Any]:
+        """Return a named set of overrides.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise ConfigError(f"unknown preset {name!r}", f"Known: {known}; they stand in params.yaml.")
+        return self.presets[name]
 
     def with_values(self, values: Mapping[str, Any]) -> "Config":
         """Return a copy in which dotted keys (`train.epochs`) have new values.
@@ -176,12 +222,18 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """Read and check a params.yaml.
+    """Read and check a params.yaml, its presets included.
 
     Raises:
         ConfigError: no such file, no YAML, or keys or values that are not valid; names each key and the reason.
     """
-    return _validated(_read(path), str(path))
+    config = _validated(_read(path), str(path))
+    for name, values in config.presets.items():
+        try:
+            config.with_values(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: presets.{name}: {error.problem}", error.mend) from error
+    return config
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistflow.acceleration import accelerated
+from mnistflow.augmentation import augment
 from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Split
+from mnistflow.errors import ConfigError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.models import ModelConfig
 from mnistflow.native import import_tensorflow
@@ -30,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 WATCHED = "val_loss"
 EVALUATION_BATCH = 1000
+ONE_CYCLE_START = 0.04  # of the highest rate
+ONE_CYCLE_RISE = 0.2  # of the steps
 
 History = dict[str, list[float]]
 OnEpoch = Callable[[int, Mapping[str, float]], None]
@@ -59,7 +64,15 @@ class Training:
 
 @dataclass
 class _Progress:
-    model: keras.Model
+    """The state of a training.
+
+    Attributes:
+        network: plain, in float32: what is judged after each epoch, and kept.
+        trainee: the copy of it that is fitted.
+    """
+
+    network: keras.Model
+    trainee: keras.Model
     best_weights: list[Any]
     history: History
     seconds: float = 0.0
@@ -82,9 +95,15 @@ def fit(
     """Fit until the validation loss has not improved for `config.patience` epochs, or `config.epochs` are done.
 
     Args:
+        train: what the model is fitted to; augmented by `config.augment`.
+        validation: what early stopping looks at; never augmented, its labels never smoothed.
         on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
         journal: folder for the state after each epoch; a training found there is continued.
+
+    Raises:
+        ConfigError: augmentation of inputs that are no images, or smoothing of targets that are no labels.
     """
+    _check_augmentable(signature, config)
     _make_deterministic(config.seed)
     progress = _start(task, signature, model, config, len(train))
     if journal:
@@ -96,8 +115,8 @@ def fit(
         if journal:
             _write_journal(journal, progress)
         on_epoch(progress.epoch, measures)
-    progress.model.set_weights(progress.best_weights)
-    return Training(progress.model, progress.history, _best_epoch(progress.history), progress.seconds)
+    progress.network.set_weights(progress.best_weights)
+    return Training(progress.network, progress.history, _best_epoch(progress.history), progress.seconds)
 
 
 def _make_deterministic(seed: int) -> None:
@@ -117,51 +136,108 @@ def load_tensorflow(threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
+def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
+    if config.augment.active and (signature.input_dtype != "uint8" or len(signature.input_shape) != 2):
+        raise ConfigError("train.augment: the inputs of this task are no images", "Set every value of it to 0.")
+
+
 def _start(task: Task, signature: Signature, model: ModelConfig, config: TrainConfig, rows: int) -> _Progress:
+    import keras
+
     network = task.build(model.chosen, signature)
-    task.compile(network, optimizer(config, steps_per_epoch=-(-rows // config.batch_size)))
-    return _Progress(network, network.get_weights(), {})
+    trainee = accelerated(network, config.precision)
+    if config.from_logits:
+        trainee = task.before_softmax(trainee)
+    task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
+    task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
+    trainee.steps_per_execution = config.steps_per_execution
+    return _Progress(network, trainee, network.get_weights(), {})
+
+
+def _steps(rows: int, config: TrainConfig) -> int:
+    return -(-rows // config.batch_size)
 
 
 def optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:
-    """Return the optimizer of a TrainConfig with its learning-rate schedule."""
+    """Return the optimizer of a TrainConfig with its learning-rate schedule and its average of the weights."""
     import keras
 
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps=config.epochs * steps_per_epoch)
+    rate = schedule(config, config.epochs * steps_per_epoch)
+    average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    made: keras.Optimizer
     match config.optimizer:
         case "sgd":
-            return keras.optimizers.SGD(rate)
+            made = keras.optimizers.SGD(rate, **average)
         case "momentum":
-            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+            made = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **average)
         case "rmsprop":
-            return keras.optimizers.RMSprop(rate)
+            made = keras.optimizers.RMSprop(rate, **average)
         case "adam":
-            return keras.optimizers.Adam(rate)
+            made = keras.optimizers.Adam(rate, **average)
         case "adamw":
-            return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+            made = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **average)
+    # At the end of each epoch Keras would put the averages in place of the weights, and train on from there.
+    made.finalize_variable_values = lambda _: None
+    return made
+
+
+def schedule(config: TrainConfig, steps: int) -> Any:
+    """Return the learning rate as a number or a Keras schedule over all steps of a training.
+
+    `one_cycle` follows Smith and Topin, arXiv:1708.07120: up from a 25th of the rate in a straight line for a fifth of
+    the steps, then down to zero along a cosine.
+    """
+    import keras
+
+    match config.schedule:
+        case "constant":
+            return config.learning_rate
+        case "cosine":
+            return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=steps)
+        case "one_cycle":
+            rising = max(1, round(ONE_CYCLE_RISE * steps))
+            return keras.optimizers.schedules.CosineDecay(
+                ONE_CYCLE_START * config.learning_rate,
+                decay_steps=max(1, steps - rising),
+                warmup_target=config.learning_rate,
+                warmup_steps=rising,
+            )
 
 
 def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
-    order = np.random.default_rng((config.seed, progress.epoch)).permutation(len(train))
     started = time.perf_counter()
-    result = progress.model.fit(
-        train.inputs[order],
-        train.targets[order],
-        batch_size=config.batch_size,
-        shuffle=False,
-        verbose=0,
-        validation_data=(validation.inputs, validation.targets),
-        validation_batch_size=EVALUATION_BATCH,
+    fitted = progress.trainee.fit(_batches(train, config, progress.epoch), shuffle=False, verbose=0).history
+    progress.network.set_weights(progress.trainee.get_weights())
+    if config.ema:
+        averaged_optimizer = progress.trainee.optimizer
+        type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
+    judged = progress.network.evaluate(
+        validation.inputs, validation.targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
     )
     progress.seconds += time.perf_counter() - started
-    measures = {name: float(values[-1]) for name, values in result.history.items()}
+    measures = {name: float(values[-1]) for name, values in sorted(fitted.items())}
+    measures |= {f"val_{name}": float(value) for name, value in sorted(judged.items())}
     for name, value in measures.items():
         progress.history.setdefault(name, []).append(value)
     if _best_epoch(progress.history) == progress.epoch:
-        progress.best_weights = progress.model.get_weights()
+        progress.best_weights = progress.network.get_weights()
     return measures
+
+
+def _batches(train: Split, config: TrainConfig, epoch: int) -> Any:
+    """Return the batches of an epoch, as a tf.data pipeline: their order and changes depend on seed and epoch only."""
+    import tensorflow as tf
+
+    order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
+    batches = tf.data.Dataset.from_tensor_slices((train.inputs[order], train.targets[order])).batch(config.batch_size)
+    if config.augment.active:
+        first = epoch * _steps(len(train), config)
+
+        def changed(step: Any, batch: Any) -> Any:
+            return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), config.augment), batch[1]
+
+        batches = batches.enumerate(first).map(changed, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _best_epoch(history: History) -> int:
@@ -186,7 +262,7 @@ def _write_journal(journal: Path, progress: _Progress) -> None:
     """Keep the newest epoch in a folder of its own: a kill at any moment leaves the one before it whole."""
     with atomic_write(journal / f"epoch-{progress.epoch:04d}") as folder:
         folder.mkdir()
-        np.savez(folder / "last.npz", *(variable.numpy() for variable in _state(progress.model)))
+        np.savez(folder / "last.npz", *(variable.numpy() for variable in _state(progress.trainee)))
         np.savez(folder / "best.npz", *progress.best_weights)
         write_json(folder / "history.json", {"history": progress.history, "seconds": progress.seconds})
     for older in _journal_epochs(journal)[:-1]:
@@ -199,7 +275,7 @@ def _resume(progress: _Progress, journal: Path) -> None:
         return
     written = read_json(epochs[-1] / "history.json")
     progress.history, progress.seconds = written["history"], written["seconds"]
-    for variable, value in zip(_state(progress.model), _read_arrays(epochs[-1] / "last.npz"), strict=True):
+    for variable, value in zip(_state(progress.trainee), _read_arrays(epochs[-1] / "last.npz"), strict=True):
         variable.assign(value)
     progress.best_weights = _read_arrays(epochs[-1] / "best.npz")
     logger.info("going on after epoch %d", progress.epoch)

@@ -2,64 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mnistflow.models.family import Activation, Family, Penalty, Positive, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Family, Initializer, Penalty, Positive, Rate, Sizes, activate
 
 if TYPE_CHECKING:
     import keras
+
+MOMENTUM = 0.9  # of the statistics that inference normalizes with: trainings of two epochs must catch up
 
 
 class Cnn(Family):
     """Blocks of convolutions, each closed by 2x2 max pooling, then dense layers.
 
-    Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]` (the flattened last block when `dense`
-    is empty). The blocks follow Simonyan and Zisserman, arXiv:1409.1556; batch normalization stands before the
-    activation, as in Ioffe and Szegedy, arXiv:1502.03167.
+    Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]`; without dense layers the last block,
+    flattened or reduced to its maxima. The blocks follow Simonyan and Zisserman, arXiv:1409.1556; batch normalization
+    stands before the activation, as in Ioffe and Szegedy, arXiv:1502.03167, and both behind the pooling, where a
+    quarter of the values is left: for an activation that never falls the maximum is the same before and after.
+
+    Attributes:
+        blocks: filters of the convolutions in each block.
+        stem_kernel: of the first convolution; None = as the others.
+        stem_stride: 2 lets the first convolution halve height and width, and takes the place of its block's pooling.
+        pooling: `none` keeps height and width through all blocks.
+        head: what becomes of the last block: `flatten` keeps its places; `max` is the largest value of each filter,
+            and takes the place of the block's pooling.
     """
 
-    blocks: Annotated[tuple[Sizes, ...], Field(strict=False)] = ((32,), (64,))
+    blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64, 64), (128, 128))
     kernel: Positive = 3
-    dense: Sizes = (128,)
+    stem_kernel: Positive | None = None
+    stem_stride: Annotated[int, Field(ge=1, le=2)] = 1
+    pooling: Literal["max", "none"] = "max"
+    head: Literal["flatten", "max"] = "max"
+    dense: Sizes = ()
     activation: Activation = "relu"
-    dropout: Rate = 0.3
+    initializer: Initializer = "he_normal"
+    dropout: Rate = 0.0
     l1: Penalty = 0.0
     l2: Penalty = 0.0
-    batch_normalization: bool = False
+    batch_normalization: bool = True
 
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
         x = keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
-        for filters_of_block in self.blocks:
-            for filters in filters_of_block:
-                x = self._activated(
-                    keras.layers.Conv2D(
-                        filters,
-                        self.kernel,
-                        padding="same",
-                        use_bias=not self.batch_normalization,
-                        kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
-                    )(x)
-                )
-            x = self._dropped(keras.layers.MaxPooling2D(2, padding="same")(x))
-        x = keras.layers.Flatten()(x)
+        for number, filters in enumerate(self.blocks):
+            x = self._block(x, filters, first=number == 0, last=number == len(self.blocks) - 1)
+        x = keras.layers.GlobalMaxPooling2D()(x) if self.head == "max" else keras.layers.Flatten()(x)
         for units in self.dense:
-            x = keras.layers.Dense(
+            dense = keras.layers.Dense(
                 units,
                 use_bias=not self.batch_normalization,
+                kernel_initializer=self.initializer,
+                kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
+            )
+            x = self._dropped(self._activated(dense(x)))
+        return x
+
+    def _block(self, x: keras.KerasTensor, filters: Sizes, first: bool, last: bool) -> keras.KerasTensor:
+        import keras
+
+        reduced = self.pooling == "none" or (first and self.stem_stride > 1) or (last and self.head == "max")
+        for number, count in enumerate(filters):
+            stem = first and number == 0
+            x = keras.layers.Conv2D(
+                count,
+                (self.stem_kernel or self.kernel) if stem else self.kernel,
+                strides=self.stem_stride if stem else 1,
+                padding="same",
+                use_bias=not self.batch_normalization,
+                kernel_initializer=self.initializer,
                 kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
             )(x)
-            x = self._dropped(self._activated(x))
-        return x
+            if number == len(filters) - 1 and not reduced:
+                x = keras.layers.MaxPooling2D(2, padding="same")(x)
+            x = self._activated(x)
+        return self._dropped(x)
 
     def _activated(self, x: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
         if self.batch_normalization:
-            x = keras.layers.BatchNormalization()(x)
+            x = keras.layers.BatchNormalization(momentum=MOMENTUM)(x)
         return activate(x, self.activation)
 
     def _dropped(self, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu"]
+Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Penalty = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]

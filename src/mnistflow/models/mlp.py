@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Family, Penalty, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Family, Initializer, Penalty, Rate, Sizes, activate
 
 if TYPE_CHECKING:
     import keras
@@ -19,6 +19,7 @@ class Mlp(Family):
 
     units: Sizes = (128,)
     activation: Activation = "relu"
+    initializer: Initializer = "glorot_uniform"
     dropout: Rate = 0.2
     l1: Penalty = 0.0
     l2: Penalty = 0.0
@@ -32,6 +33,7 @@ class Mlp(Family):
             x = keras.layers.Dense(
                 units,
                 use_bias=not self.batch_normalization,
+                kernel_initializer=self.initializer,
                 kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
             )(x)
             if self.batch_normalization:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import keras
 
 
+LOGITS = "logits"
+
+
 class ImageClassification(Task):
     """Images uint8 `[batch, height, width]` to probabilities float32 `[batch, classes]`."""
 
@@ -32,14 +35,21 @@ class ImageClassification(Task):
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
         scaled = keras.layers.Rescaling(1 / 255, name="scale")(images)
-        logits = keras.layers.Dense(*signature.output_shape, name="logits")(family.body(scaled))
+        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.body(scaled))
         # Probabilities stay float32 under mixed precision.
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)
 
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
+    def before_softmax(self, model: keras.Model) -> keras.Model:
+        import keras
+
+        return keras.Model(model.inputs, model.get_layer(LOGITS).output)
+
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        """Smoothed labels as in Szegedy et al., arXiv:1512.00567."""
+        loss = _crossentropy(from_logits=model.layers[-1].name == LOGITS, smoothing=label_smoothing)
         # XLA on a CPU is slower than TensorFlow's own kernels for networks of this size.
-        model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+        model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
 
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
         gap = float(np.abs(expected - actual).max())
@@ -99,6 +109,19 @@ class ImageClassification(Task):
         pictures.confusion(folder / "confusion.png", predicted, targets, classes)
         pictures.worst_mistakes(folder / "mistakes.png", inputs, outputs, targets, classes, mistakes)
         pictures.calibration(folder / "calibration.png", outputs, targets)
+
+
+def _crossentropy(from_logits: bool, smoothing: float) -> Any:
+    import keras
+
+    if not smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+    def loss(labels: Any, outputs: Any) -> Any:
+        certain = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs.shape[-1])
+        return keras.losses.categorical_crossentropy(certain, outputs, from_logits, smoothing)
+
+    return loss
 
 
 def _normalized(probabilities: Outputs) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistflow.errors import ConfigError
 from mnistflow.models.family import Family
 
 if TYPE_CHECKING:
@@ -91,9 +92,21 @@ class Task(ABC):
     def build(self, family: Family, signature: Signature) -> keras.Model:
         """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
 
+    def before_softmax(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
+        """Return a model that shares the weights of `model` and ends with its logits.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        raise ConfigError(f"train.from_logits: a model of task {self.name} has no logits", "Set it to false.")
+
     @abstractmethod
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
-        """Give the model its loss, its metrics and the optimizer."""
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        """Give the model, with or without its softmax, its loss, its metrics and the optimizer.
+
+        Raises:
+            ConfigError: smoothing, and the targets are no labels.
+        """
 
     @abstractmethod
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:

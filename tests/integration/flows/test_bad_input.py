@@ -77,6 +77,11 @@ def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) 
     assert said in error_of(undamaged.run("prepare", "-S", override, check=False))
 
 
+def test_an_unknown_preset(undamaged: Checkout) -> None:
+    error = error_of(undamaged.run("retrain", "--preset", "fats", check=False))
+    assert "unknown preset 'fats'. Known: fast, best" in error
+
+
 def test_a_corrupted_download_and_a_wrong_checksum(undamaged: Checkout, tmp_path: Path) -> None:
     folder = tmp_path / "mirror/mnist"
     folder.mkdir(parents=True)

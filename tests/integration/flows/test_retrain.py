@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
+import yaml
 from checkouts import QUICK, Checkout, kill_all, wait_until, write_params
 
 pytestmark = pytest.mark.slow
@@ -244,3 +245,16 @@ def test_without_a_mirror_and_a_fallback_there_is_one_clear_error(checkout: Chec
     assert "MNISTFLOW_MIRRORS" in errors[0]
     assert "Traceback" not in done.stderr
     assert not (checkout.folder / "var/models").exists()
+
+
+def test_a_preset_is_a_set_of_overrides_and_an_override_wins(retrained: Checkout) -> None:
+    champion = status(retrained)["champion"]["version"]
+    retrained.run("retrain", "--preset", "fast", **{"train.epochs": "1", "gate.min_accuracy": "0"})
+    newest = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
+    params = yaml.safe_load((newest / "params.yaml").read_text())
+    assert params["model"]["family"] == "cnn"
+    assert params["model"]["cnn"]["stem_stride"] == 2
+    assert params["tune"]["trials"] == 0
+    assert params["train"]["epochs"] == 1
+    if status(retrained)["champion"]["version"] != champion:
+        retrained.run("rollback")

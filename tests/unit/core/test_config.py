@@ -43,6 +43,11 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("fetch.dataset", "../etc", "match pattern"),
         ("tune.space.cnn", {"train.speed": {"low": 1, "high": 2}}, "is no key of model.cnn or train"),
         ("tune.space.cnn", {"train.learning_rate": {"low": 2, "high": 1}}, "low <= high"),
+        ("train.schedule", "sawtooth", "'constant', 'cosine' or 'one_cycle'"),
+        ("train.augment.rotation", -1, "greater than or equal to 0"),
+        ("model.mlp.initializer", "zeros", "'glorot_uniform'"),
+        ("presets.fast", {"train.speed": 1}, "presets.fast: override train.speed: no such key"),
+        ("presets.fast", {"train.epochs": 0}, "presets.fast: the overridden parameters: train.epochs"),
         ("tune.pruner", "hope", "'median', 'hyperband' or 'none'"),
     ],
 )
@@ -103,3 +108,8 @@ def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
     with pytest.raises(ConfigError):
         config.write_with_overrides(PARAMS, tmp_path / "bad.yaml", {"train.epochs": 0})
     assert not (tmp_path / "bad.yaml").exists()
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown preset 'fats'.*fast, best, cnn_128"):
+        config.load(PARAMS).preset("fats")

@@ -18,6 +18,7 @@ from mnistflow.errors import ParityError
 from mnistflow.fitting import Training
 from mnistflow.models import families
 from mnistflow.project import Project
+from mnistflow.tasks.task import Signature
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +37,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "mlp", "model.mlp.units": [], "train.optimizer": "sgd", "train.schedule": "constant"},
     {"model.family": "mlp", "model.mlp.activation": "gelu", "train.optimizer": "adamw", "train.weight_decay": 0.01},
     {"model.family": "mlp", "model.mlp.batch_normalization": True, "model.mlp.l1": 1e-4, "train.optimizer": "rmsprop"},
+    {"model.family": "mlp", "model.mlp.initializer": "orthogonal", "model.mlp.activation": "sigmoid"},
     {"model.family": "cnn"},
-    {"model.family": "cnn", "model.cnn.kernel": 5, "model.cnn.dense": [], "train.optimizer": "momentum"},
+    {"model.family": "cnn", "model.cnn.kernel": 5, "model.cnn.head": "flatten", "train.optimizer": "momentum"},
+    {"model.family": "cnn", "model.cnn.stem_kernel": 5, "model.cnn.stem_stride": 2, "model.cnn.dense": []},
+    {"model.family": "cnn", "model.cnn.pooling": "none", "train.from_logits": True, "train.label_smoothing": 0.1},
     {
         "model.family": "cnn",
-        "model.cnn.batch_normalization": True,
         "model.cnn.activation": "tanh",
+        "model.cnn.batch_normalization": False,
         "model.cnn.l2": 1e-4,
     },
     {"model.family": "rnn"},
@@ -127,6 +131,70 @@ def test_early_stopping_keeps_the_best_epoch(settings, digits) -> None:
     assert loss == pytest.approx(min(losses), abs=1e-5)
 
 
+def test_the_average_of_the_weights_is_kept_and_the_training_is_not_disturbed(settings, digits) -> None:
+    """Averages so slow that they stay at the first step's weights: learning goes on all the same, beneath them."""
+    quick = settings.with_values({"train.epochs": 5, "train.patience": 5, "train.learning_rate": 0.02})
+    average = fit(quick.with_values({"train.ema": 0.9999}), digits)
+    plain = fit(quick, digits)
+    assert average.history["loss"] == plain.history["loss"]
+    assert average.best["val_loss"] > 1.5 * plain.best["val_loss"]
+    loss, _ = average.model.evaluate(digits.validation.inputs, digits.validation.targets, batch_size=1000, verbose=0)
+    assert loss == pytest.approx(average.best["val_loss"], abs=1e-5)
+
+
+def test_smoothed_labels_lower_confidence_and_leave_validation_alone(settings, digits) -> None:
+    longer = settings.with_values({"train.epochs": 10, "train.learning_rate": 0.02})
+    smooth = fit(longer.with_values({"train.label_smoothing": 0.3}), digits)
+    plain = fit(longer, digits)
+    outputs = [
+        model.predict(digits.train.inputs, verbose=0).max(axis=1).mean() for model in (smooth.model, plain.model)
+    ]
+    assert outputs[0] < outputs[1] - 0.05
+    loss, _ = smooth.model.evaluate(digits.validation.inputs, digits.validation.targets, batch_size=1000, verbose=0)
+    assert loss == pytest.approx(smooth.best["val_loss"], abs=1e-5)
+
+
+def test_one_cycle_rises_in_a_fifth_of_the_steps_and_ends_at_zero(settings) -> None:
+    cycle = settings.with_values({"train.schedule": "one_cycle", "train.learning_rate": 0.5}).train
+    rates = [float(fitting.schedule(cycle, 100)(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[20] == max(rates) == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("family", ["cnn", "resnet", "attention"])
+def test_bfloat16_trains_a_float32_model(settings, digits, family) -> None:
+    values = {**SMALL, "model.family": family, "model.cnn.batch_normalization": True, "train.epochs": 2}
+    exact = fit(settings.with_values({**values, "train.precision": "float32"}), digits)
+    rounded = fit(settings.with_values({**values, "train.precision": "bfloat16"}), digits)
+    assert {variable.dtype for variable in rounded.model.trainable_variables} == {"float32"}
+    assert {layer.compute_dtype for layer in rounded.model.layers} == {"float32"}
+    assert not same_weights(exact, rounded)
+    assert rounded.best["val_loss"] == pytest.approx(exact.best["val_loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["fast", "best", "cnn_128", "cnn_64", "cnn_logits"])
+def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
+    from mnistflow import config
+
+    from .conftest import ROOT
+
+    params = config.load(ROOT / "params.yaml")
+    chosen = params.with_values(params.preset(name))
+    network = tasks.get(digits.task).build(chosen.model.chosen, Signature("images", "uint8", (28, 28), "p", (10,)))
+    convolutions = [layer.filters for layer in network.layers if type(layer).__name__ == "Conv2D"]
+    assert convolutions == [filters for block in chosen.model.cnn.blocks for filters in block]
+    expected = {"cnn_128": 421_642, "cnn_64": 220_234, "cnn_logits": 2_510_230}
+    assert network.count_params() == expected.get(name, network.count_params())
+
+
+def test_the_loss_of_logits_is_that_of_probabilities(settings, digits) -> None:
+    exact = settings.with_values({"train.precision": "float32", "train.epochs": 2})
+    behind, before = fit(exact, digits), fit(exact.with_values({"train.from_logits": True}), digits)
+    assert before.history["loss"] == pytest.approx(behind.history["loss"], rel=1e-4)
+    assert before.model.predict(digits.test.inputs[:5], verbose=0).sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -141,12 +209,24 @@ fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model
 """
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path) -> None:
+EVERY_OPTION = {
+    "model.mlp.batch_normalization": True,
+    "train.augment": {"shift": 0.1, "rotation": 10.0, "scale": 0.1, "shear": 0.1, "elastic": 0.02, "cutout": 0.1},
+    "train.label_smoothing": 0.1,
+    "train.ema": 0.9,
+    "train.schedule": "one_cycle",
+    "train.steps_per_execution": 3,
+    "train.precision": "bfloat16",
+}
+
+
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION], ids=["plain", "every option"])
+def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path, options) -> None:
     from mnistflow import config
 
     from .conftest import ROOT, TINY
 
-    values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 8, "train.patience": 8}
+    values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 8, "train.patience": 8, **options}
     config.write_with_overrides(ROOT / "params.yaml", tmp_path / "params.yaml", values)
     longer = config.load(tmp_path / "params.yaml")
     journal = tmp_path / "journal"

@@ -1,0 +1,126 @@
+"""What a preset reaches: accuracy of the published ONNX file on the test split over several seeds, and what it costs.
+
+Each seed is a whole `mnistflow retrain` in a copy of the checkout, so that splits, search and training all count.
+Rows of docs/leaderboard.md are replaced or added.
+
+    python benchmarks/accuracy.py fast best --dataset fashion_mnist --seeds 3
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration import ROOT, copy_checkout
+
+MNISTFLOW = str(Path(sys.executable).with_name("mnistflow"))
+TABLE = ROOT / "docs/leaderboard.md"
+HEAD = """# Leaderboard
+
+Accuracy of the served ONNX file on the official test split, which is used for nothing else. `default` is `make run`,
+search included; the others are presets of params.yaml. Each row is made by
+`python benchmarks/accuracy.py PRESET --dataset NAME --write` with seeds 0, 1, ...; seconds are of one machine: compare
+within the table.
+
+| data set | preset | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run.
+
+    Attributes:
+        train_seconds: of the final fit.
+        seconds: of the whole pipeline.
+    """
+
+    accuracy: float
+    parameters: int
+    megabytes: float
+    train_seconds: float
+    seconds: float
+
+
+def run(checkout: Path, preset: str, dataset: str, seed: int, overrides: list[str]) -> Result:
+    """Retrain once and return what the newest row of the leaderboard says."""
+    choice = [] if preset == "default" else ["--preset", preset]
+    settings = [
+        f"train.seed={seed}",
+        f"tune.seed={seed}",
+        f"fetch.dataset={dataset}",
+        "fetch.fallback=null",
+        *overrides,
+    ]
+    started = time.perf_counter()
+    call(checkout, "retrain", *choice, *(part for setting in settings for part in ("-S", setting)))
+    seconds = time.perf_counter() - started
+    row = max(json.loads(call(checkout, "leaderboard", "--dataset", dataset, "--json")), key=lambda r: r["started_ms"])
+    return Result(row["accuracy"], row["parameters"], row["file_megabytes"], row["train_seconds"], seconds)
+
+
+def call(checkout: Path, *arguments: str) -> str:
+    """Run the command line, from the sources of the copy, and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout / "src"), str(checkout)])}
+    done = subprocess.run(
+        [MNISTFLOW, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return done.stdout
+
+
+def row(dataset: str, preset: str, results: list[Result]) -> str:
+    """Return a line of the table: mean and sample standard deviation of the accuracies, medians of the costs."""
+    accuracies = [result.accuracy for result in results]
+    spread = f"{statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
+    train, whole = (
+        statistics.median(getattr(result, name) for result in results) for name in ("train_seconds", "seconds")
+    )
+    first = results[0]
+    cells = [dataset, preset, f"{statistics.mean(accuracies):.2%}", spread, str(len(results)), f"{first.parameters:,}"]
+    return "| " + " | ".join([*cells, f"{first.megabytes:.2f}", f"{train:.0f}", f"{whole:.0f}"]) + " |"
+
+
+def write(line: str) -> None:
+    """Put a line into docs/leaderboard.md in place of the one for the same data set and preset."""
+    text = TABLE.read_text(encoding="utf-8") if TABLE.exists() else HEAD
+    key = line.split("|")[1:3]
+    lines = [old for old in text.splitlines() if old.split("|")[1:3] != key]
+    last = max(number for number, old in enumerate(lines) if old.startswith("|"))
+    TABLE.write_text("\n".join([*lines[: last + 1], line, *lines[last + 1 :]]) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Run every preset with every seed and print a row each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("presets", nargs="*", default=["default", "fast"])
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("-S", "--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--write", action="store_true", help="update docs/leaderboard.md")
+    arguments = parser.parse_args()
+    if (ROOT / "var/downloads").is_dir():
+        os.environ.setdefault("MNISTFLOW_MIRRORS", str(ROOT / "var/downloads"))
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = copy_checkout(Path(folder) / "checkout")
+        for preset in arguments.presets:
+            results = []
+            for seed in range(arguments.seeds):
+                results.append(run(checkout, preset, arguments.dataset, seed, arguments.overrides))
+                print(f"{arguments.dataset} {preset} seed {seed}: {results[-1]}", flush=True)
+            line = row(arguments.dataset, preset, results)
+            print(line, flush=True)
+            if arguments.write:
+                write(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Seconds of training until 99.0 % of the test images are right: the preset `fast` beside the plain recipe.
+
+The plain recipe: convolution 32, pooling, convolution 64, pooling, dense 128, softmax; Adam, batches of 128,
+`model.fit` on arrays; judged after each epoch. `fast` is judged once, when it is done. Both see the same 54,000 images,
+are trained alternately, each in a fresh process, and pay for their own tracing; judging is not counted.
+
+    python benchmarks/time_to_accuracy.py --repeats 5
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from orchestration import ROOT
+
+GOAL = 0.99
+MOST_EPOCHS = 15
+
+
+def main() -> None:
+    """Run both, alternately, and print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=ROOT / "var/downloads/mnist")
+    parser.add_argument("--only", choices=sorted(RECIPES), help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not arguments.folder.is_dir():
+        sys.exit(f"{arguments.folder} is missing. Run `make run` first, or name a folder with --folder.")
+    if arguments.only:
+        print(json.dumps(RECIPES[arguments.only](arguments.folder, arguments.seed)))
+    else:
+        compare(arguments.folder, arguments.repeats)
+
+
+def compare(folder: Path, repeats: int) -> None:
+    """Print the seconds of each run and their medians."""
+    seconds: dict[str, list[float]] = {name: [] for name in RECIPES}
+    for seed in range(repeats):
+        for name, measured in seconds.items():
+            command = [sys.executable, __file__, "--only", name, "--seed", str(seed), "--folder", str(folder)]
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(done.stderr)
+            spent, epochs, accuracy = json.loads(done.stdout.splitlines()[-1])
+            measured.append(spent if accuracy >= GOAL else float("inf"))
+            print(f"seed {seed}, {name}: {spent:.1f} s, {epochs} epochs, test accuracy {accuracy:.2%}", flush=True)
+    medians = {name: statistics.median(measured) for name, measured in seconds.items()}
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, n = {repeats}, medians of the seconds to {GOAL:.1%}")
+    for name, median in medians.items():
+        print(f"{name:6} {median:6.1f} s  ({median / medians['plain']:.2f} of the plain recipe)")
+
+
+def fit_plain(folder: Path, seed: int) -> tuple[float, int, float]:
+    """Return seconds, epochs and test accuracy of the plain recipe."""
+    import keras
+    from bare_keras import read
+
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    images, labels = read(folder, "train")
+    train = np.random.default_rng(0).permutation(len(images))[:54000]
+    images, labels = images[train, ..., None].astype("float32") / 255, labels[train]
+    test_images, test_labels = read(folder, "t10k")
+    test_images = test_images[..., None].astype("float32") / 255
+    seconds, accuracy, epochs = 0.0, 0.0, 0
+    while accuracy < GOAL and epochs < MOST_EPOCHS:
+        started = time.perf_counter()
+        model.fit(images, labels, batch_size=128, verbose=0)
+        seconds += time.perf_counter() - started
+        epochs += 1
+        _, accuracy = model.evaluate(test_images, test_labels, batch_size=1000, verbose=0)
+    return seconds, epochs, accuracy
+
+
+def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
+    """Return seconds, epochs and test accuracy of the preset."""
+    from bare_keras import read
+
+    from mnistflow import config, fitting, tasks
+    from mnistflow.data.splits import Split
+
+    params = config.load(ROOT / "params.yaml")
+    settings = params.with_values({**params.preset("fast"), "train.seed": seed})
+    fitting.load_tensorflow(settings.train.threads)
+    official = Split(*read(folder, "train"))
+    order = np.random.default_rng(0).permutation(len(official))
+    task = tasks.get("image_classification")
+    signature = task.signature((28, 28), tuple("0123456789"))
+    train, validation = official.take(order[:54000]), official.take(order[54000:])
+    training = fitting.fit(task, signature, settings.model, settings.train, train, validation, lambda *_: None)
+    outputs = training.model.predict(read(folder, "t10k")[0], batch_size=1000, verbose=0)
+    accuracy = float((outputs.argmax(axis=1) == read(folder, "t10k")[1]).mean())
+    return training.seconds, len(training.history["loss"]), accuracy
+
+
+RECIPES = {"plain": fit_plain, "fast": fit_fast}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A copy of a Keras model that trains faster and computes the same, within rounding.
+
+On this project's benchmark, convolutions in bfloat16 are three to four times as fast as in float32 on a CPU with AMX,
+and TensorFlow's fused batch normalization more than twice as fast as the one Keras composes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import keras
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+NATIVE_BFLOAT16 = "amx_bf16"
+
+
+def resolve(precision: Precision) -> str:
+    """Return `bfloat16` or `float32`: `auto` is bfloat16 where the CPU multiplies matrices of it."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if CPU_FLAGS.is_file() and NATIVE_BFLOAT16 in CPU_FLAGS.read_text() else "float32"
+
+
+def accelerated(model: keras.Model, precision: Precision) -> keras.Model:
+    """Return a copy of a model with the same weights, always kept in float32; its outputs are float32 too."""
+    import keras
+
+    policy = "mixed_bfloat16" if resolve(precision) == "bfloat16" else "float32"
+    outputs = model.output_names
+
+    def faster(operation: Any) -> Any:
+        kind, settings = type(operation), operation.get_config()
+        if kind is keras.layers.BatchNormalization:
+            kind = _fused_batch_normalization()
+        # Inputs keep their type: an uint8 of 255 is not the same in bfloat16.
+        fixed = isinstance(operation, keras.layers.InputLayer) or operation.name in outputs
+        if isinstance(operation, keras.Layer) and not fixed:
+            settings["dtype"] = policy
+        return kind.from_config(settings)
+
+    copy = keras.models.clone_model(model, clone_function=faster)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@cache
+def _fused_batch_normalization() -> Any:
+    """Return a class, defined here because importing this module must not import Keras."""
+    import keras
+    import tensorflow as tf
+
+    class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            if not training or len(inputs.shape) != 4:
+                return super().call(inputs, training=training, mask=mask)
+            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=inputs,
+                scale=tf.convert_to_tensor(self.gamma.value),
+                offset=tf.convert_to_tensor(self.beta.value),
+                mean=[],
+                variance=[],
+                epsilon=self.epsilon,
+                is_training=True,
+            )
+            for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                average.assign(average * self.momentum + value * (1 - self.momentum))
+            return outputs
+
+    return FusedBatchNormalization

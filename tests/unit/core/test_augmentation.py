@@ -1,0 +1,104 @@
+"""Augmentation of real digits: what each parameter does, and that a seed says it all."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnistflow import fitting, tasks
+from mnistflow.augmentation import augment
+from mnistflow.config import AugmentConfig, Config
+from mnistflow.data.splits import Dataset
+from mnistflow.errors import ConfigError
+from mnistflow.tasks.task import Signature
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING = AugmentConfig(shift=0.1, rotation=15, scale=0.1, shear=0.1, elastic=0.02, flip=True, cutout=0.2)
+
+
+def changed(images: NDArray[np.uint8], config: AugmentConfig, seed: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    return np.asarray(augment(tf.constant(images), tf.constant(seed), config))
+
+
+def centres(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Centres of mass `[n, 2]`, row and column."""
+    places = np.stack(np.indices(images.shape[1:]), axis=-1)
+    weights = images / images.sum(axis=(1, 2), keepdims=True)
+    return np.einsum("nhw,hwi->ni", weights, places)
+
+
+@pytest.fixture(scope="module")
+def images(digits: Dataset) -> NDArray[np.uint8]:
+    return digits.train.inputs[:200]
+
+
+def test_nothing_set_changes_nothing(images) -> None:
+    assert not AugmentConfig().active
+    np.testing.assert_array_equal(changed(images, AugmentConfig()), images)
+
+
+def test_the_seed_says_it_all(images) -> None:
+    first = changed(images, EVERYTHING, (1, 2))
+    np.testing.assert_array_equal(first, changed(images, EVERYTHING, (1, 2)))
+    assert not np.array_equal(first, changed(images, EVERYTHING, (1, 3)))
+    assert not np.array_equal(first, changed(images, EVERYTHING, (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shift", 0.04), ("rotation", 15.0), ("scale", 0.1), ("shear", 0.1), ("elastic", 0.02), ("cutout", 0.2)],
+)
+def test_each_parameter_changes_most_images_a_little(images, name, value) -> None:
+    moved = changed(images, AugmentConfig(**{name: value}))
+    assert (moved != images).any(axis=(1, 2)).mean() > 0.4
+    # Far closer to its own image than to others.
+    own = np.abs(moved.astype(float) - images).mean(axis=(1, 2))
+    other = np.abs(moved.astype(float) - np.roll(images, 1, axis=0)).mean(axis=(1, 2))
+    assert np.median(own) < 0.5 * np.median(other)
+
+
+def test_a_shift_moves_within_its_share_of_the_side(images) -> None:
+    small = np.zeros_like(images)
+    small[:, 8:20, 8:20] = images[:, 8:20, 8:20]
+    small[:, 14, 14] = 255
+    moved = centres(changed(small, AugmentConfig(shift=0.2))) - centres(small)
+    assert np.abs(moved).max() <= 0.2 * 28 + 0.1
+    assert np.abs(moved).max() > 0.15 * 28
+    assert np.abs(moved.mean(axis=0)).max() < 1.0
+
+
+def test_flip_mirrors_every_second_image_or_so(images) -> None:
+    flipped = changed(images, AugmentConfig(flip=True))
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2))
+    same = (flipped == images).all(axis=(1, 2))
+    assert (mirrored | same).all()
+    assert 0.35 < mirrored.mean() < 0.65
+
+
+def test_cutout_blackens_a_rectangle_of_that_size() -> None:
+    white = np.full((100, 28, 28), 255, np.uint8)
+    black = changed(white, AugmentConfig(cutout=0.25)) == 0
+    assert black.sum(axis=(1, 2)).max() == 7 * 7
+    assert black.any(axis=(1, 2)).all()
+
+
+def test_images_need_not_be_square() -> None:
+    tall = np.zeros((3, 12, 6), np.uint8)
+    tall[:, 2:10, 2:4] = 200
+    assert changed(tall, EVERYTHING).shape == tall.shape
+
+
+def test_inputs_that_are_no_images_cannot_be_augmented(settings: Config, digits: Dataset) -> None:
+    augmented = settings.with_values({"train.augment.shift": 0.1})
+    signature = Signature("numbers", "float32", (784,), "probabilities", (10,))
+    with pytest.raises(ConfigError, match=r"train\.augment"):
+        fitting.fit(
+            tasks.get(digits.task),
+            signature,
+            augmented.model,
+            augmented.train,
+            digits.train,
+            digits.validation,
+            lambda *_: None,
+        )
