@@ -70,6 +70,41 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
 
 
 @app.command()
+def sweep(
+    families: Annotated[str, typer.Option(help="`all`, or names with commas between them.")] = "all",
+    overrides: Overrides = None,
+    preset: Preset = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Families at a time; as many as cores and memory allow unless given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run each model family once, side by side, and compare them; nothing is registered or promoted."""
+    cli.log_to_terminal()
+    project, settings = cli.start()
+    values = _chosen(settings, preset, overrides)
+    settings.with_values(values)
+    from flows import report, signals
+    from flows import sweep as flow
+
+    names = flow.choose_families(families)
+    try:
+        with signals.interrupting():
+            result = flow.sweep(project, names, values, jobs)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted: the same command goes on where this one stopped")
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
+    else:
+        console.print(report.sweep(result))
+        console.print(f"picture: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
+    if result.failed:
+        reasons = "; ".join(f"{family}: {reason}" for family, reason in result.failed.items())
+        raise MnistflowError(f"{len(result.failed)} of {len(names)} families failed: {reasons}", "Then sweep again.")
+
+
+@app.command()
 def ingest() -> None:
     """Fetch and prepare the data, version it, and push it to DVC's remote."""
     cli.log_to_terminal()

@@ -1,4 +1,4 @@
-"""A retraining in words: for the Prefect artifact and the terminal."""
+"""A retraining or a sweep in words: for the Prefect artifact and the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+
 from mnistflow import tracking
 from mnistflow.project import Project
 from mnistflow.tracking import Record
 
 if TYPE_CHECKING:
     from flows.retrain import Outcome
+    from flows.sweep import Sweep
+    from mnistflow.comparison import Contender
 
 
 def headline(outcome: Outcome) -> str:
@@ -80,3 +84,29 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
         if name in candidate.metrics and name in opponent.metrics
     ]
     return "\n".join(["| metric | this run | champion | difference |", "| --- | ---: | ---: | ---: |", *rows])
+
+
+def sweep(result: Sweep) -> Table:
+    """Return the contenders of a sweep as a table, best first."""
+    table = Table(title=f"{result.dataset}: {len(result.contenders)} families")
+    table.add_column("family")
+    for heading in (result.metric, "95 %", "errors", "corrupted", "parameters", "MB", "train s", "ms", "epochs"):
+        table.add_column(heading, justify="right")
+    for contender in result.contenders:
+        table.add_row(*_cells(contender))
+    return table
+
+
+def _cells(one: Contender) -> tuple[str, ...]:
+    return (
+        one.name,
+        f"{one.score:.2%}" if one.interval else f"{one.score:.4g}",
+        f"{one.interval[0]:.2%} to {one.interval[1]:.2%}" if one.interval else "",
+        "" if one.errors is None else str(one.errors),
+        "" if one.robust_score is None else f"{one.robust_score:.1%}",
+        f"{one.parameters:,}",
+        f"{one.file_megabytes:.2f}",
+        f"{one.train_seconds:.1f}",
+        "" if one.latency_ms is None else f"{one.latency_ms:.3f}",
+        f"{one.epochs}, kept {one.best_epoch}",
+    )

@@ -8,6 +8,8 @@ from serving.access import Access
 from serving.batcher import Limits
 from serving.catalogue import Catalogue
 from serving.dataplane import DataPlane
+from serving.feedback import FeedbackDoor
+from serving.inference_log import InferenceLog
 from serving.invocations import InvocationsDoor
 from serving.metrics import Metrics
 from serving.page import PageDoor
@@ -16,7 +18,7 @@ from serving.settings import Settings
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
 
-DOORS = ("/v2", "/predict", "/invocations", "/ping", "/page", "/metrics")
+DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics")
 
 
 def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
@@ -31,6 +33,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
+        inference_log.close()
 
     async def expose_metrics(_: Request) -> Answer:
         return Answer(metrics.exposition(), media=metrics.content_type)
@@ -41,9 +44,13 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     threads = max(1, _cores() // settings.workers)
     limits = Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
     plane = DataPlane(catalogue, metrics, limits)
+    inference_log = InferenceLog(
+        settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
+    )
     routes = [
-        *V2Door(plane, settings).routes(),
-        *PredictDoor(plane, settings).routes(),
+        *V2Door(plane, settings, inference_log).routes(),
+        *PredictDoor(plane, settings, inference_log).routes(),
+        *FeedbackDoor(inference_log).routes(),
         *InvocationsDoor(plane, settings).routes(),
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),

@@ -185,6 +185,7 @@ class HttpConnection(asyncio.Protocol):
         if answer.headers:
             for header, text in answer.headers.items():
                 lines += (header.lower().encode("latin-1"), b": ", text.encode("latin-1"), b"\r\n")
+        lines += (b"x-request-id: ", request.id.encode("latin-1"), b"\r\n")
         if self._is_ending or not request.keeps_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"content-length: %d\r\n\r\n" % len(answer.body))

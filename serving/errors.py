@@ -25,6 +25,14 @@ class UnknownModelError(ServingError):
     """No such model, or no such version of it, is served here."""
 
 
+class UnknownRequestError(ServingError):
+    """Feedback on an answer that is not in the inference log."""
+
+
+class LogUnavailableError(ServingError):
+    """There is no inference log, or it cannot be written now."""
+
+
 class BodyTimeoutError(ServingError):
     """The body did not arrive in time."""
 

@@ -55,6 +55,7 @@ class Metrics:
         self._batch_rows = Histogram(
             "mnistflow_batch_rows", "Rows run together.", model, buckets=ROWS, registry=self._registry
         )
+        self._dropped = Counter("mnistflow_log_dropped", "Requests lost to the inference log.", registry=self._registry)
         self._champion = Gauge(
             "mnistflow_champion_version",
             "The version that serves.",
@@ -75,6 +76,10 @@ class Metrics:
         self._refused = Counter(
             "mnistflow_refused_candidates", "Versions that were not fit to serve.", model, registry=self._registry
         )
+
+    def dropped(self) -> None:
+        """Count a request that should have been in the inference log."""
+        self._dropped.inc()
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of type `content_type`."""

@@ -9,9 +9,11 @@ import numpy as np
 import onnxruntime
 
 from serving.errors import InferenceFailedError, ModelRefusedError
-from serving.repository import StoredModel
+from serving.repository import Manifest, StoredModel
 from serving.tensors import Array, TensorSpec
 
+IMAGE_TASK = "image_classification"
+IMAGE_SHAPE = (28, 28)
 PROBE_TOLERANCE = 1e-4
 READINESS_ROWS = 4
 WARM_UP_RUNS = 5
@@ -40,6 +42,7 @@ class Model:
     Attributes:
         manifest: what model.json says of it.
         inputs, outputs: its signature by name.
+        classifies_images: whether it takes grey pictures of 28x28 and gives a probability for each class.
     """
 
     def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
@@ -56,6 +59,7 @@ class Model:
         self.manifest = stored.manifest
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
         self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
+        self.classifies_images = _classifies_images(stored.manifest)
         self._session = _open_session(stored.onnx)
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -156,6 +160,12 @@ class Model:
             self._compute(inputs)
             fastest = min(fastest, time.perf_counter() - start)
         return fastest
+
+
+def _classifies_images(manifest: Manifest) -> bool:
+    image = TensorSpec(manifest.inputs[0].name, "UINT8", (-1, *IMAGE_SHAPE))
+    classes = TensorSpec(manifest.outputs[0].name, "FP32", (-1, len(manifest.classes)))
+    return manifest.task == IMAGE_TASK and manifest.inputs == (image,) and manifest.outputs == (classes,)
 
 
 def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:

@@ -7,13 +7,12 @@ import numpy as np
 
 from serving.dataplane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError
+from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.preprocessing import KINDS, SIDE, Grey, Manner, to_model_input
 from serving.settings import Settings
-from serving.tensors import TensorSpec
 from serving.web import Answer, Request, Route, json_answer
 
-TASK = "image_classification"
 DATA_URL = b"data:image/"
 RAW_MEDIA = ("", "application/octet-stream")
 
@@ -21,8 +20,9 @@ RAW_MEDIA = ("", "application/octet-stream")
 class PredictDoor:
     """Endpoint /predict, answered by the default model."""
 
-    def __init__(self, plane: DataPlane, settings: Settings) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
         self._plane = plane
+        self._log = inference_log
         self._settings = settings
 
     def routes(self) -> list[Route]:
@@ -39,6 +39,7 @@ class PredictDoor:
                 "classes": manifest.classes,
                 "metrics": manifest.metrics,
                 "created": manifest.created,
+                "takes_feedback": self._log.is_kept,
             }
         )
 
@@ -51,12 +52,14 @@ class PredictDoor:
         arrays = await self._plane.infer(model, {spec.name: image[np.newaxis]}, [output], request.is_gone)
         probabilities = arrays[output][0]
         label = int(np.argmax(probabilities))
+        self._log.add(request.id, model, image[np.newaxis], arrays[output])
         answer = {
             "label": label,
             "class_name": model.manifest.classes[label],
             "probabilities": probabilities,
             "model": model.name,
             "version": model.version,
+            "id": request.id,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
         if request.parameter("input") == "1":
@@ -65,7 +68,7 @@ class PredictDoor:
 
     def _classifier(self) -> Model:
         model = self._plane.catalogue.default()
-        if not _takes_images(model):
+        if not model.classifies_images:
             raise NotReadyError(f"{model.name} does not classify pictures of {SIDE}x{SIDE}, ask it through /v2")
         return model
 
@@ -90,10 +93,3 @@ def _unpacked(url: bytes) -> bytes:
         return base64.b64decode(content, validate=True)
     except ValueError:
         raise InvalidRequestError("this data URL holds no base64") from None
-
-
-def _takes_images(model: Model) -> bool:
-    manifest = model.manifest
-    image = TensorSpec(manifest.inputs[0].name, "UINT8", (-1, SIDE, SIDE))
-    classes = TensorSpec(manifest.outputs[0].name, "FP32", (-1, len(manifest.classes)))
-    return manifest.task == TASK and manifest.inputs == (image,) and manifest.outputs[0] == classes

@@ -5,10 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 from serving import protocol
 from serving.dataplane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError, UnknownModelError, UnsupportedMediaError
+from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.repository import VERSION
 from serving.settings import Settings
-from serving.web import JSON, Answer, Request, Route, json_answer
+from serving.web import JSON, Answer, Request, Route, json_answer, sane_id
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
@@ -19,8 +20,9 @@ MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 class V2Door:
     """Endpoints under /v2."""
 
-    def __init__(self, plane: DataPlane, settings: Settings) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
         self._plane = plane
+        self._log = inference_log
         self._settings = settings
         self._server = {
             "name": "mnistflow",
@@ -88,6 +90,9 @@ class V2Door:
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
         names = [output.name for output in question.outputs]
         arrays = await self._plane.infer(model, question.inputs, names, request.is_gone)
+        if model.classifies_images:
+            request_id = sane_id(question.id or "") or request.id
+            self._log.add(request_id, model, next(iter(question.inputs.values())), arrays[names[0]])
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
             return Answer(answer.body)

@@ -1,7 +1,9 @@
 """What every HTTP door stands on: requests, answers, routes, bodies within limits, errors."""
 
 import asyncio
+import itertools
 import logging
+import os
 import re
 import time
 import zlib
@@ -19,12 +21,14 @@ from serving.errors import (
     DeadlineError,
     InferenceFailedError,
     InvalidRequestError,
+    LogUnavailableError,
     NotReadyError,
     OverloadedError,
     ServingError,
     TooLargeError,
     UnauthorizedError,
     UnknownModelError,
+    UnknownRequestError,
     UnsupportedMediaError,
 )
 
@@ -38,6 +42,7 @@ STATUS: Mapping[type[ServingError], int] = {
     InvalidRequestError: 400,
     UnauthorizedError: 401,
     UnknownModelError: 404,
+    UnknownRequestError: 404,
     BodyTimeoutError: 408,
     TooLargeError: 413,
     UnsupportedMediaError: 415,
@@ -45,6 +50,7 @@ STATUS: Mapping[type[ServingError], int] = {
     InferenceFailedError: 500,
     NotReadyError: 503,
     OverloadedError: 503,
+    LogUnavailableError: 503,
     DeadlineError: 504,
 }
 ERROR_HEADERS: Mapping[type[ServingError], Mapping[str, str]] = {
@@ -58,6 +64,11 @@ WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 MIN_COMPRESSED_BYTES = 1024
 # The server joins what arrives together, so an honest body of the largest size takes far fewer pieces.
 MAX_PIECES = 16_384
+# An id that a client may give; others are replaced.
+ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# No two processes give the same ids.
+PROCESS_ID = os.urandom(6).hex()
+_numbers = itertools.count(1)
 # What a request may hold before its handler asks for the body.
 MAX_UNASKED_BYTES = 64 * 1024
 
@@ -69,6 +80,7 @@ class Request:
         method: such as GET; HEAD is handled as GET.
         is_head: whether the answer goes without its body.
         path: decoded.
+        id: what the client calls the request in `X-Request-Id`, else one made here.
         keeps_alive: whether the connection stays open behind the answer.
         is_gone: says whether the client has left.
     """
@@ -83,6 +95,7 @@ class Request:
         "_size",
         "_transport",
         "_waiter",
+        "id",
         "is_gone",
         "is_head",
         "keeps_alive",
@@ -96,6 +109,8 @@ class Request:
         self.is_head = method == "HEAD"
         self.method = "GET" if self.is_head else method
         self.path = path
+        given = headers.get(b"x-request-id")
+        self.id = _new_id() if given is None else sane_id(given.decode("latin-1")) or _new_id()
         self.keeps_alive = True
         self.is_gone: Callable[[], bool] = transport.is_closing
         self._query = query
@@ -290,6 +305,15 @@ class Application:
         except Exception:
             log.exception("a request failed for a reason that was not foreseen")
             return error_answer(500, "internal error")
+
+
+def sane_id(text: str) -> str | None:
+    """Return the id if it may stand in headers, logs and tables as it is."""
+    return text if ID.fullmatch(text) else None
+
+
+def _new_id() -> str:
+    return f"{PROCESS_ID}-{next(_numbers)}"
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

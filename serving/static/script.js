@@ -18,10 +18,12 @@ const brush = pad.getContext("2d");
 let opened = null; // the file on the pad, when nothing was drawn on it yet
 let sheet = 0; // raised by clearing, so that late answers to what was there before are known as such
 let asking = false;
+let takesFeedback = false;
 let askAgain = false;
 let pauseTimer = 0;
 let speakTimer = 0;
 let classes = [];
+let answered = null; // the id of the answer that is shown
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
@@ -29,14 +31,17 @@ const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 function stroke(from, to) {
   opened = null;
-  brush.strokeStyle = INK;
+  brush.strokeStyle = brush.fillStyle = INK;
   brush.lineWidth = pad.width * STROKE_SHARE;
   brush.lineCap = "round";
-  brush.lineJoin = "round";
   brush.beginPath();
   brush.moveTo(from.x, from.y);
   brush.lineTo(to.x, to.y);
   brush.stroke();
+  // A line without length has no ends to round.
+  brush.beginPath();
+  brush.arc(to.x, to.y, brush.lineWidth / 2, 0, 2 * Math.PI);
+  brush.fill();
   changed();
 }
 
@@ -205,6 +210,26 @@ async function ask() {
   }
 }
 
+// --- saying what it really was
+
+element("really").addEventListener("change", async (event) => {
+  const thanks = element("thanks");
+  try {
+    const body = JSON.stringify({ id: answered, class_name: event.target.value });
+    const response = await fetch("feedback", { method: "POST", body });
+    const answer = await response.json();
+    thanks.textContent = response.ok ? `noted: ${answer.class_name}` : answer.error;
+  } catch {
+    thanks.textContent = "the server does not answer";
+  }
+});
+
+function offerFeedback(id) {
+  answered = id;
+  element("really").value = "";
+  element("thanks").textContent = "";
+}
+
 // --- showing what it says
 
 function showClasses() {
@@ -248,6 +273,8 @@ function showAnswer(answer) {
   element("certainty").textContent = `${percent(answer.probabilities[answer.label])} sure`;
   showShares(answer.probabilities, answer.label);
   showInput(answer.input);
+  offerFeedback(answer.id);
+  element("feedback").hidden = !takesFeedback;
   element("timing").textContent = `${answer.model}, version ${answer.version}, in ${answer.milliseconds.toFixed(1)} ms`;
   clearTimeout(speakTimer);
   const spoken = `${answer.class_name}, ${percent(answer.probabilities[answer.label])} sure`;
@@ -261,6 +288,8 @@ function showNothing() {
   element("certainty").textContent = "\u00a0";
   element("timing").textContent = "\u00a0";
   showShares(classes.map(() => 0), -1);
+  offerFeedback(null);
+  element("feedback").hidden = true;
   seen.getContext("2d").clearRect(0, 0, SEEN_SIDE, SEEN_SIDE);
 }
 
@@ -281,6 +310,8 @@ async function start() {
     const model = await response.json();
     if (!response.ok) throw new Error(model.error);
     classes = model.classes;
+    takesFeedback = model.takes_feedback;
+    element("really").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
     const areDigits = classes.every((name) => /^\d$/.test(name));
     element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";
     const accuracy = model.metrics.accuracy;

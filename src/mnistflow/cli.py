@@ -83,13 +83,18 @@ def _start_stage(stage: str, overrides: list[str] | None) -> tuple[Project, Conf
     log_to_terminal()
     if folder := os.environ.get(LOGS_VARIABLE):
         _log_to_file(Path(folder, f"{stage}.log"))
-    if owner := os.environ.get(OWNER_VARIABLE):
-        Thread(target=_end_with, args=(int(owner),), daemon=True).start()
+    end_with_owner()
     return start(overrides)
 
 
+def end_with_owner() -> None:
+    """Let this process end when the one that started it has ended, in whatever way."""
+    if owner := os.environ.get(OWNER_VARIABLE):
+        Thread(target=_end_with, args=(int(owner),), daemon=True).start()
+
+
 def _end_with(owner: int) -> None:
-    """A stage whose flow was killed must not go on: the next flow goes on with the same journals."""
+    """What was killed must not go on in its children: the next start goes on with the same journals."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(owner)
         while process.status() != psutil.STATUS_ZOMBIE and process.is_running():

@@ -87,6 +87,7 @@ class TuneConfig(Section):
     train_limit: PositiveInt | None
     pruner: Literal["median", "hyperband", "none"]
     storage: str | None
+    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss|ucx)://[^:/]+:\d+$")] | None
     space: dict[str, dict[str, FloatRange | Choices]]
 
     @model_validator(mode="after")
@@ -160,6 +161,7 @@ class EvaluateConfig(Section):
     repeats: PositiveInt
     calibration_bins: PositiveInt
     mistakes: PositiveInt
+    robustness_images: Annotated[int, Field(ge=0)]
 
 
 class GateConfig(Section):

@@ -16,6 +16,7 @@ DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_TRACKING_URI": "sqlite:///{home}/var/mlflow/mlflow.db",
+    "MNISTFLOW_SERVE_INFERENCE_LOG": "{home}/var/inferences.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

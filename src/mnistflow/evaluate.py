@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow import files, onnx_model, tasks
+from mnistflow import files, onnx_model, robustness, tasks
 from mnistflow.config import Config, EvaluateConfig
 from mnistflow.data import splits
 from mnistflow.project import Project
@@ -32,6 +32,7 @@ class Evaluation:
         file_bytes: size of the ONNX file.
         test_sha256: of the test split judged on.
         model_sha256: of the ONNX file.
+        robustness: the headline metric on corrupted inputs, flat; see `robustness.Robustness.metrics`.
     """
 
     metrics: Mapping[str, float]
@@ -40,6 +41,7 @@ class Evaluation:
     file_bytes: int
     test_sha256: str
     model_sha256: str
+    robustness: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def logged(self) -> dict[str, float]:
@@ -47,6 +49,7 @@ class Evaluation:
         return {
             **{f"test_{name}": value for name, value in self.metrics.items()},
             **{f"test_recall.{_plain(name)}": value for name, value in self.by_class.items()},
+            **{f"test_{name}": value for name, value in self.robustness.items()},
             **self.speed,
             "file_megabytes": self.file_bytes / 1e6,
         }
@@ -57,8 +60,16 @@ def evaluate(project: Project, config: Config) -> Evaluation:
     data = splits.load(project.prepared)
     task = tasks.get(data.task)
     path = project.exported / "model.onnx"
-    outputs = onnx_model.predict(onnx_model.open_session(path), data.test.inputs)
+    session = onnx_model.open_session(path)
+    outputs = onnx_model.predict(session, data.test.inputs)
     measurement = task.measure(outputs, data.test.targets, data.classes, config.evaluate.calibration_bins)
+    borne = robustness.measure(
+        task,
+        lambda inputs: onnx_model.predict(session, inputs),
+        data.test,
+        data.classes,
+        config.evaluate.robustness_images,
+    )
     evaluation = Evaluation(
         metrics=measurement.metrics,
         by_class=measurement.by_class,
@@ -66,6 +77,7 @@ def evaluate(project: Project, config: Config) -> Evaluation:
         file_bytes=path.stat().st_size,
         test_sha256=data.test_sha256,
         model_sha256=files.sha256(path),
+        robustness=borne.metrics,
     )
     with files.atomic_write(project.evaluated) as folder:
         folder.mkdir()
@@ -73,10 +85,11 @@ def evaluate(project: Project, config: Config) -> Evaluation:
         np.savez(folder / "predictions.npz", outputs=outputs)
     with files.atomic_write(project.reports / "evaluate") as folder:
         folder.mkdir()
-        files.write_json(folder / "metrics.json", {**evaluation.metrics, **evaluation.speed})
+        files.write_json(folder / "metrics.json", {**evaluation.metrics, **evaluation.robustness, **evaluation.speed})
         task.report(
             folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.evaluate.mistakes
         )
+        robustness.draw(folder / "robustness.png", borne)
     return evaluation
 
 

@@ -96,6 +96,11 @@ class Project:
         return self.var / "resume"
 
     @property
+    def sweeps(self) -> Path:
+        """One folder a sweep: its finished runs, its result and picture."""
+        return self.var / "sweeps"
+
+    @property
     def mlflow(self) -> Path:
         return self.var / "mlflow"
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_VARIABLE = "MNISTFLOW_RUN_ID"
-KIND = "mnistflow.kind"  # retrain | trial | stage
+KIND = "mnistflow.kind"  # retrain | sweep | trial | stage
 METRIC_POLL_SECONDS = 1.0
 LIMIT = 100  # parameters, tags and metrics in one call
 
@@ -120,6 +120,16 @@ def resume(run_id: str) -> Run:
     return Run(run_id, client().get_run(run_id).info.experiment_id)
 
 
+def exists(run_id: str) -> bool:
+    """Return whether MLflow still has this run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client().get_run(run_id).info.lifecycle_stage) == "active"
+    except MlflowException:
+        return False
+
+
 def current_run_id() -> str | None:
     """Return the run this process was told to log to."""
     return os.environ.get(RUN_VARIABLE)
@@ -181,6 +191,12 @@ def close_dead_runs(project: Project, experiment: str) -> int:
     for run in dead:
         client().set_terminated(run.info.run_id, "KILLED")
     return len(dead)
+
+
+def close(run_id: str) -> None:
+    """End a run as KILLED if it is running: its process has died, be it on another machine."""
+    if exists(run_id) and client().get_run(run_id).info.status == "RUNNING":
+        client().set_terminated(run_id, "KILLED")
 
 
 def _running(project: Project, experiment: str) -> list[Any]:

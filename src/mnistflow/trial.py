@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing.connection
-import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mnistflow import fitting, tasks, tracking
+from mnistflow import fitting, study, tasks, tracking
 from mnistflow.config import Config
 from mnistflow.data.splits import Dataset, Split
 from mnistflow.data.splits import load as load_dataset
 from mnistflow.project import Project
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class TrialJob:
     study: str
     number: int
     trial_id: int
-    parent_run: str | None
+    parent_run: str
 
 
 @dataclass(frozen=True)
@@ -58,41 +53,23 @@ class TrialResult:
     run_id: str
 
 
-def open_storage(url: str) -> BaseStorage:
-    """Return an Optuna storage: a database by URL, or a journal by the path of its file."""
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    if "://" in url:
-        return RDBStorage(url)
-    return JournalStorage(JournalFileBackend(url))
-
-
-def prepare_worker(threads: int) -> None:
-    """Load what every trial needs, once a process, which ends with the process that started it."""
-    import optuna
-
-    Thread(target=_end_with_parent, daemon=True).start()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fitting.load_tensorflow(threads)
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
 def run_trial(job: TrialJob) -> TrialResult:
-    """Fit once with the job's parameters, report each epoch to the study, and stop when it says so."""
+    """Fit once with the job's parameters, report each epoch to the study, and stop when it says so.
+
+    A job whose worker died is run again as it is: the epochs that the study knows already have the same losses.
+    """
     import keras
     import optuna
 
+    warnings.filterwarnings("ignore", message="The reported value is ignored")
     keras.backend.clear_session()
     dataset = load_dataset(job.project.prepared)
     task = tasks.get(dataset.task)
-    trial = optuna.trial.Trial(optuna.load_study(study_name=job.study, storage=open_storage(job.storage)), job.trial_id)
+    trial = optuna.trial.Trial(study.open_study(job.study, job.storage, job.config.tune), job.trial_id)
+    if died := trial.user_attrs.get(study.RUN):
+        tracking.close(died)
     run = tracking.start(job.project, dataset.name, f"trial {job.number}", kind="trial", parent=job.parent_run)
+    trial.set_user_attr(study.RUN, run.run_id)
     measured: dict[str, float] = {}
     epochs = 0
 

@@ -18,7 +18,7 @@ def server(tmp_path_factory):
     name = f"{dataset}-classifier"
     kit.publish(repository, 1, kit.network(images, labels), images, name=name, dataset=dataset)
     kit.crown(repository, 1, name)
-    with kit.Server(repository) as running:
+    with kit.Server(repository, "--inference-log", str(repository / "inferences.db")) as running:
         yield running
 
 

@@ -86,6 +86,14 @@ def test_a_digit_drawn_with_the_mouse_is_recognised(open_page, digit):
     assert page.locator("#certainty").text_content() == f"{share} sure"
 
 
+def test_a_single_dot_is_ink(open_page):
+    page = open_page()
+
+    draw(page, [[(0.5, 0.5)]])
+
+    page.locator("#bars li.best").wait_for()
+
+
 def test_bars_show_what_the_server_answers_and_add_up(open_page):
     page = open_page()
 
@@ -128,6 +136,22 @@ def test_clear_forgets_the_drawing(open_page):
     assert page.locator("#bars li.best").count() == 0
     draw(page, DIGITS["1"])
     wait_for_class(page, "1")
+
+
+def test_what_it_really_was_can_be_said_and_corrected(open_page, screenshots):
+    page = open_page()
+    really = page.get_by_label("What was it really?")
+    assert not really.is_visible()
+    draw(page, DIGITS["0"])
+    wait_for_class(page, "0")
+
+    for name in ("8", "0"):
+        really.select_option(name)
+        page.get_by_text(f"noted: {name}").wait_for()
+    page.screenshot(path=screenshots / "page-feedback.png")
+
+    page.get_by_role("button", name="Clear").click()
+    assert not really.is_visible()
 
 
 def test_the_keyboard_alone_is_enough(open_page):

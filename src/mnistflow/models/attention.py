@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
+from mnistflow.errors import StageError
 from mnistflow.models.family import Family, Positive, Rate
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class Attention(Family):
         height, width = inputs.shape[1:]
         rows, columns = height // self.patch, width // self.patch
         if (rows * self.patch, columns * self.patch) != (height, width):
-            raise ValueError(f"patches of {self.patch} pixels do not fill {height}x{width}")
+            raise StageError(
+                f"model.attention.patch: patches of {self.patch} pixels do not fill {height}x{width}",
+                "Choose a divisor of both.",
+            )
         x = keras.layers.Reshape((rows, self.patch, columns, self.patch))(inputs)
         x = keras.layers.Permute((1, 3, 2, 4))(x)
         x = keras.layers.Reshape((rows * columns, self.patch**2))(x)

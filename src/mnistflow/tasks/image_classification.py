@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnistflow.files import write_json
 from mnistflow.models.family import Family
-from mnistflow.tasks import pictures
+from mnistflow.tasks import corruptions, pictures
 from mnistflow.tasks.task import Array, Measurement, Outputs, PairedTest, Parity, Signature, Task
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class ImageClassification(Task):
         losses = int((~right & champion_right).sum())
         p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
         return PairedTest("McNemar exact", wins, losses, float(p_value))
+
+    def corruptions(self) -> tuple[corruptions.Corruption, ...]:
+        return corruptions.OF_IMAGES
 
     def report(
         self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int

@@ -89,20 +89,67 @@ def learning_curves(path: Path, history: Mapping[str, Sequence[float]], best_epo
     figure.savefig(path)
 
 
-def search(path: Path, trials: Sequence[tuple[int, float | None]]) -> None:
-    """Draw each trial's loss, pruned trials at the bottom edge, and the best so far."""
-    complete = [(number, loss) for number, loss in trials if loss is not None]
-    figure = _figure(5.5, 3.6)
-    axes = figure.add_subplot()
-    if complete:
-        numbers, losses = zip(*complete, strict=True)
-        axes.plot(numbers, losses, marker="o", linestyle="", label="complete")
-        axes.plot(numbers, np.minimum.accumulate(losses), label="best so far")
-        axes.legend()
-    pruned = [number for number, loss in trials if loss is None]
-    axes.plot(pruned, [0] * len(pruned), marker="x", linestyle="", color="grey", transform=axes.get_xaxis_transform())
-    axes.set(xlabel="trial", ylabel="validation loss", title=f"{len(trials)} trials, {len(pruned)} pruned")
+def note(path: Path, text: str) -> None:
+    """Draw a text, where there is nothing else to draw: DVC expects every picture."""
+    figure = _figure(4.5, 1)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
     figure.savefig(path)
+
+
+def robustness(path: Path, columns: Sequence[tuple[str, Sequence[tuple[str, float, Array]]]], title: str) -> None:
+    """Draw a column a corruption, an image a severity; the colour of its caption tells how much of the metric is left.
+
+    Args:
+        columns: name of the corruption, and for each severity its caption, the metric, and an image.
+    """
+    from matplotlib import colormaps
+
+    rows = max(len(steps) for _, steps in columns)
+    figure = _figure(1.5 * len(columns), 1.9 * rows + 0.6)
+    for column, (name, steps) in enumerate(columns):
+        for row, (caption, score, image) in enumerate(steps):
+            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{score:.1%}", fontsize=10, backgroundcolor=colormaps["RdYlGn"](0.15 + 0.7 * score))
+            axes.set_xlabel(f"{name}\n{caption}", fontsize=8)
+    figure.suptitle(title)
+    figure.savefig(path)
+
+
+def pareto(
+    path: Path,
+    scores: Mapping[str, tuple[float, tuple[float, float] | None]],
+    panels: Sequence[tuple[str, Mapping[str, float], Sequence[str]]],
+    metric: str,
+) -> None:
+    """Draw a metric against costs on a logarithmic scale.
+
+    Args:
+        scores: name -> the metric and its interval.
+        panels: what the cost is, name -> cost, and the names on the Pareto front, cheapest first.
+    """
+    figure = _figure(6 * len(panels), 4.4)
+    for place, (label, costs, front) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, cost in costs.items():
+            score, interval = scores[name]
+            low, high = interval or (score, score)
+            colour = "tab:blue" if name in front else "grey"
+            axes.errorbar(cost, score, [[score - low], [high - score]], marker="o", color=colour, capsize=2)
+            axes.annotate(name, (cost, score), xytext=(5, 5), textcoords="offset points", fontsize=8, color=colour)
+        axes.step(
+            [costs[name] for name in front],
+            [scores[name][0] for name in front],
+            where="post",
+            linestyle=":",
+            label="no other is better and cheaper",
+        )
+        axes.set(xscale="log", xlabel=label, ylabel=metric)
+        axes.margins(0.12)
+        axes.legend(loc="lower right", fontsize=8)
+    figure.suptitle(f"Test {metric} with its 95 % interval, against cost")
+    figure.savefig(path, format="png")
 
 
 def _figure(width: float, height: float) -> Figure:

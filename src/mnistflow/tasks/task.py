@@ -17,6 +17,8 @@ from mnistflow.models.family import Family
 if TYPE_CHECKING:
     import keras
 
+    from mnistflow.tasks.corruptions import Corruption
+
 Array = NDArray[Any]
 Outputs = NDArray[np.float32]
 
@@ -117,6 +119,10 @@ class Task(ABC):
     @abstractmethod
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
         """Test whether a candidate differs from a champion on the same rows."""
+
+    def corruptions(self) -> tuple[Corruption, ...]:
+        """Return the changes of inputs that a model should bear; none unless the task knows some."""
+        return ()
 
     @abstractmethod
     def report(

@@ -74,7 +74,14 @@ def test_every_trial_and_epoch_is_in_mlflow(retrained: Checkout) -> None:
     assert tags["mnistflow.kind"] == "retrain"
     assert len(children) == 2
     assert sorted(steps) == [(epoch,) for epoch in range(1, len(steps) + 1)]
-    assert {"test_accuracy", "best_val_loss", "best_epoch", "latency_ms_batch_1", "test_recall.3"} <= names
+    assert {
+        "test_accuracy",
+        "best_val_loss",
+        "best_epoch",
+        "latency_ms_batch_1",
+        "test_recall.3",
+        "test_robust_accuracy.blur.2",
+    } <= names
     assert any(name.startswith("system/") for name in names)
     assert data == [("digits",)]
     assert state == "FINISHED"
@@ -93,6 +100,7 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
         "reports/train/curves.png",
         "reports/evaluate/confusion.png",
         "reports/evaluate/mistakes.png",
+        "reports/evaluate/robustness.png",
         "reports/prepare/samples.png",
     } <= kept
 

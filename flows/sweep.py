@@ -1,0 +1,258 @@
+"""A sweep: one run a model family, side by side. It compares; it registers nothing and promotes nothing.
+
+Each family runs in a workspace and a process of its own, on processor cores of its own. What it came to is written when
+it is whole, so a sweep that was stopped in whatever way goes on with the families that are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from mnistflow import comparison, config, files, lineage, pipeline, tasks, tracking
+from mnistflow.comparison import Contender
+from mnistflow.config import Config
+from mnistflow.data import fetch, splits
+from mnistflow.errors import ConfigError
+from mnistflow.models import families as known_families
+from mnistflow.pipeline import OWNER_VARIABLE, Pipeline
+from mnistflow.project import HOME_VARIABLE, Project
+
+logger = logging.getLogger("mnistflow.sweep")
+
+ALL = "all"
+SUMMARY = "sweep.json"
+BYTES_PER_MEMBER = 1_500_000_000  # TensorFlow, the data and the export of one family
+POLL_SECONDS = 0.2
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep came to.
+
+    Attributes:
+        metric: that ranks the contenders: the task's headline.
+        contenders: best first.
+        failed: family -> why it has no row.
+        folder: holds `sweep.json` and `pareto.png`.
+    """
+
+    dataset: str
+    metric: str
+    run_id: str
+    contenders: tuple[Contender, ...]
+    failed: Mapping[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Member:
+    family: str
+    workspace: Project
+    result: Path
+
+    @property
+    def log(self) -> Path:
+        return pipeline.logs(self.workspace) / "member.log"
+
+
+def choose_families(text: str) -> list[str]:
+    """Turn `all`, or names with commas between them, into families.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    known = known_families()
+    names = known if text.strip() == ALL else list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown family {name!r}", f"Known: {', '.join(known)}; or {ALL}.")
+    return names
+
+
+def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], jobs: int | None = None) -> Sweep:
+    """Run each family once with these overrides and compare them.
+
+    Args:
+        overrides: parameters of all members, by dotted key.
+        jobs: families at a time; None: as many as cores and free memory allow.
+
+    Raises:
+        MnistflowError: what all families need, the data or an override, is not there or not valid.
+    """
+    if "model.family" in overrides:
+        raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
+    settings = config.load(home.params).with_values(overrides)
+    pinned = fetch.pin(settings.fetch, home)
+    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
+    if dataset != settings.fetch.dataset:
+        logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
+    slots = core_sets(jobs or default_jobs(), len(names))
+    values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
+    metric, data_sha256 = _prepare(home, values)
+    tracking.close_dead_runs(home, dataset)
+    folder = home.sweeps / lineage.digest(data_sha256, names, _what_matters(settings), lineage.code_digest())
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        done = _finished(folder, names)
+        if len(done) == len(names) and (folder / SUMMARY).is_file():
+            logger.info("unchanged: every family is done")
+            return Sweep(dataset, metric, files.read_json(folder / SUMMARY)["run_id"], _rank(done), {}, folder)
+        run = tracking.start(home, dataset, f"sweep of {len(names)} families", kind="sweep")
+        with tracking.finished(run):
+            _adopt(done, run, len(names))
+            known = {contender.name for contender in done}
+            members = [_member(home, folder, name, values) for name in names if name not in known]
+            failed = _run(members, slots, run)
+            result = Sweep(dataset, metric, run.run_id, _rank(_finished(folder, names)), failed, folder)
+            _record(result, run)
+    tracking.close_dead_runs(home, dataset)
+    return result
+
+
+def default_jobs() -> int:
+    """Return how many families this machine bears at a time."""
+    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_MEMBER))
+
+
+def core_sets(jobs: int, families: int) -> list[set[int]]:
+    """Deal the cores of this process out to as many members as run at a time; all share them when they are fewer."""
+    cores = sorted(os.sched_getaffinity(0))
+    count = max(1, min(jobs, families))
+    return [set(cores[place::count]) or set(cores) for place in range(count)]
+
+
+def _prepare(home: Project, values: Mapping[str, Any]) -> tuple[str, str]:
+    """Make once what every member would make; return the headline metric and the data's digest."""
+    workspace = pipeline.create_workspace(home, values)
+    try:
+        steps = Pipeline(workspace)
+        for stage in ("fetch", "prepare"):
+            steps.run(stage)
+        data = splits.load(workspace.prepared)
+    finally:
+        files.remove(workspace.workspace)
+    return tasks.get(data.task).headline, data.data_sha256
+
+
+def _what_matters(settings: Config) -> dict[str, Any]:
+    """All settings but those that change nothing in the rows."""
+    return settings.model_dump(
+        mode="json", exclude={"fetch": True, "gate": True, "tune": {"workers", "scheduler", "storage"}}
+    )
+
+
+def _finished(folder: Path, names: Sequence[str]) -> list[Contender]:
+    """Return what earlier starts have finished, as far as MLflow still knows it."""
+    files_there = [path for name in names if (path := folder / f"{name}.json").is_file()]
+    contenders = [Contender.from_json(files.read_json(path)) for path in files_there]
+    return [contender for contender in contenders if tracking.exists(contender.run_id)]
+
+
+def _rank(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
+    return tuple(sorted(contenders, key=lambda contender: (-contender.score, contender.parameters)))
+
+
+def _adopt(done: Sequence[Contender], run: tracking.Run, total: int) -> None:
+    """Families finished under a run that was stopped belong to this one."""
+    for contender in done:
+        tracking.resume(contender.run_id).set_tags({"mlflow.parentRunId": run.run_id})
+    if done:
+        logger.info("going on with %d of %d families done", len(done), total)
+
+
+def _record(result: Sweep, run: tracking.Run) -> None:
+    """Write the result and its picture into the sweep's folder, and log them to its run."""
+    files.write_json(result.folder / SUMMARY, {**asdict(result), "folder": str(result.folder)})
+    run.log_file(result.folder / SUMMARY, "sweep")
+    run.set_tags({"mnistflow.failed": ", ".join(result.failed)} if result.failed else {})
+    if result.contenders:
+        best = result.contenders[0]
+        run.log_metrics({f"test_{result.metric}": best.score, "families": len(result.contenders)})
+        run.set_tags({"mnistflow.best": best.name})
+        with files.atomic_write(result.folder / "pareto.png") as picture:
+            comparison.draw(picture, result.contenders, result.metric)
+        run.log_file(result.folder / "pareto.png", "sweep")
+
+
+def _member(home: Project, folder: Path, family: str, values: Mapping[str, Any]) -> _Member:
+    workspace = pipeline.create_workspace(home, {**values, "model.family": family})
+    return _Member(family, workspace, folder / f"{family}.json")
+
+
+def _run(members: Sequence[_Member], slots: Sequence[set[int]], run: tracking.Run) -> dict[str, str]:
+    """Run the members, one a slot at a time; return why those that failed did."""
+    waiting, free = list(members), list(slots)
+    running: dict[psutil.Process, tuple[_Member, set[int]]] = {}
+    failed: dict[str, str] = {}
+    with _stopped_at_the_end(running):
+        while waiting or running:
+            while waiting and free:
+                member, cores = waiting.pop(0), free.pop(0)
+                logger.info("%s: started", member.family)
+                running[_start(member, cores, run)] = member, cores
+            ended, _ = psutil.wait_procs(list(running), timeout=POLL_SECONDS)
+            for process in ended:
+                member, cores = running.pop(process)
+                free.append(cores)
+                reason = _failure(member, process.wait())
+                if reason:
+                    failed[member.family] = reason
+                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", member.family, reason or "done")
+    return failed
+
+
+def _start(member: _Member, cores: set[int], run: tracking.Run) -> psutil.Process:
+    environment = {
+        **os.environ,
+        HOME_VARIABLE: str(member.workspace.home),
+        OWNER_VARIABLE: str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(str(member.workspace.workspace / name) for name in ("src", "")),
+    }
+    member.log.parent.mkdir(exist_ok=True)
+    with member.log.open("wb") as stream:
+        # A session of its own: Ctrl-C comes from here, in order.
+        process = psutil.Popen(
+            [sys.executable, "-m", "flows.member", str(member.result), run.run_id],
+            cwd=member.workspace.workspace,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with suppress(psutil.NoSuchProcess):
+        process.cpu_affinity(sorted(cores))
+    return process
+
+
+@contextmanager
+def _stopped_at_the_end(running: Mapping[psutil.Process, Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, stubborn = psutil.wait_procs(list(running), timeout=STOP_SECONDS)
+        for process in stubborn:
+            process.kill()
+
+
+def _failure(member: _Member, code: int | None) -> str:
+    if code == 0:
+        return ""
+    lines = member.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return said[-1] if said else f"its process was ended from outside, or crashed; its log: {member.log}"

@@ -1,0 +1,154 @@
+"""What is in deploy/: manifests against their published schemas, and the server image's command without a container."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+from serving_kit import NAME, crown, digits, linear_classifier, publish
+
+from serving.settings import ENVIRONMENT_PREFIX, Settings
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+KUBERNETES = "1.33"
+
+# Of serving.kserve.io/v1beta1: what a predictor has besides the fields of a pod, and what its `model` has besides those
+# of a container.
+PREDICTOR_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "model"}
+MODEL_FIELDS = {"modelFormat", "runtime", "protocolVersion", "storageUri"}
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def check(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def as_pod(predictor: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod that KServe makes of a predictor."""
+    spec = {key: value for key, value in predictor.items() if key not in PREDICTOR_FIELDS}
+    if "model" in predictor:
+        container = {key: value for key, value in predictor["model"].items() if key not in MODEL_FIELDS}
+        spec["containers"] = [{"name": "kserve-container", **container}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
+
+
+@pytest.mark.parametrize("manifest", documents("kubernetes.yaml"), ids=lambda manifest: manifest["kind"])
+def test_kubernetes_accepts_the_manifest(manifest: dict[str, Any]) -> None:
+    check(manifest)
+
+
+def test_the_validator_would_notice() -> None:
+    manifest = next(one for one in documents("kubernetes.yaml") if one["kind"] == "Deployment")
+    manifest["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
+        check(manifest)
+
+
+def test_the_parts_find_each_other() -> None:
+    parts = {one["kind"]: one for one in documents("kubernetes.yaml")}
+    deployment = parts["Deployment"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert parts["Service"]["spec"]["selector"].items() <= labels.items()
+    assert parts["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    target = parts["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
+    claims = [volume["persistentVolumeClaim"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+    assert [claim["claimName"] for claim in claims] == [parts["PersistentVolumeClaim"]["metadata"]["name"]]
+    ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+    assert parts["Service"]["spec"]["ports"][0]["targetPort"] in ports
+    assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
+
+
+@pytest.mark.parametrize("manifest", documents("kserve.yaml"), ids=lambda manifest: manifest["metadata"]["name"])
+def test_a_pod_can_be_made_of_the_inference_service(manifest: dict[str, Any]) -> None:
+    assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert set(manifest["spec"]) == {"predictor"}
+    predictor = manifest["spec"]["predictor"]
+    assert ("model" in predictor) != ("containers" in predictor)
+    check(as_pod(predictor))
+
+
+def test_compose_accepts_the_file() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    (services,) = [one["services"] for one in documents("compose.yaml")]
+    targets = re.findall(r"^FROM \S+ AS (\S+)$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
+    assert {service["build"]["target"] for service in services.values()} <= set(targets)
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+
+
+def image(target: str) -> dict[str, list[str]]:
+    """Return the instructions of one stage of the Containerfile, by name, with lines joined."""
+    text = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")
+    stage = re.split(r"^FROM ", text, flags=re.MULTILINE)
+    (lines,) = [part.splitlines()[1:] for part in stage if part.splitlines()[0].endswith(f" AS {target}")]
+    instructions: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        instructions.setdefault(name, []).append(rest.strip())
+    return instructions
+
+
+@pytest.mark.parametrize("target", ["server", "server-packages", "pipeline"])
+def test_what_the_images_copy_is_there_and_not_ignored(target: str) -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for copied in image(target)["COPY"]:
+        if not copied.startswith("--from"):
+            for source in copied.split()[:-1]:
+                assert (ROOT / source).exists()
+                assert source in allowed or source.split("/")[0] in allowed
+
+
+def test_the_images_run_without_root_and_settings_exist() -> None:
+    for target in ("server", "pipeline"):
+        assert image(target)["USER"] == ["65532:65532"]
+    names = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in vars(Settings())}
+    pairs = dict(pair.split("=", 1) for pair in image("server")["ENV"][0].split())
+    assert {name for name in pairs if name.startswith("MNISTFLOW")} <= names
+
+
+@pytest.mark.slow
+def test_the_servers_command_serves_with_what_the_image_copies(tmp_path: Path) -> None:
+    """The same folder, command, user's environment and health check as in the container."""
+    server = image("server")
+    shutil.copytree(ROOT / "serving", tmp_path / "app/serving", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = dict(pair.split("=", 1) for pair in server["ENV"][0].split())
+    images, labels = digits()
+    publish(tmp_path / "models", 1, linear_classifier(images, labels), images)
+    crown(tmp_path / "models", 1)
+    overrides = {"MNISTFLOW_SERVE_REPOSITORY": str(tmp_path / "models"), "MNISTFLOW_SERVE_PORT": "0"}
+    variables = {**environment, **overrides, "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    (entrypoint,) = server["ENTRYPOINT"]
+    process = subprocess.Popen(
+        [sys.executable, *json.loads(entrypoint)[1:]],
+        cwd=tmp_path / "app",
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        address = process.stdout.readline().split()[-1].replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{address}/v2/models/{NAME}").json()["name"] == NAME
+        probe = re.search(r"CMD (\[.*\])", server["HEALTHCHECK"][0])
+        assert probe
+        program = json.loads(probe[1])[-1].replace("http://127.0.0.1:8000", address)
+        subprocess.run([sys.executable, "-c", program], check=True)
+    finally:
+        process.terminate()
+    assert process.wait() == 0

@@ -1,0 +1,152 @@
+"""Sweeps over families, as a user starts, stops and reads them."""
+
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from checkouts import QUICK, Checkout, kill_all, make_checkout, wait_until, write_params
+from PIL import Image
+
+from mnistflow import comparison
+from mnistflow.models import families
+
+pytestmark = pytest.mark.slow
+
+TINY = {
+    "prepare.train_limit": "400",
+    "tune.trials": "0",
+    "train.epochs": "2",
+    "evaluate.repeats": "3",
+    "evaluate.robustness_images": "50",
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    made = make_checkout(tmp_path_factory.mktemp("sweep") / "checkout")
+    write_params(made, **{key: value for key, value in {**QUICK, **TINY}.items() if key != "model.family"})
+    yield made
+    made.close()
+
+
+def query(checkout: Checkout, statement: str, *values: str) -> list[Any]:
+    with sqlite3.connect(checkout.folder / "var/mlflow/mlflow.db") as store:
+        return store.execute(statement, values).fetchall()
+
+
+def finished(checkout: Checkout) -> set[Path]:
+    return {path for path in checkout.folder.glob("var/sweeps/*/*.json") if path.name != "sweep.json"}
+
+
+def members(process: int) -> list[psutil.Process]:
+    return [one for one in psutil.Process(process).children() if "flows.member" in " ".join(one.cmdline())]
+
+
+def children(checkout: Checkout, run: str) -> dict[str, str]:
+    """Return the names and states of a run's child runs."""
+    return dict(
+        query(
+            checkout,
+            "select name, status from runs join tags on runs.run_uuid = tags.run_uuid "
+            "where key = 'mlflow.parentRunId' and value = ? and status != 'KILLED'",
+            run,
+        )
+    )
+
+
+def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(checkout: Checkout) -> None:
+    process = checkout.start("sweep")
+    wait_until(lambda: len(finished(checkout)) >= 2, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    kill_all(process)
+    psutil.wait_procs(family, timeout=20)
+    before = finished(checkout)
+    assert all("score" in json.loads(path.read_text()) for path in before)
+
+    done = checkout.run("sweep", "--json")
+    result = json.loads(done.stdout)
+    rows = {row["name"]: row for row in result["contenders"]}
+    assert f"going on with {len(before)} of {len(families())} families done" in done.stderr
+    assert not any(f"{path.stem}: started" in done.stderr for path in before)
+    assert set(rows) == set(families())
+    assert result["failed"] == {}
+    assert [row["score"] for row in result["contenders"]] == sorted((r["score"] for r in rows.values()), reverse=True)
+    for row in rows.values():
+        assert row["score"] == pytest.approx(1 - row["errors"] / 360)
+        assert row["interval"] == pytest.approx(comparison.wilson(row["errors"], 360))
+        assert row["interval"][0] < row["score"] < row["interval"][1]
+        assert min(row["parameters"], row["file_megabytes"], row["latency_ms"], row["train_seconds"]) > 0
+        assert 1 <= row["best_epoch"] <= row["epochs"] <= 2
+
+    assert children(checkout, result["run_id"]) == dict.fromkeys(families(), "FINISHED")
+    assert query(checkout, "select count(*) from runs where status = 'RUNNING'") == [(0,)]
+    artifacts = next(checkout.folder.glob(f"var/mlflow/artifacts/**/{result['run_id']}/artifacts/sweep"))
+    assert {path.name for path in artifacts.iterdir()} == {"sweep.json", "pareto.png"}
+    assert Image.open(artifacts / "pareto.png").width > 800
+    assert not list(checkout.folder.glob("var/sweeps/**/.*.tmp"))
+    assert {row["name"] for row in json.loads(checkout.run("leaderboard", "--json").stdout)} >= set(families())
+
+    again = checkout.run("sweep")
+    assert "unchanged" in again.stderr
+    assert all(name in again.stdout for name in families())
+
+
+def test_a_family_that_fails_costs_its_row_only(checkout: Checkout) -> None:
+    done = checkout.run(
+        "sweep", "--json", "--families", "linear,attention", check=False, **{"model.attention.patch": "5"}
+    )
+    result = json.loads(done.stdout)
+    error = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert [row["name"] for row in result["contenders"]] == ["linear"]
+    assert list(result["failed"]) == ["attention"]
+    assert error.startswith("error: 1 of 2 families failed: attention: stage train failed")
+    assert "patch" in error
+    assert "Traceback" not in done.stderr
+    assert children(checkout, result["run_id"]) == {"linear": "FINISHED", "attention": "FAILED"}
+
+
+def test_a_member_that_is_killed_costs_its_row(checkout: Checkout) -> None:
+    process = checkout.start("sweep", "--families", "linear", **{"train.seed": "3"})
+    wait_until(lambda: bool(members(process.pid)), process)
+    members(process.pid)[0].kill()
+    said = process.communicate()[0]
+    assert process.returncode == 1
+    assert "error: 1 of 1 families failed: linear: its process was ended from outside" in said
+    assert query(checkout, "select count(*) from runs where status = 'RUNNING'") == [(0,)]
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals) -> None:
+    process = checkout.start("sweep", "--families", "linear,mlp", **{"train.seed": str(signal_sent.value)})
+    wait_until(lambda: len(members(process.pid)) == len(os.sched_getaffinity(0) & {0, 1}), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal_sent)
+    said = process.communicate()[0]
+    assert process.returncode == 130, said
+    assert "goes on where this one stopped" in said
+    assert "Traceback" not in said
+    psutil.wait_procs(family, timeout=20)
+    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--families", "linear,boson"], "unknown family 'boson'"),
+        (["--families", ""], "unknown family ''"),
+        (["-S", "model.family=mlp"], "override model.family"),
+        (["-S", "train.epoch=1"], "override train.epoch"),
+    ],
+)
+def test_what_cannot_be_swept_is_told_in_one_line(checkout: Checkout, arguments: list[str], problem: str) -> None:
+    done = checkout.run("sweep", *arguments, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {problem}")
+    assert len(done.stderr.splitlines()) == 1

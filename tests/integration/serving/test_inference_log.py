@@ -1,0 +1,107 @@
+"""What is asked and answered can be read from the log, with what it really was; predictions never depend on it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import serving_kit as kit
+
+INFER = f"/v2/models/{kit.NAME}/infer"
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    return tmp_path / "log/inferences.db"
+
+
+def rows(path: Path, query: str) -> list[tuple]:
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def wait_for(path: Path, count: int) -> None:
+    kit.wait_until(lambda: path.is_file() and rows(path, "SELECT count(*) FROM sqlite_master")[0][0] >= 2)
+    kit.wait_until(lambda: rows(path, "SELECT count(*) FROM inferences")[0][0] == count)
+
+
+def predict(server: kit.Server, image: np.ndarray, **headers: str) -> httpx.Response:
+    return server.client.post("/predict", content=image.tobytes(), headers=headers).raise_for_status()
+
+
+def say(server: kit.Server, **feedback: object) -> httpx.Response:
+    return server.client.post("/feedback", json=feedback)
+
+
+def test_pictures_answers_and_ids_are_in_the_log(repository, data, logged) -> None:
+    images = data[0][:3]
+    with kit.Server(repository, "--inference-log", str(logged)) as server:
+        answer = predict(server, images[0])
+        assert answer.headers["x-request-id"] == answer.json()["id"]
+        assert predict(server, images[1], **{"X-Request-Id": "mine-1"}).json()["id"] == "mine-1"
+        assert predict(server, images[1], **{"X-Request-Id": "bad id!"}).json()["id"] != "bad id!"
+        server.client.post(INFER, json=kit.question(images[1:3]) | {"id": "both"}).raise_for_status()
+        wait_for(logged, 5)
+    found = {(id_, number): row for id_, number, *row in rows(logged, "SELECT * FROM inferences")}
+    _, model, version, image, shape, classes, probabilities = found[answer.json()["id"], 0]
+    assert (model, version, shape) == (kit.NAME, 1, "[28,28]")
+    assert image == images[0].tobytes()
+    assert np.allclose(np.fromstring(probabilities[1:-1], sep=","), answer.json()["probabilities"], atol=1e-6)
+    assert classes.startswith('["0","1"')
+    assert found["both", 1][3] == images[2].tobytes()
+
+
+def test_feedback_is_kept_once_and_can_be_corrected(repository, data, logged) -> None:
+    with kit.Server(repository, "--inference-log", str(logged)) as server:
+        given = predict(server, data[0][0]).json()["id"]
+        for name in ("3", "3", "7"):
+            assert say(server, id=given, class_name=name).json() == {"id": given, "number": 0, "class_name": name}
+        assert [row[0] for row in rows(logged, "SELECT class_name FROM feedback")] == ["7"]
+        unknown = say(server, id="nobody", class_name="3")
+        assert (unknown.status_code, unknown.json()) == (404, {"error": "the inference log has no answer with this id"})
+        assert say(server, id=given, class_name="x").status_code == 400
+        assert say(server, id=given, class_name="3", number=1).status_code == 404
+        for wrong in ({"id": given}, {"id": 1, "class_name": "3"}, {"id": given, "class_name": "3", "number": True}):
+            assert say(server, **wrong).status_code == 400
+        assert server.client.post("/feedback", content=b"no json").status_code == 400
+
+
+def test_without_a_log_there_is_no_feedback(repository, data) -> None:
+    with kit.Server(repository) as server:
+        assert say(server, id=predict(server, data[0][0]).json()["id"], class_name="3").status_code == 503
+
+
+def test_a_log_that_cannot_be_written_costs_no_prediction(repository, data, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with kit.Server(repository, "--inference-log", str(tmp_path / "file/inferences.db")) as server:
+        given = [predict(server, image).json()["id"] for image in data[0][:5]]
+        kit.wait_until(lambda: "mnistflow_log_dropped_total 5.0" in server.metrics())
+        assert say(server, id=given[0], class_name="3").status_code == 503
+        assert any("inference log cannot be written" in line for line in server.log)
+
+
+def test_old_pictures_go_and_those_with_feedback_stay(repository, data, logged) -> None:
+    arguments = ("--logged-rows", "100", "--logged-per-second", "1000000")
+    with kit.Server(repository, "--inference-log", str(logged), *arguments) as server:
+        kept = predict(server, data[0][0]).json()["id"]
+        assert say(server, id=kept, class_name="3").is_success
+        for _ in range(11):
+            server.client.post(INFER, json=kit.question(data[0][:100])).raise_for_status()
+        kit.wait_until(lambda: rows(logged, "SELECT count(*) FROM inferences")[0][0] < 1000)
+        kit.wait_until(lambda: server.client.post(INFER, json=kit.question(data[0][:500])).is_success)
+        kit.wait_until(lambda: rows(logged, "SELECT max(rowid) - min(rowid) FROM inferences")[0][0] > 1000)
+        assert rows(logged, "SELECT count(*) FROM inferences")[0][0] <= 601
+        assert (kept,) in rows(logged, "SELECT id FROM inferences")
+
+
+def test_no_more_than_the_sample_is_logged(repository, data, logged) -> None:
+    with kit.Server(repository, "--inference-log", str(logged), "--logged-per-second", "0.001") as server:
+        first = predict(server, data[0][0]).json()["id"]
+        for image in data[0][1:10]:
+            predict(server, image)
+        assert say(server, id=first, class_name="3").is_success
+    assert rows(logged, "SELECT id FROM inferences") == [(first,)]
