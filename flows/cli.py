@@ -73,6 +73,7 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
 def sweep(
     families: Annotated[str, typer.Option(help="`all`, or names with commas between them.")] = "all",
     overrides: Overrides = None,
+    preset: Preset = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Families at a time; as many as cores and memory allow unless given.")
     ] = None,
@@ -80,8 +81,9 @@ def sweep(
 ) -> None:
     """Run each model family once, side by side, and compare them; nothing is registered or promoted."""
     cli.log_to_terminal()
-    values = config.parse_overrides(overrides or [])
-    project, _ = cli.start(overrides)
+    project, settings = cli.start()
+    values = _chosen(settings, preset, overrides)
+    settings.with_values(values)
     from flows import report, signals
     from flows import sweep as flow
 
