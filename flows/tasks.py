@@ -10,7 +10,7 @@ from prefect.tasks import Task
 
 from mnistflow import promotion, recording, tracking
 from mnistflow.config import Config
-from mnistflow.data import fetch
+from mnistflow.data import fetch, prepare
 from mnistflow.errors import MirrorsExhausted
 from mnistflow.evaluate import Evaluation
 from mnistflow.pipeline import Pipeline, StageCrashed, StageOutcome
@@ -28,12 +28,12 @@ async def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the data set")
-def choose_dataset(project: Project, config: Config) -> dict[str, str]:
+def choose_dataset(project: Project, config: Config) -> dict[str, Any]:
     """Return the parameters that name the data in reach: as configured, or the declared fallback with a warning."""
     pinned = fetch.pin(config.fetch, project)
     if fallback := pinned.get("fetch.dataset"):
         get_run_logger().warning(fetch.fallback_warning(config.fetch.dataset, fallback))
-    return pinned
+    return {**pinned, **prepare.pin(config.prepare, project)}
 
 
 @task(

@@ -132,7 +132,10 @@ def prepare(overrides: Overrides = None) -> None:
 
     project, settings = _start_stage("prepare", overrides)
     done = stage.prepare(project, settings.prepare)
-    _done(f"prepared {done.dataset}: {done.train} training, {done.validation} validation, {done.test} test examples")
+    said = f" ({done.feedback} of them from feedback)" if done.feedback else ""
+    _done(
+        f"prepared {done.dataset}: {done.train} training{said}, {done.validation} validation, {done.test} test examples"
+    )
 
 
 @stages.command()

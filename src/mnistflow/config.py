@@ -46,6 +46,8 @@ class PrepareConfig(Section):
     validation_fraction: Fraction
     seed: Seed
     train_limit: PositiveInt | None
+    feedback: str | None
+    feedback_until: float | None
 
 
 class FloatRange(Section):

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
 from mnistflow import files
 from mnistflow.config import PrepareConfig
-from mnistflow.data import catalog, raw, report, splits
+from mnistflow.data import catalog, feedback, raw, report, splits
 from mnistflow.data.catalog import Entry
 from mnistflow.data.checks import check
 from mnistflow.data.splits import Dataset, Split, SplitName
@@ -22,6 +23,7 @@ class Prepared:
     Attributes:
         dataset: its name.
         train, validation, test: numbers of examples.
+        feedback: of the training examples, how many come from what users said.
         data_sha256: identity of the prepared data.
     """
 
@@ -29,6 +31,7 @@ class Prepared:
     train: int
     validation: int
     test: int
+    feedback: int
     data_sha256: str
 
 
@@ -41,17 +44,39 @@ def prepare(project: Project, config: PrepareConfig) -> Prepared:
     """
     fetched = raw.load(project.raw)
     entry = catalog.described(fetched.name, fetched.classes)
-    dataset = build(entry, config, entry.read(project.raw))
+    official = entry.read(project.raw)
+    said = _feedback(project, config, entry, official.test)
+    dataset = build(entry, config, official, said)
     with files.atomic_write(project.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
         files.remove(project.prepared)
     report.write(dataset, project.reports / "prepare")
-    return Prepared(dataset.name, len(dataset.train), len(dataset.validation), len(dataset.test), dataset.data_sha256)
+    return Prepared(
+        dataset=dataset.name,
+        train=len(dataset.train),
+        validation=len(dataset.validation),
+        test=len(dataset.test),
+        feedback=len(said) if said else 0,
+        data_sha256=dataset.data_sha256,
+    )
 
 
-def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits) -> Dataset:
+def pin(config: PrepareConfig, project: Project) -> dict[str, float]:
+    """Return the parameters, by dotted key, that make definite which feedback a run takes.
+
+    Raises:
+        DataError: the configured file is no inference log.
+    """
+    newest = feedback.newest(_log(project, config.feedback)) if config.feedback else None
+    return {"prepare.feedback_until": newest} if newest is not None else {}
+
+
+def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, said: Split | None = None) -> Dataset:
     """Return the checked data set: validation taken from the official training split, the test split as it is.
+
+    Args:
+        said: further training examples.
 
     Raises:
         DataError: the data is not what its entry says, or a class is too small to be in each split.
@@ -61,6 +86,8 @@ def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits) 
     check(official.test, entry, "test")
     train, validation = split_off(official.train, config.validation_fraction, config.seed)
     train = stratified_subset(train, config.train_limit, config.seed)
+    if said:
+        train = Split(np.concatenate([train.inputs, said.inputs]), np.concatenate([train.targets, said.targets]))
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
     for name, part in parts.items():
         _require_every_class(part, entry, name)
@@ -115,6 +142,16 @@ def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
         )
     chosen = resample(np.arange(len(split)), replace=False, n_samples=size, stratify=split.targets, random_state=seed)
     return split.take(chosen)
+
+
+def _feedback(project: Project, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
+    if config.feedback is None:
+        return None
+    return feedback.read(_log(project, config.feedback), config.feedback_until, entry, test)
+
+
+def _log(project: Project, path: str) -> Path:
+    return (project.home / Path(path).expanduser()).resolve()
 
 
 def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:

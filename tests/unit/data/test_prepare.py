@@ -14,7 +14,7 @@ from mnistflow.errors import ConfigError, DataError
 from mnistflow.project import Project
 
 ENTRY = catalog.get("digits")
-SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=None)
+SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=None, feedback=None, feedback_until=None)
 
 
 @pytest.fixture(scope="module")
