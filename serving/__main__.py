@@ -15,6 +15,7 @@ from serving.connection import HttpConnection
 from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
+from serving.rollout import Tolerance
 from serving.settings import Settings
 from serving.workers import inherited_listener, leave_with_parent, listen, supervise
 
@@ -66,6 +67,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
             settings.model,
             settings.resident_versions,
             settings.slowest_seconds,
+            Tolerance(settings.rollout_seconds, settings.rollout_bad_share),
         )
         catalogue.open()
         config = uvicorn.Config(

@@ -15,10 +15,11 @@ from serving.metrics import Metrics
 from serving.page import PageDoor
 from serving.predict import PredictDoor
 from serving.settings import Settings
+from serving.status import StatusDoor
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
 
-DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics")
+DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics", "/status")
 
 
 def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
@@ -52,6 +53,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *PredictDoor(plane, settings, inference_log).routes(),
         *FeedbackDoor(inference_log).routes(),
         *InvocationsDoor(plane, settings).routes(),
+        *StatusDoor(catalogue, metrics).routes(),
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]

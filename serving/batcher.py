@@ -31,12 +31,14 @@ class Limits:
         queue_rows: rows that may wait; a request that finds none waiting is taken whatever its size.
         queue_seconds: how long a request may wait.
         threads: batches that may run outside the event loop at once.
+        inline_seconds: batches predicted to take less are run on the event loop.
     """
 
     batch_rows: int
     queue_rows: int
     queue_seconds: float
     threads: int
+    inline_seconds: float = INLINE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +113,7 @@ class Batcher:
         if batch:
             rows = sum(item.rows for item in batch)
             self._on_batch(len(batch), rows)
-            if self._model.predicted_seconds(rows) < INLINE_SECONDS:
+            if self._model.predicted_seconds(rows) < self._limits.inline_seconds:
                 _settle(batch, _outcomes(self._model, batch))
             else:
                 self._running += 1

@@ -1,4 +1,4 @@
-"""Which models are in memory: the champions, kept up to date with the repository, and versions asked for by number."""
+"""Which models are in memory: champions and challengers that the repository names, and versions asked for by number."""
 
 import asyncio
 import logging
@@ -10,7 +10,8 @@ from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
 from serving.metrics import Metrics
 from serving.model import Model
-from serving.repository import Entry, ModelRepository
+from serving.repository import Entry, ModelRepository, Plan
+from serving.rollout import TOLERANCE, Rollout, Tolerance
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +20,13 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """What became of a version: READY in memory, or UNAVAILABLE for a reason."""
+    """What became of a version: READY in memory, or UNAVAILABLE for a reason, such as that it was refused."""
 
     name: str
     version: int
     state: str
     reason: str
+    refused: bool = False
 
 
 class Catalogue:
@@ -36,6 +38,10 @@ class Catalogue:
         default: name of the default model; empty for the only one, or the one whose champion is newest.
         resident_versions: how many models may stay in memory besides the champions.
         slowest_seconds: how long a model may take for one row alone.
+        tolerance: what challengers may do before they are withdrawn.
+
+    Attributes:
+        rollouts: the challengers that are tried now, by model.
     """
 
     def __init__(
@@ -45,12 +51,16 @@ class Catalogue:
         default: str,
         resident_versions: int,
         slowest_seconds: float = math.inf,
+        tolerance: Tolerance = TOLERANCE,
     ) -> None:
         self._repository = repository
         self._metrics = metrics
         self._default = default
         self._resident_versions = resident_versions
         self._slowest_seconds = slowest_seconds
+        self._tolerance = tolerance
+        self.rollouts: dict[str, Rollout] = {}
+        self._withdrawn: dict[str, tuple[Plan, str]] = {}
         self._entries: dict[str, Entry] = {}
         self._champions: dict[str, Model] = {}
         self._others: OrderedDict[Key, Model] = OrderedDict()
@@ -98,20 +108,32 @@ class Catalogue:
 
     def states(self) -> list[VersionState]:
         """Return every version in the repository, and why it does not serve if it does not."""
-        resident = {(model.name, model.version) for model in (*self._champions.values(), *self._others.values())}
+        resident = {(model.name, model.version) for model in self._in_memory()}
         states = []
         for name, entry in self._entries.items():
             # A champion pointer may name a version that is not there, and be refused for that.
             numbers = {*entry.versions, *(version for refused, version in self._refused if refused == name)}
             for version in sorted(numbers):
-                reason = self._refused.get((name, version), "not loaded")
-                ready = (name, version) in resident
-                states.append(
-                    VersionState(name, version, "READY", "")
-                    if ready
-                    else VersionState(name, version, "UNAVAILABLE", reason)
-                )
+                if (name, version) in resident:
+                    states.append(VersionState(name, version, "READY", ""))
+                else:
+                    reason = self._refused.get((name, version))
+                    refused = reason is not None
+                    states.append(VersionState(name, version, "UNAVAILABLE", reason or "not loaded", refused))
         return states
+
+    def plan(self, name: str) -> tuple[Plan, str] | None:
+        """Return what is asked for a challenger of this model and what became of it: `on`, or why it is not tried."""
+        plan = self._entries[name].plan
+        if plan is None:
+            return None
+        if name in self.rollouts:
+            return plan, "on"
+        if (name, plan.challenger) in self._refused:
+            return plan, f"refused: {self._refused[name, plan.challenger]}"
+        if name in self._withdrawn:
+            return plan, f"withdrawn: {self._withdrawn[name][1]}"
+        return plan, "not loaded"
 
     def default(self) -> Model:
         """Return the champion of the default model."""
@@ -176,6 +198,7 @@ class Catalogue:
             serving = self._champions.get(name)
             if (serving is None or serving.version != entry.champion) and (name, entry.champion) not in self._refused:
                 await self._replace(name, entry.champion)
+            await self._follow_plan(name, entry.plan)
 
     async def _replace(self, name: str, version: int) -> None:
         async with self._loading:
@@ -184,10 +207,53 @@ class Catalogue:
             except ModelRefusedError:
                 return  # logged and counted where it was refused
 
+    async def _follow_plan(self, name: str, plan: Plan | None) -> None:
+        champion, rollout = self._champions.get(name), self.rollouts.get(name)
+        if rollout is not None:
+            if rollout.plan == plan and rollout.champion is champion:
+                return
+            self._end(rollout)
+        withdrawn = name in self._withdrawn and self._withdrawn[name][0] == plan
+        if plan is None or champion is None or plan.challenger == champion.version or withdrawn:
+            return
+        async with self._loading:
+            try:
+                self._begin(
+                    plan, champion, self._resident(name, plan.challenger) or await self._load(name, plan.challenger)
+                )
+            except ModelRefusedError:
+                return  # logged and counted where it was refused
+
+    def _begin(self, plan: Plan, champion: Model, challenger: Model) -> None:
+        name = champion.name
+        if (challenger.inputs, challenger.outputs) != (champion.inputs, champion.outputs):
+            self._refuse(name, challenger.version, ModelRefusedError("its signature is not that of the champion"))
+            return
+        self._others.pop((name, challenger.version), None)
+        self.rollouts[name] = Rollout(plan, champion, challenger, self._tolerance, self._metrics, self._withdraw)
+        self._show_resident()
+        manner = f"answers {plan.canary:.4g} of the requests" + (" and gets a copy of the others" * plan.shadow)
+        log.info("%s: version %d %s", name, challenger.version, manner)
+
+    def _withdraw(self, rollout: Rollout, reason: str) -> None:
+        name = rollout.challenger.name
+        if self.rollouts.get(name) is rollout:
+            self._withdrawn[name] = (rollout.plan, reason)
+            self._metrics.rollout_withdrawn(rollout.challenger.manifest)
+            self._end(rollout)
+            log.warning("%s: version %d is withdrawn: %s", name, rollout.challenger.version, reason)
+
+    def _end(self, rollout: Rollout) -> None:
+        del self.rollouts[rollout.challenger.name]
+        if self._champions[rollout.challenger.name] is not rollout.challenger:
+            self._keep(rollout.challenger)
+
     def _resident(self, name: str, version: int) -> Model | None:
-        champion = self._champions.get(name)
+        champion, rollout = self._champions.get(name), self.rollouts.get(name)
         if champion is not None and champion.version == version:
             return champion
+        if rollout is not None and rollout.challenger.version == version:
+            return rollout.challenger
         if (name, version) in self._others:
             self._others.move_to_end((name, version))
             return self._others[name, version]
@@ -229,7 +295,11 @@ class Catalogue:
         return model
 
     def _show_resident(self) -> None:
-        self._metrics.resident([model.manifest for model in (*self._champions.values(), *self._others.values())])
+        self._metrics.resident([model.manifest for model in self._in_memory()])
+
+    def _in_memory(self) -> list[Model]:
+        challengers = [rollout.challenger for rollout in self.rollouts.values()]
+        return list(dict.fromkeys((*self._champions.values(), *challengers, *self._others.values())))
 
     def _refuse(self, name: str, version: int, error: ModelRefusedError) -> None:
         self._refused[name, version] = str(error)

@@ -1,15 +1,21 @@
 """Answers questions about models and runs them. Knows no transport: HTTP, and whatever comes later, are doors to it."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from serving.batcher import Batcher, Limits
+from serving.batcher import Batcher, Limits, Outputs
 from serving.catalogue import Catalogue
+from serving.errors import DeadlineError, InferenceFailedError, OverloadedError
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.rollout import Rollout
 from serving.tensors import Array
+
+# Copies of requests that may wait; what finds no room is dropped, so that a challenger cannot fill the memory.
+COPIED_ROWS = 256
 
 Result = TypeVar("Result")
 
@@ -32,6 +38,12 @@ class DataPlane:
         self._metrics = metrics
         self._limits = limits
         self._threads = ThreadPoolExecutor(max_workers=limits.threads, thread_name_prefix="dataplane")
+        # A challenger, and copies, have a thread of their own: nothing that is slow there holds up other answers.
+        self._limits_aside = dataclasses.replace(limits, threads=1, inline_seconds=0.0)
+        self._thread_aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
+        self._batchers_aside: dict[Model, Batcher] = {}
+        self._copies: set[asyncio.Task[None]] = set()
+        self._copied_rows = 0
         # Only of versions that have work, so that one which leaves the memory leaves nothing here.
         self._batchers: dict[Model, Batcher] = {}
 
@@ -70,6 +82,29 @@ class DataPlane:
         batcher = self._batchers.get(model) or self._new_batcher(model)
         return await batcher.submit(inputs, outputs, is_gone)
 
+    async def answer(
+        self,
+        model: Model,
+        request_id: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        is_gone: Callable[[], bool] = _never,
+    ) -> tuple[Model, Outputs]:
+        """Like `infer`, for requests that name no version: when a challenger is tried, it may answer instead.
+
+        Returns:
+            The version that answered, and the outputs.
+
+        Raises:
+            As `infer`; a challenger that fails or is slow causes none of them, because the champion answers then.
+        """
+        if self.catalogue.rollouts:
+            rollout = self.catalogue.rollouts.get(model.name)
+            if rollout is not None and rollout.champion is model:
+                return await self._answer_in(rollout, request_id, inputs, outputs, is_gone)
+        batcher = self._batchers.get(model) or self._new_batcher(model)
+        return model, await batcher.submit(inputs, outputs, is_gone)
+
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what would hold up the event loop; as many at once as there are threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -77,6 +112,69 @@ class DataPlane:
     def is_ready(self) -> bool:
         """Say whether every model serves and gives, now, what was recorded."""
         return self.catalogue.is_complete() and all(model.is_ready() for model in self.catalogue.champions)
+
+    async def _answer_in(
+        self,
+        rollout: Rollout,
+        request_id: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        is_gone: Callable[[], bool],
+    ) -> tuple[Model, Outputs]:
+        if rollout.is_canary(request_id):
+            try:
+                async with asyncio.timeout(rollout.seconds):
+                    canary = self._aside(rollout.challenger).submit(inputs, outputs, is_gone)
+                    answer = await rollout.noted(rollout.challenger, canary)
+                self._copy(rollout, rollout.champion, inputs, answer)
+                return rollout.challenger, answer
+            except (OverloadedError, TimeoutError):
+                rollout.note(rollout.challenger, rollout.seconds, failed=True)
+            except (InferenceFailedError, DeadlineError):
+                pass  # noted already
+        answer = await rollout.noted(rollout.champion, self.infer(rollout.champion, inputs, outputs, is_gone))
+        if rollout.plan.shadow:
+            self._copy(rollout, rollout.challenger, inputs, answer)
+        return rollout.champion, answer
+
+    def _copy(self, rollout: Rollout, model: Model, inputs: Mapping[str, Array], answer: Outputs) -> None:
+        """Let the other model work on what is answered already, and compare."""
+        rows = max(len(array) for array in inputs.values())
+        if self._copied_rows and self._copied_rows + rows > COPIED_ROWS:
+            rollout.note_dropped()
+            return
+        self._copied_rows += rows
+
+        async def compare() -> None:
+            try:
+                copy = self._aside(model).submit(inputs, list(answer), _never)
+                rollout.compare(answer, await rollout.noted(model, copy))
+            except OverloadedError:
+                rollout.note_dropped()
+            except (InferenceFailedError, DeadlineError):
+                pass  # noted already
+            finally:
+                self._copied_rows -= rows
+
+        task = asyncio.create_task(compare())
+        self._copies.add(task)
+        task.add_done_callback(self._copies.discard)
+
+    def _aside(self, model: Model) -> Batcher:
+        """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""
+        batcher = self._batchers_aside.get(model)
+        if batcher is None:
+            batcher = self._batchers_aside[model] = Batcher(
+                model,
+                self._limits_aside,
+                self._thread_aside,
+                on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
+                on_idle=lambda: self._forget_aside(model),
+            )
+        return batcher
+
+    def _forget_aside(self, model: Model) -> None:
+        self._batchers_aside.pop(model, None)
 
     def _new_batcher(self, model: Model) -> Batcher:
         batcher = Batcher(

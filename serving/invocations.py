@@ -43,7 +43,7 @@ class InvocationsDoor:
         (spec,) = model.inputs.values()
         array = parse_invocation(body, spec, self._settings.max_rows)
         output = model.manifest.outputs[0].name
-        arrays = await self._plane.infer(model, {spec.name: array}, [output], request.is_gone)
+        _, arrays = await self._plane.answer(model, request.id, {spec.name: array}, [output], request.is_gone)
         return json_answer({"predictions": arrays[output]})
 
 

@@ -1,7 +1,7 @@
 """What the server counts, in Prometheus' terms. No label takes a value from a client."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -76,6 +76,32 @@ class Metrics:
         self._refused = Counter(
             "mnistflow_refused_candidates", "Versions that were not fit to serve.", model, registry=self._registry
         )
+        role = (*model, "role")
+        self._rollout_seconds = Histogram(
+            "mnistflow_rollout_seconds",
+            "How long champion and challenger take while one is compared with the other.",
+            role,
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._rollout_errors = Counter(
+            "mnistflow_rollout_errors", "Their calls that gave no answer.", role, registry=self._registry
+        )
+        self._rollout_compared = Counter(
+            "mnistflow_rollout_compared", "Rows answered by both.", model, registry=self._registry
+        )
+        self._rollout_agreed = Counter(
+            "mnistflow_rollout_agreed", "Rows for which both named the same class.", model, registry=self._registry
+        )
+        self._rollout_dropped = Counter(
+            "mnistflow_rollout_dropped", "Copies of requests dropped under load.", model, registry=self._registry
+        )
+        self._rollout_withdrawn = Counter(
+            "mnistflow_rollout_withdrawn",
+            "Challengers withdrawn for errors or slowness.",
+            model,
+            registry=self._registry,
+        )
 
     def dropped(self) -> None:
         """Count a request that should have been in the inference log."""
@@ -117,6 +143,35 @@ class Metrics:
         ]
         for labels in self._resident:
             self._info.labels(*labels).set(1)
+
+    def rollout_call(self, manifest: Manifest, role: str, seconds: float, failed: bool) -> None:
+        """Count a call of a champion or challenger while the two are compared."""
+        labels = (manifest.name, str(manifest.version), role)
+        self._rollout_seconds.labels(*labels).observe(seconds)
+        self._rollout_errors.labels(*labels).inc(failed)
+
+    def rollout_compared(self, challenger: Manifest, rows: int, agreed: int) -> None:
+        labels = (challenger.name, str(challenger.version))
+        self._rollout_compared.labels(*labels).inc(rows)
+        self._rollout_agreed.labels(*labels).inc(agreed)
+
+    def rollout_dropped(self, challenger: Manifest) -> None:
+        self._rollout_dropped.labels(challenger.name, str(challenger.version)).inc()
+
+    def rollout_withdrawn(self, challenger: Manifest) -> None:
+        self._rollout_withdrawn.labels(challenger.name, str(challenger.version)).inc()
+
+    def values(self, *names: str) -> Mapping[tuple[str, ...], float]:
+        """Return what all workers have counted, by name, model, version and, where there is one, role."""
+        return {
+            (
+                sample.name,
+                *(sample.labels[label] for label in ("model", "version", "role") if label in sample.labels),
+            ): (sample.value)
+            for family in (self._shared or self._registry).collect()
+            for sample in family.samples
+            if sample.name in names
+        }
 
     def refused(self, name: str, version: int) -> None:
         self._refused.labels(name, str(version)).inc()

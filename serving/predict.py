@@ -49,7 +49,8 @@ class PredictDoor:
         model = self._classifier()
         image = await self._image(body, request.media(), model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
-        arrays = await self._plane.infer(model, {spec.name: image[np.newaxis]}, [output], request.is_gone)
+        inputs = {spec.name: image[np.newaxis]}
+        model, arrays = await self._plane.answer(model, request.id, inputs, [output], request.is_gone)
         probabilities = arrays[output][0]
         label = int(np.argmax(probabilities))
         self._log.add(request.id, model, image[np.newaxis], arrays[output])

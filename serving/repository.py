@@ -1,5 +1,7 @@
 """Reads a model repository: `<name>/<version>/{model.onnx,model.json,probe.npz}` and `<name>/champion`.
 
+A challenger is named in `<name>/rollout.json`.
+
 Publishers rename whole folders and files into place, so whatever is found here is complete.
 """
 
@@ -25,6 +27,23 @@ DIGIT_DATASETS = ("mnist", "digits")
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What `rollout.json` asks for.
+
+    Attributes:
+        challenger: the version to try; 0 when the file is not as it should be.
+        canary: share of the requests that it answers, 0 to 1.
+        shadow: whether it gets a copy of the others.
+        changed_ns: when the file was written, nanoseconds since the epoch: the same plan may be made anew.
+    """
+
+    challenger: int
+    canary: float
+    shadow: bool
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A model folder with a champion.
 
@@ -32,11 +51,13 @@ class Entry:
         champion: the version that should serve; 0 when the pointer holds no version number.
         changed_ns: when the pointer was written, nanoseconds since the epoch.
         versions: all versions there are, ascending.
+        plan: for a challenger, if there is one.
     """
 
     champion: int
     changed_ns: int
     versions: tuple[int, ...]
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,7 @@ class ModelRepository:
                     champion=int(text) if VERSION.fullmatch(text) else 0,
                     changed_ns=pointer.stat().st_mtime_ns,
                     versions=tuple(sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))),
+                    plan=_plan(folder / "rollout.json"),
                 )
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -101,7 +123,7 @@ class ModelRepository:
             ModelRefusedError: files are missing, damaged, or contradict each other.
         """
         if version == 0:
-            raise ModelRefusedError("the champion file holds no version number")
+            raise ModelRefusedError("the champion file, or rollout.json, holds no version number")
         folder = self.folder / name / str(version)
         manifest = _manifest(_read(folder / "model.json"))
         if (manifest.name, manifest.version) != (name, version):
@@ -111,6 +133,21 @@ class ModelRepository:
             raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
         inputs, outputs = _probe(_read(folder / "probe.npz"))
         return StoredModel(manifest, onnx, inputs, outputs)
+
+
+def _plan(path: Path) -> Plan | None:
+    try:
+        content, changed_ns = path.read_bytes(), path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    try:
+        tree = orjson.loads(content)
+        challenger, canary, shadow = tree["challenger"], tree["canary"], tree["shadow"]
+        if VERSION.fullmatch(str(challenger)) and 0 <= canary <= 1 and isinstance(shadow, bool):
+            return Plan(int(challenger), float(canary), shadow, changed_ns)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return Plan(0, 0.0, False, changed_ns)
 
 
 def _read(path: Path) -> bytes:

@@ -89,9 +89,12 @@ class V2Door:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
         names = [output.name for output in question.outputs]
-        arrays = await self._plane.infer(model, question.inputs, names, request.is_gone)
+        request_id = sane_id(question.id or "") or request.id
+        if number is None:
+            model, arrays = await self._plane.answer(model, request_id, question.inputs, names, request.is_gone)
+        else:
+            arrays = await self._plane.infer(model, question.inputs, names, request.is_gone)
         if model.classifies_images:
-            request_id = sane_id(question.id or "") or request.id
             self._log.add(request_id, model, next(iter(question.inputs.values())), arrays[names[0]])
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:

@@ -158,9 +158,14 @@ def publish(repository: Path, version: int, classifier: Classifier, images: np.n
 
 def crown(repository: Path, version: int | str, name: str = NAME) -> None:
     """Make a version the champion."""
-    temporary = repository / name / ".champion.tmp"
-    temporary.write_text(f"{version}\n")
-    temporary.replace(repository / name / "champion")
+    replace(repository / name / "champion", f"{version}\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that nobody sees a part of it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def question(images: np.ndarray, **changes: object) -> dict[str, Any]:

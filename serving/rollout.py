@@ -1,0 +1,104 @@
+"""Canary and shadow: a challenger answers a share of the requests, or works on copies of them; both are measured."""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.batcher import Outputs
+from serving.errors import DeadlineError, InferenceFailedError
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.repository import Plan
+from serving.tensors import Array
+
+# A challenger is judged by its last calls, as soon as there are enough of them.
+RECENT_CALLS = 200
+ENOUGH_CALLS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a challenger may do before it is withdrawn.
+
+    Attributes:
+        seconds: a call that takes longer counts as bad, like one that fails.
+        bad_share: of the last calls, that may be bad.
+    """
+
+    seconds: float = 0.1
+    bad_share: float = 0.05
+
+
+TOLERANCE = Tolerance()
+
+
+class Rollout:
+    """A challenger beside its champion. Used on the event loop only.
+
+    Args:
+        plan: what was asked for.
+        champion, challenger: with the same signature.
+        tolerance: when to withdraw the challenger.
+        metrics: told of all calls of both.
+        on_withdraw: called once, with the reason.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        champion: Model,
+        challenger: Model,
+        tolerance: Tolerance,
+        metrics: Metrics,
+        on_withdraw: Callable[["Rollout", str], None],
+    ) -> None:
+        self.plan = plan
+        self.champion = champion
+        self.challenger = challenger
+        self.seconds = tolerance.seconds
+        self._bad_share = tolerance.bad_share
+        self._metrics = metrics
+        self._on_withdraw = on_withdraw
+        self._recent: deque[bool] = deque(maxlen=RECENT_CALLS)
+
+    def is_canary(self, request_id: str) -> bool:
+        """Say whether the challenger answers this request; the same for the same id, in every worker."""
+        digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) < self.plan.canary * 2**64
+
+    def note(self, model: Model, seconds: float, *, failed: bool) -> None:
+        """Take down a call of one of the two; a challenger that fails or is slow too often is withdrawn."""
+        if model is self.champion:
+            self._metrics.rollout_call(model.manifest, "champion", seconds, failed)
+            return
+        self._metrics.rollout_call(model.manifest, "challenger", seconds, failed)
+        self._recent.append(failed or seconds > self.seconds)
+        bad = sum(self._recent)
+        if len(self._recent) >= ENOUGH_CALLS and bad > self._bad_share * len(self._recent):
+            reason = f"{bad} of its last {len(self._recent)} calls failed or took more than {self.seconds:g} s"
+            self._on_withdraw(self, reason)
+
+    async def noted(self, model: Model, outputs: Awaitable[Outputs]) -> Outputs:
+        """Wait for the outputs of one of the two, and take down how long that took or that it failed."""
+        started = time.perf_counter()
+        try:
+            arrays = await outputs
+        except (InferenceFailedError, DeadlineError):
+            self.note(model, time.perf_counter() - started, failed=True)
+            raise
+        self.note(model, time.perf_counter() - started, failed=False)
+        return arrays
+
+    def compare(self, outputs: Mapping[str, Array], others: Mapping[str, Array]) -> None:
+        """Take down for how many rows both name the same class, by the first output asked for."""
+        one, other = (next(iter(arrays.values())) for arrays in (outputs, others))
+        agreed = np.argmax(one.reshape(len(one), -1), 1) == np.argmax(other.reshape(len(other), -1), 1)
+        self._metrics.rollout_compared(self.challenger.manifest, len(agreed), int(agreed.sum()))
+
+    def note_dropped(self) -> None:
+        """Take down that a copy was dropped, because too many wait."""
+        self._metrics.rollout_dropped(self.challenger.manifest)
