@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.table import Table
 from mnistflow import cli, config
 from mnistflow.cli import Overrides
 from mnistflow.config import Config
-from mnistflow.errors import MnistflowError
+from mnistflow.errors import ConfigError, MnistflowError
 
 app = cli.stages
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -218,6 +219,48 @@ def rollback(dataset: DatasetOption = None) -> None:
 
 
 @app.command()
+def canary(
+    share: Annotated[str, typer.Argument(metavar="SHARE", help="Such as 10%, or off.")], dataset: DatasetOption = None
+) -> None:
+    """Let the challenger answer a share of the requests."""
+    _try_out(dataset, canary=_share(share))
+
+
+@app.command()
+def shadow(
+    switch: Annotated[str, typer.Argument(metavar="on|off")],
+    dataset: DatasetOption = None,
+) -> None:
+    """Let the challenger work on a copy of the requests; nobody sees its answers."""
+    if switch not in ("on", "off"):
+        raise ConfigError(f"shadow is on or off, not {switch!r}", "Try `mnistflow shadow on`.")
+    _try_out(dataset, shadow=switch == "on")
+
+
+def _share(text: str) -> float:
+    if text == "off":
+        return 0.0
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if not percent or float(percent[1]) > 100:
+        raise ConfigError(f"{text!r} is no share of the requests", "Try `mnistflow canary 10%`, or off.")
+    return float(percent[1]) / 100
+
+
+def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool | None = None) -> None:
+    project, settings = cli.start()
+    from mnistflow import promotion, registry
+    from mnistflow import status as state
+
+    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    rollout = promotion.try_out(project, name, canary=canary, shadow=shadow)
+    if rollout is None:
+        console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
+        return
+    copies = ", and gets a copy of the others" if rollout.shadow else ""
+    console.print(f"{name}: version {rollout.challenger} answers {rollout.canary:.4g} of the requests{copies}")
+
+
+@app.command()
 def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
     """Say what the champion sees in PNG or JPEG files of any size."""
     project, settings = cli.start()
@@ -232,6 +275,10 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
 def serve(host: Host = "127.0.0.1", port: int = 8000) -> None:
     """Serve the champions of the model repository over HTTP."""
     project, _ = cli.start()
+    from mnistflow import server
+
+    if port:
+        server.note(project, server.url(host, port))
     _become("serving", "--repository", str(project.models), "--host", host, "--port", str(port))
 
 

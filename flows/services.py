@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows import deployments, ports
 from flows.supervisor import Service, Supervisor
+from mnistflow import server
 from mnistflow.errors import MnistflowError
 from mnistflow.project import Project
 
@@ -66,7 +67,7 @@ def _mlflow(host: str, wanted: int) -> list[Service]:
         console.print(f"MLflow runs already at {uri}")
         return []
     port = _port("MLflow", host, wanted)
-    address = _address(host, port)
+    address = server.url(host, port)
     return [
         Service(
             name="MLflow",
@@ -84,12 +85,12 @@ def _scheduling(project: Project, host: str) -> tuple[str, list[Service]]:
     if api := os.environ.get(deployments.API_VARIABLE):
         return api, [_runner(project, api)]
     port = _port("Prefect", host, 4200)
-    api = f"{_address(host, port)}/api"
+    api = f"{server.url(host, port)}/api"
     return api, [_prefect(project, host, port), _runner(project, api, "--alone")]
 
 
 def _prefect(project: Project, host: str, port: int) -> Service:
-    address = _address(host, port)
+    address = server.url(host, port)
     return Service(
         name="Prefect",
         command=("prefect", "server", "start", *_listen(host, port)),
@@ -117,7 +118,8 @@ def _runner(project: Project, api: str, *arguments: str) -> Service:
 
 def _predictions(project: Project, host: str) -> Service:
     port = _port("predictions", host, 8000)
-    address = _address(host, port)
+    address = server.url(host, port)
+    server.note(project, address)
     return Service(
         name="predictions",
         command=("serving", "--repository", str(project.models), *_listen(host, port)),
@@ -162,12 +164,6 @@ def _answers(url: str) -> bool:
 
 def _listen(host: str, port: int) -> tuple[str, ...]:
     return "--host", host, "--port", str(port)
-
-
-def _address(host: str, port: int) -> str:
-    """Return where this machine reaches what listens on `host`."""
-    reachable = LOCAL if host == "0.0.0.0" else host  # noqa: S104
-    return f"http://{reachable}:{port}"
 
 
 def _port(name: str, host: str, wanted: int) -> int:

@@ -1,5 +1,6 @@
 """Tries a version in a process of its own, so that a model which crashes its loader takes no server with it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def _limit_resources() -> None:
         import resource
     except ImportError:  # Windows
         return
+    # The server and its answers come first.
+    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

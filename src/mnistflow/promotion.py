@@ -7,7 +7,7 @@ the repository's pointer to where the alias already is.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mnistflow.evaluate import Evaluation
 from mnistflow.gate import Comparison, Verdict
 from mnistflow.project import Project
 from mnistflow.registry import Version
+from mnistflow.repository import Rollout
 from mnistflow.tasks.task import Outputs
 
 
@@ -132,6 +133,9 @@ def make_champion(project: Project, version: Version, by: str) -> None:
         registry.crown(version)
         registry.trace(version, f"{_now()} became champion by {by}")
     repository.serve(project, version)
+    rollout = repository.rollout(project, version.name)
+    if rollout and rollout.challenger == version.number:
+        repository.try_out(project, version.name, None)
 
 
 def promote(project: Project, name: str, number: int) -> Version:
@@ -156,6 +160,32 @@ def rollback(project: Project, name: str) -> Version:
         raise RegistryError(f"{name} has no previous champion", "`mnistflow promote VERSION` names one.")
     make_champion(project, previous, "rollback")
     return previous
+
+
+def try_out(project: Project, name: str, *, canary: float | None = None, shadow: bool | None = None) -> Rollout | None:
+    """Let servers try the challenger beside the champion, or end that; None leaves a setting as it is.
+
+    Args:
+        canary: share of the requests that it answers, 0 to 1.
+        shadow: whether it gets a copy of the others.
+
+    Raises:
+        RegistryError: there is no challenger, or its files are gone.
+    """
+    now = repository.rollout(project, name) or Rollout(0)
+    wanted = replace(
+        now, canary=now.canary if canary is None else canary, shadow=now.shadow if shadow is None else shadow
+    )
+    if not wanted.canary and not wanted.shadow:
+        repository.try_out(project, name, None)
+        return None
+    challenger = registry.holder(name, registry.CHALLENGER)
+    if not challenger:
+        raise RegistryError(f"{name} has no challenger to try", "The next version that does not win becomes one.")
+    repository.publish(project, challenger)
+    wanted = replace(wanted, challenger=challenger.number)
+    repository.try_out(project, name, wanted)
+    return wanted
 
 
 def reconcile(project: Project, name: str) -> bool:

@@ -1,24 +1,40 @@
 """The model repository that servers read, in Triton's layout.
 
     <dataset>-classifier/
-      config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion
+      config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion   rollout.json
 
-A version's folder appears whole, by a rename, and is never changed; `champion` is replaced atomically. A server that
-reads at any moment sees a whole model or none.
+A version's folder appears whole, by a rename, and is never changed; `champion` and `rollout.json` are replaced
+atomically. A server that reads at any moment sees a whole model or none.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mnistflow import files, registry
-from mnistflow.errors import RegistryError
+from mnistflow.errors import DataError, RegistryError
 from mnistflow.project import Project
 from mnistflow.registry import Version
 from mnistflow.tasks.task import Signature
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How servers try a challenger.
+
+    Attributes:
+        canary: share of the requests that it answers, 0 to 1.
+        shadow: whether it gets a copy of the others.
+    """
+
+    challenger: int
+    canary: float = 0.0
+    shadow: bool = False
+
 
 _DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 
@@ -41,6 +57,30 @@ def champion(project: Project, name: str) -> int | None:
     """Return the number of the version that serves."""
     pointer = project.models / name / "champion"
     return int(pointer.read_text()) if pointer.is_file() else None
+
+
+def rollout(project: Project, name: str) -> Rollout | None:
+    """Return how a challenger is tried, if one is.
+
+    Raises:
+        DataError: `rollout.json` is not as `try_out` writes it.
+    """
+    path = project.models / name / "rollout.json"
+    if not path.is_file():
+        return None
+    try:
+        return Rollout(**files.read_json(path))
+    except TypeError as error:
+        raise DataError(f"{path} is no rollout", "Delete it: `mnistflow canary off`.") from error
+
+
+def try_out(project: Project, name: str, rollout: Rollout | None) -> None:
+    """Let servers try a published version so; None for no version."""
+    path = project.models / name / "rollout.json"
+    if rollout is None:
+        files.remove(path)
+    else:
+        files.write_json(path, asdict(rollout))
 
 
 def publish(project: Project, version: Version) -> Path:

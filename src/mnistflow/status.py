@@ -1,14 +1,16 @@
-"""The state of things: data, champion, challenger, last run."""
+"""The state of things: data, champion, challenger, last run, and what the prediction server says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mnistflow import registry, repository, tracking
+from mnistflow import registry, repository, server, tracking
 from mnistflow.config import Config
 from mnistflow.project import Project
 from mnistflow.registry import Version
+from mnistflow.repository import Rollout
+from mnistflow.server import Served
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Status:
     Attributes:
         serving: number of the version that the model repository names.
         model_repository: folder that servers read.
+        rollout: how servers are to try the challenger.
+        server: address of the prediction server, as far as it is known.
+        served: what it says; None when it does not answer.
     """
 
     dataset: str
@@ -47,6 +52,9 @@ class Status:
     last_run: RunState | None
     serving: int | None
     model_repository: str
+    rollout: Rollout | None
+    server: str | None
+    served: Served | None
 
 
 def current_dataset(project: Project, config: Config) -> str:
@@ -60,6 +68,7 @@ def current_dataset(project: Project, config: Config) -> str:
 def read(project: Project, dataset: str) -> Status:
     """Gather the state of a data set's models."""
     name = registry.model_name(dataset)
+    address = server.address(project)
     return Status(
         dataset=dataset,
         champion=_state(registry.holder(name, registry.CHAMPION)),
@@ -67,6 +76,9 @@ def read(project: Project, dataset: str) -> Status:
         last_run=_last_run(project, dataset),
         serving=repository.champion(project, name),
         model_repository=str(project.models / name),
+        rollout=repository.rollout(project, name),
+        server=address,
+        served=server.ask(address, name) if address else None,
     )
 
 
@@ -82,6 +94,26 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.last_run:
         yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
     yield "serves", f"version {status.serving} from {status.model_repository}" if status.serving else "nothing yet"
+    if status.rollout:
+        manner = f"canary {status.rollout.canary:.4g}, shadow {'on' if status.rollout.shadow else 'off'}"
+        yield "rollout", f"version {status.rollout.challenger}, {manner}"
+    if status.server:
+        yield from _server_lines(status.server, status.served)
+
+
+def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
+    yield "server", f"{address}, version {served.champion}" if served else f"none answers at {address}"
+    if not served:
+        return
+    for version, reason in served.refused.items():
+        yield "refused", f"version {version}: {reason}"
+    if rollout := served.rollout:
+        yield "challenger", f"version {rollout.challenger} {rollout.state}"
+        for role, calls in rollout.calls.items():
+            mean = f", {calls.mean_milliseconds} ms on average" if calls.calls else ""
+            yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} without an answer{mean}"
+        if rollout.agreement is not None:
+            yield "", f"they agree on {rollout.agreement:.2%} of {rollout.compared:,}"
 
 
 def _has_champion(project: Project, dataset: str) -> bool:

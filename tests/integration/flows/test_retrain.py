@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 from checkouts import QUICK, Checkout, kill_all, wait_until, write_params
+from cluster import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -137,11 +138,34 @@ def test_a_worse_model_does_not_pass_and_a_promotion_by_hand_can_be_undone(retra
     assert worse == max(versions(retrained))
     assert now["challenger"]["decision"] in {"hold", "reject"}
     assert (retrained.folder / "params.yaml").read_bytes() == before
+    rollout_is_asked_for_and_shown(retrained, worse)
+    retrained.run("canary", "10%")
     retrained.run("promote", str(worse))
     assert status(retrained)["serving"] == worse
+    assert status(retrained)["rollout"] is None
     retrained.run("rollback")
     assert status(retrained)["champion"]["version"] == 1
     assert status(retrained)["serving"] == 1
+
+
+def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
+    wrong = checkout.run("canary", "110%", check=False)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1)
+    assert "canary 10%" in wrong.stderr
+    checkout.run("canary", "12.5%")
+    assert f"version {challenger} answers 0.125" in checkout.run("shadow", "on").stdout
+    server = checkout.start("serve", "--port", str(free_port()))
+    wait_until(lambda: (status(checkout)["served"] or {"rollout": {}})["rollout"].get("state") == "on", server)
+    now = status(checkout)
+    assert now["rollout"] == {"challenger": challenger, "canary": 0.125, "shadow": True}
+    assert now["served"]["champion"] == 1
+    assert f"version {challenger} on" in checkout.run("status").stdout
+    server.terminate()
+    assert server.wait() == 0
+    assert now["server"] in checkout.run("status").stdout
+    checkout.run("canary", "off")
+    checkout.run("shadow", "off")
+    assert status(checkout)["rollout"] is None
 
 
 def test_a_failing_stage_names_itself_its_log_and_the_way_on(retrained: Checkout) -> None:

@@ -1,0 +1,30 @@
+"""What `mnistflow status` says of a server."""
+
+from mnistflow import status
+from mnistflow.repository import Rollout
+from mnistflow.server import Calls, Served
+from mnistflow.server import Rollout as Tried
+from mnistflow.status import Status
+
+CALLS = {"champion": Calls(1200, 0, 0.5), "challenger": Calls(1180, 60, 0.7)}
+TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
+
+
+def lines(served: Served | None) -> str:
+    state = Status(
+        "mnist", None, None, None, 3, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served=served
+    )
+    return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
+
+
+def test_refusals_and_how_the_challenger_does_are_said() -> None:
+    said = lines(Served(3, {5: "model.onnx is missing"}, TRIED))
+
+    assert "refused: version 5: model.onnx is missing" in said
+    assert "challenger: version 4 withdrawn: 60 calls failed" in said
+    assert "challenger: 1,180 calls, 60 without an answer" in said
+    assert "98.50% of 1,120" in said
+
+
+def test_a_server_that_does_not_answer_is_said() -> None:
+    assert "none answers at http://localhost:8000" in lines(None)
