@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Figures:
         fifths = [part.max() for part in np.array_split(self.megabytes, 5)]
         return [
             f"{self.counts['answered']:,} answered, {len(self.milliseconds) / self.seconds:,.0f} a second",
-            f"{self.counts['left']:,} clients left, {self.counts['swaps']} swaps, {self.counts['versions']} versions seen",
+            f"{self.counts['left']:,} clients left, {self.counts['swaps']} swaps, {self.counts['versions']} versions",
             f"failed: {self.counts['failed']}, wrong: {self.counts['wrong']}",
             "milliseconds: " + ", ".join(f"{name} {value:.1f}" for name, value in named),
             "resident MB, largest in each fifth of the time: " + ", ".join(f"{part:.0f}" for part in fifths),
@@ -68,14 +67,15 @@ class Soak:
     def __init__(self, repository: Path, seed: int) -> None:
         self._repository = repository
         self._random = random.Random(seed)
-        self._classifiers, self._images = classifiers(seed)
-        self._right = [classifier.probabilities(self._images) for classifier in self._classifiers]
+        classifiers = [kit.untrained(seed + number) for number in range(CLASSIFIERS)]
+        self._images = np.random.default_rng(seed).integers(0, 256, (IMAGES, 28, 28), np.uint8)
+        self._right = [classifier.probabilities(self._images) for classifier in classifiers]
         self._version = CLASSIFIERS
         self._left = 0
         self._host = self._port = ""
         self._seen: set[int] = set()
-        for version in range(CLASSIFIERS):
-            kit.publish(repository, CLASSIFIERS + version, self._classifiers[version], self._images)
+        for number, classifier in enumerate(classifiers):
+            kit.publish(repository, CLASSIFIERS + number, classifier, self._images)
         kit.crown(repository, self._version)
 
     def publish(self) -> None:
@@ -174,22 +174,6 @@ class Soak:
             given = np.array(json.loads(body)["outputs"][0]["data"])
         if np.abs(given - self._right[version % CLASSIFIERS][number]).max() > TOLERANCE:
             figures.counts["wrong"] += 1
-
-
-def classifiers(seed: int) -> tuple[Sequence[kit.Classifier], np.ndarray]:
-    """Return networks that all differ in their answers, and images."""
-    generator = np.random.default_rng(seed)
-    made = [
-        kit.Classifier(
-            [generator.normal(scale=scale, size=shape).astype(np.float32) for scale, shape in SHAPES],
-            [np.zeros(shape[1], np.float32) for _, shape in SHAPES],
-        )
-        for _ in range(CLASSIFIERS)
-    ]
-    return made, generator.integers(0, 256, (IMAGES, 28, 28), np.uint8)
-
-
-SHAPES = ((0.1, (784, 128)), (0.2, (128, 10)))
 
 
 def main() -> int:

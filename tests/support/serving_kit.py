@@ -112,6 +112,13 @@ def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int
     )
 
 
+def untrained(seed: int) -> Classifier:
+    """Return a network that knows nothing; another seed gives other answers."""
+    generator = np.random.default_rng(seed)
+    weights = [generator.normal(scale=0.1, size=shape).astype(np.float32) for shape in ((784, 128), (128, 10))]
+    return Classifier(weights, [np.zeros(128, np.float32), np.zeros(10, np.float32)])
+
+
 def write_version(
     repository: Path,
     version: int,

@@ -1,0 +1,15 @@
+"""Requests that are almost right get a 4xx, or the right answer; the server stays as it is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FUZZ = Path(__file__).parents[3] / "benchmarks/serving/fuzz.py"
+
+
+def test_what_is_almost_right_does_no_harm() -> None:
+    command = [sys.executable, str(FUZZ), "--cases", "400"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("400 cases") == 3
