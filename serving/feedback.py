@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 
 from serving.errors import InvalidRequestError
-from serving.inference_log import Feedback, InferenceLog
+from serving.inference_log import InferenceLog
+from serving.log_store import Feedback
 from serving.web import Answer, Request, Route, json_answer
 
 MAX_BYTES = 4096

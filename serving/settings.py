@@ -50,7 +50,10 @@ class Settings:
     queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
     keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
     inference_log: Annotated[
-        str, Setting("SQLite file for a sample of what is asked and answered, and for feedback; empty for none")
+        str,
+        Setting(
+            "SQLite file or PostgreSQL URL for a sample of what is asked and answered, and for feedback; empty for none"
+        ),
     ] = ""
     logged_per_second: Annotated[float, Setting("pictures a second that are logged at most", 0.001)] = 50.0
     logged_rows: Annotated[int, Setting("pictures kept in the log; older ones without feedback are deleted", 1)] = (

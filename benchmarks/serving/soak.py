@@ -51,7 +51,7 @@ class Figures:
         """Return them for people."""
         delays = np.percentile(self.milliseconds, (50, 99, 99.9, 100))
         named = zip(("p50", "p99", "p99.9", "p100"), delays, strict=True)
-        fifths = [part.max() for part in np.array_split(self.megabytes, 5)]
+        fifths = [part.max() for part in np.array_split(self.megabytes, 5) if part.size]
         return [
             f"{self.counts['answered']:,} answered, {len(self.milliseconds) / self.seconds:,.0f} a second",
             f"{self.counts['left']:,} clients left, {self.counts['swaps']} swaps, {self.counts['versions']} versions",

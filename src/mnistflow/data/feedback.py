@@ -7,7 +7,7 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 
@@ -17,36 +17,39 @@ from mnistflow.errors import DataError
 
 log = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 10
+MEND = "Mend prepare.feedback; null takes no feedback."
 QUERY = """
 SELECT i.image, f.class_name FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
 WHERE i.model = ? AND i.shape = ? AND f.time <= ? ORDER BY i.id, i.number
 """
 
 
-def newest(path: Path) -> float | None:
+def newest(where: str) -> float | None:
     """Return the time of the newest feedback, in seconds since 1970; None when there is none.
 
     Raises:
-        DataError: the file is no inference log.
+        DataError: this is no inference log.
     """
-    return _asked(path, "SELECT max(time) FROM feedback", ())[0][0] if path.is_file() else None
+    rows = _asked(where, "SELECT max(time) FROM feedback", ())
+    return rows[0][0] if rows else None
 
 
-def read(path: Path, until: float | None, entry: Entry, test: Split) -> Split:
+def read(where: str, until: float | None, entry: Entry, test: Split) -> Split:
     """Return the pictures of a data set's model with what they really were.
 
     Args:
-        path: the log; when it does not exist yet, there is no feedback.
+        where: the file of the log, which may not exist yet, or the URL of its PostgreSQL database.
         until: time of the newest feedback to take; None for all.
         entry: the data set.
         test: its test split.
 
     Raises:
-        DataError: the file is no inference log.
+        DataError: this is no inference log.
     """
     height, width = entry.input_shape
     parameters = (f"{entry.name}-classifier", f"[{height},{width}]", float("inf") if until is None else until)
-    rows = _asked(path, QUERY, parameters) if path.is_file() else []
+    rows = _asked(where, QUERY, parameters)
     seen = {image.tobytes() for image in test.inputs}
     kept = [
         (np.frombuffer(image, np.uint8).reshape(entry.input_shape), entry.classes.index(name))
@@ -59,11 +62,28 @@ def read(path: Path, until: float | None, entry: Entry, test: Split) -> Split:
     return Split(inputs, np.array([label for _, label in kept], np.int64))
 
 
-def _asked(path: Path, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+def _asked(where: str, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    if "://" in where:
+        return _asked_postgresql(where, query.replace("?", "%s"), parameters)
+    path = Path(where)
+    if not path.is_file():
+        return []
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(query, parameters).fetchall()
     except sqlite3.Error as error:
-        raise DataError(
-            f"{path} is no inference log of a server: {error}", "Mend prepare.feedback; null takes no feedback."
-        ) from error
+        raise DataError(f"{path} is no inference log of a server: {error}", MEND) from error
+
+
+def _asked_postgresql(url: str, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    # The password stays out of the message.
+    name = f"the database at {url.rpartition('@')[2]}"
+    try:
+        import psycopg
+
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
+            return connection.execute(query, parameters).fetchall()
+    except ImportError as error:
+        raise DataError(f"{name} needs psycopg", "Install it: `pip install 'mnistflow[postgres]'`.") from error
+    except psycopg.Error as error:
+        raise DataError(f"{name} is no inference log of a server: {error}", MEND) from error

@@ -66,7 +66,7 @@ def pin(config: PrepareConfig, project: Project) -> dict[str, float]:
     """Return the parameters, by dotted key, that make definite which feedback a run takes.
 
     Raises:
-        DataError: the configured file is no inference log.
+        DataError: the configured file or database is no inference log.
     """
     newest = feedback.newest(_log(project, config.feedback)) if config.feedback else None
     return {"prepare.feedback_until": newest} if newest is not None else {}
@@ -150,8 +150,8 @@ def _feedback(project: Project, config: PrepareConfig, entry: Entry, test: Split
     return feedback.read(_log(project, config.feedback), config.feedback_until, entry, test)
 
 
-def _log(project: Project, path: str) -> Path:
-    return (project.home / Path(path).expanduser()).resolve()
+def _log(project: Project, where: str) -> str:
+    return where if "://" in where else str((project.home / Path(where).expanduser()).resolve())
 
 
 def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psycopg
 import pytest
 import serving_kit as kit
+from cluster import BINARIES, postgresql
+
+from mnistflow.data import catalog, feedback
+from mnistflow.data.splits import Split
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 
@@ -105,3 +110,34 @@ def test_no_more_than_the_sample_is_logged(repository, data, logged) -> None:
             predict(server, image)
         assert say(server, id=first, class_name="3").is_success
     assert rows(logged, "SELECT id FROM inferences") == [(first,)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BINARIES, reason="PostgreSQL is not installed: apt-get install postgresql")
+def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository, data) -> None:
+    images = data[0][:40]
+    arguments = ("--workers", "2", "--logged-rows", "100", "--logged-per-second", "1000000")
+    with postgresql() as url, kit.Server(repository, "--inference-log", url, *arguments) as server:
+
+        def count(table: str) -> int:
+            with psycopg.connect(url) as connection:
+                return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+        given = [httpx.post(f"{server.url}/predict", content=image.tobytes()).json()["id"] for image in images]
+        kit.wait_until(lambda: say(server, id=given[-1], class_name="5").is_success)
+        kit.wait_until(lambda: count("inferences") == 40)
+        for name in ("3", "3", "7"):
+            assert say(server, id=given[0], class_name=name).is_success
+        assert say(server, id="nobody", class_name="3").status_code == 404
+        assert say(server, id=given[0], class_name="x").status_code == 400
+        assert count("feedback") == 2
+
+        nothing = Split(np.empty((0, 28, 28), np.uint8), np.empty(0, np.int64))
+        said = feedback.read(url, feedback.newest(url), catalog.get("digits"), nothing)
+        found = {image.tobytes(): label for image, label in zip(said.inputs, said.targets, strict=True)}
+        assert found == {images[0].tobytes(): 7, images[-1].tobytes(): 5}
+
+        for _ in range(20):
+            server.client.post(INFER, json=kit.question(data[0][:100])).raise_for_status()
+        kit.wait_until(lambda: count("inferences") < 1000)
+        assert say(server, id=given[0], class_name="7").is_success
