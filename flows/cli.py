@@ -256,8 +256,7 @@ def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool |
     if rollout is None:
         console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
         return
-    copies = ", and gets a copy of the others" if rollout.shadow else ""
-    console.print(f"{name}: version {rollout.challenger} answers {rollout.canary:.4g} of the requests{copies}")
+    console.print(f"{name}: {rollout}")
 
 
 @app.command()

@@ -35,6 +35,14 @@ class Rollout:
     canary: float = 0.0
     shadow: bool = False
 
+    def __str__(self) -> str:
+        manner = []
+        if self.canary:
+            manner.append(f"answers {self.canary * 100:g}% of the requests")
+        if self.shadow:
+            manner.append(f"gets a copy of {'the others' if self.canary else 'all requests'}")
+        return f"version {self.challenger} {' and '.join(manner)}"
+
 
 _DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 
@@ -71,7 +79,7 @@ def rollout(project: Project, name: str) -> Rollout | None:
     try:
         return Rollout(**files.read_json(path))
     except TypeError as error:
-        raise DataError(f"{path} is no rollout", "Delete it: `mnistflow canary off`.") from error
+        raise DataError(f"{path} is no rollout", "Delete that file.") from error
 
 
 def try_out(project: Project, name: str, rollout: Rollout | None) -> None:

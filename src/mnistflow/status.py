@@ -95,8 +95,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
     yield "serves", f"version {status.serving} from {status.model_repository}" if status.serving else "nothing yet"
     if status.rollout:
-        manner = f"canary {status.rollout.canary:.4g}, shadow {'on' if status.rollout.shadow else 'off'}"
-        yield "rollout", f"version {status.rollout.challenger}, {manner}"
+        yield "rollout", str(status.rollout)
     if status.server:
         yield from _server_lines(status.server, status.served)
 

@@ -153,7 +153,7 @@ def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     wrong = checkout.run("canary", "110%", check=False)
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1)
     checkout.run("canary", "12.5%")
-    assert f"version {challenger} answers 0.125" in checkout.run("shadow", "on").stdout
+    assert f"version {challenger} answers 12.5% of the requests and gets a copy" in checkout.run("shadow", "on").stdout
     port = free_port()
     server = checkout.start("serve", "--port", str(port))
     wait_for_port(port, server)
