@@ -8,14 +8,12 @@ from typing import TypeVar
 
 from serving.batcher import Batcher, Limits, Outputs
 from serving.catalogue import Catalogue
+from serving.copies import Copies
 from serving.errors import DeadlineError, InferenceFailedError, OverloadedError
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.rollout import Rollout
 from serving.tensors import Array
-
-# Copies of requests that may wait; what finds no room is dropped, so that a challenger cannot fill the memory.
-COPIED_ROWS = 256
 
 Result = TypeVar("Result")
 
@@ -42,8 +40,7 @@ class DataPlane:
         self._limits_aside = dataclasses.replace(limits, threads=1, inline_seconds=0.0)
         self._thread_aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
         self._batchers_aside: dict[Model, Batcher] = {}
-        self._copies: set[asyncio.Task[None]] = set()
-        self._copied_rows = 0
+        self._copies = Copies(self._thread_aside)
         # Only of versions that have work, so that one which leaves the memory leaves nothing here.
         self._batchers: dict[Model, Batcher] = {}
 
@@ -121,44 +118,22 @@ class DataPlane:
         outputs: Sequence[str],
         is_gone: Callable[[], bool],
     ) -> tuple[Model, Outputs]:
-        if rollout.is_canary(request_id):
+        is_canary = rollout.is_canary(request_id)
+        if is_canary:
             try:
                 async with asyncio.timeout(rollout.seconds):
                     canary = self._aside(rollout.challenger).submit(inputs, outputs, is_gone)
                     answer = await rollout.noted(rollout.challenger, canary)
-                self._copy(rollout, rollout.champion, inputs, answer)
+                self._copies.add(rollout, rollout.champion, inputs, answer)
                 return rollout.challenger, answer
             except (OverloadedError, TimeoutError):
                 rollout.note(rollout.challenger, rollout.seconds, failed=True)
             except (InferenceFailedError, DeadlineError):
                 pass  # noted already
         answer = await rollout.noted(rollout.champion, self.infer(rollout.champion, inputs, outputs, is_gone))
-        if rollout.plan.shadow:
-            self._copy(rollout, rollout.challenger, inputs, answer)
+        if rollout.plan.shadow and not is_canary:
+            self._copies.add(rollout, rollout.challenger, inputs, answer)
         return rollout.champion, answer
-
-    def _copy(self, rollout: Rollout, model: Model, inputs: Mapping[str, Array], answer: Outputs) -> None:
-        """Let the other model work on what is answered already, and compare."""
-        rows = max(len(array) for array in inputs.values())
-        if self._copied_rows and self._copied_rows + rows > COPIED_ROWS:
-            rollout.note_dropped()
-            return
-        self._copied_rows += rows
-
-        async def compare() -> None:
-            try:
-                copy = self._aside(model).submit(inputs, list(answer), _never)
-                rollout.compare(answer, await rollout.noted(model, copy))
-            except OverloadedError:
-                rollout.note_dropped()
-            except (InferenceFailedError, DeadlineError):
-                pass  # noted already
-            finally:
-                self._copied_rows -= rows
-
-        task = asyncio.create_task(compare())
-        self._copies.add(task)
-        task.add_done_callback(self._copies.discard)
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""

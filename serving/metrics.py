@@ -144,11 +144,10 @@ class Metrics:
         for labels in self._resident:
             self._info.labels(*labels).set(1)
 
-    def rollout_call(self, manifest: Manifest, role: str, seconds: float, failed: bool) -> None:
-        """Count a call of a champion or challenger while the two are compared."""
+    def rollout_series(self, manifest: Manifest, role: str) -> tuple[Histogram, Counter]:
+        """Return what counts the seconds, and the errors, of a champion or challenger while the two are compared."""
         labels = (manifest.name, str(manifest.version), role)
-        self._rollout_seconds.labels(*labels).observe(seconds)
-        self._rollout_errors.labels(*labels).inc(failed)
+        return self._rollout_seconds.labels(*labels), self._rollout_errors.labels(*labels)
 
     def rollout_compared(self, challenger: Manifest, rows: int, agreed: int) -> None:
         labels = (challenger.name, str(challenger.version))

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from serving.errors import DeadlineError, InferenceFailedError
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.repository import Plan
-from serving.tensors import Array
 
 # A challenger is judged by its last calls, as soon as there are enough of them.
 RECENT_CALLS = 200
@@ -63,7 +62,12 @@ class Rollout:
         self._bad_share = tolerance.bad_share
         self._metrics = metrics
         self._on_withdraw = on_withdraw
-        self._recent: deque[bool] = deque(maxlen=RECENT_CALLS)
+        self._recent: deque[bool] = deque()
+        self._bad = 0
+        self._series = {
+            champion: metrics.rollout_series(champion.manifest, "champion"),
+            challenger: metrics.rollout_series(challenger.manifest, "challenger"),
+        }
 
     def is_canary(self, request_id: str) -> bool:
         """Say whether the challenger answers this request; the same for the same id, in every worker."""
@@ -72,33 +76,46 @@ class Rollout:
 
     def note(self, model: Model, seconds: float, *, failed: bool) -> None:
         """Take down a call of one of the two; a challenger that fails or is slow too often is withdrawn."""
+        histogram, errors = self._series[model]
+        histogram.observe(seconds)
+        errors.inc(failed)
         if model is self.champion:
-            self._metrics.rollout_call(model.manifest, "champion", seconds, failed)
             return
-        self._metrics.rollout_call(model.manifest, "challenger", seconds, failed)
+        if len(self._recent) == RECENT_CALLS:
+            self._bad -= self._recent.popleft()
         self._recent.append(failed or seconds > self.seconds)
-        bad = sum(self._recent)
-        if len(self._recent) >= ENOUGH_CALLS and bad > self._bad_share * len(self._recent):
-            reason = f"{bad} of its last {len(self._recent)} calls failed or took more than {self.seconds:g} s"
+        self._bad += self._recent[-1]
+        if len(self._recent) >= ENOUGH_CALLS and self._bad > self._bad_share * len(self._recent):
+            reason = f"{self._bad} of its last {len(self._recent)} calls failed or took more than {self.seconds:g} s"
             self._on_withdraw(self, reason)
 
     async def noted(self, model: Model, outputs: Awaitable[Outputs]) -> Outputs:
-        """Wait for the outputs of one of the two, and take down how long that took or that it failed."""
+        """Wait for the outputs of one of the two, and take down how long that took or that it failed.
+
+        Raises:
+            InferenceFailedError: the outputs raise it, or the challenger's are not finite.
+            DeadlineError: the outputs raise it.
+        """
         started = time.perf_counter()
         try:
             arrays = await outputs
+            if model is self.challenger and not is_finite(arrays):
+                raise InferenceFailedError("the challenger's outputs are not finite")
         except (InferenceFailedError, DeadlineError):
             self.note(model, time.perf_counter() - started, failed=True)
             raise
         self.note(model, time.perf_counter() - started, failed=False)
         return arrays
 
-    def compare(self, outputs: Mapping[str, Array], others: Mapping[str, Array]) -> None:
-        """Take down for how many rows both name the same class, by the first output asked for."""
-        one, other = (next(iter(arrays.values())) for arrays in (outputs, others))
-        agreed = np.argmax(one.reshape(len(one), -1), 1) == np.argmax(other.reshape(len(other), -1), 1)
-        self._metrics.rollout_compared(self.challenger.manifest, len(agreed), int(agreed.sum()))
+    def note_agreement(self, rows: int, agreed: int) -> None:
+        """Take down for how many of the rows answered by both they name the same class."""
+        self._metrics.rollout_compared(self.challenger.manifest, rows, agreed)
 
     def note_dropped(self) -> None:
         """Take down that a copy was dropped, because too many wait."""
         self._metrics.rollout_dropped(self.challenger.manifest)
+
+
+def is_finite(outputs: Outputs) -> bool:
+    """Say whether no value is NaN or infinite."""
+    return all(bool(np.isfinite(array).all()) for array in outputs.values())

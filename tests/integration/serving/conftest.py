@@ -1,5 +1,6 @@
 """Fixtures: real digits, two classifiers that differ, and a repository that serves the first."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ def first(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
 @pytest.fixture(scope="session")
 def second(data: tuple[np.ndarray, np.ndarray]) -> kit.Classifier:
     return kit.linear_classifier(*data, regularisation=0.001)
+
+
+@pytest.fixture(scope="session")
+def heavy() -> kit.Classifier:
+    """A network of 9 million weights, which takes milliseconds to read from memory."""
+    random = np.random.default_rng(0)
+    sizes = (784, 3000, 3000, 10)
+    weights = [random.normal(scale=0.01, size=shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
+    return kit.Classifier(weights, [np.zeros(size, np.float32) for size in sizes[1:]])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import io
-import itertools
 import os
 import signal
 import socket
@@ -203,15 +202,6 @@ def test_many_images_at_once_are_all_right(repository, data):
 
         given = np.concatenate(list(pool.map(ask, range(0, 800, 100))))
     assert (given == labels[:800]).mean() > 0.97
-
-
-@pytest.fixture(scope="module")
-def heavy():
-    """A network of 9 million weights, which takes milliseconds to read from memory."""
-    random = np.random.default_rng(0)
-    sizes = (784, 3000, 3000, 10)
-    weights = [random.normal(scale=0.01, size=shape).astype(np.float32) for shape in itertools.pairwise(sizes)]
-    return kit.Classifier(weights, [np.zeros(size, np.float32) for size in sizes[1:]])
 
 
 def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):

@@ -125,16 +125,15 @@ def test_a_challenger_that_errs_is_withdrawn_and_the_champion_answers(repository
         kit.wait_until(lambda: rollout(server)["state"] == "on")
 
 
-def test_a_challenger_that_is_slow_is_withdrawn_and_the_champion_answers(challenged, data, first):
-    roll_out(challenged, 1)
-    # Nothing comes back from a thread within that time.
-    with kit.Server(challenged, "--rollout-seconds", "0.001") as server:
+def test_a_challenger_that_is_slow_is_withdrawn_and_the_champion_answers(repository, data, first, heavy):
+    images, raw = data[0][:64], {"Inference-Header-Content-Length": "0"}
+    kit.publish(repository, 2, heavy, data[0])
+    roll_out(repository, 1)
+    with kit.Server(repository, "--rollout-seconds", "0.001") as server:
         kit.wait_until(lambda: rollout(server)["state"] == "on")
-        images = np.resize(data[0], (1024, 28, 28))
-        raw = {"Inference-Header-Content-Length": "0"}
-        for _ in range(40):
+        for _ in range(30):
             answer = server.client.post(INFER, content=images.tobytes(), headers=raw).raise_for_status()
-            values = np.frombuffer(answer.content[-1024 * 40 :], "<f4").reshape(-1, 10)
+            values = np.frombuffer(answer.content[-64 * 40 :], "<f4").reshape(-1, 10)
             assert b'"model_version":"1"' in answer.content
             assert np.allclose(values, first.probabilities(images), atol=1e-5)
 
