@@ -37,11 +37,14 @@ class Metrics:
             self._shared = CollectorRegistry()
             MultiProcessCollector(self._shared)  # type: ignore[no-untyped-call]  # the package types all but this
         self._requests = Counter(
-            "mnistflow_requests", "Requests by door and HTTP status.", ("door", "status"), registry=self._registry
+            "mnistflow_requests",
+            "Requests by door and HTTP or gRPC status.",
+            ("door", "status"),
+            registry=self._registry,
         )
         self._resident: list[tuple[str, str, str, str]] = []
         # Finding the series of a set of labels takes longer than counting.
-        self._by_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_request: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "mnistflow_request_seconds",
             "From the first byte of the body to the answer.",
@@ -85,8 +88,8 @@ class Metrics:
         """Return all metrics in Prometheus' text format, of type `content_type`."""
         return generate_latest(self._shared or self._registry)
 
-    def request(self, door: str, status: int, seconds: float) -> None:
-        """Count one request; `door` must be one of few."""
+    def request(self, door: str, status: int | str, seconds: float) -> None:
+        """Count one request; `door` must be one of few, `status` one of HTTP or gRPC."""
         key = (door, status)
         if key not in self._by_request:
             self._by_request[key] = (self._requests.labels(door, str(status)), self._seconds.labels(door))

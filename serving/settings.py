@@ -28,6 +28,7 @@ class Settings:
     repository: Annotated[Path, Setting("folder of the model repository")] = Path("var/models")
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 takes a free one", 0)] = 8000
+    grpc_port: Annotated[int, Setting("port of the gRPC service, which needs the extra grpc; 0 for none", 0)] = 0
     model: Annotated[
         str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
     ] = ""
@@ -99,6 +100,6 @@ def _converted(name: str, kind: type[Any], text: str, minimum: float | None) -> 
         raise StartError(f"{_option(name)} is {text!r}, which is no {kind.__name__}. Give a number.") from None
     if minimum is not None and not minimum <= value < math.inf:
         raise StartError(f"{_option(name)} is {text}. Give at least {minimum}.")
-    if name == "port" and value > 65535:
-        raise StartError(f"--port is {text}. Give one from 0 to 65535.")
+    if name.endswith("port") and value > 65535:
+        raise StartError(f"{_option(name)} is {text}. Give one from 0 to 65535.")
     return value

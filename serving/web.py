@@ -110,7 +110,7 @@ class Request:
         self.method = "GET" if self.is_head else method
         self.path = path
         given = headers.get(b"x-request-id")
-        self.id = _new_id() if given is None else sane_id(given.decode("latin-1")) or _new_id()
+        self.id = new_id() if given is None else sane_id(given.decode("latin-1")) or new_id()
         self.keeps_alive = True
         self.is_gone: Callable[[], bool] = transport.is_closing
         self._query = query
@@ -312,7 +312,8 @@ def sane_id(text: str) -> str | None:
     return text if ID.fullmatch(text) else None
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id for a request whose client gave none."""
     return f"{PROCESS_ID}-{next(_numbers)}"
 
 

@@ -28,8 +28,8 @@ RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.1
 
 
-def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """Return as many sockets, listening on the same address; port 0 takes a free one.
+def listen(host: str, port: int, count: int = 1, option: str = "--port") -> list[socket.socket]:
+    """Return as many sockets, listening on the same address; port 0 takes a free one. `option` is what sets the port.
 
     Raises:
         StartError: the address is taken or not one of this machine, or the system cannot share addresses.
@@ -52,7 +52,7 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
             listener.listen(2048)
     except OSError as error:
         raise StartError(
-            f"cannot listen on {host}:{port} ({error.strerror}). Choose another --port or --host."
+            f"cannot listen on {host}:{port} ({error.strerror}). Choose another {option} or --host."
         ) from None
     return listeners
 
