@@ -16,6 +16,7 @@ from serving.invocations import InvocationsDoor
 from serving.metrics import Metrics
 from serving.page import PageDoor
 from serving.predict import PredictDoor
+from serving.service import InferenceService
 from serving.settings import Settings
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
@@ -63,8 +64,9 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
     )
+    service = InferenceService(plane, settings, metrics)
     routes = [
-        *V2Door(plane, settings, inference_log).routes(),
+        *V2Door(plane, service, settings, inference_log).routes(),
         *PredictDoor(plane, settings, inference_log).routes(),
         *FeedbackDoor(inference_log).routes(),
         *InvocationsDoor(plane, settings).routes(),
@@ -74,7 +76,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     access = Access(settings.keys)
     grpc_door = None
     if settings.grpc_port:
-        grpc_door = _grpc_door_type()(plane, settings, access, inference_log, observe_call)
+        grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call)
     return Application(routes, access, observe, start, stop)
 
 

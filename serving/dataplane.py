@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from serving.batcher import Batcher, Limits
@@ -83,7 +84,7 @@ class DataPlane:
             model,
             self._limits,
             self._threads,
-            on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
+            on_batch=partial(self._metrics.batch, model.manifest),
             on_idle=lambda: self._forget(model),
         )
         self._batchers[model] = batcher

@@ -58,7 +58,8 @@ class GrpcDoor:
     """The service inference.GRPCInferenceService.
 
     Args:
-        plane: answers.
+        plane: infers.
+        service: answers everything else.
         settings: address and limits.
         access: decides who may call; keys come as `authorization: Bearer` in the metadata.
         inference_log: told of what is inferred.
@@ -68,13 +69,14 @@ class GrpcDoor:
     def __init__(
         self,
         plane: DataPlane,
+        service: InferenceService,
         settings: Settings,
         access: Access,
         inference_log: InferenceLog,
         observe: Callable[[str, float], None],
     ) -> None:
         self._plane = plane
-        self._service = InferenceService(plane, settings)
+        self._service = service
         self._settings = settings
         self._access = access
         self._log = inference_log
@@ -121,6 +123,9 @@ class GrpcDoor:
     async def configuration(self, message: pb.ModelConfigRequest) -> Message:
         return pb.ModelConfigResponse(config=await self._service.describe_configuration(message.name, message.version))
 
+    async def statistics(self, message: pb.ModelStatisticsRequest) -> Message:
+        return pb.ModelStatisticsResponse(**self._service.statistics(message.name, message.version))
+
     async def index(self, message: pb.RepositoryIndexRequest) -> Message:
         return pb.RepositoryIndexResponse(models=self._service.index(message.ready))
 
@@ -144,6 +149,7 @@ class GrpcDoor:
             "ModelMetadata": self.describe_model,
             "ModelConfig": self.configuration,
             "ModelInfer": self.infer,
+            "ModelStatistics": self.statistics,
             "RepositoryIndex": self.index,
         }
         return {

@@ -3,14 +3,16 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from serving import protocol
+from serving import protocol, statistics
 from serving.dataplane import DataPlane
 from serving.errors import UnknownModelError
+from serving.metrics import Metrics
 from serving.model import Model
 from serving.repository import VERSION
 from serving.settings import Settings
+from serving.statistics import Counts
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
 
 class InferenceService:
@@ -20,8 +22,9 @@ class InferenceService:
     UnknownModelError, when no such model or version is here, and NotReadyError, when it is not fit to serve.
     """
 
-    def __init__(self, plane: DataPlane, settings: Settings) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, metrics: Metrics) -> None:
         self._plane = plane
+        self._metrics = metrics
         self._max_rows = settings.max_rows
         self._server = {"name": "mnistflow", "version": _own_version(), "extensions": EXTENSIONS}
 
@@ -47,6 +50,19 @@ class InferenceService:
         """Return a model's configuration, as Triton writes it."""
         model = await self.model(name, number)
         return protocol.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
+
+    def statistics(self, name: str, number: str | None) -> dict[str, Any]:
+        """Return what was counted of the versions in memory: of all, of one model, or of one version."""
+        known = self._plane.catalogue.versions(name) if name else ()
+        if name and number and number not in map(str, known):
+            raise UnknownModelError("this model has no such version")
+        counted = statistics.versions(self._metrics.collect())
+        wanted = [
+            (entry["name"], entry["version"])
+            for entry in self.index(only_ready=True)
+            if name in ("", entry["name"]) and number in (None, "", entry["version"])
+        ]
+        return {"model_stats": [statistics.describe(*key, counted.get(key, Counts())) for key in wanted]}
 
     def index(self, only_ready: bool) -> list[dict[str, Any]]:
         """Return every version in the repository, or those in memory."""

@@ -17,11 +17,13 @@ MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 class V2Door:
     """Endpoints under /v2."""
 
-    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
+    def __init__(
+        self, plane: DataPlane, service: InferenceService, settings: Settings, inference_log: InferenceLog
+    ) -> None:
         self._plane = plane
+        self._service = service
         self._log = inference_log
         self._settings = settings
-        self._service = InferenceService(plane, settings)
 
     def routes(self) -> list[Route]:
         return [
@@ -30,7 +32,10 @@ class V2Door:
             Route("GET", "/v2", self.describe_server),
             Route("GET", "/v2/health/live", self.live, is_open=True),
             Route("GET", "/v2/health/ready", self.ready, is_open=True),
+            # Before models, because a model of that name could have its own way to ask.
+            Route("GET", "/v2/models/stats", self.all_statistics),
             Route("GET", MODEL, self.describe_model),
+            Route("GET", MODEL + "/stats", self.statistics),
             Route("GET", MODEL + "/ready", self.model_ready),
             Route("GET", MODEL + "/config", self.configuration),
             Route("POST", "/v2/repository/index", self.index),
@@ -58,6 +63,12 @@ class V2Door:
 
     async def configuration(self, _: Request, name: str, number: str | None) -> Answer:
         return json_answer(await self._service.describe_configuration(name, number))
+
+    async def all_statistics(self, _: Request) -> Answer:
+        return json_answer(self._service.statistics("", None))
+
+    async def statistics(self, _: Request, name: str, number: str | None) -> Answer:
+        return json_answer(self._service.statistics(name, number))
 
     async def index(self, request: Request) -> Answer:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
