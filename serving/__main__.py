@@ -16,7 +16,8 @@ from serving.errors import StartError
 from serving.metrics import Metrics
 from serving.repository import ModelRepository
 from serving.settings import Settings
-from serving.workers import inherited_listener, leave_with_parent, listen, supervise
+from serving.switches import Switches
+from serving.workers import inherited_listener, leave_with_parent, listen, shared_folder, supervise
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -69,6 +70,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
             settings.model,
             settings.resident_versions,
             settings.slowest_seconds,
+            Switches(shared_folder()),
         )
         catalogue.open()
         config = uvicorn.Config(

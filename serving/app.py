@@ -73,7 +73,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]
-    access = Access(settings.keys)
+    access = Access(settings.keys, settings.admin_keys)
     grpc_door = None
     if settings.grpc_port:
         grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call)

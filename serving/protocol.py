@@ -155,6 +155,16 @@ def parse_index_request(body: bytes) -> bool:
     return bool(body) and _flag(_object(_json(body), "the request"), "ready", False)
 
 
+def check_load_request(body: bytes) -> None:
+    """Check a request to load a model; the body may be empty.
+
+    Raises:
+        InvalidRequestError: it brings a configuration or files, or is not as it should be.
+    """
+    if body and _parameters(_object(_json(body), "the request"), "the request"):
+        raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
+
+
 def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
     """Return numbers, as JSON has them, as an array of this shape.
 

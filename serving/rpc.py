@@ -20,6 +20,7 @@ from serving.dataplane import DataPlane
 from serving.errors import (
     ClientGoneError,
     DeadlineError,
+    ForbiddenError,
     InvalidRequestError,
     NotReadyError,
     OverloadedError,
@@ -31,18 +32,20 @@ from serving.inference_log import InferenceLog
 from serving.messages import read_request, write_response
 from serving.service import InferenceService
 from serving.settings import Settings
-from serving.web import new_id, sane_id
+from serving.web import Guard, new_id, sane_id
 
 log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # As on the HTTP doors, health answers without a key: probes have none.
 OPEN = frozenset({"ServerLive", "ServerReady"})
+ADMIN = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
 # Calls that one connection may have under way; the queue of each model is what limits them all.
 MAX_STREAMS = 1024
 CODES: Mapping[type[ServingError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnauthorizedError: grpc.StatusCode.UNAUTHENTICATED,
+    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
     UnknownModelError: grpc.StatusCode.NOT_FOUND,
     ClientGoneError: grpc.StatusCode.CANCELLED,
     NotReadyError: grpc.StatusCode.UNAVAILABLE,
@@ -129,6 +132,16 @@ class GrpcDoor:
     async def index(self, message: pb.RepositoryIndexRequest) -> Message:
         return pb.RepositoryIndexResponse(models=self._service.index(message.ready))
 
+    async def load(self, message: pb.RepositoryModelLoadRequest) -> Message:
+        if message.parameters:
+            raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
+        await self._service.load(message.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(self, message: pb.RepositoryModelUnloadRequest) -> Message:
+        self._service.unload(message.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
     async def infer(self, message: pb.ModelInferRequest) -> Message:
         model = await self._service.model(message.model_name, message.model_version)
         question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
@@ -151,25 +164,31 @@ class GrpcDoor:
             "ModelInfer": self.infer,
             "ModelStatistics": self.statistics,
             "RepositoryIndex": self.index,
+            "RepositoryModelLoad": self.load,
+            "RepositoryModelUnload": self.unload,
         }
         return {
             method.name: grpc.unary_unary_rpc_method_handler(
-                self._guarded(handlers[method.name], GetMessageClass(method.input_type), method.name in OPEN),
+                self._guarded(handlers[method.name], GetMessageClass(method.input_type), self._guard(method.name)),
                 response_serializer=GetMessageClass(method.output_type).SerializeToString,
             )
             for method in SERVICE.methods
-            if method.name in handlers
         }
 
+    def _guard(self, name: str) -> Guard | None:
+        if name in OPEN:
+            return None
+        return self._access.admit_admin if name in ADMIN else self._access.admit
+
     def _guarded(
-        self, handler: Handler, kind: type[Message], is_open: bool
+        self, handler: Handler, kind: type[Message], guard: Guard | None
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def answer(content: bytes, context: Context) -> Message:
             start = time.perf_counter()
             code = grpc.StatusCode.OK
             try:
-                if not is_open:
-                    self._access.admit(_authorization(context))
+                if guard is not None:
+                    guard(_authorization(context))
                 return await handler(_decoded(content, kind))
             except ServingError as error:
                 code = _code(error)

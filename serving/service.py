@@ -64,6 +64,14 @@ class InferenceService:
         ]
         return {"model_stats": [statistics.describe(*key, counted.get(key, Counts())) for key in wanted]}
 
+    async def load(self, name: str) -> None:
+        """Take a model into service again, and try its champion anew, whatever was said of that before."""
+        await self._plane.catalogue.load(name)
+
+    def unload(self, name: str) -> None:
+        """Take a model out of service and out of memory; requests under way are answered."""
+        self._plane.catalogue.unload(name)
+
     def index(self, only_ready: bool) -> list[dict[str, Any]]:
         """Return every version in the repository, or those in memory."""
         return [

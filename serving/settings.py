@@ -44,6 +44,9 @@ class Settings:
     queue_rows: Annotated[int, Setting("rows that may wait for a model before requests are turned away", 1)] = 4096
     queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
     keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
+    admin_keys: Annotated[
+        str, Setting("keys of admins, with commas between; without any, nobody loads or unloads models")
+    ] = ""
     inference_log: Annotated[
         str, Setting("SQLite file for a sample of what is asked and answered, and for feedback; empty for none")
     ] = ""

@@ -11,6 +11,7 @@ from serving.web import JSON, Answer, Request, Route, json_answer, sane_id
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 MEDIA = ("", JSON, BINARY)
+MAX_ADMIN_BYTES = 64 * 1024
 MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 
 
@@ -39,6 +40,8 @@ class V2Door:
             Route("GET", MODEL + "/ready", self.model_ready),
             Route("GET", MODEL + "/config", self.configuration),
             Route("POST", "/v2/repository/index", self.index),
+            Route("POST", "/v2/repository/models/([^/]+)/load", self.load, is_admin=True),
+            Route("POST", "/v2/repository/models/([^/]+)/unload", self.unload, is_admin=True),
         ]
 
     async def describe_server(self, _: Request) -> Answer:
@@ -73,6 +76,15 @@ class V2Door:
     async def index(self, request: Request) -> Answer:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         return json_answer(self._service.index(protocol.parse_index_request(body)))
+
+    async def load(self, request: Request, name: str) -> Answer:
+        protocol.check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
+        await self._service.load(name)
+        return json_answer({"name": name, "load": True})
+
+    async def unload(self, _: Request, name: str) -> Answer:
+        self._service.unload(name)
+        return json_answer({"name": name, "unload": True})
 
     async def infer(self, request: Request, name: str, number: str | None) -> Answer:
         model = await self._service.model(name, number)

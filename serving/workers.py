@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from serving.errors import StartError
@@ -68,6 +69,12 @@ def leave_with_parent() -> None:
     descriptor = os.environ.get(PARENT_VARIABLE)
     if descriptor is not None:
         threading.Thread(target=_stop_at_end_of, args=(int(descriptor),), daemon=True).start()
+
+
+def shared_folder() -> Path | None:
+    """Return the folder that all workers of this server see; None when this process is no worker."""
+    folder = os.environ.get(METRICS_VARIABLE) if LISTENER_VARIABLE in os.environ else None
+    return None if folder is None else Path(folder)
 
 
 def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> None:
