@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up test test-fast lint bench lock clean
+.PHONY: help setup run up test test-fast lint bench lock proto clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -58,6 +58,9 @@ bench: $(READY)  ## print the figures of the README and docs/
 lock: $(READY)  ## resolve the requirements anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving pyproject.toml --output-file serving/requirements.lock
+
+proto: $(READY)  ## generate the messages of the gRPC service anew
+	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
 
 clean:  ## remove the environment and everything written at run time
 	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

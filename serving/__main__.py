@@ -17,7 +17,8 @@ from serving.metrics import Metrics
 from serving.repository import ModelRepository
 from serving.rollout import Tolerance
 from serving.settings import Settings
-from serving.workers import inherited_listener, leave_with_parent, listen, supervise
+from serving.switches import Switches
+from serving.workers import inherited_listener, leave_with_parent, listen, shared_folder, supervise
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -43,6 +44,9 @@ def main() -> None:
     try:
         settings = Settings.parse(sys.argv[1:])
         listener = inherited_listener()
+        if settings.grpc_port and listener is None:
+            # gRPC takes no sockets from others; this is to say in time that the port is taken.
+            listen(settings.host, settings.grpc_port, option="--grpc-port")[0].close()
         if settings.workers > 1 and listener is None:
             supervise(sys.argv[1:], listen(settings.host, settings.port, settings.workers))
         else:
@@ -68,6 +72,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
             settings.resident_versions,
             settings.slowest_seconds,
             Tolerance(settings.rollout_seconds, settings.rollout_bad_share),
+            Switches(shared_folder()),
         )
         catalogue.open()
         config = uvicorn.Config(
@@ -76,21 +81,24 @@ def serve(settings: Settings, listener: socket.socket) -> None:
             ws="none",
             log_level="error",
             access_log=False,
+            lifespan="on",
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=math.ceil(settings.receive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
-        AnnouncingServer(config, f"mnistflow serves {_summary(catalogue)} on {_address(listener)}").run([listener])
+        doors = _address("http", *listener.getsockname()[:2])
+        if settings.grpc_port:
+            doors = f"{_address('grpc', settings.host, settings.grpc_port)} and {doors}"
+        AnnouncingServer(config, f"mnistflow serves {_summary(catalogue)} on {doors}").run([listener])
 
 
 def _summary(catalogue: Catalogue) -> str:
     return ", ".join(f"{model.name} version {model.version}" for model in catalogue.champions)
 
 
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _address(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _leave(_: int, __: FrameType | None) -> None:

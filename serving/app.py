@@ -3,34 +3,48 @@
 import asyncio
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from serving.access import Access
 from serving.batcher import Limits
 from serving.catalogue import Catalogue
 from serving.dataplane import DataPlane
+from serving.errors import StartError
 from serving.feedback import FeedbackDoor
 from serving.inference_log import InferenceLog
 from serving.invocations import InvocationsDoor
 from serving.metrics import Metrics
 from serving.page import PageDoor
 from serving.predict import PredictDoor
+from serving.service import InferenceService
 from serving.settings import Settings
 from serving.status import StatusDoor
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
 
+if TYPE_CHECKING:
+    from serving.rpc import GrpcDoor
+
 DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics", "/status")
 
 
 def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
-    """Return the application; while it runs, the catalogue follows the repository."""
+    """Return the application; while it runs, the catalogue follows the repository.
+
+    Raises:
+        StartError: packages are missing for what is asked.
+    """
     following: asyncio.Task[None]
 
     async def start() -> None:
         nonlocal following
+        if grpc_door is not None:
+            await grpc_door.start()
         following = asyncio.create_task(catalogue.follow(settings.poll_seconds))
 
     async def stop() -> None:
+        if grpc_door is not None:
+            await grpc_door.stop()
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
@@ -42,14 +56,18 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     def observe(path: str, status: int, seconds: float) -> None:
         metrics.request(_door(path), status, seconds)
 
+    def observe_call(code: str, seconds: float) -> None:
+        metrics.request("grpc", code, seconds)
+
     threads = max(1, _cores() // settings.workers)
     limits = Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
     plane = DataPlane(catalogue, metrics, limits)
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
     )
+    service = InferenceService(plane, settings, metrics)
     routes = [
-        *V2Door(plane, settings, inference_log).routes(),
+        *V2Door(plane, service, settings, inference_log).routes(),
         *PredictDoor(plane, settings, inference_log).routes(),
         *FeedbackDoor(inference_log).routes(),
         *InvocationsDoor(plane, settings).routes(),
@@ -57,7 +75,19 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]
-    return Application(routes, Access(settings.keys), observe, start, stop)
+    access = Access(settings.keys, settings.admin_keys)
+    grpc_door = None
+    if settings.grpc_port:
+        grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call)
+    return Application(routes, access, observe, start, stop)
+
+
+def _grpc_door_type() -> "type[GrpcDoor]":
+    try:
+        from serving.rpc import GrpcDoor
+    except ImportError:
+        raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
+    return GrpcDoor
 
 
 def _cores() -> int:

@@ -5,6 +5,7 @@ collect. So an idle server adds no delay, and a busy one makes larger batches.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -20,6 +21,7 @@ from serving.tensors import Array
 INLINE_SECONDS = 0.001
 
 Outputs = dict[str, Array]
+Outcomes = Sequence[Outputs | InferenceFailedError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Batcher:
         model: runs the batches.
         limits: of size, length and time.
         executor: for batches that would hold up the event loop.
-        on_batch: told the requests and rows of every batch.
+        on_batch: told of every batch that was run: requests, rows, how many requests failed, the seconds that all of
+            them together waited, and the seconds it ran.
         on_idle: called when nothing waits or runs any more.
     """
 
@@ -67,7 +70,7 @@ class Batcher:
         model: Model,
         limits: Limits,
         executor: Executor,
-        on_batch: Callable[[int, int], None],
+        on_batch: Callable[[int, int, int, float, float], None],
         on_idle: Callable[[], None],
     ) -> None:
         self._model = model
@@ -96,7 +99,7 @@ class Batcher:
         if self._items and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
         future: asyncio.Future[Outputs] = self._loop.create_future()
-        deadline = self._loop.time() + self._limits.queue_seconds
+        deadline = time.perf_counter() + self._limits.queue_seconds
         self._items.append(_Item(inputs, outputs, rows, deadline, is_gone, future))
         self._rows += rows
         self._schedule()
@@ -109,22 +112,34 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._is_scheduled = False
-        batch = self._next_batch()
+        batch, rows, now = self._next_batch()
         if batch:
-            rows = sum(item.rows for item in batch)
-            self._on_batch(len(batch), rows)
             if self._model.predicted_seconds(rows) < self._limits.inline_seconds:
-                _settle(batch, _outcomes(self._model, batch))
+                self._settle(batch, rows, now, _outcomes(self._model, batch))
             else:
                 self._running += 1
                 running = self._loop.run_in_executor(self._executor, _outcomes, self._model, batch)
-                running.add_done_callback(lambda done: self._finish(batch, done))
+                running.add_done_callback(lambda done: self._finish(batch, rows, now, done))
         self._go_on()
 
-    def _finish(self, batch: Sequence[_Item], done: asyncio.Future[Sequence[Outputs | InferenceFailedError]]) -> None:
+    def _finish(self, batch: Sequence[_Item], rows: int, start: float, done: asyncio.Future[Outcomes]) -> None:
         self._running -= 1
-        _settle(batch, done.result())
+        self._settle(batch, rows, start, done.result())
         self._go_on()
+
+    def _settle(self, batch: Sequence[_Item], rows: int, start: float, outcomes: Outcomes) -> None:
+        seconds = time.perf_counter() - start
+        waited = (start + self._limits.queue_seconds) * len(batch)
+        failed = 0
+        for item, outcome in zip(batch, outcomes, strict=True):
+            waited -= item.deadline
+            if isinstance(outcome, InferenceFailedError):
+                failed += 1
+                if not item.future.done():
+                    item.future.set_exception(outcome)
+            elif not item.future.done():
+                item.future.set_result(outcome)
+        self._on_batch(len(batch), rows, failed, waited, seconds)
 
     def _go_on(self) -> None:
         if self._items:
@@ -132,10 +147,11 @@ class Batcher:
         elif not self._running:
             self._on_idle()
 
-    def _next_batch(self) -> list[_Item]:
+    def _next_batch(self) -> tuple[list[_Item], int, float]:
+        """Return what is to be run, its rows, and the time."""
         batch: list[_Item] = []
         rows = 0
-        now = self._loop.time()
+        now = time.perf_counter()
         while self._items:
             item = self._items[0]
             if batch and (rows + item.rows > self._limits.batch_rows or not _fit_together(batch[0], item)):
@@ -151,14 +167,14 @@ class Batcher:
             else:
                 batch.append(item)
                 rows += item.rows
-        return batch
+        return batch, rows, now
 
 
 def _fit_together(one: _Item, other: _Item) -> bool:
     return all(array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items())
 
 
-def _outcomes(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs | InferenceFailedError]:
+def _outcomes(model: Model, batch: Sequence[_Item]) -> Outcomes:
     """Return what becomes of each item; when the batch fails as a whole, each is tried alone."""
     try:
         return _run(model, batch)
@@ -186,13 +202,3 @@ def _run(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
         outcomes.append({name: arrays[name][start:stop] for name in item.outputs})
         start = stop
     return outcomes
-
-
-def _settle(batch: Sequence[_Item], outcomes: Sequence[Outputs | InferenceFailedError]) -> None:
-    for item, outcome in zip(batch, outcomes, strict=True):
-        if item.future.done():
-            continue
-        if isinstance(outcome, InferenceFailedError):
-            item.future.set_exception(outcome)
-        else:
-            item.future.set_result(outcome)

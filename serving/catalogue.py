@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serving import candidate
@@ -12,6 +13,7 @@ from serving.metrics import Metrics
 from serving.model import Model
 from serving.repository import Entry, ModelRepository, Plan
 from serving.rollout import TOLERANCE, Rollout, Tolerance
+from serving.switches import Switch, Switches
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Catalogue:
         resident_versions: how many models may stay in memory besides the champions.
         slowest_seconds: how long a model may take for one row alone.
         tolerance: what challengers may do before they are withdrawn.
+        switches: which models are out of service, and told of it.
 
     Attributes:
         rollouts: the challengers that are tried now, by model.
@@ -52,6 +55,7 @@ class Catalogue:
         resident_versions: int,
         slowest_seconds: float = math.inf,
         tolerance: Tolerance = TOLERANCE,
+        switches: Switches | None = None,
     ) -> None:
         self._repository = repository
         self._metrics = metrics
@@ -65,7 +69,10 @@ class Catalogue:
         self._champions: dict[str, Model] = {}
         self._others: OrderedDict[Key, Model] = OrderedDict()
         self._refused: dict[Key, str] = {}
+        self._switches = switches or Switches(None)
+        self._switched: Mapping[str, Switch] = {}
         self._loading = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
 
     def open(self) -> None:
         """Load the champions, before serving starts.
@@ -84,12 +91,16 @@ class Catalogue:
             raise StartError(f"the model repository at {folder} has no champion. Run `mnistflow retrain` first.")
         if self._default and self._default not in self._entries:
             raise StartError(f"no model {self._default!r} has a champion. There are: {', '.join(self._entries)}.")
+        self._switched = self._switches.read()
         for name, entry in self._entries.items():
+            if self._is_off(name):
+                continue
             try:
                 self._promote(Model(self._repository.read(name, entry.champion), self._slowest_seconds))
             except ModelRefusedError as error:
                 self._refuse(name, entry.champion, error)
-        if not self._champions or (self._default and self._default not in self._champions):
+        needed = {self._default} if self._default else self._entries.keys()
+        if not any(name in self._champions or self._is_off(name) for name in needed):
             raise StartError("no champion is fit to serve, the reasons are above. Promote another version.")
 
     @property
@@ -117,8 +128,8 @@ class Catalogue:
                 if (name, version) in resident:
                     states.append(VersionState(name, version, "READY", ""))
                 else:
-                    reason = self._refused.get((name, version))
-                    refused = reason is not None
+                    reason = "unloaded" if self._is_off(name) else self._refused.get((name, version))
+                    refused = (name, version) in self._refused
                     states.append(VersionState(name, version, "UNAVAILABLE", reason or "not loaded", refused))
         return states
 
@@ -136,21 +147,28 @@ class Catalogue:
         return plan, "not loaded"
 
     def default(self) -> Model:
-        """Return the champion of the default model."""
-        if self._default:
-            return self._champions[self._default]
-        return self._champions[max(self._champions, key=lambda name: self._entries[name].changed_ns)]
+        """Return the champion of the default model.
+
+        Raises:
+            NotReadyError: it is out of service.
+        """
+        newest = max(self._champions, key=lambda name: self._entries[name].changed_ns, default="")
+        champion = self._champions.get(self._default or newest)
+        if champion is None:
+            raise NotReadyError("the default model is unloaded")
+        return champion
 
     def champion(self, name: str) -> Model:
         """Return the version of a model that serves.
 
         Raises:
             UnknownModelError: no model of that name has a champion.
-            NotReadyError: its champion was refused, and none served before.
+            NotReadyError: its champion was refused, and none served before; or it is out of service.
         """
         champion = self._champions.get(name)
         if champion is None:
             self.versions(name)
+            self._check_on(name)
             raise NotReadyError("this model has no version that is fit to serve")
         return champion
 
@@ -159,18 +177,47 @@ class Catalogue:
 
         Raises:
             UnknownModelError: no such model or version.
-            NotReadyError: the version is not fit to serve.
+            NotReadyError: the version is not fit to serve, or the model is out of service.
         """
         if version not in self.versions(name):
             raise UnknownModelError("this model has no such version")
+        self._check_on(name)
         model = self._resident(name, version)
         if model is not None:
             return model
         async with self._loading:
             try:
-                return self._resident(name, version) or self._keep(await self._load(name, version))
+                loaded = self._resident(name, version) or await self._load(name, version)
             except ModelRefusedError as error:
                 raise NotReadyError(f"this version is not fit to serve: {error}") from error
+            self._check_on(name)
+            return self._resident(name, version) or self._keep(loaded)
+
+    async def load(self, name: str) -> None:
+        """Take a model into service and try its champion anew.
+
+        Raises:
+            UnknownModelError: no model of that name has a champion.
+            NotReadyError: the champion is not fit to serve; what served before goes on serving.
+        """
+        if name in self._entries:
+            self._switches.turn(name, on=True)
+        await self._refresh()
+        serving, wanted = self.champion(name).version, self._entries[name].champion
+        if serving != wanted:
+            reason = self._refused.get((name, wanted), "not loaded")
+            raise NotReadyError(f"version {wanted} is not fit to serve, version {serving} goes on: {reason}")
+
+    def unload(self, name: str) -> None:
+        """Take a model out of service; requests under way keep what they need.
+
+        Raises:
+            UnknownModelError: no model of that name has a champion.
+        """
+        self.versions(name)
+        self._switches.turn(name, on=False)
+        self._switched = self._switches.read()
+        self._take_out(name)
 
     async def follow(self, poll_seconds: float) -> None:
         """Look for new champions until cancelled."""
@@ -183,29 +230,54 @@ class Catalogue:
 
     def is_complete(self) -> bool:
         """Say whether every model that has a champion has a version that serves."""
-        return self._champions.keys() == self._entries.keys()
+        return all(name in self._champions or self._is_off(name) for name in self._entries)
 
     async def _refresh(self) -> None:
-        found = await asyncio.to_thread(self._repository.scan)
+        async with self._refreshing:
+            await self._bring_in(await asyncio.to_thread(self._repository.scan), self._switches.read())
+
+    async def _bring_in(self, found: dict[str, Entry], switched: Mapping[str, Switch]) -> None:
         for name in self._entries.keys() - found.keys():
             if name in self._champions:
                 # What serves goes on serving; only another champion replaces it.
                 found[name] = self._entries[name]
         changed = {name for name, entry in found.items() if entry != self._entries.get(name)}
-        self._entries = found
+        changed |= {name for name, switch in switched.items() if switch != self._switched.get(name)}
+        self._entries, self._switched = found, switched
         self._refused = {key: reason for key, reason in self._refused.items() if key[0] not in changed}
         for name, entry in found.items():
+            if self._is_off(name):
+                self._take_out(name)
+                continue
             serving = self._champions.get(name)
             if (serving is None or serving.version != entry.champion) and (name, entry.champion) not in self._refused:
                 await self._replace(name, entry.champion)
             await self._follow_plan(name, entry.plan)
 
+    def _take_out(self, name: str) -> None:
+        if self._champions.pop(name, None) is None:
+            return
+        self.rollouts.pop(name, None)
+        for key in [key for key in self._others if key[0] == name]:
+            del self._others[key]
+        log.info("%s: unloaded", name)
+        self._show_resident()
+
+    def _is_off(self, name: str) -> bool:
+        return name in self._switched and not self._switched[name].is_on
+
+    def _check_on(self, name: str) -> None:
+        if self._is_off(name):
+            raise NotReadyError("this model is unloaded")
+
     async def _replace(self, name: str, version: int) -> None:
         async with self._loading:
             try:
-                self._promote(self._resident(name, version) or await self._load(name, version))
+                model = self._resident(name, version) or await self._load(name, version)
             except ModelRefusedError:
                 return  # logged and counted where it was refused
+            if not self._is_off(name):
+                self._promote(model)
 
     async def _follow_plan(self, name: str, plan: Plan | None) -> None:
         champion, rollout = self._champions.get(name), self.rollouts.get(name)
@@ -213,16 +285,17 @@ class Catalogue:
             if rollout.plan == plan and rollout.champion is champion:
                 return
             self._end(rollout)
-        withdrawn = name in self._withdrawn and self._withdrawn[name][0] == plan
-        if plan is None or champion is None or plan.challenger == champion.version or withdrawn:
+        if plan is None or champion is None or plan.challenger == champion.version:
+            return
+        if (name, plan.challenger) in self._refused or (name in self._withdrawn and self._withdrawn[name][0] == plan):
             return
         async with self._loading:
             try:
-                self._begin(
-                    plan, champion, self._resident(name, plan.challenger) or await self._load(name, plan.challenger)
-                )
+                challenger = self._resident(name, plan.challenger) or await self._load(name, plan.challenger)
             except ModelRefusedError:
                 return  # logged and counted where it was refused
+            if self._champions.get(name) is champion:
+                self._begin(plan, champion, challenger)
 
     def _begin(self, plan: Plan, champion: Model, challenger: Model) -> None:
         name = champion.name
@@ -245,7 +318,7 @@ class Catalogue:
 
     def _end(self, rollout: Rollout) -> None:
         del self.rollouts[rollout.challenger.name]
-        if self._champions[rollout.challenger.name] is not rollout.challenger:
+        if self._champions.get(rollout.challenger.name) is not rollout.challenger:
             self._keep(rollout.challenger)
 
     def _resident(self, name: str, version: int) -> Model | None:

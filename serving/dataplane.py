@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from serving.batcher import Batcher, Limits, Outputs
@@ -143,7 +144,7 @@ class DataPlane:
                 model,
                 self._limits_aside,
                 self._thread_aside,
-                on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
+                on_batch=partial(self._metrics.batch, model.manifest),
                 on_idle=lambda: self._forget_aside(model),
             )
         return batcher
@@ -156,7 +157,7 @@ class DataPlane:
             model,
             self._limits,
             self._threads,
-            on_batch=lambda requests, rows: self._metrics.batch(model.manifest, requests, rows),
+            on_batch=partial(self._metrics.batch, model.manifest),
             on_idle=lambda: self._forget(model),
         )
         self._batchers[model] = batcher

@@ -21,6 +21,10 @@ class UnauthorizedError(ServingError):
     """The request carries no key, or a wrong one."""
 
 
+class ForbiddenError(ServingError):
+    """The request carries no key that allows this, or nobody is allowed to do it here."""
+
+
 class UnknownModelError(ServingError):
     """No such model, or no such version of it, is served here."""
 

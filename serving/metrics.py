@@ -1,7 +1,8 @@
 """What the server counts, in Prometheus' terms. No label takes a value from a client."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -9,12 +10,14 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.repository import Manifest
+from serving.statistics import triton_metrics, versions
 
 # Set for one of several workers: what all of them count is exposed by whichever is asked.
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
@@ -25,6 +28,19 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the package types all but this
 
 
+@dataclass(frozen=True, slots=True)
+class _ModelSeries:
+    """What is counted of one version; finding a series takes longer than counting."""
+
+    inferences: Counter
+    rows: Counter
+    batch_rows: Histogram
+    failed: Counter
+    queue_seconds: Counter
+    compute_seconds: Counter
+    last_batch: Gauge
+
+
 class Metrics:
     """The counters of one server."""
 
@@ -32,16 +48,19 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._shared: CollectorRegistry | None = None
+        self._exposed = self._registry
         if SHARED_COUNTS in os.environ:
-            self._shared = CollectorRegistry()
-            MultiProcessCollector(self._shared)  # type: ignore[no-untyped-call]  # the package types all but this
+            self._exposed = CollectorRegistry()
+            MultiProcessCollector(self._exposed)  # type: ignore[no-untyped-call]  # the package types all but this
         self._requests = Counter(
-            "mnistflow_requests", "Requests by door and HTTP status.", ("door", "status"), registry=self._registry
+            "mnistflow_requests",
+            "Requests by door and HTTP or gRPC status.",
+            ("door", "status"),
+            registry=self._registry,
         )
         self._resident: list[tuple[str, str, str, str]] = []
         # Finding the series of a set of labels takes longer than counting.
-        self._by_request: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_request: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "mnistflow_request_seconds",
             "From the first byte of the body to the answer.",
@@ -55,6 +74,23 @@ class Metrics:
         self._batch_rows = Histogram(
             "mnistflow_batch_rows", "Rows run together.", model, buckets=ROWS, registry=self._registry
         )
+        self._failed = Counter(
+            "mnistflow_failed_inferences", "Inference calls on which the model failed.", model, registry=self._registry
+        )
+        self._queue_seconds = Counter(
+            "mnistflow_queue_seconds", "Waited for their turn, all calls together.", model, registry=self._registry
+        )
+        self._compute_seconds = Counter(
+            "mnistflow_compute_seconds", "Spent in their batches, all calls together.", model, registry=self._registry
+        )
+        self._last_batch = Gauge(
+            "mnistflow_last_batch_timestamp_seconds",
+            "When a batch was last run.",
+            model,
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        self._by_model: dict[tuple[str, int], _ModelSeries] = {}
         self._dropped = Counter("mnistflow_log_dropped", "Requests lost to the inference log.", registry=self._registry)
         self._champion = Gauge(
             "mnistflow_champion_version",
@@ -109,10 +145,16 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of type `content_type`."""
-        return generate_latest(self._shared or self._registry)
+        return generate_latest(self)
 
-    def request(self, door: str, status: int, seconds: float) -> None:
-        """Count one request; `door` must be one of few."""
+    def collect(self) -> Iterator[Metric]:
+        """Return what all workers have counted, under own names and under Triton's."""
+        families = list(self._exposed.collect())
+        yield from families
+        yield from triton_metrics(versions(families))
+
+    def request(self, door: str, status: int | str, seconds: float) -> None:
+        """Count one request; `door` must be one of few, `status` one of HTTP or gRPC."""
         key = (door, status)
         if key not in self._by_request:
             self._by_request[key] = (self._requests.labels(door, str(status)), self._seconds.labels(door))
@@ -120,12 +162,34 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
-    def batch(self, manifest: Manifest, requests: int, rows: int) -> None:
-        """Count requests that are run together."""
+    def batch(
+        self, manifest: Manifest, requests: int, rows: int, failed: int, queue_seconds: float, compute_seconds: float
+    ) -> None:
+        """Count requests that were run together: the seconds that they waited in all, and that the batch took."""
+        key = (manifest.name, manifest.version)
+        series = self._by_model.get(key)
+        if series is None:
+            series = self._by_model[key] = self._model_series(manifest)
+        series.inferences.inc(requests)
+        series.rows.inc(rows)
+        series.batch_rows.observe(rows)
+        series.queue_seconds.inc(queue_seconds)
+        series.compute_seconds.inc(requests * compute_seconds)
+        series.last_batch.set_to_current_time()
+        if failed:
+            series.failed.inc(failed)
+
+    def _model_series(self, manifest: Manifest) -> _ModelSeries:
         model = (manifest.name, str(manifest.version))
-        self._inferences.labels(*model).inc(requests)
-        self._rows.labels(*model).inc(rows)
-        self._batch_rows.labels(*model).observe(rows)
+        return _ModelSeries(
+            self._inferences.labels(*model),
+            self._rows.labels(*model),
+            self._batch_rows.labels(*model),
+            self._failed.labels(*model),
+            self._queue_seconds.labels(*model),
+            self._compute_seconds.labels(*model),
+            self._last_batch.labels(*model),
+        )
 
     def champion(self, manifest: Manifest, swapped: bool) -> None:
         self._champion.labels(manifest.name).set(manifest.version)
@@ -167,7 +231,7 @@ class Metrics:
                 sample.name,
                 *(sample.labels[label] for label in ("model", "version", "role") if label in sample.labels),
             ): (sample.value)
-            for family in (self._shared or self._registry).collect()
+            for family in self.collect()
             for sample in family.samples
             if sample.name in names
         }

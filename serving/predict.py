@@ -1,20 +1,20 @@
-"""The door for pictures: an image goes in, its class comes out."""
+"""The door for pictures: an image goes in, its class comes out; or several."""
 
-import base64
 import time
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.dataplane import DataPlane
-from serving.errors import InvalidRequestError, NotReadyError
+from serving.errors import NotReadyError
 from serving.inference_log import InferenceLog
 from serving.model import Model
-from serving.preprocessing import KINDS, SIDE, Grey, Manner, to_model_input
+from serving.pictures import Picture, parse_pictures, to_model_inputs
+from serving.preprocessing import SIDE, Manner
 from serving.settings import Settings
+from serving.tensors import Array
 from serving.web import Answer, Request, Route, json_answer
-
-DATA_URL = b"data:image/"
-RAW_MEDIA = ("", "application/octet-stream")
 
 
 class PredictDoor:
@@ -47,25 +47,22 @@ class PredictDoor:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._classifier()
-        image = await self._image(body, request.media(), model)
+        pictures, are_listed = parse_pictures(body, request.media(), self._settings.max_rows)
+        images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
-        inputs = {spec.name: image[np.newaxis]}
+        inputs = {spec.name: images}
         model, arrays = await self._plane.answer(model, request.id, inputs, [output], request.is_gone)
-        probabilities = arrays[output][0]
-        label = int(np.argmax(probabilities))
-        self._log.add(request.id, model, image[np.newaxis], arrays[output])
-        answer = {
-            "label": label,
-            "class_name": model.manifest.classes[label],
-            "probabilities": probabilities,
+        self._log.add(request.id, model, images, arrays[output])
+        predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
+        source = {
             "model": model.name,
             "version": model.version,
             "id": request.id,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
         if request.parameter("input") == "1":
-            answer["input"] = image
-        return json_answer(answer)
+            predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
+        return json_answer({"predictions": predictions} | source if are_listed else predictions[0] | source)
 
     def _classifier(self) -> Model:
         model = self._plane.catalogue.default()
@@ -73,24 +70,17 @@ class PredictDoor:
             raise NotReadyError(f"{model.name} does not classify pictures of {SIDE}x{SIDE}, ask it through /v2")
         return model
 
-    async def _image(self, body: bytes, media: str, model: Model) -> Grey:
-        if not body:
-            raise InvalidRequestError(f"the body is empty, send a {KINDS}, or 784 raw bytes")
-        if len(body) == SIDE * SIDE and media in RAW_MEDIA:
-            return np.frombuffer(body, np.uint8).reshape(SIDE, SIDE)
-        if body.startswith(DATA_URL):
-            body = _unpacked(body)
+    async def _model_inputs(self, pictures: list[Picture], model: Model) -> npt.NDArray[np.uint8]:
         manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
         max_pixels = self._settings.max_pixels
-        return await self._plane.in_thread(lambda: to_model_input(body, manner=manner, max_pixels=max_pixels))
+
+        def convert() -> npt.NDArray[np.uint8]:
+            return to_model_inputs(pictures, manner=manner, max_pixels=max_pixels)
+
+        is_work = any(isinstance(picture, bytes) for picture in pictures)
+        return await self._plane.in_thread(convert) if is_work else convert()
 
 
-def _unpacked(url: bytes) -> bytes:
-    """Return what a base64 data URL (RFC 2397) of an image holds."""
-    kind, comma, content = url.partition(b",")
-    try:
-        if not comma or not kind.endswith(b";base64"):
-            raise ValueError
-        return base64.b64decode(content, validate=True)
-    except ValueError:
-        raise InvalidRequestError("this data URL holds no base64") from None
+def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:
+    label = int(np.argmax(probabilities))
+    return {"label": label, "class_name": model.manifest.classes[label], "probabilities": probabilities}

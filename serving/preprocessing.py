@@ -5,6 +5,8 @@ The digit manner is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): th
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -55,19 +57,40 @@ def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 1
     return grey if _is_in_mnist_form(grey) else _digit(grey)
 
 
+def count_pixels(data: bytes) -> int:
+    """Return width times height of a picture, from the head of the file.
+
+    Raises:
+        UnsupportedMediaError, TooLargeError, InvalidRequestError: as `to_model_input`.
+    """
+    with _opened(data) as image:
+        return image.width * image.height
+
+
+def is_picture(data: bytes) -> bool:
+    """Say whether a file begins as one of the known kinds does."""
+    return data.startswith(tuple(MAGIC))
+
+
 def _decode(data: bytes, max_pixels: int) -> Grey:
+    with _opened(data) as image:
+        if image.width * image.height > max_pixels:
+            raise TooLargeError(f"the image has more than {max_pixels} pixels")
+        # JPEG can be decoded at a fraction of its size, which is all that is needed.
+        image.draft("L", (WORKING_SIDE, WORKING_SIDE))
+        return _grey(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
     kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
     if kind is None:
         raise UnsupportedMediaError(f"the image is no {KINDS}")
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            if image.width * image.height > max_pixels:
-                raise TooLargeError(f"the image has more than {max_pixels} pixels")
-            # JPEG can be decoded at a fraction of its size, which is all that is needed.
-            image.draft("L", (WORKING_SIDE, WORKING_SIDE))
-            return _grey(ImageOps.exif_transpose(image))
+            yield image
     except Image.DecompressionBombError as error:
-        raise TooLargeError(f"the image has more than {max_pixels} pixels") from error
+        raise TooLargeError("the image has too many pixels") from error
     except (OSError, SyntaxError, ValueError, MemoryError) as error:
         raise InvalidRequestError(f"the {kind} is damaged or incomplete") from error
 

@@ -70,12 +70,26 @@ def parse_request(
     split = len(body) if header_length is None else header_length
     if split > len(body):
         raise InvalidRequestError("Inference-Header-Content-Length is more than the body has")
-    tree = _object(_json(body[:split]), "the request")
+    return parse_tree(_json(body[:split]), memoryview(body)[split:], inputs, outputs, max_rows)
+
+
+def parse_tree(tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
+    """Read an inference request that is decoded already.
+
+    Args:
+        tree: the request as JSON has it.
+        rest: bytes of the binary tensors, in the order of the inputs.
+        inputs, outputs, max_rows: as in `parse_request`.
+
+    Raises:
+        InvalidRequestError: says what is not as it should be.
+    """
+    tree = _object(tree, "the request")
     request_id = tree.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidRequestError("id has to be a string")
     parameters = _parameters(tree, "the request")
-    arrays = _parse_inputs(tree.get("inputs"), memoryview(body)[split:], inputs, max_rows)
+    arrays = _parse_inputs(tree.get("inputs"), rest, inputs, max_rows)
     wanted = _parse_outputs(tree.get("outputs"), _flag(parameters, "binary_data_output", False), outputs)
     return InferenceRequest(request_id, arrays, wanted)
 
@@ -139,6 +153,16 @@ def parse_index_request(body: bytes) -> bool:
         InvalidRequestError: says what is not as it should be.
     """
     return bool(body) and _flag(_object(_json(body), "the request"), "ready", False)
+
+
+def check_load_request(body: bytes) -> None:
+    """Check a request to load a model; the body may be empty.
+
+    Raises:
+        InvalidRequestError: it brings a configuration or files, or is not as it should be.
+    """
+    if body and _parameters(_object(_json(body), "the request"), "the request"):
+        raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
 
 
 def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
@@ -257,7 +281,7 @@ def _blob(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...], size
         raise InvalidRequestError(f"input {spec.name} has both data and binary_data_size")
     needed = math.prod(shape) * spec.dtype.itemsize
     if type(size) is not int or size != needed:
-        raise InvalidRequestError(f"input {spec.name} of this shape needs a binary_data_size of {needed}")
+        raise InvalidRequestError(f"input {spec.name} of this shape needs {needed} bytes")
     if len(rest) < needed:
         raise InvalidRequestError(f"the body ends before the bytes of input {spec.name} do")
     return rest[:needed]

@@ -28,6 +28,7 @@ class Settings:
     repository: Annotated[Path, Setting("folder of the model repository")] = Path("var/models")
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 takes a free one", 0)] = 8000
+    grpc_port: Annotated[int, Setting("port of the gRPC service, which needs the extra grpc; 0 for none", 0)] = 0
     model: Annotated[
         str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
     ] = ""
@@ -49,6 +50,9 @@ class Settings:
     queue_rows: Annotated[int, Setting("rows that may wait for a model before requests are turned away", 1)] = 4096
     queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
     keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
+    admin_keys: Annotated[
+        str, Setting("keys of admins, with commas between; without any, nobody loads or unloads models")
+    ] = ""
     inference_log: Annotated[
         str,
         Setting(
@@ -108,6 +112,6 @@ def _converted(name: str, kind: type[Any], text: str, minimum: float | None) -> 
         raise StartError(f"{_option(name)} is {text!r}, which is no {kind.__name__}. Give a number.") from None
     if minimum is not None and not minimum <= value < math.inf:
         raise StartError(f"{_option(name)} is {text}. Give at least {minimum}.")
-    if name == "port" and value > 65535:
-        raise StartError(f"--port is {text}. Give one from 0 to 65535.")
+    if name.endswith("port") and value > 65535:
+        raise StartError(f"{_option(name)} is {text}. Give one from 0 to 65535.")
     return value

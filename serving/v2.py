@@ -1,34 +1,30 @@
 """The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 from serving import protocol
 from serving.dataplane import DataPlane
-from serving.errors import InvalidRequestError, NotReadyError, UnknownModelError, UnsupportedMediaError
+from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
 from serving.inference_log import InferenceLog
-from serving.model import Model
-from serving.repository import VERSION
+from serving.service import InferenceService
 from serving.settings import Settings
 from serving.web import JSON, Answer, Request, Route, json_answer, sane_id
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 MEDIA = ("", JSON, BINARY)
+MAX_ADMIN_BYTES = 64 * 1024
 MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 
 
 class V2Door:
     """Endpoints under /v2."""
 
-    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
+    def __init__(
+        self, plane: DataPlane, service: InferenceService, settings: Settings, inference_log: InferenceLog
+    ) -> None:
         self._plane = plane
+        self._service = service
         self._log = inference_log
         self._settings = settings
-        self._server = {
-            "name": "mnistflow",
-            "version": _own_version(),
-            "extensions": ["binary_tensor_data", "model_configuration"],
-        }
 
     def routes(self) -> list[Route]:
         return [
@@ -37,14 +33,19 @@ class V2Door:
             Route("GET", "/v2", self.describe_server),
             Route("GET", "/v2/health/live", self.live, is_open=True),
             Route("GET", "/v2/health/ready", self.ready, is_open=True),
+            # Before models, because a model of that name could have its own way to ask.
+            Route("GET", "/v2/models/stats", self.all_statistics),
             Route("GET", MODEL, self.describe_model),
+            Route("GET", MODEL + "/stats", self.statistics),
             Route("GET", MODEL + "/ready", self.model_ready),
             Route("GET", MODEL + "/config", self.configuration),
             Route("POST", "/v2/repository/index", self.index),
+            Route("POST", "/v2/repository/models/([^/]+)/load", self.load, is_admin=True),
+            Route("POST", "/v2/repository/models/([^/]+)/unload", self.unload, is_admin=True),
         ]
 
     async def describe_server(self, _: Request) -> Answer:
-        return json_answer(self._server)
+        return json_answer(self._service.describe_server())
 
     async def live(self, _: Request) -> Answer:
         return json_answer({"live": True})
@@ -55,36 +56,38 @@ class V2Door:
         return json_answer({"ready": True})
 
     async def describe_model(self, _: Request, name: str, number: str | None) -> Answer:
-        model = await self._model(name, number)
-        versions = self._plane.catalogue.versions(model.name)
-        return json_answer(protocol.describe_model(model.name, versions, model.inputs, model.outputs))
+        return json_answer(await self._service.describe_model(name, number))
 
     async def model_ready(self, _: Request, name: str, number: str | None) -> Answer:
-        model = await self._model(name, number)
+        model = await self._service.model(name, number)
         if not model.is_ready():
             raise NotReadyError("this model does not give what was recorded")
         return json_answer({"name": model.name, "ready": True})
 
     async def configuration(self, _: Request, name: str, number: str | None) -> Answer:
-        model = await self._model(name, number)
-        return json_answer(
-            protocol.describe_configuration(model.name, model.inputs, model.outputs, self._settings.max_rows)
-        )
+        return json_answer(await self._service.describe_configuration(name, number))
+
+    async def all_statistics(self, _: Request) -> Answer:
+        return json_answer(self._service.statistics("", None))
+
+    async def statistics(self, _: Request, name: str, number: str | None) -> Answer:
+        return json_answer(self._service.statistics(name, number))
 
     async def index(self, request: Request) -> Answer:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        only_ready = protocol.parse_index_request(body)
-        states = self._plane.catalogue.states()
-        return json_answer(
-            [
-                {"name": state.name, "version": str(state.version), "state": state.state, "reason": state.reason}
-                for state in states
-                if state.state == "READY" or not only_ready
-            ]
-        )
+        return json_answer(self._service.index(protocol.parse_index_request(body)))
+
+    async def load(self, request: Request, name: str) -> Answer:
+        protocol.check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
+        await self._service.load(name)
+        return json_answer({"name": name, "load": True})
+
+    async def unload(self, _: Request, name: str) -> Answer:
+        self._service.unload(name)
+        return json_answer({"name": name, "unload": True})
 
     async def infer(self, request: Request, name: str, number: str | None) -> Answer:
-        model = await self._model(name, number)
+        model = await self._service.model(name, number)
         header_length = _header_length(request)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
@@ -101,11 +104,6 @@ class V2Door:
             return Answer(answer.body)
         return Answer(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
 
-    async def _model(self, name: str, number: str | None) -> Model:
-        if number is not None and not VERSION.fullmatch(number):
-            raise UnknownModelError("this model has no such version")
-        return await self._plane.model(name, None if number is None else int(number))
-
 
 def _header_length(request: Request) -> int | None:
     if request.media() not in MEDIA:
@@ -116,10 +114,3 @@ def _header_length(request: Request) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
     return int(text)
-
-
-def _own_version() -> str:
-    try:
-        return version("mnistflow")
-    except PackageNotFoundError:
-        return "unknown"

@@ -19,6 +19,7 @@ from serving.errors import (
     BodyTimeoutError,
     ClientGoneError,
     DeadlineError,
+    ForbiddenError,
     InferenceFailedError,
     InvalidRequestError,
     LogUnavailableError,
@@ -41,6 +42,7 @@ Send = Callable[[Message], Awaitable[None]]
 STATUS: Mapping[type[ServingError], int] = {
     InvalidRequestError: 400,
     UnauthorizedError: 401,
+    ForbiddenError: 403,
     UnknownModelError: 404,
     UnknownRequestError: 404,
     BodyTimeoutError: 408,
@@ -110,7 +112,7 @@ class Request:
         self.method = "GET" if self.is_head else method
         self.path = path
         given = headers.get(b"x-request-id")
-        self.id = _new_id() if given is None else sane_id(given.decode("latin-1")) or _new_id()
+        self.id = new_id() if given is None else sane_id(given.decode("latin-1")) or new_id()
         self.keeps_alive = True
         self.is_gone: Callable[[], bool] = transport.is_closing
         self._query = query
@@ -227,6 +229,8 @@ class Answer:
 
 
 Handler = Callable[..., Awaitable[Answer]]
+# Given the Authorization header; raises when that is not enough.
+Guard = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +239,14 @@ class Route:
 
     Attributes:
         is_open: whether it answers without a key: health, for probes, and the page.
+        is_admin: whether it answers admins only.
     """
 
     method: str
     pattern: str
     handler: Handler
     is_open: bool = False
+    is_admin: bool = False
 
 
 class Application:
@@ -261,11 +267,11 @@ class Application:
         on_start: Callable[[], Awaitable[None]],
         on_stop: Callable[[], Awaitable[None]],
     ) -> None:
-        patterns: dict[str, dict[str, Route]] = {}
+        patterns: dict[str, dict[str, tuple[Handler, Guard]]] = {}
         for route in routes:
-            patterns.setdefault(route.pattern, {})[route.method] = route
+            guard = _open if route.is_open else access.admit_admin if route.is_admin else access.admit
+            patterns.setdefault(route.pattern, {})[route.method] = (route.handler, guard)
         self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
-        self._access = access
         self._observe = observe
         self._on_start = on_start
         self._on_stop = on_stop
@@ -293,12 +299,11 @@ class Application:
             for pattern, methods in self._routes:
                 match = pattern.fullmatch(request.path)
                 if match is not None:
-                    route = methods.get(request.method)
-                    if route is None:
+                    if request.method not in methods:
                         return error_answer(405, "not with this method", {"allow": ", ".join(methods)})
-                    if not route.is_open:
-                        self._access.admit(request.header(b"authorization"))
-                    return await route.handler(request, *match.groups())
+                    handler, guard = methods[request.method]
+                    guard(request.header(b"authorization"))
+                    return await handler(request, *match.groups())
             return error_answer(404, "nothing is here")
         except ServingError as error:
             return _serving_error(error)
@@ -307,12 +312,17 @@ class Application:
             return error_answer(500, "internal error")
 
 
+def _open(_: str) -> None:
+    """Let everybody pass."""
+
+
 def sane_id(text: str) -> str | None:
     """Return the id if it may stand in headers, logs and tables as it is."""
     return text if ID.fullmatch(text) else None
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id for a request whose client gave none."""
     return f"{PROCESS_ID}-{next(_numbers)}"
 
 

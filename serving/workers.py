@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from serving.errors import StartError
@@ -28,8 +29,8 @@ RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.1
 
 
-def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """Return as many sockets, listening on the same address; port 0 takes a free one.
+def listen(host: str, port: int, count: int = 1, option: str = "--port") -> list[socket.socket]:
+    """Return as many sockets, listening on the same address; port 0 takes a free one. `option` is what sets the port.
 
     Raises:
         StartError: the address is taken or not one of this machine, or the system cannot share addresses.
@@ -52,7 +53,7 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
             listener.listen(2048)
     except OSError as error:
         raise StartError(
-            f"cannot listen on {host}:{port} ({error.strerror}). Choose another --port or --host."
+            f"cannot listen on {host}:{port} ({error.strerror}). Choose another {option} or --host."
         ) from None
     return listeners
 
@@ -68,6 +69,12 @@ def leave_with_parent() -> None:
     descriptor = os.environ.get(PARENT_VARIABLE)
     if descriptor is not None:
         threading.Thread(target=_stop_at_end_of, args=(int(descriptor),), daemon=True).start()
+
+
+def shared_folder() -> Path | None:
+    """Return the folder that all workers of this server see; None when this process is no worker."""
+    folder = os.environ.get(METRICS_VARIABLE) if LISTENER_VARIABLE in os.environ else None
+    return None if folder is None else Path(folder)
 
 
 def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> None:

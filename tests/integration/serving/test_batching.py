@@ -24,11 +24,16 @@ class Plane:
 
     def __init__(self, model, limits=LIMITS):
         self.batches = []
+        self.failed = 0
         self.idle = 0
-        self.batcher = Batcher(model, limits, None, lambda _, rows: self.batches.append(rows), self._on_idle)
+        self.batcher = Batcher(model, limits, None, self._on_batch, self._on_idle)
 
     def ask(self, images, is_gone=lambda: False):
         return self.batcher.submit({"images": images}, ["probabilities"], is_gone)
+
+    def _on_batch(self, requests, rows, failed, waited, seconds):
+        self.batches.append(rows)
+        self.failed += failed
 
     def _on_idle(self):
         self.idle += 1
@@ -88,10 +93,11 @@ def test_a_bad_item_fails_alone(model, data, first):
         plane = Plane(model)
         # Two of a size that the model does not take: they go into one batch, and both fail.
         asked = [plane.ask(images) for images in (data[0][:1], data[0][1:2, :5], data[0][2:3, :5], data[0][3:4])]
-        return await asyncio.gather(*map(given, asked), return_exceptions=True)
+        return plane, await asyncio.gather(*map(given, asked), return_exceptions=True)
 
-    answers = asyncio.run(scenario())
+    plane, answers = asyncio.run(scenario())
 
+    assert plane.failed == 2
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, True, False]
     assert np.allclose(answers[3], first.probabilities(data[0][3:4]), atol=1e-5)
 

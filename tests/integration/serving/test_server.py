@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import functools
 import io
 import json
 import signal
@@ -197,6 +198,7 @@ def test_raw_bytes_are_taken_as_they_are(server, data, first) -> None:
     assert np.allclose(answer["probabilities"], first.probabilities(data[0][3:4])[0], atol=1e-5)
 
 
+@functools.cache
 def bomb() -> bytes:
     content = io.BytesIO()
     Image.new("L", (20_000, 20_000)).save(content, "PNG")
@@ -228,6 +230,60 @@ def test_what_is_no_usable_picture_is_explained(server, body, status) -> None:
     answer = server.client.post("/predict", content=body)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
+
+
+def as_png(image: np.ndarray, side: int = 140) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(255 - image).resize((side, side), Image.Resampling.BICUBIC).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_several_pictures_are_answered_as_each_alone(server, data) -> None:
+    images = data[0][:5]
+    files = [as_png(image) for image in images]
+    texts = [base64.b64encode(content).decode() for content in files]
+    texts[1] = "data:image/png;base64," + texts[1]
+    texts[4] = base64.b64encode(images[4].tobytes()).decode()
+    files[4] = images[4].tobytes()
+
+    together = server.client.post("/predict?input=1", json={"images": texts}).json()
+
+    assert {"model", "version", "id", "milliseconds", "predictions"} == together.keys()
+    for content, prediction in zip(files, together["predictions"], strict=True):
+        alone = server.client.post("/predict?input=1", content=content).json()
+        assert prediction["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+        assert {key: prediction[key] for key in ("label", "class_name", "input")} == (
+            {key: alone[key] for key in ("label", "class_name", "input")}
+        )
+
+
+def listed(*contents: bytes) -> bytes:
+    return json.dumps({"images": [base64.b64encode(content).decode() for content in contents]}).encode()
+
+
+STROKE = np.eye(28, dtype=np.uint8) * 255
+NO_LISTS = {
+    "no JSON": (b"{", 400, "JSON"),
+    "no images": (b"{}", 400, "images"),
+    "none": (b'{"images": []}', 400, "images"),
+    "no list": (b'{"images": "text"}', 400, "images"),
+    "no texts": (b'{"images": [1]}', 400, "images"),
+    "no base64": (b'{"images": ["????"]}', 400, "base64"),
+    "one is a GIF": (listed(as_png(STROKE), b"GIF89a"), 415, "image 1: "),
+    "one is broken": (listed(as_png(STROKE), as_png(STROKE)[:-60]), 400, "image 1: "),
+    "too many": (listed(*[as_png(STROKE)] * 1025), 400, "1024"),
+    "bomb": (listed(as_png(STROKE), bomb()), 413, "image 1: "),
+    "large together": (listed(as_png(STROKE, 2900), as_png(STROKE, 2900)), 413, "image 1: "),
+}
+
+
+@pytest.mark.parametrize(("content", "status", "says"), NO_LISTS.values(), ids=NO_LISTS)
+def test_what_is_no_list_of_pictures_is_explained(server, data, first, content, status, says) -> None:
+    answer = server.client.post("/predict", content=content)
+
+    assert answer.status_code == status
+    assert says in answer.json()["error"]
+    assert still_right(server, data, first)
 
 
 def test_metrics_do_not_grow_with_unknown_names(server) -> None:
@@ -348,5 +404,9 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     heavy = ["tensorflow", "keras", "mlflow", "prefect", "dvc", "sklearn", "onnx"]
     found = subprocess.run([str(python), "-c", probe % heavy], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+    serve = (str(tmp_path / "venv/bin/mnistflow-serve"), "--port", "0", "--repository", str(repository))
+    bare = subprocess.run([*serve, "--grpc-port", str(kit.free_port())], capture_output=True, text=True, check=False)
+    assert bare.returncode == 1
+    assert "extra grpc" in bare.stderr.splitlines()[-1]
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)

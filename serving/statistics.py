@@ -1,0 +1,108 @@
+"""What was counted of each version, under the names that Triton gives it.
+
+https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Metric
+
+# Where each count of a version comes from.
+SAMPLES = {
+    "mnistflow_inferences_total": "calls",
+    "mnistflow_rows_total": "rows",
+    "mnistflow_batch_rows_count": "batches",
+    "mnistflow_failed_inferences_total": "failed",
+    "mnistflow_queue_seconds_total": "queue_seconds",
+    "mnistflow_compute_seconds_total": "compute_seconds",
+    "mnistflow_last_batch_timestamp_seconds": "last_batch",
+}
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted of a version since the start.
+
+    Attributes:
+        calls, failed: requests that were run, and those of them on which the model failed.
+        rows, batches: what was run for them.
+        queue_seconds, compute_seconds: how long all calls together waited, and were computed.
+        last_batch: seconds since the epoch; 0 before the first.
+    """
+
+    calls: float = 0
+    rows: float = 0
+    batches: float = 0
+    failed: float = 0
+    queue_seconds: float = 0
+    compute_seconds: float = 0
+    last_batch: float = 0
+
+
+Versions = Mapping[tuple[str, str], Counts]
+
+TRITON_METRICS: Mapping[str, tuple[str, Callable[[Counts], float]]] = {
+    "nv_inference_request_success": ("Requests that were answered.", lambda counts: counts.calls - counts.failed),
+    "nv_inference_request_failure": ("Requests on which the model failed.", lambda counts: counts.failed),
+    "nv_inference_count": ("Rows inferred.", lambda counts: counts.rows),
+    "nv_inference_exec_count": ("Batches run.", lambda counts: counts.batches),
+    "nv_inference_request_duration_us": (
+        "Waiting and computing, of all requests together.",
+        lambda counts: (counts.queue_seconds + counts.compute_seconds) * 1e6,
+    ),
+    "nv_inference_queue_duration_us": (
+        "Waiting, of all requests together.",
+        lambda counts: counts.queue_seconds * 1e6,
+    ),
+    "nv_inference_compute_infer_duration_us": (
+        "Computing, of all requests together.",
+        lambda counts: counts.compute_seconds * 1e6,
+    ),
+}
+
+
+def versions(families: Iterable[Metric]) -> Versions:
+    """Return the counts by model and version."""
+    found: dict[tuple[str, str], Counts] = {}
+    for family in families:
+        for sample in family.samples:
+            field = SAMPLES.get(sample.name)
+            if field is not None:
+                key = (sample.labels["model"], sample.labels["version"])
+                setattr(found.setdefault(key, Counts()), field, sample.value)
+    return found
+
+
+def triton_metrics(counted: Versions) -> Iterator[Metric]:
+    """Return `nv_inference_*`. They are counters without the suffix that Prometheus' own have, hence of no type."""
+    for metric_name, (meaning, value) in TRITON_METRICS.items():
+        family = Metric(metric_name, meaning, "unknown")
+        for (model, version), counts in counted.items():
+            family.add_sample(metric_name, {"model": model, "version": version}, value(counts))
+        yield family
+
+
+def describe(model: str, version: str, counts: Counts) -> dict[str, Any]:
+    """Return the statistics of a version as Triton has them; copying in and out of batches counts as computing."""
+    return {
+        "name": model,
+        "version": version,
+        "last_inference": int(counts.last_batch * 1e3),
+        "inference_count": int(counts.rows),
+        "execution_count": int(counts.batches),
+        "inference_stats": {
+            "success": _duration(counts.calls - counts.failed, counts.queue_seconds + counts.compute_seconds),
+            "fail": _duration(counts.failed, 0),
+            "queue": _duration(counts.calls, counts.queue_seconds),
+            "compute_input": _duration(counts.calls, 0),
+            "compute_infer": _duration(counts.calls, counts.compute_seconds),
+            "compute_output": _duration(counts.calls, 0),
+        },
+    }
+
+
+def _duration(count: float, seconds: float) -> dict[str, int]:
+    return {"count": int(count), "ns": int(seconds * 1e9)}
