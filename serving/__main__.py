@@ -1,6 +1,5 @@
 """`python -m serving`: reads the settings, loads the champions, serves until told to stop."""
 
-import logging
 import math
 import signal
 import socket
@@ -18,6 +17,7 @@ from serving.repository import ModelRepository
 from serving.rollout import Tolerance
 from serving.settings import Settings
 from serving.switches import Switches
+from serving.telemetry import configure_logging
 from serving.workers import inherited_listener, leave_with_parent, listen, shared_folder, supervise
 
 
@@ -37,12 +37,12 @@ class AnnouncingServer(uvicorn.Server):
 
 def main() -> None:
     """Run the server; exits 0 when stopped by SIGTERM or SIGINT, 1 with one line when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for stop in (signal.SIGTERM, signal.SIGINT):
         # uvicorn finishes what runs, then raises the signal again for this handler.
         signal.signal(stop, _leave)
     try:
         settings = Settings.parse(sys.argv[1:])
+        configure_logging(settings.log_format)
         listener = inherited_listener()
         if settings.grpc_port and listener is None:
             # gRPC takes no sockets from others; this is to say in time that the port is taken.
@@ -80,6 +80,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
             http=HttpConnection,
             ws="none",
             log_level="error",
+            # Its loggers do as all others.
+            log_config=None,
             access_log=False,
             lifespan="on",
             server_header=False,

@@ -1,8 +1,10 @@
 """Puts the doors into one ASGI application."""
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.access import Access
@@ -19,12 +21,18 @@ from serving.predict import PredictDoor
 from serving.service import InferenceService
 from serving.settings import Settings
 from serving.status import StatusDoor
+from serving.telemetry import Watcher, log_call, watched_answers
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
 
 if TYPE_CHECKING:
     from serving.rpc import GrpcDoor
+    from serving.tracing import Tracing
 
+log = logging.getLogger(__name__)
+
+# Set where OpenTelemetry's own tools expect it.
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics", "/status")
 
 
@@ -49,6 +57,8 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         with suppress(asyncio.CancelledError):
             await following
         inference_log.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
 
     async def expose_metrics(_: Request) -> Answer:
         return Answer(metrics.exposition(), media=metrics.content_type)
@@ -76,10 +86,26 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         Route("GET", "/metrics", expose_metrics),
     ]
     access = Access(settings.keys, settings.admin_keys)
+    tracing = _tracing()
+    watchers: list[Watcher] = [tracing.trace_call] if tracing is not None else []
+    if settings.log_format == "json":
+        watchers.append(log_call)
     grpc_door = None
     if settings.grpc_port:
-        grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call)
-    return Application(routes, access, observe, start, stop)
+        grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call, watchers)
+    watching = partial(watched_answers, watchers=watchers, door=_door) if watchers else None
+    return Application(routes, access, observe, start, stop, watching)
+
+
+def _tracing() -> "Tracing | None":
+    if not any(os.environ.get(variable) for variable in TRACE_ENDPOINTS):
+        return None
+    try:
+        from serving.tracing import Tracing
+    except ImportError:
+        log.warning("%s is set, but the extra otel is not installed: there are no traces", TRACE_ENDPOINTS[0])
+        return None
+    return Tracing()
 
 
 def _grpc_door_type() -> "type[GrpcDoor]":
@@ -97,6 +123,6 @@ def _cores() -> int:
 
 def _door(path: str) -> str:
     """Return the door a path belongs to. All other paths count as one, so that no client makes labels."""
-    if path == "/":
+    if path in ("/", "/docs", "/openapi.json"):
         return "/page"
     return next((door for door in DOORS if path == door or path.startswith(door + "/")), "other")

@@ -33,7 +33,7 @@ class InvocationsDoor:
     async def ping(self, _: Request) -> Answer:
         if not self._plane.is_ready():
             raise NotReadyError("not every model is ready")
-        return Answer(b"\n", media=JSON)
+        return json_answer({})
 
     async def invoke(self, request: Request) -> Answer:
         if request.media() not in ("", JSON):

@@ -1,4 +1,4 @@
-"""The door for people: a page to draw on, from files read once."""
+"""The door for people: a page to draw on, and one that describes the doors; from files read once."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,10 @@ FILES = {
     "/page/style.css": ("style.css", "text/css"),
     "/page/script.js": ("script.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs": ("docs.html", "text/html"),
+    "/page/docs.css": ("docs.css", "text/css"),
+    "/page/docs.js": ("docs.js", "text/javascript"),
+    "/openapi.json": ("openapi.json", "application/json"),
 }
 HEADERS = {
     "content-security-policy": (
@@ -24,7 +28,7 @@ HEADERS = {
 
 
 class PageDoor:
-    """Endpoint / and the files it needs; nothing comes from elsewhere."""
+    """Endpoints /, /docs, /openapi.json and the files they need; nothing comes from elsewhere."""
 
     def __init__(self) -> None:
         self._answers = {

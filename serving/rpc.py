@@ -4,10 +4,10 @@ It runs in the event loop of the HTTP doors, on the same data plane and under th
 this module unless a port is set for it.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -32,6 +32,7 @@ from serving.inference_log import InferenceLog
 from serving.messages import read_request, write_response
 from serving.service import InferenceService
 from serving.settings import Settings
+from serving.telemetry import Call, Watcher, watched
 from serving.web import Guard, new_id, sane_id
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,15 @@ CODES: Mapping[type[ServingError], grpc.StatusCode] = {
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
+# The server is to blame.
+FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
 Context = grpc.aio.ServicerContext[bytes, Message]
 Handler = Callable[[Any], Awaitable[Message]]
+Answering = Callable[[bytes, Context], Awaitable[Message | None]]
+
+# Of the call that is being answered: the client's own, or a new one.
+REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 
 
 class GrpcDoor:
@@ -67,6 +75,7 @@ class GrpcDoor:
         access: decides who may call; keys come as `authorization: Bearer` in the metadata.
         inference_log: told of what is inferred.
         observe: told the gRPC status code and the seconds of every call.
+        watchers: see every call while it is answered.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class GrpcDoor:
         access: Access,
         inference_log: InferenceLog,
         observe: Callable[[str, float], None],
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._plane = plane
         self._service = service
@@ -84,6 +94,7 @@ class GrpcDoor:
         self._access = access
         self._log = inference_log
         self._observe = observe
+        self._watchers = watchers
         self._server: grpc.aio.Server
 
     async def start(self) -> None:
@@ -146,7 +157,7 @@ class GrpcDoor:
         model = await self._service.model(message.model_name, message.model_version)
         question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
         names = [output.name for output in question.outputs]
-        request_id = sane_id(message.id) or new_id()
+        request_id = sane_id(message.id) or REQUEST_ID.get()
         # A client that leaves cancels this coroutine, which withdraws what waits.
         if message.model_version:
             arrays = await self._plane.infer(model, question.inputs, names)
@@ -172,7 +183,9 @@ class GrpcDoor:
         }
         return {
             method.name: grpc.unary_unary_rpc_method_handler(
-                self._guarded(handlers[method.name], GetMessageClass(method.input_type), self._guard(method.name)),
+                self._guarded(
+                    method.name, handlers[method.name], GetMessageClass(method.input_type), self._guard(method.name)
+                ),
                 response_serializer=GetMessageClass(method.output_type).SerializeToString,
             )
             for method in SERVICE.methods
@@ -183,28 +196,36 @@ class GrpcDoor:
             return None
         return self._access.admit_admin if name in ADMIN else self._access.admit
 
-    def _guarded(
-        self, handler: Handler, kind: type[Message], guard: Guard | None
-    ) -> Callable[[bytes, Context], Awaitable[Message]]:
-        async def answer(content: bytes, context: Context) -> Message:
-            start = time.perf_counter()
-            code = grpc.StatusCode.OK
+    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: Guard | None) -> Answering:
+        async def outcome(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
             try:
                 if guard is not None:
-                    guard(_authorization(context))
-                return await handler(_decoded(content, kind))
+                    guard(metadata.get("authorization", ""))
+                return await handler(_decoded(content, kind)), grpc.StatusCode.OK, ""
             except ServingError as error:
-                code = _code(error)
-                await context.abort(code, str(error))
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
-                raise
+                return None, _code(error), str(error)
             except Exception:
                 log.exception("a call failed for a reason that was not foreseen")
-                code = grpc.StatusCode.INTERNAL
-                await context.abort(code, "internal error")
+                return None, grpc.StatusCode.INTERNAL, "internal error"
+
+        async def answer(content: bytes, context: Context) -> Message | None:
+            start = time.perf_counter()
+            metadata = _texts(context.invocation_metadata())
+            request_id = sane_id(metadata.get("x-request-id", "")) or new_id()
+            REQUEST_ID.set(request_id)
+            context.set_trailing_metadata((("x-request-id", request_id),))
+            code = grpc.StatusCode.CANCELLED
+            path = f"/{SERVICE.full_name}/{name}"
+            call = Call("POST", path, "grpc", request_id, metadata.get("traceparent", ""), code.name)
+            try:
+                with watched(call, self._watchers):
+                    response, code, text = await outcome(content, metadata)
+                    call.status, call.has_failed = code.name, code in FAULTS
             finally:
                 self._observe(code.name, time.perf_counter() - start)
+            if response is None:
+                await context.abort(code, text)
+            return response
 
         return answer
 
@@ -216,11 +237,8 @@ def _decoded(content: bytes, kind: type[Message]) -> Message:
         raise InvalidRequestError("this is no message of the protocol") from None
 
 
-def _authorization(context: Context) -> str:
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and isinstance(value, str):
-            return value
-    return ""
+def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    return {name: value for name, value in metadata or () if isinstance(value, str)}
 
 
 def _code(error: ServingError) -> grpc.StatusCode:

@@ -15,10 +15,11 @@ ENVIRONMENT_PREFIX = "MNISTFLOW_SERVE_"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is said of a setting in the help, and its least value."""
+    """What is said of a setting in the help, and its least value, or all values that it may have."""
 
     meaning: str
     minimum: float | None = None
+    choices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class Settings:
     logged_rows: Annotated[int, Setting("pictures kept in the log; older ones without feedback are deleted", 1)] = (
         100_000
     )
+    log_format: Annotated[str, Setting("text, or json: a line for every request as well", choices=("text", "json"))] = (
+        "text"
+    )
     workers: Annotated[int, Setting("processes that share the address", 1)] = 1
     receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
         10.0
@@ -92,7 +96,7 @@ class Settings:
             if text is None:
                 text = environment.get(ENVIRONMENT_PREFIX + name.upper())
             if text is not None:
-                values[name] = _converted(name, kind, text, setting.minimum)
+                values[name] = _converted(name, kind, text, setting)
         return cls(**values)
 
 
@@ -105,13 +109,15 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _converted(name: str, kind: type[Any], text: str, minimum: float | None) -> Any:
+def _converted(name: str, kind: type[Any], text: str, setting: Setting) -> Any:
     try:
         value = kind(text)
     except ValueError:
         raise StartError(f"{_option(name)} is {text!r}, which is no {kind.__name__}. Give a number.") from None
-    if minimum is not None and not minimum <= value < math.inf:
-        raise StartError(f"{_option(name)} is {text}. Give at least {minimum}.")
+    if setting.minimum is not None and not setting.minimum <= value < math.inf:
+        raise StartError(f"{_option(name)} is {text}. Give at least {setting.minimum}.")
+    if setting.choices and value not in setting.choices:
+        raise StartError(f"{_option(name)} is {text!r}. Give one of: {', '.join(setting.choices)}.")
     if name.endswith("port") and value > 65535:
         raise StartError(f"{_option(name)} is {text}. Give one from 0 to 65535.")
     return value

@@ -229,6 +229,7 @@ class Answer:
 
 
 Handler = Callable[..., Awaitable[Answer]]
+Answering = Callable[[Request], Awaitable[Answer]]
 # Given the Authorization header; raises when that is not enough.
 Guard = Callable[[str], None]
 
@@ -257,6 +258,10 @@ class Application:
         access: decides who may call what is not open.
         observe: told path, status, and seconds of every request.
         on_start, on_stop: awaited when the server starts and stops.
+        watching: given what answers requests, returns what does that while it is watched.
+
+    Attributes:
+        answer: returns the answer to a request, whatever goes wrong.
     """
 
     def __init__(
@@ -266,6 +271,7 @@ class Application:
         observe: Callable[[str, int, float], None],
         on_start: Callable[[], Awaitable[None]],
         on_stop: Callable[[], Awaitable[None]],
+        watching: Callable[[Answering], Answering] | None = None,
     ) -> None:
         patterns: dict[str, dict[str, tuple[Handler, Guard]]] = {}
         for route in routes:
@@ -275,9 +281,9 @@ class Application:
         self._observe = observe
         self._on_start = on_start
         self._on_stop = on_stop
+        self.answer: Answering = watching(self._observed_answer) if watching else self._observed_answer
 
-    async def answer(self, request: Request) -> Answer:
-        """Return the answer to a request, whatever goes wrong."""
+    async def _observed_answer(self, request: Request) -> Answer:
         start = time.perf_counter()
         answer = await self._answer(request)
         self._observe(request.path, answer.status, time.perf_counter() - start)

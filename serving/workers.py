@@ -4,6 +4,7 @@ Each has a listening socket of its own (SO_REUSEPORT), so the kernel spreads the
 parent: what waits in the queue of a worker that dies is answered by its successor.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from serving.errors import StartError
+
+log = logging.getLogger(__name__)
 
 # Tells a worker, in its environment, which inherited file descriptor it listens on.
 LISTENER_VARIABLE = "MNISTFLOW_SERVE_LISTENER"
@@ -126,7 +129,7 @@ class Workers:
             time.sleep(POLL_SECONDS)
             for number, process in enumerate(self._processes):
                 if process.poll() is not None and not self._is_leaving:
-                    sys.stderr.write(f"a worker ended with status {process.returncode}, another one starts\n")
+                    log.warning("a worker ended with status %d, another one starts", process.returncode)
                     time.sleep(RESTART_SECONDS)
                     self._processes[number] = self._spawn(self._listeners[number], subprocess.DEVNULL)
 

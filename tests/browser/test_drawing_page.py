@@ -218,6 +218,20 @@ def test_the_page_fits_its_screen(open_page, screenshots, view):
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.parametrize("view", ["light", "phone-dark"])
+def test_the_doors_are_described_without_outside_resources(open_page, server, screenshots, view):
+    page = open_page(**VIEWS[view])
+
+    page.goto(f"{server.url}/docs")
+    page.get_by_text("Classify a picture, or several").click()
+
+    page.get_by_text('"images": [').wait_for()
+    documented = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]
+    assert page.locator("summary").count() == sum(map(len, documented.values()))
+    page.screenshot(path=screenshots / f"docs-{view}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
 def test_a_finger_draws_and_does_not_scroll(open_page):
     page = open_page(**VIEWS["phone"])
     box = page.locator("#pad").bounding_box()

@@ -27,6 +27,8 @@ def test_the_command_line_wins_over_the_environment_over_the_default():
         ("--drain-seconds", "inf"),
         ("--max-rows", "0"),
         ("--max-body-bytes", "1e6"),
+        ("--grpc-port", "65536"),
+        ("--log-format", "xml"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_with_its_name(arguments):

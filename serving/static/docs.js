@@ -1,0 +1,102 @@
+"use strict";
+
+const INDENT = "  ";
+
+let api = null;
+
+function element(kind, content, attributes = {}) {
+  const made = document.createElement(kind);
+  made.append(...[content].flat());
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function resolved(node) {
+  if (!node || !node.$ref) return node;
+  return node.$ref.slice(2).split("/").reduce((tree, key) => tree[key], api);
+}
+
+/** Write a schema as one would write an example of it, with types where values would be. */
+function described(schema, indent = "") {
+  const node = resolved(schema) || {};
+  if (node.oneOf) return node.oneOf.map((one) => described(one, indent)).join(`\n${indent}or\n${indent}`);
+  const note = node.description ? `  // ${node.description}` : "";
+  if (node.properties) {
+    const inner = indent + INDENT;
+    const lines = Object.entries(node.properties).map(([name, value]) => {
+      const optional = (node.required || []).includes(name) ? "" : "?";
+      return `${inner}"${name}"${optional}: ${described(value, inner)}`;
+    });
+    return `{${note}\n${lines.join("\n")}\n${indent}}`;
+  }
+  if (node.items) return `[${described(node.items, indent)}, ...]`;
+  const kind = node.enum ? node.enum.join(" | ") : [node.type || "anything"].flat().join(" | ");
+  return (node.format ? `${kind} (${node.format})` : kind) + note;
+}
+
+function contents(content) {
+  const kinds = new Map();
+  for (const [media, { schema }] of Object.entries(content || {})) {
+    const text = described(schema);
+    kinds.set(text, [...(kinds.get(text) || []), media]);
+  }
+  // A block that scrolls has to be reachable by keyboard.
+  return [...kinds].flatMap(([text, media]) => [
+    element("p", media.join(", "), { class: "quiet" }),
+    element("pre", text, { tabindex: "0", "aria-label": `Schema of ${media.join(", ")}` }),
+  ]);
+}
+
+function table(entries) {
+  return element("dl", entries.flatMap(([term, meaning]) => [
+    element("dt", element("code", term)),
+    element("dd", meaning),
+  ]));
+}
+
+function door(path, method, operation) {
+  const parts = [element("summary", [
+    element("span", method.toUpperCase(), { class: "method" }),
+    element("code", path),
+    element("span", operation.summary, { class: "quiet" }),
+  ])];
+  if (operation.description) parts.push(element("p", operation.description));
+  if (operation.parameters) {
+    parts.push(element("h3", "Parameters"), table(operation.parameters.map(resolved).map((parameter) => [
+      parameter.name,
+      [`in the ${parameter.in}`, parameter.description].filter(Boolean).join(": "),
+    ])));
+  }
+  if (operation.requestBody) parts.push(element("h3", "Takes"), ...contents(operation.requestBody.content));
+  const responses = Object.entries(operation.responses).map(([status, response]) => [status, resolved(response)]);
+  const answer = responses.find(([status]) => status === "200");
+  if (answer) parts.push(element("h3", "Gives"), ...contents(answer[1].content));
+  const errors = responses.filter(([status]) => status !== "200");
+  if (errors.length) {
+    parts.push(element("h3", "Errors"), table(errors.map(([status, response]) => [status, response.description])));
+  }
+  return element("details", parts);
+}
+
+async function show() {
+  const doors = document.getElementById("doors");
+  try {
+    api = await (await fetch("openapi.json")).json();
+  } catch {
+    doors.append(element("p", "The server does not answer. Load this page again.", { class: "problem" }));
+    return;
+  }
+  document.getElementById("about").textContent = `${api.info.summary}. ${api.info.description}`;
+  for (const { name } of api.tags) {
+    const section = element("section", element("h2", name));
+    for (const [path, methods] of Object.entries(api.paths)) {
+      for (const [method, operation] of Object.entries(methods)) {
+        if (operation.tags.includes(name)) section.append(door(path, method, operation));
+      }
+    }
+    doors.append(section);
+  }
+  doors.removeAttribute("aria-busy");
+}
+
+show();

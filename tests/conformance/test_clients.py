@@ -1,0 +1,98 @@
+"""Clients that others make, unmodified, talk to the server: tritonclient, kserve, schemathesis."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serving_kit as kit
+
+pytestmark = pytest.mark.slow
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """The folder of the programs of an environment of their own: their requirements are not those of the rest."""
+    folder = tmp_path_factory.mktemp("clients") / "venv"
+    uv = (sys.executable, "-m", "uv")
+    install = (*uv, "pip", "install", "-q", "--python", str(folder / "bin/python"), "--require-hashes")
+    subprocess.run([*uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([*install, "-r", str(FOLDER / "clients.lock")], check=True)
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def grpc_port():
+    return kit.free_port()
+
+
+@pytest.fixture(scope="module")
+def admin_server(tmp_path_factory, images, classifiers, grpc_port):
+    repository = tmp_path_factory.mktemp("models")
+    for version, classifier in classifiers.items():
+        kit.publish(repository, version, classifier, images)
+    kit.crown(repository, 2)
+    arguments = ("--grpc-port", str(grpc_port), "--inference-log", str(repository / "inferences.db"))
+    with kit.Server(repository, *arguments, MNISTFLOW_SERVE_ADMIN_KEYS="admin") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("triton_http", "triton_http_asyncio", "triton_grpc", "triton_grpc_asyncio"), ("kserve_http", "kserve_grpc")],
+    ids=["tritonclient", "kserve"],
+)
+def test_clients_get_what_the_model_computes(programs, admin_server, grpc_port, images, classifiers, tmp_path, names):
+    file = tmp_path / "expected.npz"
+    expected = {f"probabilities{version}": model.probabilities(images) for version, model in classifiers.items()}
+    np.savez(file, images=images, **expected)
+    arguments = (admin_server.url, f"127.0.0.1:{grpc_port}", kit.NAME, str(file))
+
+    command = [programs / "python", FOLDER / "clients.py", *arguments, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_doors_are_as_openapi_describes_them(programs, admin_server, images, tmp_path):
+    """Valid and invalid requests made from /openapi.json; with examples, so that some of them reach the model."""
+    document = admin_server.client.get("/openapi.json").json()
+    examples = {
+        "/v2/models/{model}/infer": kit.question(images[:1]),
+        "/v2/models/{model}/versions/{version}/infer": kit.question(images[:2]),
+        "/invocations": {"instances": images[:1].tolist()},
+    }
+    for path, example in examples.items():
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"] = example
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "schemathesis.toml").write_text(
+        f'[parameters]\nmodel = "{kit.NAME}"\nversion = "1"\n'
+        # What is unloaded would answer nobody any more.
+        '[[operations]]\ninclude-operation-id = "unload"\n[operations.parameters]\nmodel = "nothing"\n'
+    )
+    command = [programs / "schemathesis", "run", "openapi.json", "--url", admin_server.url, "--max-examples", "5"]
+    # Most bodies that fit the schema fit no model: how many values it takes is not for the schema to say.
+    options = [
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--seed",
+        "1",
+        "--no-color",
+        "--warnings",
+        "off",
+        "--exclude-checks",
+        "positive_data_acceptance",
+    ]
+    headers = ["--header", "Authorization: Bearer admin"]
+    done = subprocess.run(
+        [*command, *options, *headers], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+
+    assert done.returncode == 0, done.stdout[-8000:]
+    assert admin_server.client.get(f"/v2/models/{kit.NAME}/ready").is_success
+    counted = admin_server.client.get(f"/v2/models/{kit.NAME}/stats").json()["model_stats"]
+    assert all(entry["inference_count"] for entry in counted)
