@@ -197,7 +197,26 @@ def image_case(random: Random, images: np.ndarray) -> Case:
     return headers_changed(random, case) if random.random() < 0.1 else case
 
 
-DOORS: dict[str, Callable[[Random, np.ndarray], Case]] = {"json": json_case, "binary": binary_case, "image": image_case}
+def list_case(random: Random, images: np.ndarray) -> Case:
+    texts = []
+    for _ in range(random.choice((1, 2, 5))):
+        content = image_case(random, images).body
+        text = base64.b64encode(content).decode()
+        texts.append(random.choice(("", "data:image/png;base64,")) + text)
+    tree: Any = {"images": texts}
+    if random.random() < 0.5:
+        tree = tree_changed(random, tree)
+    body = json.dumps(tree).encode("utf-8", "surrogatepass")
+    case = Case("/predict", {}, bytes_changed(random, body) if random.random() < 0.2 else body)
+    return headers_changed(random, case) if random.random() < 0.1 else case
+
+
+DOORS: dict[str, Callable[[Random, np.ndarray], Case]] = {
+    "json": json_case,
+    "binary": binary_case,
+    "image": image_case,
+    "list": list_case,
+}
 
 
 class Client:

@@ -1,5 +1,6 @@
 """The protocol over gRPC: the same answers, keys, limits and errors as over REST."""
 
+import random
 import signal
 import subprocess
 import sys
@@ -170,6 +171,25 @@ def test_what_is_no_message_or_too_large_is_refused(server, client, data, first)
         assert client.code("ModelInfer", large, compression=compression) == Code.RESOURCE_EXHAUSTED
     assert server.memory_peak_bytes() < 300e6
     assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
+
+
+def test_messages_with_changed_bytes_do_no_harm(server, client, data, first):
+    sound = question(data[0][:1], id="a-7", outputs=[{"name": "probabilities"}]).SerializeToString()
+    codes = set()
+    for seed in range(300):
+        chance = random.Random(seed)
+        message = bytearray(sound)
+        for _ in range(chance.choice((1, 2, 8))):
+            # What says what the rest means stands at the beginning.
+            message[chance.randrange(80)] ^= 1 << chance.randrange(8)
+        try:
+            client.call("ModelInfer", bytes(message))
+        except grpc.RpcError as error:
+            codes.add(error.code())
+
+    assert codes <= {Code.INVALID_ARGUMENT, Code.NOT_FOUND}
+    assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
+    assert not any("Traceback" in line for line in server.log)
 
 
 def test_calls_are_counted_by_code(server, client, data):
