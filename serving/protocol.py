@@ -17,6 +17,8 @@ from serving.errors import InvalidRequestError
 from serving.tensors import DTYPES, Array, TensorSpec
 
 Specs = Mapping[str, TensorSpec]
+# Up to here, every whole number is a float of its own.
+EXACT_FLOAT = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,16 @@ def check_load_request(body: bytes) -> None:
 def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
     """Return numbers, as JSON has them, as an array of this shape.
 
+    JSON knows one kind of number, and some clients write all of them with a point: 7.0 is a whole number, too.
+
     Raises:
         InvalidRequestError: a value is of another type, or out of range.
     """
-    allowed = {int, float} if spec.dtype.kind == "f" else {int}
-    if not allowed.issuperset(map(type, values)):
+    kinds = set(map(type, values))
+    if not kinds <= {int, float} or (float in kinds and spec.dtype.kind != "f" and not all(map(_is_whole, values))):
         raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
+    if float in kinds and spec.dtype.kind != "f":
+        values = list(map(int, values))
     try:
         array = _numbers(values, spec.dtype)
     except (OverflowError, ValueError):
@@ -181,6 +187,11 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
     if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
         raise InvalidRequestError(f"input {spec.name} has values out of the range of {spec.datatype}")
     return array.reshape(shape)
+
+
+def _is_whole(value: float) -> bool:
+    # Larger ones need not be what was written: beyond 64 bits, whole numbers are read as floats as well.
+    return type(value) is int or (abs(value) <= EXACT_FLOAT and value == int(value))
 
 
 def _numbers(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:

@@ -30,7 +30,7 @@ class V2Door:
         return [
             # First, because routes are tried in order and this is the one that counts.
             Route("POST", MODEL + "/infer", self.infer),
-            Route("GET", "/v2", self.describe_server),
+            Route("GET", "/v2/?", self.describe_server),
             Route("GET", "/v2/health/live", self.live, is_open=True),
             Route("GET", "/v2/health/ready", self.ready, is_open=True),
             # Before models, because a model of that name could have its own way to ask.

@@ -202,6 +202,20 @@ def kserve_grpc():
     asyncio.run(talk())
 
 
+def open_inference():
+    from open_inference.openapi.client import InferenceRequest, OpenInferenceClient
+
+    client = OpenInferenceClient(base_url=URL)
+    client.check_server_readiness()
+    client.check_model_version_readiness(MODEL, "1")
+    assert client.read_server_metadata().name == "mnistflow"
+    assert client.read_model_metadata(MODEL).versions == ["1", "2"]
+    tensor = {"name": "images", "shape": list(IMAGES.shape), "datatype": "UINT8", "data": IMAGES.ravel().tolist()}
+    (output,) = client.model_infer(MODEL, request=InferenceRequest(inputs=[tensor])).outputs
+    given = output.data.dict()["__root__"] if hasattr(output.data, "dict") else output.data
+    assert_right(np.array(given, np.float32).reshape(output.shape), 2)
+
+
 if __name__ == "__main__":
     for name in NAMES:
         globals()[name]()

@@ -1,4 +1,4 @@
-"""Clients that others make, unmodified, talk to the server: tritonclient, kserve, schemathesis."""
+"""Clients that others make, unmodified, talk to the server: tritonclient, kserve, open-inference, schemathesis."""
 
 import json
 import subprocess
@@ -43,8 +43,11 @@ def admin_server(tmp_path_factory, images, classifiers, grpc_port):
 
 @pytest.mark.parametrize(
     "names",
-    [("triton_http", "triton_http_asyncio", "triton_grpc", "triton_grpc_asyncio"), ("kserve_http", "kserve_grpc")],
-    ids=["tritonclient", "kserve"],
+    [
+        ("triton_http", "triton_http_asyncio", "triton_grpc", "triton_grpc_asyncio"),
+        ("kserve_http", "kserve_grpc", "open_inference"),
+    ],
+    ids=["tritonclient", "others"],
 )
 def test_clients_get_what_the_model_computes(programs, admin_server, grpc_port, images, classifiers, tmp_path, names):
     file = tmp_path / "expected.npz"

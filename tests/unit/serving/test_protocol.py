@@ -58,6 +58,18 @@ def test_integers_reach_exactly_to_the_ends_of_their_range(datatype):
             parse({"inputs": [tensor("n", datatype, (1,), data=[beyond])]}, inputs=specs)
 
 
+def test_integers_may_be_written_with_a_point():
+    specs = {"n": TensorSpec("n", "INT64", (-1,))}
+
+    def read(*values):
+        return parse({"inputs": [tensor("n", "INT64", (len(values),), data=values)]}, inputs=specs).inputs["n"]
+
+    assert read(7.0, -3, 2**62).tolist() == [7, -3, 2**62]
+    for wrong in (0.5, 1e19, 2.0**60, True):
+        with pytest.raises(InvalidRequestError):
+            read(7.0, wrong)
+
+
 def test_floats_take_integers_and_refuse_what_overflows():
     assert parse({"inputs": [tensor(data=[0] * 6), tensor("y", "FP32", (1,), data=[3])]}).inputs["y"].tolist() == [3.0]
     with pytest.raises(InvalidRequestError, match="out of the range of FP32"):
