@@ -38,7 +38,7 @@ def _limit_resources() -> None:
     except ImportError:  # Windows
         return
     # The server and its answers come first.
-    os.nice(10)
+    os.nice(5)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -93,13 +93,16 @@ class Soak:
             temporary.rename(target)
         kit.crown(self._repository, self._version)
 
-    async def run(self, server: kit.Server, requests: int, connections: int, *, swaps: bool) -> Figures:
-        """Send so many requests over so many connections."""
+    async def run(self, server: kit.Server, requests: int, seconds: float, connections: int, *, swaps: bool) -> Figures:
+        """Send so many requests, or as many as can be sent in that time, over so many connections."""
         figures = Figures()
         self._host, _, self._port = server.url.removeprefix("http://").partition(":")
         self._left = requests
         self._seen.clear()
-        side = [asyncio.create_task(self._watch(psutil.Process(server.pid), figures))]
+        side = [
+            asyncio.create_task(self._watch(psutil.Process(server.pid), figures)),
+            asyncio.create_task(self._stop_after(seconds)),
+        ]
         if swaps:
             side.append(asyncio.create_task(self._swap(figures)))
         started = time.perf_counter()
@@ -115,6 +118,10 @@ class Soak:
             await asyncio.sleep(SWAP_SECONDS)
             await asyncio.to_thread(self.publish)
             figures.counts["swaps"] += 1
+
+    async def _stop_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._left = 0
 
     async def _watch(self, process: psutil.Process, figures: Figures) -> None:
         while True:
@@ -180,6 +187,7 @@ def main() -> int:
     """Run the soak and print what came of it; exit status 1 when an answer failed or was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="stop then, whatever is left to send")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -189,11 +197,9 @@ def main() -> int:
         with kit.Server(repository, "--poll-seconds", "0.2") as server:
             print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.connections} connections, n = 1")
             wrong = 0
-            for name, requests, swaps in (
-                ("without swaps", arguments.requests // 10, False),
-                (f"a swap every {SWAP_SECONDS:g} s", arguments.requests, True),
-            ):
-                figures = asyncio.run(soak.run(server, requests, arguments.connections, swaps=swaps))
+            for name, part, swaps in (("without swaps", 0.1, False), (f"a swap every {SWAP_SECONDS:g} s", 1.0, True)):
+                limits = int(arguments.requests * part), arguments.seconds * part
+                figures = asyncio.run(soak.run(server, *limits, arguments.connections, swaps=swaps))
                 print("\n  ".join([name, *figures.lines()]), flush=True)
                 wrong += figures.counts["failed"] + figures.counts["wrong"]
     return int(wrong > 0)

@@ -62,7 +62,7 @@ def erring(first) -> onnx.ModelProto:
 def test_a_canary_answers_its_share_by_the_id(challenged, data, first, second):
     images = data[0][:60]
     right = {1: first.probabilities(images), 2: second.probabilities(images)}
-    with kit.Server(challenged) as server:
+    with kit.Server(challenged, MNISTFLOW_SERVE_ADMIN_KEYS="admin") as server:
         assert rollout(server) is None
         roll_out(challenged, 0.5)
         kit.wait_until(lambda: (rollout(server) or {}).get("state") == "on")
@@ -80,6 +80,12 @@ def test_a_canary_answers_its_share_by_the_id(challenged, data, first, second):
         assert calls["challenger"]["calls"] == answered
         assert calls["champion"]["calls"] == 120
         assert calls["challenger"]["errors"] == calls["champion"]["errors"] == 0
+
+        admin = {"Authorization": "Bearer admin"}
+        for call in ("unload", "load"):
+            server.client.post(f"/v2/repository/models/{kit.NAME}/{call}", headers=admin).raise_for_status()
+        assert rollout(server)["state"] == "on"
+        assert [version for version, _ in ask_all(server, images[:9])] == [version for version, _ in given[:9]]
 
         (challenged / kit.NAME / "rollout.json").unlink()
         kit.wait_until(lambda: rollout(server) is None)
