@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from serving.predict import PredictDoor
 from serving.service import InferenceService
 from serving.settings import Settings
 from serving.status import StatusDoor
-from serving.telemetry import Watcher, log_call, watched_answers
+from serving.telemetry import log_call, watched_answers
 from serving.v2 import V2Door
 from serving.web import Answer, Application, Request, Route
 
@@ -42,23 +43,6 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     Raises:
         StartError: packages are missing for what is asked.
     """
-    following: asyncio.Task[None]
-
-    async def start() -> None:
-        nonlocal following
-        if grpc_door is not None:
-            await grpc_door.start()
-        following = asyncio.create_task(catalogue.follow(settings.poll_seconds))
-
-    async def stop() -> None:
-        if grpc_door is not None:
-            await grpc_door.stop()
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        inference_log.close()
-        if tracing is not None:
-            await asyncio.to_thread(tracing.stop)
 
     async def expose_metrics(_: Request) -> Answer:
         return Answer(metrics.exposition(), media=metrics.content_type)
@@ -69,9 +53,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)
 
-    threads = max(1, _cores() // settings.workers)
-    limits = Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
-    plane = DataPlane(catalogue, metrics, limits)
+    plane = DataPlane(catalogue, metrics, _limits(settings))
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
     )
@@ -87,14 +69,46 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     ]
     access = Access(settings.keys, settings.admin_keys)
     tracing = _tracing()
-    watchers: list[Watcher] = [tracing.trace_call] if tracing is not None else []
+    watchers = [tracing.trace_call] if tracing is not None else []
     if settings.log_format == "json":
         watchers.append(log_call)
     grpc_door = None
     if settings.grpc_port:
         grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call, watchers)
+    running = _running(catalogue, settings.poll_seconds, inference_log, grpc_door, tracing)
     watching = partial(watched_answers, watchers=watchers, door=_door) if watchers else None
-    return Application(routes, access, observe, start, stop, watching)
+    return Application(routes, access, observe, running, watching)
+
+
+@asynccontextmanager
+async def _running(
+    catalogue: Catalogue,
+    poll_seconds: float,
+    inference_log: InferenceLog,
+    grpc_door: "GrpcDoor | None",
+    tracing: "Tracing | None",
+) -> AsyncIterator[None]:
+    """Run what runs beside the HTTP doors; stops it in the reverse order."""
+    async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(asyncio.to_thread, tracing.stop)
+        stack.callback(inference_log.close)
+        stack.push_async_callback(_cancelled, asyncio.create_task(catalogue.follow(poll_seconds)))
+        if grpc_door is not None:
+            await grpc_door.start()
+            stack.push_async_callback(grpc_door.stop)
+        yield
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _limits(settings: Settings) -> Limits:
+    threads = max(1, _cores() // settings.workers)
+    return Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
 
 
 def _tracing() -> "Tracing | None":

@@ -8,6 +8,7 @@ import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -257,7 +258,7 @@ class Application:
         routes: of all doors; no two with the same method and pattern.
         access: decides who may call what is not open.
         observe: told path, status, and seconds of every request.
-        on_start, on_stop: awaited when the server starts and stops.
+        running: entered when the server starts, left when it stops.
         watching: given what answers requests, returns what does that while it is watched.
 
     Attributes:
@@ -269,8 +270,7 @@ class Application:
         routes: Sequence[Route],
         access: Access,
         observe: Callable[[str, int, float], None],
-        on_start: Callable[[], Awaitable[None]],
-        on_stop: Callable[[], Awaitable[None]],
+        running: AbstractAsyncContextManager[None],
         watching: Callable[[Answering], Answering] | None = None,
     ) -> None:
         patterns: dict[str, dict[str, tuple[Handler, Guard]]] = {}
@@ -279,8 +279,7 @@ class Application:
             patterns.setdefault(route.pattern, {})[route.method] = (route.handler, guard)
         self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
         self._observe = observe
-        self._on_start = on_start
-        self._on_stop = on_stop
+        self._running = running
         self.answer: Answering = watching(self._observed_answer) if watching else self._observed_answer
 
     async def _observed_answer(self, request: Request) -> Answer:
@@ -294,10 +293,9 @@ class Application:
         if scope["type"] != "lifespan":
             raise ValueError(f"requests do not come by ASGI: {scope['type']}")
         await receive()
-        await self._on_start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._on_stop()
+        async with self._running:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, request: Request) -> Answer:
