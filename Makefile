@@ -58,6 +58,7 @@ bench: $(READY)  ## print the figures of the README and docs/
 lock: $(READY)  ## resolve the requirements anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving pyproject.toml --output-file serving/requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving --extra grpc --extra otel pyproject.toml --output-file serving/extras.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group clients --output-file tests/conformance/clients.lock
 
 proto: $(READY)  ## generate the messages of the gRPC service anew
