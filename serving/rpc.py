@@ -41,8 +41,10 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # As on the HTTP doors, health answers without a key: probes have none.
 OPEN = frozenset({"ServerLive", "ServerReady"})
 ADMIN = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
-# Calls that one connection may have under way; the queue of each model is what limits them all.
-MAX_STREAMS = 1024
+# Calls that one connection may have under way, each with a message of the largest size; its client holds back others.
+MAX_STREAMS = 128
+# A silent client is asked whether it is still there, so that connections which have died are noticed.
+KEEPALIVE_MS = 60_000
 CODES: Mapping[type[ServingError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnauthorizedError: grpc.StatusCode.UNAUTHENTICATED,
@@ -103,6 +105,7 @@ class GrpcDoor:
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.so_reuseport", int(self._settings.workers > 1)),
         )
         self._server = grpc.aio.server(options=options)
