@@ -305,8 +305,8 @@ class Catalogue:
         self._others.pop((name, challenger.version), None)
         self.rollouts[name] = Rollout(plan, champion, challenger, self._tolerance, self._metrics, self._withdraw)
         self._show_resident()
-        manner = f"answers {plan.canary:.4g} of the requests" + (" and gets a copy of the others" * plan.shadow)
-        log.info("%s: version %d %s", name, challenger.version, manner)
+        shadow = "on" if plan.shadow else "off"
+        log.info("%s: version %d is tried: canary %g, shadow %s", name, challenger.version, plan.canary, shadow)
 
     def _withdraw(self, rollout: Rollout, reason: str) -> None:
         name = rollout.challenger.name

@@ -142,11 +142,11 @@ def test_a_worse_model_does_not_pass_and_a_promotion_by_hand_can_be_undone(retra
     assert (retrained.folder / "params.yaml").read_bytes() == before
     rollout_is_asked_for_and_shown(retrained, worse)
     retrained.run("promote", str(worse))
-    assert status(retrained)["serving"] == worse
-    assert status(retrained)["rollout"] is None
+    assert (retrained.folder / MODEL / "champion").read_text() == f"{worse}\n"
+    assert not (retrained.folder / MODEL / "rollout.json").exists()
     retrained.run("rollback")
-    assert status(retrained)["champion"]["version"] == 1
-    assert status(retrained)["serving"] == 1
+    now = status(retrained)
+    assert now["champion"]["version"] == now["serving"] == 1
 
 
 def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
