@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,8 +93,16 @@ class Forecasting(Task):
         classes: tuple[str, ...],  # noqa: ARG002
         mistakes: int,  # noqa: ARG002
     ) -> None:
-        """Write `predictions.png`: truth against prediction, over time and as a cloud, and the errors."""
+        """Write `predictions.csv` and, with truth against prediction and their differences, `predictions.png`."""
+        _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
         pictures.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
+
+
+def _write_predictions(path: Path, predicted: Array, targets: Array) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["step", "truth", "prediction"])
+        rows.writerows((step, *pair) for step, pair in enumerate(zip(targets, predicted, strict=True)))
 
 
 def _errors(outputs: Outputs, targets: Array) -> Array:
