@@ -78,8 +78,8 @@ class Oracle:
 
     def descend(self, inputs: Array, targets: Array) -> None:
         """Take one step of gradient descent."""
-        for weight, gradient in zip(self.weights, self.gradients(inputs, targets), strict=True):
-            weight -= RATE * gradient
+        gradients = self.gradients(inputs, targets)
+        self.weights = [weight - RATE * slope for weight, slope in zip(self.weights, gradients, strict=True)]
 
     def _pairs(self) -> Iterator[tuple[Array, Array]]:
         return zip(self.weights[::2], self.weights[1::2], strict=True)
