@@ -28,9 +28,8 @@ BACKENDS = get_args(backend.Backend)
 NETWORKS = {
     "mlp": {"model.family": "mlp"},
     "cnn_128": {"model.family": "cnn", "preset": "cnn_128"},
-    "lstm": {"model.family": "lstm"},
 }
-IMAGES, VALIDATION, EPOCHS = 6000, 1000, 4
+IMAGES, VALIDATION, EPOCHS = 6000, 1000, 3
 
 
 def train(name: backend.Backend, network: str, precision: str, folder: Path) -> dict[str, float]:

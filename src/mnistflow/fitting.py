@@ -132,12 +132,18 @@ def _make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _seed_epoch(seed: int, epoch: int) -> None:
-    """PyTorch draws dropout from a generator of its own, which no variable of the model holds."""
-    if backend.current() == "torch":
-        import torch
+def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
+    """PyTorch draws dropout from a generator of its own, which no variable of the model holds.
 
-        torch.manual_seed(int(np.random.default_rng((seed, epoch)).integers(2**31)))
+    It is seeded when the epoch begins: the first `fit` of a process draws from it before, to build the model.
+    """
+    if backend.current() != "torch":
+        return []
+    import keras
+    import torch
+
+    drawn = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(drawn))]
 
 
 def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
@@ -215,8 +221,8 @@ def schedule(config: TrainConfig, steps: int) -> Any:
 
 def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    _seed_epoch(config.seed, progress.epoch)
-    fitted = progress.trainee.fit(_batches(train, config, progress.epoch), shuffle=False, verbose=0).history
+    batches, callbacks = _batches(train, config, progress.epoch), _seeding(config.seed, progress.epoch)
+    fitted = progress.trainee.fit(batches, shuffle=False, verbose=0, callbacks=callbacks).history
     progress.network.set_weights(progress.trainee.get_weights())
     if config.ema:
         averaged_optimizer = progress.trainee.optimizer
