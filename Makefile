@@ -55,11 +55,17 @@ lint: $(READY)  ## ruff, mypy --strict, and who may import whom
 bench: $(READY)  ## print the figures of the README and docs/
 	@for script in benchmarks/*.py; do python "$$script"; done
 
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
+PIPELINE := $(addprefix --extra ,pipeline cluster serving grpc otel postgres dev)
+
 lock: $(READY)  ## resolve the requirements anew
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml --output-file requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving pyproject.toml --output-file serving/requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving --extra grpc --extra otel pyproject.toml --output-file serving/extras.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group clients --output-file tests/conformance/clients.lock
+	@$(COMPILE) $(PIPELINE) --output-file requirements.lock
+	for backend in jax torch; do
+		$(COMPILE) --no-annotate --extra $$backend --constraint requirements.lock --output-file requirements-$$backend.lock
+	done
+	$(COMPILE) --extra serving --output-file serving/requirements.lock
+	$(COMPILE) --extra serving --extra grpc --extra otel --output-file serving/extras.lock
+	$(COMPILE) --no-annotate --group clients --output-file tests/conformance/clients.lock
 
 proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto

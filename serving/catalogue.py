@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
 from serving.metrics import Metrics
-from serving.model import Model
+from serving.model import IMAGE_SHAPE, Model
 from serving.repository import Entry, ModelRepository, Plan
 from serving.rollout import TOLERANCE, Rollout, Tolerance
 from serving.switches import Switch, Switches
@@ -37,7 +37,8 @@ class Catalogue:
     Args:
         repository: where the models come from.
         metrics: told of loads, swaps and refusals.
-        default: name of the default model; empty for the only one, or the one whose champion is newest.
+        default: name of the default model; empty for the only one, or the one whose champion is newest (for pictures:
+            the newest of those that take them).
         resident_versions: how many models may stay in memory besides the champions.
         slowest_seconds: how long a model may take for one row alone.
         tolerance: what challengers may do before they are withdrawn.
@@ -152,11 +153,25 @@ class Catalogue:
         Raises:
             NotReadyError: it is out of service.
         """
-        newest = max(self._champions, key=lambda name: self._entries[name].changed_ns, default="")
-        champion = self._champions.get(self._default or newest)
+        champion = self._champions.get(self._default) if self._default else self._newest(self.champions)
         if champion is None:
             raise NotReadyError("the default model is unloaded")
         return champion
+
+    def picture_classifier(self) -> Model:
+        """Return the champion behind the doors for pictures: the default model, or the newest of those that take them.
+
+        Raises:
+            UnknownModelError: there is none.
+            NotReadyError: it is out of service.
+        """
+        default = self.default()
+        able = [model for model in ([default] if self._default else self.champions) if model.classifies_images]
+        newest = self._newest(able)
+        if newest is None:
+            side, _ = IMAGE_SHAPE
+            raise UnknownModelError(f"{default.name} does not classify pictures of {side}x{side}, ask it through /v2")
+        return newest
 
     def champion(self, name: str) -> Model:
         """Return the version of a model that serves.
@@ -218,6 +233,9 @@ class Catalogue:
         self._switches.turn(name, on=False)
         self._switched = self._switches.read()
         self._take_out(name)
+
+    def _newest(self, models: list[Model]) -> Model | None:
+        return max(models, key=lambda model: self._entries[model.name].changed_ns, default=None)
 
     async def follow(self, poll_seconds: float) -> None:
         """Look for new champions until cancelled."""

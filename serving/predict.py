@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.dataplane import DataPlane
-from serving.errors import NotReadyError
 from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.pictures import Picture, parse_pictures, to_model_inputs
-from serving.preprocessing import SIDE, Manner
+from serving.preprocessing import Manner
 from serving.settings import Settings
 from serving.tensors import Array
 from serving.web import Answer, Request, Route, json_answer
@@ -30,7 +29,7 @@ class PredictDoor:
 
     async def describe(self, _: Request) -> Answer:
         """Say which model answers, and its classes in the order of `probabilities`."""
-        manifest = self._classifier().manifest
+        manifest = self._plane.catalogue.picture_classifier().manifest
         return json_answer(
             {
                 "model": manifest.name,
@@ -46,7 +45,7 @@ class PredictDoor:
     async def predict(self, request: Request) -> Answer:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
-        model = self._classifier()
+        model = self._plane.catalogue.picture_classifier()
         pictures, are_listed = parse_pictures(body, request.media(), self._settings.max_rows)
         images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
@@ -63,12 +62,6 @@ class PredictDoor:
         if request.parameter("input") == "1":
             predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
         return json_answer({"predictions": predictions} | source if are_listed else predictions[0] | source)
-
-    def _classifier(self) -> Model:
-        model = self._plane.catalogue.default()
-        if not model.classifies_images:
-            raise NotReadyError(f"{model.name} does not classify pictures of {SIDE}x{SIDE}, ask it through /v2")
-        return model
 
     async def _model_inputs(self, pictures: list[Picture], model: Model) -> npt.NDArray[np.uint8]:
         manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mnistflow
-from mnistflow import files, lineage, onnx_model, tasks, tracking
+from mnistflow import backend, files, lineage, onnx_model, tasks, tracking
 from mnistflow.config import Config, ExportConfig
 from mnistflow.data import splits
 from mnistflow.data.splits import Dataset
@@ -47,6 +47,7 @@ def export(project: Project, config: Config) -> ExportRecord:
     Raises:
         ParityError: onnxruntime and Keras disagree on the test split; nothing is written.
     """
+    backend.use(backend.DEFAULT)  # whatever trained the model
     import_tensorflow()
     import keras
 

@@ -1,5 +1,7 @@
 """Fitting a Keras model: early stopping, best weights, and a journal from which a killed training goes on.
 
+Keras computes with TensorFlow, JAX or PyTorch; TensorFlow feeds the batches to each of them.
+
 Deterministic: the same seed on the same machine gives the same weights, bit for bit, also when the training was killed
 and resumed. Each epoch's order depends on the seed and the epoch only, and the journal keeps the state of optimizer and
 random generators with the weights.
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
 from mnistflow.config import TrainConfig
@@ -23,7 +26,6 @@ from mnistflow.data.splits import Split
 from mnistflow.errors import ConfigError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.models import ModelConfig
-from mnistflow.native import import_tensorflow
 from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
@@ -101,8 +103,11 @@ def fit(
         journal: folder for the state after each epoch; a training found there is continued.
 
     Raises:
-        ConfigError: augmentation of inputs that are no images, or smoothing of targets that are no labels.
+        ConfigError: the backend is not installed, the family does not take such inputs, augmentation of inputs that are
+            no images, or smoothing of targets that are no labels.
     """
+    backend.use(config.backend)
+    model.require_inputs(signature.input_shape)
     _check_augmentable(signature, config)
     _make_deterministic(config.seed)
     progress = _start(task, signature, model, config, len(train))
@@ -127,13 +132,18 @@ def _make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def load_tensorflow(threads: int) -> None:
-    """Import TensorFlow and give its operators so many threads (0 = one a core); once, before its first use."""
-    import_tensorflow()
-    import tensorflow as tf
+def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
+    """PyTorch draws dropout from a generator of its own, which no variable of the model holds.
 
-    if threads != tf.config.threading.get_intra_op_parallelism_threads():
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    It is seeded when the epoch begins: the first `fit` of a process draws from it before, to build the model.
+    """
+    if backend.current() != "torch":
+        return []
+    import keras
+    import torch
+
+    drawn = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(drawn))]
 
 
 def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
@@ -147,11 +157,16 @@ def _start(task: Task, signature: Signature, model: ModelConfig, config: TrainCo
     network = task.build(model.chosen, signature)
     trainee = accelerated(network, config.precision)
     if config.from_logits:
-        trainee = task.before_softmax(trainee)
+        trainee = task.to_logits(trainee)
     task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
     task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
     trainee.steps_per_execution = config.steps_per_execution
-    return _Progress(network, trainee, network.get_weights(), {})
+    return _Progress(network, trainee, _copied_weights(network), {})
+
+
+def _copied_weights(model: keras.Model) -> list[Any]:
+    """PyTorch hands out views of the weights, which change with them."""
+    return [weight.copy() for weight in model.get_weights()]
 
 
 def _steps(rows: int, config: TrainConfig) -> int:
@@ -206,11 +221,14 @@ def schedule(config: TrainConfig, steps: int) -> Any:
 
 def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    fitted = progress.trainee.fit(_batches(train, config, progress.epoch), shuffle=False, verbose=0).history
+    batches, callbacks = _batches(train, config, progress.epoch), _seeding(config.seed, progress.epoch)
+    fitted = progress.trainee.fit(batches, shuffle=False, verbose=0, callbacks=callbacks).history
     progress.network.set_weights(progress.trainee.get_weights())
     if config.ema:
         averaged_optimizer = progress.trainee.optimizer
         type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
+        # A copy: under JAX, variables that share an array lose it when one of them is updated.
+        progress.network.set_weights(_copied_weights(progress.network))
     judged = progress.network.evaluate(
         validation.inputs, validation.targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
     )
@@ -220,7 +238,7 @@ def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validatio
     for name, value in measures.items():
         progress.history.setdefault(name, []).append(value)
     if _best_epoch(progress.history) == progress.epoch:
-        progress.best_weights = progress.network.get_weights()
+        progress.best_weights = _copied_weights(progress.network)
     return measures
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mnistflow import fitting, lineage, tasks, tracking
+from mnistflow import backend, fitting, lineage, tasks, tracking
 from mnistflow.config import Config
 from mnistflow.data import splits
 from mnistflow.files import atomic_write, read_json, remove, write_json
@@ -50,7 +50,8 @@ def train(project: Project, config: Config) -> TrainingRecord:
     config = tuned_config(project, config)
     data = splits.load(project.prepared)
     task = tasks.get(data.task)
-    fitting.load_tensorflow(config.train.threads)
+    backend.use(config.train.backend)
+    backend.load_tensorflow(config.train.threads)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
     journal = project.resume / f"train-{key}-{lineage.code_digest()}"
     journal.parent.mkdir(parents=True, exist_ok=True)

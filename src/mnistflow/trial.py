@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnistflow import fitting, study, tasks, tracking
+from mnistflow import backend, fitting, study, tasks, tracking
 from mnistflow.config import Config
 from mnistflow.data.splits import Dataset, Split
 from mnistflow.data.splits import load as load_dataset
@@ -58,6 +58,7 @@ def run_trial(job: TrialJob) -> TrialResult:
 
     A job whose worker died is run again as it is: the epochs that the study knows already have the same losses.
     """
+    backend.use(job.config.train.backend)
     import keras
     import optuna
 
@@ -105,7 +106,7 @@ def run_trial(job: TrialJob) -> TrialResult:
 
 
 def subset(dataset: Dataset, limit: int | None) -> Split:
-    """Return a seeded share of the training split: the same images for every trial."""
+    """Return a seeded share of the training split: the same examples for every trial."""
     train = dataset.train
     if limit is None or limit >= len(train):
         return train

@@ -47,8 +47,8 @@ def read(where: str, until: float | None, entry: Entry, test: Split) -> Split:
     Raises:
         DataError: this is no inference log.
     """
-    height, width = entry.input_shape
-    parameters = (f"{entry.name}-classifier", f"[{height},{width}]", float("inf") if until is None else until)
+    shape = ",".join(map(str, entry.input_shape))
+    parameters = (f"{entry.name}-classifier", f"[{shape}]", float("inf") if until is None else until)
     rows = _asked(where, QUERY, parameters)
     seen = {image.tobytes() for image in test.inputs}
     kept = [

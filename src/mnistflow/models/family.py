@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,13 @@ class Section(BaseModel):
 
 
 class Family(Section, ABC):
-    """Parameters of one family of models."""
+    """Parameters of one family of models.
+
+    Attributes:
+        input_dimensions: that inputs must have, such as 2 for height and width; None for any number.
+    """
+
+    input_dimensions: ClassVar[int | None] = None
 
     @abstractmethod
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnistflow import config
@@ -82,14 +82,15 @@ def test_no_file_is_one_line(tmp_path) -> None:
         config.load(tmp_path / "params.yaml")
 
 
+@settings(deadline=None)
 @given(epochs=st.integers(1, 10**6), rate=st.floats(1e-6, 1.0), units=st.lists(st.integers(1, 999), max_size=3))
 def test_overrides_arrive(epochs, rate, units) -> None:
-    settings = config.load(PARAMS).with_values(
+    overridden = config.load(PARAMS).with_values(
         config.parse_overrides([f"train.epochs={epochs}", f"train.learning_rate={rate!r}", f"model.mlp.units={units}"])
     )
-    assert settings.train.epochs == epochs
-    assert settings.train.learning_rate == pytest.approx(rate)
-    assert settings.model.mlp.units == tuple(units)
+    assert overridden.train.epochs == epochs
+    assert overridden.train.learning_rate == pytest.approx(rate)
+    assert overridden.model.mlp.units == tuple(units)
 
 
 @pytest.mark.parametrize("assignment", ["train.epochs", "=5", "train.epoch=5", "train.epochs=[", "epochs=5", "a.b.c=1"])
@@ -108,6 +109,11 @@ def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
     with pytest.raises(ConfigError):
         config.write_with_overrides(PARAMS, tmp_path / "bad.yaml", {"train.epochs": 0})
     assert not (tmp_path / "bad.yaml").exists()
+
+
+def test_pytorch_goes_step_by_step() -> None:
+    with pytest.raises(ConfigError, match="steps_per_execution: has to be 1 with backend torch"):
+        config.load(PARAMS).with_values({"train.backend": "torch", "train.steps_per_execution": 2})
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

@@ -1,0 +1,100 @@
+"""Training on JAX and PyTorch: what works where they are installed, and what is said where they are not."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from checkouts import ROOT
+
+pytestmark = pytest.mark.slow
+
+TRAINING = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mnistflow import backend, cli, config, fitting, tasks
+from mnistflow.data import catalog, prepare
+
+name, params, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+
+
+class Killed(BaseException):
+    pass
+
+
+def main():
+    small = {"prepare.train_limit": 200, "model.family": "mlp", "model.mlp.units": [8], "model.mlp.dropout": 0.5}
+    options = {"model.mlp.batch_normalization": True, "train.ema": 0.9, "train.epochs": 3, "train.backend": name}
+    settings = config.load(params).with_values({**small, **options})
+    backend.use(name)
+    entry = catalog.get("digits")
+    entry.generate(folder)
+    data = prepare.build(entry, settings.prepare, entry.read(folder))
+    task = tasks.get(data.task)
+    signature = task.signature(data.input_shape, data.classes)
+
+    def fit(journal=None, killed_after=None):
+        def on_epoch(epoch, _):
+            if epoch == killed_after:
+                raise Killed
+
+        return fitting.fit(
+            task, signature, settings.model, settings.train, data.train, data.validation, on_epoch, journal
+        )
+
+    try:
+        fit(folder / "journal", killed_after=1)
+    except Killed:
+        pass
+    resumed, whole = fit(folder / "journal"), fit()
+    assert resumed.history == whole.history
+    for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    whole.model.save(folder / "model.keras")
+    np.save(folder / "expected.npy", whole.model.predict(data.test.inputs[:20], verbose=0))
+    np.save(folder / "inputs.npy", data.test.inputs[:20])
+
+
+cli.run(main)
+"""
+
+EXPORT = """
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mnistflow import export, onnx_model, tasks
+
+folder = Path(sys.argv[1])
+signature = tasks.get("image_classification").signature((28, 28), tuple("0123456789"))
+proto = export.convert(keras.models.load_model(folder / "model.keras"), signature, opset=17)
+export.save(proto, folder / "model.onnx", {})
+outputs = onnx_model.predict(onnx_model.open_session(folder / "model.onnx"), np.load(folder / "inputs.npy"))
+assert np.abs(outputs - np.load(folder / "expected.npy")).max() < 1e-4
+"""
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_killed_training_goes_on_and_tensorflow_exports_it(tmp_path: Path, backend: str) -> None:
+    done = run(TRAINING, backend, str(ROOT / "params.yaml"), str(tmp_path))
+    if find_spec(backend) is None:
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            f"error: train.backend: {backend} is not installed. Install it with "
+            f"`pip install --require-hashes -r requirements-{backend}.lock`, or set train.backend to tensorflow."
+        ]
+        return
+    assert done.returncode == 0, done.stderr
+    exported = run(EXPORT, str(tmp_path))
+    assert exported.returncode == 0, exported.stderr
