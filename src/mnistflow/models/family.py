@@ -1,9 +1,9 @@
-"""What a model family is: validated parameters that can build a Keras model."""
+"""What a model family is: validated parameters, and the name of the learner that fits it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,24 @@ class Section(BaseModel):
 
 
 class Family(Section, ABC):
-    """Parameters of one family of models."""
+    """Parameters of one family of models.
+
+    Attributes:
+        learner: what fits and exports it, by its name in `mnistflow.learners`.
+    """
+
+    learner: ClassVar[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether these parameters suffice to train; some families want a choice that has no default."""
+        return True
+
+
+class Network(Family):
+    """A neural network, built and fitted by Keras."""
+
+    learner = "keras"
 
     @abstractmethod
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistflow.files import write_json
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 from mnistflow.tasks import corruptions, pictures
 from mnistflow.tasks.task import Array, Measurement, Outputs, PairedTest, Parity, Signature, Task
 
@@ -30,7 +30,7 @@ class ImageClassification(Task):
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("images", "uint8", input_shape, "probabilities", (len(classes),))
 
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistflow.errors import ConfigError
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 
 if TYPE_CHECKING:
     import keras
@@ -89,7 +89,7 @@ class Task(ABC):
         """Return what a model of this task takes and gives."""
 
     @abstractmethod
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
 
     def before_softmax(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
