@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistflow import tasks
 from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Dataset
-from mnistflow.errors import StageError
+from mnistflow.errors import ConfigError, StageError
 from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
 from mnistflow.models.classical import Classical
 from mnistflow.tasks.task import Array, Outputs, Signature
@@ -36,20 +40,15 @@ class Estimators(Learner[Classical]):
     def fit(
         self, data: Dataset, family: Classical, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
     ) -> Training:
-        from threadpoolctl import threadpool_limits
-
-        if config.augment.active:
-            logger.warning("train.augment is not used: nothing is learned in epochs here")
+        _check(data, config)
         started = time.perf_counter()
-        with threadpool_limits(config.threads or None):
+        with _quietly(config.threads):
             estimator = family.estimator(config.seed, threads=config.threads or -1)
-            estimator.fit(_features(data.train.inputs), data.train.targets)
+            try:
+                estimator.fit(_features(data.train.inputs), data.train.targets)
+            except ValueError as error:
+                raise StageError(f"scikit-learn cannot fit these examples: {error}", "Give it more of them.") from error
         seconds = time.perf_counter() - started
-        if not np.array_equal(estimator.classes_, np.arange(len(data.classes))):
-            raise StageError(
-                f"{len(data.classes)} classes, but the training images show {len(estimator.classes_)} of them",
-                "Raise prepare.train_limit or tune.train_limit.",
-            )
         measures = judge(data, lambda inputs: self.predict(estimator, inputs))
         on_epoch(1, measures)
         history = {name: [value] for name, value in measures.items()}
@@ -100,6 +99,36 @@ class Estimators(Learner[Classical]):
         return onnx.helper.make_model(
             graph, opset_imports=[onnx.helper.make_opsetid(*entry) for entry in opsets.items()]
         )
+
+
+def _check(data: Dataset, config: TrainConfig) -> None:
+    """Hold data and parameters against what such a classifier can learn."""
+    classes = len(data.classes)
+    if tasks.get(data.task).signature(data.input_shape, data.classes).output_shape != (classes,) or classes < 2:
+        raise ConfigError(
+            f"the chosen family gives a probability for each class, which task {data.task} does not ask for",
+            "Choose another model.family.",
+        )
+    shown = len(np.unique(data.train.targets))
+    if shown < classes:
+        raise StageError(
+            f"{classes} classes, but the training examples show {shown} of them",
+            "Raise prepare.train_limit or tune.train_limit.",
+        )
+    if config.augment.active:
+        logger.warning("train.augment is not used: nothing is learned in epochs here")
+
+
+@contextmanager
+def _quietly(threads: int) -> Iterator[None]:
+    """Let so many threads compute (0 = one a core), without warnings: solvers are stopped early on purpose."""
+    import joblib
+    from threadpoolctl import threadpool_limits
+
+    # Threads, because processes would be sent copies of all images.
+    with threadpool_limits(threads or None), joblib.parallel_config(backend="threading"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _features(inputs: Array) -> Outputs:

@@ -142,8 +142,16 @@ def test_a_classifier_that_is_kept_is_the_same(settings, digits, tmp_path) -> No
 
 def test_a_class_without_training_images_is_told(settings, digits) -> None:
     lonely = replace(digits, train=digits.train.take(np.flatnonzero(digits.train.targets != 3)))
-    with pytest.raises(StageError, match="10 classes, but the training images show 9"):
+    with pytest.raises(StageError, match="10 classes, but the training examples show 9"):
         fit(settings.with_values({**SMALL, "model.family": "forest"}), lonely)
+
+
+def test_too_few_examples_are_told_in_one_line(settings, digits) -> None:
+    """Calibration wants three images of each class."""
+    few = digits.train.take(np.unique(digits.train.targets, return_index=True)[1])
+    with pytest.raises(StageError, match="scikit-learn cannot fit these examples") as caught:
+        fit(settings.with_values({**SMALL, "model.family": "svm"}), replace(digits, train=few))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(settings, digits) -> None:
