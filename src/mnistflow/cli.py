@@ -30,7 +30,7 @@ Overrides = Annotated[
 
 
 def run(app: Callable[[], object]) -> NoReturn:
-    """Run a command line application; expected errors become one line and exit code 1."""
+    """Run a command line application; errors become one line and exit code 1, unforeseen ones after their traceback."""
     try:
         app()
     except MnistflowError as error:
@@ -38,6 +38,9 @@ def run(app: Callable[[], object]) -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}. Check that the disk has space and this user may write there.")
+    except Exception as error:
+        logging.getLogger(__name__).exception("not foreseen")
+        fail(f"{type(error).__name__}, which was not foreseen: {' '.join(str(error).split())}")
     sys.exit(0)
 
 

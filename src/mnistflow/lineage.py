@@ -24,7 +24,10 @@ def code_digest() -> str:
 
 
 def git_commit(folder: Path) -> str:
-    """Return the commit of the checkout, with `-dirty` when tracked files differ; `unknown` outside git."""
+    """Return the commit of the checkout, with `-dirty` when tracked files differ; `unknown` without git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
     return answer.stdout.strip() or "unknown"

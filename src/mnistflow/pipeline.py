@@ -81,9 +81,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_dvc_config(home: Project, folder: Path) -> None:
-    """Take over the checkout's remotes, with the cache and local remotes where the checkout has them."""
+    """Take over the checkout's remotes and their credentials, with the folders where the checkout has them."""
     config = ConfigParser(interpolation=None)
-    config.read(home.home / ".dvc/config", encoding="utf-8")
+    config.read([home.home / ".dvc/config", home.home / ".dvc/config.local"], encoding="utf-8")
     for section in config.values():
         for key, value in section.items():
             if value.startswith("../"):

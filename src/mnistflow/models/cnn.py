@@ -31,10 +31,10 @@ class Cnn(Network):
             and takes the place of the block's pooling.
     """
 
-    blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64, 64), (128, 128))
+    blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64,), (128,))
     kernel: Positive = 3
-    stem_kernel: Positive | None = None
-    stem_stride: Annotated[int, Field(ge=1, le=2)] = 1
+    stem_kernel: Positive | None = 5
+    stem_stride: Annotated[int, Field(ge=1, le=2)] = 2
     pooling: Literal["max", "none"] = "max"
     head: Literal["flatten", "max"] = "max"
     dense: Sizes = ()

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,13 @@ def test_a_command_outside_of_any_checkout(retrained: Checkout, tmp_path: Path) 
         check=False,
     )
     assert "Change into the checkout first" in error_of(done)
+
+
+def test_an_error_that_nobody_foresaw_ends_with_one_line_too(undamaged: Checkout) -> None:
+    module = undamaged.folder / "src/mnistflow/data/prepare.py"
+    module.write_text(f"{module.read_text()}\n\ndef prepare(*_):\n    raise RuntimeError('out of\\nluck')\n")
+    own_sources = {**undamaged.environment, "PYTHONPATH": str(undamaged.folder / "src")}
+    done = replace(undamaged, environment=own_sources).run("prepare", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: RuntimeError, which was not foreseen: out of luck"
+    assert "in prepare" in done.stderr

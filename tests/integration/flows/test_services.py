@@ -135,10 +135,11 @@ def wait_for_end(api: str, running: Running, seconds: float = 150) -> dict[str, 
     raise AssertionError(flow_runs(api))
 
 
-def test_ingest_pushes_the_data_once(checkout: Checkout) -> None:
+def test_ingest_pushes_the_data_once_to_the_remote_of_this_machine(checkout: Checkout) -> None:
     write_params(checkout, **{"fetch.dataset": "digits"})
+    remote = checkout.folder / "var/elsewhere"
+    checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(remote))
     first = checkout.run("ingest")
-    remote = checkout.folder / "var/dvc/remote"
     pushed = sorted(path for path in remote.rglob("*") if path.is_file())
     assert "fetch done, prepare done" in first.stdout
     assert pushed
