@@ -63,7 +63,7 @@ def run(checkout: Path, preset: str, dataset: str, seed: int, overrides: list[st
     call(checkout, "retrain", *choice, *(part for setting in settings for part in ("-S", setting)))
     seconds = time.perf_counter() - started
     row = max(json.loads(call(checkout, "leaderboard", "--dataset", dataset, "--json")), key=lambda r: r["started_ms"])
-    return Result(row["accuracy"], row["parameters"], row["file_megabytes"], row["train_seconds"], seconds)
+    return Result(row["score"], row["parameters"], row["file_megabytes"], row["train_seconds"], seconds)
 
 
 def call(checkout: Path, *arguments: str) -> str:

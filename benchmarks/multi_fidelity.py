@@ -18,7 +18,7 @@ import optuna
 from bare_keras import read
 from orchestration import ROOT
 
-from mnistflow import config, fitting, tasks
+from mnistflow import backend, config, fitting, tasks
 from mnistflow.data.splits import Split
 from mnistflow.learners.learner import WATCHED
 
@@ -36,7 +36,7 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     base = config.load(ROOT / "params.yaml").with_values(
         {"model.family": "mlp", "train.epochs": EPOCHS, "train.patience": EPOCHS, "train.schedule": "constant"}
     )
-    fitting.load_tensorflow(base.train.threads)
+    backend.load_tensorflow(base.train.threads)
     official = Split(*read(folder, "train"))
     order = np.random.default_rng(0).permutation(len(official))
     train, validation = official.take(order[:IMAGES]), official.take(order[-VALIDATION:])

@@ -98,12 +98,12 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     """Return seconds, epochs and test accuracy of the preset."""
     from bare_keras import read
 
-    from mnistflow import config, fitting, tasks
+    from mnistflow import backend, config, fitting, tasks
     from mnistflow.data.splits import Split
 
     params = config.load(ROOT / "params.yaml")
     settings = params.with_values({**params.preset("fast"), "train.seed": seed})
-    fitting.load_tensorflow(settings.train.threads)
+    backend.load_tensorflow(settings.train.threads)
     official = Split(*read(folder, "train"))
     order = np.random.default_rng(0).permutation(len(official))
     task = tasks.get("image_classification")

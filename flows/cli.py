@@ -144,9 +144,10 @@ def models() -> None:
 def leaderboard(
     dataset: DatasetOption = None, as_json: Json = False, limit: Annotated[int, typer.Option(min=1)] = 20
 ) -> None:
-    """Rank runs and versions, the most accurate first."""
+    """Rank runs and versions, the best first."""
     project, settings = cli.start()
     from mnistflow import leaderboard as ranking
+    from mnistflow import registry
     from mnistflow import status as state
 
     name = dataset or state.current_dataset(project, settings)
@@ -155,14 +156,15 @@ def leaderboard(
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
     table = Table(title=f"{name}: {len(rows)} runs")
-    for heading in ("accuracy", "errors", "loss", "run", "version", "parameters", "MB", "ms", "train s"):
+    headline = registry.task_of(name).headline
+    for heading in (headline.name, "errors", "loss", "run", "version", "parameters", "MB", "ms", "train s"):
         table.add_column(heading, justify="left" if heading in {"run", "version"} else "right")
     for row in rows:
         version = " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
         table.add_row(
-            f"{row.accuracy:.2%}",
-            str(row.errors),
-            f"{row.loss:.4f}",
+            headline.shown(row.score),
+            "" if row.errors is None else str(row.errors),
+            "" if row.loss is None else f"{row.loss:.4f}",
             row.name,
             version,
             f"{row.parameters:,}",
@@ -202,7 +204,7 @@ def promote(version: int, dataset: DatasetOption = None) -> None:
 
     name = registry.model_name(dataset or state.current_dataset(project, settings))
     crowned = promotion.promote(project, name, version)
-    console.print(f"champion: {name} version {crowned.number} (test accuracy {crowned.accuracy:.2%})")
+    console.print(f"champion: {name} version {crowned.number} ({crowned.quality})")
 
 
 @app.command()
@@ -214,7 +216,7 @@ def rollback(dataset: DatasetOption = None) -> None:
 
     name = registry.model_name(dataset or state.current_dataset(project, settings))
     crowned = promotion.rollback(project, name)
-    console.print(f"champion: {name} version {crowned.number} again (test accuracy {crowned.accuracy:.2%})")
+    console.print(f"champion: {name} version {crowned.number} again ({crowned.quality})")
 
 
 @app.command()

@@ -27,7 +27,7 @@ def main(result: Path, parent_run: str) -> None:
             done = steps.run(stage)
             print(f"{stage}: {'done' if done.executed else 'unchanged'} ({done.seconds:.1f} s)", flush=True)  # noqa: T201
         evaluation = recording.record(workspace, run)
-    headline = tasks.get(splits.load(workspace.prepared).task).headline
+    headline = tasks.get(splits.load(workspace.prepared).task).headline.name
     contender = comparison.Contender.of(workspace, evaluation, headline, run.run_id)
     files.write_json(result, asdict(contender))
     pipeline.tidy(workspace)

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 def headline(outcome: Outcome) -> str:
     """Return the verdict in one line."""
-    accuracy = f"test accuracy {outcome.evaluation.metrics['accuracy']:.2%}"
-    name = f"{outcome.version.name} version {outcome.version.number}"
+    name = f"{outcome.version.name} version {outcome.version.number}, {outcome.version.quality}"
     if not outcome.changed:
-        return f"unchanged: {name}, {accuracy}"
+        return f"unchanged: {name}"
     said = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[outcome.verdict.decision]
-    return f"{said}: {name}, {accuracy}"
+    return f"{said}: {name}"
 
 
 def markdown(outcome: Outcome, project: Project) -> str:

@@ -27,6 +27,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
 from mnistflow.pipeline import OWNER_VARIABLE, Pipeline
 from mnistflow.project import HOME_VARIABLE, Project
+from mnistflow.tasks.task import Headline
 
 logger = logging.getLogger("mnistflow.sweep")
 
@@ -103,7 +104,7 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
     pins = {name: train.pin(settings.with_values({"model.family": name}), dataset) for name in names}
     slots = core_sets(jobs or default_jobs(), len(names))
     values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
-    metric, data_sha256 = _prepare(home, values)
+    headline, data_sha256 = _prepare(home, values)
     tracking.close_dead_runs(home, dataset)
     folder = home.sweeps / lineage.digest(data_sha256, pins, _what_matters(settings), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,15 +112,17 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
         done = _finished(folder, names)
         if len(done) == len(names) and (folder / SUMMARY).is_file():
             logger.info("unchanged: every family is done")
-            return Sweep(dataset, metric, files.read_json(folder / SUMMARY)["run_id"], _rank(done), {}, folder)
+            run_id = files.read_json(folder / SUMMARY)["run_id"]
+            return Sweep(dataset, headline.name, run_id, _rank(done, headline), {}, folder)
         run = tracking.start(home, dataset, f"sweep of {len(names)} families", kind="sweep")
         with tracking.finished(run):
             _adopt(done, run, len(names))
             known = {contender.name for contender in done}
             members = [_member(home, folder, name, values | pins[name]) for name in names if name not in known]
             failed = _run(members, slots, run)
-            result = Sweep(dataset, metric, run.run_id, _rank(_finished(folder, names)), failed, folder)
-            _record(result, run)
+            contenders = _rank(_finished(folder, names), headline)
+            result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
+            _record(result, headline, run)
     tracking.close_dead_runs(home, dataset)
     return result
 
@@ -136,7 +139,7 @@ def core_sets(jobs: int, families: int) -> list[set[int]]:
     return [set(cores[place::count]) or set(cores) for place in range(count)]
 
 
-def _prepare(home: Project, values: Mapping[str, Any]) -> tuple[str, str]:
+def _prepare(home: Project, values: Mapping[str, Any]) -> tuple[Headline, str]:
     """Make once what every member would make; return the headline metric and the data's digest."""
     workspace = pipeline.create_workspace(home, values)
     try:
@@ -163,8 +166,8 @@ def _finished(folder: Path, names: Sequence[str]) -> list[Contender]:
     return [contender for contender in contenders if tracking.exists(contender.run_id)]
 
 
-def _rank(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    return tuple(sorted(contenders, key=lambda contender: (-contender.score, contender.parameters)))
+def _rank(contenders: Sequence[Contender], headline: Headline) -> tuple[Contender, ...]:
+    return tuple(sorted(contenders, key=lambda one: (headline.place(one.score), one.parameters)))
 
 
 def _adopt(done: Sequence[Contender], run: tracking.Run, total: int) -> None:
@@ -175,7 +178,7 @@ def _adopt(done: Sequence[Contender], run: tracking.Run, total: int) -> None:
         logger.info("going on with %d of %d families done", len(done), total)
 
 
-def _record(result: Sweep, run: tracking.Run) -> None:
+def _record(result: Sweep, headline: Headline, run: tracking.Run) -> None:
     """Write the result and its picture into the sweep's folder, and log them to its run."""
     files.write_json(result.folder / SUMMARY, {**asdict(result), "folder": str(result.folder)})
     run.log_file(result.folder / SUMMARY, "sweep")
@@ -185,7 +188,7 @@ def _record(result: Sweep, run: tracking.Run) -> None:
         run.log_metrics({f"test_{result.metric}": best.score, "families": len(result.contenders)})
         run.set_tags({"mnistflow.best": best.name})
         with files.atomic_write(result.folder / "pareto.png") as picture:
-            comparison.draw(picture, result.contenders, result.metric)
+            comparison.draw(picture, result.contenders, headline)
         run.log_file(result.folder / "pareto.png", "sweep")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
 from serving.metrics import Metrics
-from serving.model import Model
+from serving.model import IMAGE_SHAPE, Model
 from serving.repository import Entry, ModelRepository
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class Catalogue:
     Args:
         repository: where the models come from.
         metrics: told of loads, swaps and refusals.
-        default: name of the default model; empty for the only one, or the one whose champion is newest.
+        default: name of the default model; empty for the only one, or the one whose champion is newest (for pictures:
+            the newest of those that take them).
         resident_versions: how many models may stay in memory besides the champions.
         slowest_seconds: how long a model may take for one row alone.
     """
@@ -117,7 +118,21 @@ class Catalogue:
         """Return the champion of the default model."""
         if self._default:
             return self._champions[self._default]
-        return self._champions[max(self._champions, key=lambda name: self._entries[name].changed_ns)]
+        return self._newest(self.champions)
+
+    def picture_classifier(self) -> Model:
+        """Return the champion behind the doors for pictures: the default model, or the newest of those that take them.
+
+        Raises:
+            UnknownModelError: there is none.
+        """
+        candidates = [self.default()] if self._default else self.champions
+        able = [model for model in candidates if model.classifies_images]
+        if not able:
+            side, _ = IMAGE_SHAPE
+            name = self.default().name
+            raise UnknownModelError(f"{name} does not classify pictures of {side}x{side}, ask it through /v2")
+        return self._newest(able)
 
     def champion(self, name: str) -> Model:
         """Return the version of a model that serves.
@@ -149,6 +164,9 @@ class Catalogue:
                 return self._resident(name, version) or self._keep(await self._load(name, version))
             except ModelRefusedError as error:
                 raise NotReadyError(f"this version is not fit to serve: {error}") from error
+
+    def _newest(self, models: list[Model]) -> Model:
+        return max(models, key=lambda model: self._entries[model.name].changed_ns)
 
     async def follow(self, poll_seconds: float) -> None:
         """Look for new champions until cancelled."""

@@ -29,7 +29,7 @@ def main() -> None:
         catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0)
         catalogue.open()
         for path in arguments.images:
-            sys.stdout.write(f"{path}: {_describe(catalogue.default(), path)}\n")
+            sys.stdout.write(f"{path}: {_describe(catalogue.picture_classifier(), path)}\n")
     except ServingError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)

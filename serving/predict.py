@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from serving.dataplane import DataPlane
-from serving.errors import InvalidRequestError, NotReadyError
+from serving.errors import InvalidRequestError
 from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.preprocessing import KINDS, SIDE, Grey, Manner, to_model_input
@@ -30,7 +30,7 @@ class PredictDoor:
 
     async def describe(self, _: Request) -> Answer:
         """Say which model answers, and its classes in the order of `probabilities`."""
-        manifest = self._classifier().manifest
+        manifest = self._plane.catalogue.picture_classifier().manifest
         return json_answer(
             {
                 "model": manifest.name,
@@ -46,7 +46,7 @@ class PredictDoor:
     async def predict(self, request: Request) -> Answer:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
-        model = self._classifier()
+        model = self._plane.catalogue.picture_classifier()
         image = await self._image(body, request.media(), model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         arrays = await self._plane.infer(model, {spec.name: image[np.newaxis]}, [output], request.is_gone)
@@ -65,12 +65,6 @@ class PredictDoor:
         if request.parameter("input") == "1":
             answer["input"] = image
         return json_answer(answer)
-
-    def _classifier(self) -> Model:
-        model = self._plane.catalogue.default()
-        if not model.classifies_images:
-            raise NotReadyError(f"{model.name} does not classify pictures of {SIDE}x{SIDE}, ask it through /v2")
-        return model
 
     async def _image(self, body: bytes, media: str, model: Model) -> Grey:
         if not body:

@@ -35,7 +35,7 @@ def accelerated(model: keras.Model, precision: Precision) -> keras.Model:
 
     def faster(operation: Any) -> Any:
         kind, settings = type(operation), operation.get_config()
-        if kind is keras.layers.BatchNormalization:
+        if kind is keras.layers.BatchNormalization and keras.backend.backend() == "tensorflow":
             kind = _fused_batch_normalization()
         # Inputs keep their type: an uint8 of 255 is not the same in bfloat16.
         fixed = isinstance(operation, keras.layers.InputLayer) or operation.name in outputs

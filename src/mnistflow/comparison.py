@@ -11,6 +11,7 @@ from mnistflow import files
 from mnistflow.evaluate import Evaluation
 from mnistflow.project import Project
 from mnistflow.tasks import pictures
+from mnistflow.tasks.task import Headline
 
 CONFIDENCE = 0.95
 
@@ -78,26 +79,26 @@ def wilson(errors: int, rows: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def undominated(contenders: Sequence[Contender], costs: Mapping[str, float]) -> list[Contender]:
-    """Return, cheapest first, the contenders that score more than each that costs no more.
+def undominated(contenders: Sequence[Contender], costs: Mapping[str, float], headline: Headline) -> list[Contender]:
+    """Return, cheapest first, the contenders that score better than each that costs no more.
 
     Args:
         costs: of contenders, by name; who has none is left out.
     """
     front: list[Contender] = []
     known = [contender for contender in contenders if contender.name in costs]
-    for contender in sorted(known, key=lambda contender: (costs[contender.name], -contender.score)):
-        if not front or contender.score > front[-1].score:
+    for contender in sorted(known, key=lambda contender: (costs[contender.name], headline.place(contender.score))):
+        if not front or headline.is_better(contender.score, front[-1].score):
             front.append(contender)
     return front
 
 
-def draw(path: Path, contenders: Sequence[Contender], headline: str) -> None:
+def draw(path: Path, contenders: Sequence[Contender], headline: Headline) -> None:
     """Draw score against latency and against file size, with the Pareto front of each."""
     latencies = {one.name: one.latency_ms for one in contenders if one.latency_ms is not None}
     sizes = {one.name: one.file_megabytes for one in contenders}
     panels = [
-        (label, costs, [one.name for one in undominated(contenders, costs)])
+        (label, costs, [one.name for one in undominated(contenders, costs, headline)])
         for label, costs in (("ms for one input, one thread", latencies), ("MB of the ONNX file", sizes))
     ]
-    pictures.pareto(path, {one.name: (one.score, one.interval) for one in contenders}, panels, headline)
+    pictures.pareto(path, {one.name: (one.score, one.interval) for one in contenders}, panels, headline.name)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from mnistflow.acceleration import Precision
+from mnistflow.backend import Backend
 from mnistflow.errors import ConfigError
 from mnistflow.models import ModelConfig, families
 from mnistflow.models.family import Section, Sizes
@@ -130,6 +131,7 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """How a model is fitted."""
 
+    backend: Backend
     seed: Seed
     epochs: PositiveInt
     batch_size: PositiveInt
@@ -146,6 +148,12 @@ class TrainConfig(Section):
     threads: Annotated[int, Field(ge=0)]
     precision: Precision
     steps_per_execution: PositiveInt
+
+    @model_validator(mode="after")
+    def _pytorch_goes_step_by_step(self) -> Self:
+        if self.backend == "torch" and self.steps_per_execution > 1:
+            raise ValueError("steps_per_execution: has to be 1 with backend torch")
+        return self
 
 
 class ExportConfig(Section):
@@ -167,9 +175,13 @@ class EvaluateConfig(Section):
 
 
 class GateConfig(Section):
-    """What a candidate must reach to become the champion."""
+    """What a candidate must reach to become the champion.
+
+    For the headline metric of each task there is a `min_<name>`, or a `max_<name>` where smaller is better.
+    """
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)]
+    max_mse: PositiveFloat
     min_class_recall: Annotated[float, Field(ge=0, le=1)]
     max_recall_drop: Annotated[float, Field(ge=0, le=1)]
     significance: Fraction

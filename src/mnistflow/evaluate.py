@@ -28,7 +28,7 @@ class Evaluation:
     Attributes:
         metrics: of the task, flat.
         by_class: recall of each class.
-        speed: `latency_ms_batch_<n>` (median of one call) and `images_per_second_batch_<n>`, one thread.
+        speed: `latency_ms_batch_<n>` (median of one call) and `examples_per_second_batch_<n>`, one thread.
         file_bytes: size of the ONNX file.
         test_sha256: of the test split judged on.
         model_sha256: of the ONNX file.
@@ -86,10 +86,12 @@ def evaluate(project: Project, config: Config) -> Evaluation:
     with files.atomic_write(project.reports / "evaluate") as folder:
         folder.mkdir()
         files.write_json(folder / "metrics.json", {**evaluation.metrics, **evaluation.robustness, **evaluation.speed})
+        for kind in ("tables", "pictures"):
+            (folder / kind).mkdir()
         task.report(
             folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.evaluate.mistakes
         )
-        robustness.draw(folder / "robustness.png", borne)
+        robustness.draw(folder / "pictures/robustness.png", borne)
     return evaluation
 
 
@@ -108,7 +110,7 @@ def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConf
             _time_call(session, name, batch)
         seconds = float(np.median([_time_call(session, name, batch) for _ in range(config.repeats)]))
         speed[f"latency_ms_batch_{size}"] = round(seconds * 1000, 4)
-        speed[f"images_per_second_batch_{size}"] = round(len(batch) / seconds, 1)
+        speed[f"examples_per_second_batch_{size}"] = round(len(batch) / seconds, 1)
     return speed
 
 

@@ -1,5 +1,7 @@
 """Fitting a Keras model: early stopping, best weights, and a journal from which a killed training goes on.
 
+Keras computes with TensorFlow, JAX or PyTorch; TensorFlow feeds the batches to each of them.
+
 Deterministic: the same seed on the same machine gives the same weights, bit for bit, also when the training was killed
 and resumed. Each epoch's order depends on the seed and the epoch only, and the journal keeps the state of optimizer and
 random generators with the weights.
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
 from mnistflow.config import TrainConfig
@@ -23,7 +26,6 @@ from mnistflow.errors import ConfigError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
 from mnistflow.models.family import Network
-from mnistflow.native import import_tensorflow
 from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
@@ -75,8 +77,10 @@ def fit(
         journal: folder for the state after each epoch; a training found there is continued.
 
     Raises:
-        ConfigError: augmentation of inputs that are no images, or smoothing of targets that are no labels.
+        ConfigError: the backend is not installed, augmentation of inputs that are no images, or smoothing of targets
+            that are no labels.
     """
+    backend.use(config.backend)
     _check_augmentable(signature, config)
     _make_deterministic(config.seed)
     progress = _start(task, signature, family, config, len(train))
@@ -107,15 +111,6 @@ def _make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def load_tensorflow(threads: int) -> None:
-    """Import TensorFlow and give its operators so many threads (0 = one a core); once, before its first use."""
-    import_tensorflow()
-    import tensorflow as tf
-
-    if threads != tf.config.threading.get_intra_op_parallelism_threads():
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-
-
 def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
     if config.augment.active and (signature.input_dtype != "uint8" or len(signature.input_shape) != 2):
         raise ConfigError("train.augment: the inputs of this task are no images", "Set every value of it to 0.")
@@ -127,7 +122,7 @@ def _start(task: Task, signature: Signature, family: Network, config: TrainConfi
     network = task.build(family, signature)
     trainee = accelerated(network, config.precision)
     if config.from_logits:
-        trainee = task.before_softmax(trainee)
+        trainee = task.to_logits(trainee)
     task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
     task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
     trainee.steps_per_execution = config.steps_per_execution

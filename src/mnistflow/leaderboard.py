@@ -10,7 +10,12 @@ from mnistflow.project import Project
 
 @dataclass(frozen=True)
 class Row:
-    """A run that was evaluated on the test split; `version` and `aliases` when its model is registered."""
+    """A run that was evaluated on the test split; `version` and `aliases` when its model is registered.
+
+    Attributes:
+        metric: the task's headline, and `score` its value.
+        errors, loss: None where the task measures no such thing.
+    """
 
     run_id: str
     name: str
@@ -18,9 +23,10 @@ class Row:
     aliases: tuple[str, ...]
     decision: str
     family: str
-    accuracy: float
-    errors: int
-    loss: float
+    metric: str
+    score: float
+    errors: int | None
+    loss: float | None
     parameters: int
     file_megabytes: float
     latency_ms: float | None
@@ -30,12 +36,16 @@ class Row:
 
 def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
     """Return the evaluated runs of a data set, best first: one query for the runs, one for the versions."""
+    headline = registry.task_of(dataset).headline
     versions = {version.run_id: version for version in registry.versions(registry.model_name(dataset))}
     runs = tracking.client().search_runs(
         [tracking.experiment_id(project, dataset)],
-        f"tags.`{tracking.KIND}` = 'retrain' and metrics.test_accuracy >= 0",
+        f"tags.`{tracking.KIND}` = 'retrain' and metrics.test_{headline.name} >= 0",
         max_results=limit,
-        order_by=["metrics.test_accuracy DESC", "metrics.test_loss ASC"],
+        order_by=[
+            f"metrics.test_{headline.name} {'DESC' if headline.larger_is_better else 'ASC'}",
+            "metrics.test_loss ASC",
+        ],
     )
     rows = []
     for run in runs:
@@ -48,9 +58,10 @@ def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
                 aliases=version.aliases if version else (),
                 decision=version.decision if version else "",
                 family=run.data.params.get("model.family", ""),
-                accuracy=metrics["test_accuracy"],
-                errors=int(metrics.get("test_errors", 0)),
-                loss=metrics.get("test_loss", float("nan")),
+                metric=headline.name,
+                score=metrics[f"test_{headline.name}"],
+                errors=int(metrics["test_errors"]) if "test_errors" in metrics else None,
+                loss=metrics.get("test_loss"),
                 parameters=int(metrics.get("parameters", 0)),
                 file_megabytes=metrics.get("file_megabytes", 0.0),
                 latency_ms=metrics.get("latency_ms_batch_1"),

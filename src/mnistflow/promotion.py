@@ -93,7 +93,7 @@ def _compare(workspace: Project, data: Dataset, champion: Version) -> Comparison
     measured = task.measure(outputs, data.test.targets, data.classes, bins=1)
     return Comparison(
         version=champion.number,
-        accuracy=measured.metrics[task.headline],
+        score=measured.metrics[task.headline.name],
         by_class=dict(measured.by_class),
         test=task.paired_test(candidate, outputs, data.test.targets),
     )

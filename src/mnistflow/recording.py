@@ -41,7 +41,7 @@ def record(workspace: Project, run: tracking.Run) -> Evaluation:
     )
     run.set_tags({"mnistflow.dataset": data.name, "mlflow.source.git.commit": lineage.git_commit(workspace.home)})
     _log_dataset(run, data)
-    _log_files(workspace, run)
+    _log_files(workspace, run, training["settings"]["train.backend"])
     return evaluation
 
 
@@ -79,7 +79,7 @@ def _log_dataset(run: tracking.Run, data: Dataset) -> None:
     tracking.client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
 
 
-def _log_files(workspace: Project, run: tracking.Run) -> None:
+def _log_files(workspace: Project, run: tracking.Run, backend: str) -> None:
     run.log_file(workspace.params)
     run.log_file(workspace.workspace / "dvc.lock")
     run.log_folder(workspace.reports, "reports")
@@ -90,7 +90,7 @@ def _log_files(workspace: Project, run: tracking.Run) -> None:
         {
             "python": sys.version.split()[0],
             "platform": platform.platform(),
-            **{package: version(package) for package in PACKAGES},
+            **{package: version(package) for package in {*PACKAGES, backend}},
         },
     )
     run.log_file(environment)

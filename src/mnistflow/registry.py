@@ -1,5 +1,7 @@
 """The model registry: versions of `<dataset>-classifier` in MLflow, with aliases and the evidence of each decision.
 
+What follows the data set's name depends on its task.
+
 Aliases: `champion` serves, `previous` served before it, `challenger` is the last that did not win.
 """
 
@@ -14,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from mnistflow import onnx_model, tracking
+from mnistflow import onnx_model, tasks, tracking
+from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
-from mnistflow.tasks.task import Array
+from mnistflow.tasks.task import Array, Headline, Task
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -50,8 +53,18 @@ class Version:
     created_ms: int
 
     @property
-    def accuracy(self) -> float:
-        return float(self.model_json["metrics"]["accuracy"])
+    def headline(self) -> Headline:
+        return tasks.get(self.model_json["task"]).headline
+
+    @property
+    def score(self) -> float:
+        """The headline metric on the test split."""
+        return float(self.model_json["metrics"][self.headline.name])
+
+    @property
+    def quality(self) -> str:
+        """The score for people: `test accuracy 99.31%`."""
+        return self.headline.said(self.score)
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,14 @@ class RegisteredFiles:
     probe: Path
 
 
+def task_of(dataset: str) -> Task:
+    """Return what is learned from a data set."""
+    return tasks.get(catalog.described(dataset, ()).task)
+
+
 def model_name(dataset: str) -> str:
     """Return the registered name of the models of a data set."""
-    return f"{dataset}-classifier"
+    return f"{dataset}-{task_of(dataset).product}"
 
 
 def register(run: tracking.Run, name: str, onnx_file: Path, example: Array, model_json: Mapping[str, Any]) -> Version:

@@ -64,7 +64,7 @@ def measure(
     kinds = task.corruptions() if limit else ()
 
     def score(inputs: Array) -> float:
-        return task.measure(predict(inputs), sample.targets, classes, 1).metrics[task.headline]
+        return task.measure(predict(inputs), sample.targets, classes, 1).metrics[task.headline.name]
 
     scores, examples = {}, {}
     for kind in kinds:
@@ -75,7 +75,7 @@ def measure(
         scores[kind] = tuple(score(inputs) for inputs in corrupted)
         examples[kind] = tuple(inputs[0] for inputs in corrupted)
     clean = score(sample.inputs) if kinds else float("nan")
-    return Robustness(task.headline, clean, scores, examples, len(sample))
+    return Robustness(task.headline.name, clean, scores, examples, len(sample))
 
 
 def draw(path: Path, robustness: Robustness) -> None:

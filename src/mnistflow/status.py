@@ -13,10 +13,11 @@ from mnistflow.registry import Version
 
 @dataclass(frozen=True)
 class VersionState:
-    """A registered version in short."""
+    """A registered version in short; `score` is the task's headline metric on the test split, `quality` says it."""
 
     version: int
-    accuracy: float
+    score: float
+    quality: str
     run_id: str
     decision: str
     reasons: tuple[str, ...]
@@ -75,7 +76,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "data set", status.dataset
     for name, version in (("champion", status.champion), ("challenger", status.challenger)):
         if version:
-            yield name, f"version {version.version}, test accuracy {version.accuracy:.2%}, run {version.run_id[:8]}"
+            yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
             yield "", f"{version.decision}: {'; '.join(version.reasons)}"
         else:
             yield name, "none yet: `mnistflow retrain` makes one" if name == "champion" else "none"
@@ -91,7 +92,9 @@ def _has_champion(project: Project, dataset: str) -> bool:
 def _state(version: Version | None) -> VersionState | None:
     if version is None:
         return None
-    return VersionState(version.number, version.accuracy, version.run_id, version.decision, version.reasons)
+    return VersionState(
+        version.number, version.score, version.quality, version.run_id, version.decision, version.reasons
+    )
 
 
 def _last_run(project: Project, dataset: str) -> RunState | None:

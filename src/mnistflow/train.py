@@ -64,8 +64,9 @@ def train(project: Project, config: Config) -> TrainingRecord:
     """Fit on the training split; write the model, `training.json` and the learning curves."""
     config = tuned_config(project, config)
     data = splits.load(project.prepared)
+    config.model.require_inputs(data.input_shape)
     learner = learners.of(config.model.chosen)
-    learner.prepare(config.train.threads)
+    learner.prepare(config.train)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
     journal = project.resume / f"train-{key}-{lineage.code_digest()}"
     journal.parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ def run_trial(job: TrialJob) -> TrialResult:
 
 
 def subset(dataset: Dataset, limit: int | None) -> Split:
-    """Return a seeded share of the training split: the same images for every trial."""
+    """Return a seeded share of the training split: the same examples for every trial."""
     train = dataset.train
     if limit is None or limit >= len(train):
         return train

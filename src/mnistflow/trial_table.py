@@ -21,8 +21,8 @@ SHOWN = 10
 class TrialTable:
     """Shows the best trials so far, as a context manager around the search."""
 
-    def __init__(self, total: int, finished: Iterable[FrozenTrial]) -> None:
-        self._total = total
+    def __init__(self, total: int, finished: Iterable[FrozenTrial], metric: str) -> None:
+        self._total, self._metric = total, metric
         self._trials = list(finished)
         console = Console(stderr=True)
         self._live = Live(self._render(), console=console, refresh_per_second=2) if console.is_terminal else None
@@ -49,14 +49,14 @@ class TrialTable:
 
     def _render(self) -> Table:
         table = Table(title=f"search: {len(self._trials)} of {self._total} trials")
-        for heading in ("trial", "validation loss", "validation accuracy", "epochs", "seconds", "parameters"):
+        for heading in ("trial", "validation loss", self._metric, "epochs", "seconds", "parameters"):
             table.add_column(heading, justify="left" if heading == "parameters" else "right")
         for trial in sorted(self._trials, key=_rank)[:SHOWN]:
             attributes = trial.user_attrs
             table.add_row(
                 str(trial.number),
                 _outcome(trial),
-                f"{attributes['measures'].get('val_accuracy', float('nan')):.4f}",
+                f"{attributes['measures'].get(self._metric, float('nan')):.4f}",
                 str(attributes["epochs"]),
                 f"{attributes['seconds']:.0f}",
                 ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in trial.params.items()),

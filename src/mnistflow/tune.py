@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from mnistflow import lineage, study, tracking
+from mnistflow import backend, lineage, study, tasks, tracking
 from mnistflow.config import Config, Space
 from mnistflow.data import splits
 from mnistflow.errors import StageError
@@ -64,9 +64,12 @@ def tune(project: Project, config: Config) -> Search:
     """Search `tune.space` of the chosen family; write `best.json`, `trials.json` and the pictures of the study.
 
     Raises:
+        ConfigError: the family does not take such inputs, or the backend is not installed.
         StageError: no workers, or they died again and again, or no trial came to an end.
     """
     data = splits.load(project.prepared)
+    config.model.require_inputs(data.input_shape)
+    backend.require(config.train.backend)
     space = config.tune.space.get(config.model.family, {})
     if not (config.tune.trials and space):
         return _write(project, [])
@@ -78,14 +81,15 @@ def tune(project: Project, config: Config) -> Search:
     with FileLock(folder.with_suffix(".lock")):
         storage = config.tune.storage or str(folder / "study.journal")
         with tracking.stage_run(project, data.name, "tune") as run:
-            trials = _search(project, config, space, folder.name, storage, run)
+            metric = f"val_{tasks.get(data.task).headline.name}"
+            trials = _search(project, config, space, folder.name, storage, run, metric)
         search = _write(project, trials)
         remove(folder)
     return search
 
 
 def _search(
-    project: Project, config: Config, space: Space, name: str, storage: str, run: tracking.Run
+    project: Project, config: Config, space: Space, name: str, storage: str, run: tracking.Run, metric: str
 ) -> list[FrozenTrial]:
     opened = study.open_study(name, storage, config.tune)
     for died in study.retry_unfinished(opened):
@@ -99,7 +103,7 @@ def _search(
     if missing > 0:
         count = min(config.tune.workers, missing)
         workers: Workers[TrialJob, TrialResult] = find_workers(config.tune.scheduler, count, config.train.threads)
-        with workers, TrialTable(config.tune.trials, done) as table:
+        with workers, TrialTable(config.tune.trials, done, metric) as table:
             run_trials(
                 opened,
                 space,

@@ -18,7 +18,7 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from mnistflow import environment, fitting, lineage
+from mnistflow import backend, environment, lineage
 from mnistflow.errors import StageError
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _end_with_parent() -> None:
 @cache
 def _load(threads: int) -> None:
     """Load what every trial needs, once a process."""
-    fitting.load_tensorflow(threads)
+    backend.load_tensorflow(threads)
 
 
 _one_at_a_time = Lock()

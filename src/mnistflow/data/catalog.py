@@ -11,7 +11,7 @@ from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data import digits, idx, own
+from mnistflow.data import digits, idx, own, synthetic
 from mnistflow.data.splits import OfficialSplits
 from mnistflow.errors import ConfigError
 
@@ -45,7 +45,7 @@ class Entry:
 
     Attributes:
         name: lower case; names folders, runs and registered models.
-        classes: what the targets 0, 1, ... mean.
+        classes: what the targets 0, 1, ... mean; empty where targets are numbers.
         input_shape: of one example.
         read: returns the official splits from a folder with the raw files; raises DataError.
         files: what to download, by file name.
@@ -53,7 +53,7 @@ class Entry:
         generate: for a data set that is not downloaded: writes its raw files to a folder and returns their paths.
         max_imbalance: how many times larger than the smallest class the largest may be, per official split.
         fingerprint: changes when what it is made from does; None for one that never changes.
-        task: what is learned from it.
+        task: what is learned from it, by its name in `mnistflow.tasks`.
     """
 
     name: str
@@ -105,9 +105,25 @@ def entries() -> Mapping[str, Entry]:
     """Return every known data set by its name."""
     published = json.loads(resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8"))
     known = [_published_as_idx(name, **facts) for name, facts in published.items()]
-    known.append(
-        Entry("digits", digits.CLASSES, idx.IMAGE_SHAPE, read=idx.read_splits, generate=digits.write_official_files)
-    )
+    known += [
+        Entry("digits", digits.CLASSES, idx.IMAGE_SHAPE, read=idx.read_splits, generate=digits.write_official_files),
+        Entry(
+            "sine",
+            (),
+            (synthetic.WINDOW, 1),
+            read=synthetic.read_splits,
+            generate=synthetic.write_sine,
+            task="forecasting",
+        ),
+        Entry(
+            "vectors",
+            synthetic.CLASSES,
+            (synthetic.FEATURES,),
+            read=synthetic.read_splits,
+            generate=synthetic.write_vectors,
+            task="binary_classification",
+        ),
+    ]
     return {entry.name: entry for entry in known}
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mnistflow import tasks
 from mnistflow.data.catalog import Entry
 from mnistflow.data.splits import Split
 from mnistflow.errors import DataError
@@ -10,30 +11,33 @@ _MEND = "Check the raw files and the data set's entry, then run `mnistflow fetch
 
 
 def check(split: Split, entry: Entry, name: str) -> None:
-    """Check shapes, types, value range, labels and class balance of a split.
+    """Check shapes, types and values of inputs and targets, and the balance of classes where there are some.
 
     Raises:
         DataError: the first thing that does not hold.
     """
-    problem = _wrong_arrays(split, entry) or _wrong_values(split) or _wrong_classes(split, entry)
+    problem = (
+        _wrong_arrays(split, entry)
+        or tasks.get(entry.task).wrong_inputs(split.inputs)
+        or (_wrong_classes(split, entry) if entry.classes else _wrong_numbers(split))
+    )
     if problem:
         raise DataError(f"{entry.name}, {name} split: {problem}", _MEND)
 
 
 def _wrong_arrays(split: Split, entry: Entry) -> str | None:
-    if split.inputs.dtype != np.uint8:
-        return f"inputs are {split.inputs.dtype}, not uint8"
+    wanted = tasks.get(entry.task).signature(entry.input_shape, entry.classes).input_dtype
+    if split.inputs.dtype != wanted:
+        return f"inputs are {split.inputs.dtype}, not {wanted}"
     if split.inputs.shape[1:] != entry.input_shape:
         return f"inputs have the shape {list(split.inputs.shape[1:])}, not {list(entry.input_shape)}"
     if split.targets.ndim != 1 or len(split.inputs) != len(split.targets):
-        return f"{len(split.inputs)} inputs but labels of the shape {list(split.targets.shape)}"
+        return f"{len(split.inputs)} inputs but targets of the shape {list(split.targets.shape)}"
     return None if len(split) else "it is empty"
 
 
-def _wrong_values(split: Split) -> str | None:
-    if split.inputs.max() <= 1:
-        return "pixels are 0 or 1 at most, not spread over 0 to 255"
-    return None
+def _wrong_numbers(split: Split) -> str | None:
+    return None if np.isfinite(split.targets).all() else "targets hold values that are no finite numbers"
 
 
 def _wrong_classes(split: Split, entry: Entry) -> str | None:

@@ -44,8 +44,8 @@ def read(path: Path, until: float | None, entry: Entry, test: Split) -> Split:
     Raises:
         DataError: the file is no inference log.
     """
-    height, width = entry.input_shape
-    parameters = (f"{entry.name}-classifier", f"[{height},{width}]", float("inf") if until is None else until)
+    shape = ",".join(map(str, entry.input_shape))
+    parameters = (f"{entry.name}-classifier", f"[{shape}]", float("inf") if until is None else until)
     rows = _asked(path, QUERY, parameters) if path.is_file() else []
     seen = {image.tobytes() for image in test.inputs}
     kept = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistflow import files
+from mnistflow import files, tasks
 from mnistflow.config import PrepareConfig
 from mnistflow.data import catalog, feedback, raw, report, splits
 from mnistflow.data.catalog import Entry
@@ -75,6 +75,8 @@ def pin(config: PrepareConfig, project: Project) -> dict[str, float]:
 def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, said: Split | None = None) -> Dataset:
     """Return the checked data set: validation taken from the official training split, the test split as it is.
 
+    What is taken is drawn at random, stratified by class; of a series it is the latest.
+
     Args:
         said: further training examples.
 
@@ -84,8 +86,12 @@ def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, 
     """
     check(official.train, entry, "train")
     check(official.test, entry, "test")
-    train, validation = split_off(official.train, config.validation_fraction, config.seed)
-    train = stratified_subset(train, config.train_limit, config.seed)
+    if tasks.get(entry.task).chronological:
+        train, validation = split_off_latest(official.train, config.validation_fraction)
+        train = train.take(np.arange(len(train))[-(config.train_limit or 0) :])
+    else:
+        train, validation = split_off(official.train, config.validation_fraction, config.seed)
+        train = stratified_subset(train, config.train_limit, config.seed)
     if said:
         train = Split(np.concatenate([train.inputs, said.inputs]), np.concatenate([train.targets, said.targets]))
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
@@ -122,6 +128,22 @@ def split_off(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
             "Add examples, or change prepare.validation_fraction.",
         ) from error
     return split.take(rest), split.take(taken)
+
+
+def split_off_latest(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Return what comes first, and the last fraction of a split: what is to be forecast must lie ahead.
+
+    Raises:
+        DataError: there are too few examples.
+    """
+    count = round(fraction * len(split))
+    if not 0 < count < len(split):
+        raise DataError(
+            f"cannot take the last {fraction:g} of {len(split)} examples for validation",
+            "Add examples, or change prepare.validation_fraction.",
+        )
+    order = np.arange(len(split))
+    return split.take(order[:-count]), split.take(order[-count:])
 
 
 def stratified_subset(split: Split, size: int | None, seed: int) -> Split:

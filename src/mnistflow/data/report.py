@@ -1,25 +1,26 @@
-"""The data report: figures, counts per class, and a picture of samples."""
+"""The data report: figures, counts per class or range of values, and a picture of examples."""
 
 import csv
 from collections import Counter
+from collections.abc import Iterator
 from hashlib import sha256
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistflow import files
+from mnistflow import files, tasks
 from mnistflow.data.splits import Dataset, Split
 
-SAMPLES_PER_CLASS = 16
+RANGES = 10  # that targets without classes are counted in
 
-_GAP = 4  # pixels between two pictures
-_CHUNK = 4096  # examples; bincount needs eight bytes a pixel
+_CHUNK = 4096  # examples
 
 
 def write(dataset: Dataset, folder: Path) -> None:
-    """Write `data.json`, `classes.csv` and `samples.png` in place of what is in `folder`; same data, same bytes.
+    """Write `data.json`, `targets.csv` and `samples.png` in place of what is in `folder`; same data, same bytes.
 
     Raises:
         DataError: the place cannot be written.
@@ -27,8 +28,8 @@ def write(dataset: Dataset, folder: Path) -> None:
     with files.atomic_write(folder) as temporary:
         temporary.mkdir()
         files.write_json(temporary / "data.json", figures(dataset))
-        _write_class_counts(dataset, temporary / "classes.csv")
-        _draw_samples(dataset, temporary / "samples.png")
+        _write_target_counts(dataset, temporary / "targets.csv")
+        tasks.get(dataset.task).draw_examples(temporary / "samples.png", dataset)
         files.remove(folder)
 
 
@@ -40,7 +41,7 @@ def figures(dataset: Dataset) -> dict[str, dict[str, float]]:
     """
     occurrences = {name: Counter(map(_identity, split.inputs)) for name, split in dataset.splits.items()}
     found: dict[str, dict[str, float]] = {
-        name: _split_figures(split) | {"duplicates": len(split) - len(occurrences[name])}
+        name: _split_figures(split, dataset.classes) | {"duplicates": len(split) - len(occurrences[name])}
         for name, split in dataset.splits.items()
     }
     found["duplicates"] = {
@@ -50,78 +51,54 @@ def figures(dataset: Dataset) -> dict[str, dict[str, float]]:
     return found
 
 
-def _identity(example: NDArray[np.uint8]) -> bytes:
+def _identity(example: NDArray[Any]) -> bytes:
     return sha256(example.data).digest()
 
 
-def _split_figures(split: Split) -> dict[str, float]:
+def _split_figures(split: Split, classes: tuple[str, ...]) -> dict[str, float]:
     examples = split.inputs.reshape(len(split), -1)
-    counts = np.bincount(split.targets)
-    mean, std = _pixel_moments(examples)
+    mean, std = _moments(examples)
     return {
         "count": len(split),
-        "smallest_class": int(counts.min()),
-        "largest_class": int(counts.max()),
-        "pixel_mean": round(mean, 4),
-        "pixel_std": round(std, 4),
+        **_target_figures(split, classes),
+        "input_mean": round(mean, 4),
+        "input_std": round(std, 4),
         "blank": int((examples.min(axis=1) == examples.max(axis=1)).sum()),
     }
 
 
-def _pixel_moments(examples: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return mean and standard deviation of all pixels, from their exact histogram."""
-    chunks = (examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK))
-    histogram = sum(np.bincount(chunk.ravel(), minlength=256) for chunk in chunks)
-    values = np.arange(256)
-    mean = np.average(values, weights=histogram)
-    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=histogram)))
+def _target_figures(split: Split, classes: tuple[str, ...]) -> dict[str, float]:
+    if not classes:
+        mean, std = _moments(split.targets)
+        return {"target_mean": round(mean, 4), "target_std": round(std, 4)}
+    counts = np.bincount(split.targets)
+    return {"smallest_class": int(counts.min()), "largest_class": int(counts.max())}
 
 
-def _write_class_counts(dataset: Dataset, path: Path) -> None:
+def _moments(examples: NDArray[Any]) -> tuple[float, float]:
+    """Return mean and standard deviation of all values; in chunks, as doubles of all would fill the memory."""
+    sums = np.zeros(2)
+    for start in range(0, len(examples), _CHUNK):
+        chunk = examples[start : start + _CHUNK].astype(np.float64)
+        sums += chunk.sum(), (chunk**2).sum()
+    mean, square = sums / examples.size
+    return float(mean), float(np.sqrt(max(square - mean**2, 0.0)))
+
+
+def _write_target_counts(dataset: Dataset, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(["class", "split", "count"])
-        for name, split in dataset.splits.items():
-            counts = np.bincount(split.targets, minlength=len(dataset.classes))
-            rows.writerows([label, name, count] for label, count in zip(dataset.classes, counts, strict=True))
+        rows.writerow(["target", "split", "count"])
+        rows.writerows(_target_counts(dataset))
 
 
-def _draw_samples(dataset: Dataset, path: Path) -> None:
-    """Draw the first training images of each class, a row a class, with its size in each split at the right."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    mosaic = _mosaic(dataset.train, len(dataset.classes))
-    pitch = mosaic.shape[0] / len(dataset.classes)
-    rows = np.arange(len(dataset.classes)) * pitch + pitch / 2
-    figure = Figure(figsize=(11, 10 * mosaic.shape[0] / mosaic.shape[1] + 0.6), layout="constrained", dpi=110)
-    axes = figure.add_subplot()
-    axes.imshow(mosaic, cmap="gray_r", vmin=0, vmax=255)
-    axes.set_title(f"{dataset.name}: training images of each class", loc="left", pad=12)
-    axes.set_xticks([])
-    axes.set_yticks(rows, dataset.classes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    sizes = axes.secondary_yaxis("right")
-    sizes.set_yticks(rows, _sizes(dataset), color="dimgray", fontsize="small")
-    sizes.tick_params(length=0)
-    sizes.spines[:].set_visible(False)
-    axes.set_title("train / validation / test", loc="right", color="dimgray", fontsize="small", pad=12)
-    # The version of the library in the file would change its bytes.
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
-
-
-def _mosaic(split: Split, classes: int) -> NDArray[np.uint8]:
-    """Return the first images of each class side by side, uint8 `[classes * height, samples * width]` with gaps."""
-    height, width = (side + _GAP for side in split.inputs.shape[1:3])
-    mosaic = np.zeros((classes * height, SAMPLES_PER_CLASS * width), np.uint8)
-    for label in range(classes):
-        for position, index in enumerate(np.flatnonzero(split.targets == label)[:SAMPLES_PER_CLASS]):
-            top, left = label * height + _GAP // 2, position * width + _GAP // 2
-            mosaic[top : top + height - _GAP, left : left + width - _GAP] = split.inputs[index]
-    return mosaic
-
-
-def _sizes(dataset: Dataset) -> list[str]:
-    counts = [np.bincount(split.targets, minlength=len(dataset.classes)) for split in dataset.splits.values()]
-    return [" / ".join(f"{count:,}" for count in sizes) for sizes in zip(*counts, strict=True)]
+def _target_counts(dataset: Dataset) -> Iterator[tuple[str, str, int]]:
+    """Yield target, split, count: a target is a class, or a range of values."""
+    names = dataset.classes
+    edges = np.arange(len(names) + 1) - 0.5
+    if not names:
+        edges = np.histogram_bin_edges(np.concatenate([split.targets for split in dataset.splits.values()]), RANGES)
+        names = tuple(f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges))
+    for split_name, split in dataset.splits.items():
+        counts, _ = np.histogram(split.targets, edges)
+        yield from ((name, split_name, int(count)) for name, count in zip(names, counts, strict=True))

@@ -22,12 +22,12 @@ class Split:
     """Examples with their targets.
 
     Attributes:
-        inputs: `[n, *input_shape]`; images are uint8.
-        targets: `[n]`, int64, indices into the classes.
+        inputs: `[n, *input_shape]`; images are uint8, everything else float32.
+        targets: `[n]`: indices into the classes, int64; without classes numbers, float32.
     """
 
     inputs: NDArray[Any]
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -58,7 +58,7 @@ class Dataset:
     Attributes:
         name: of the data set.
         task: what is learned from it.
-        classes: what the targets 0, 1, ... mean.
+        classes: what the targets 0, 1, ... mean; empty where targets are numbers.
         input_shape: of one example.
         train: what models are fitted to.
         validation: what the search and early stopping look at.

@@ -61,8 +61,8 @@ class Learner(ABC, Generic[Parameters]):
         """
         return {}
 
-    def prepare(self, threads: int) -> None:
-        """Load what fitting needs and give it so many threads (0 = one a core); once a process."""
+    def prepare(self, config: TrainConfig) -> None:
+        """Load what fitting needs, with its threads; once a process, before the first use."""
 
     def max_epochs(self, config: TrainConfig) -> int:
         """Return after how many epochs a training ends at the latest."""
@@ -109,5 +109,5 @@ def judge(data: Dataset, predict: Callable[[Array], Outputs]) -> dict[str, float
     measures: dict[str, float] = {}
     for prefix, split in (("", data.train.take(order[: len(data.validation)])), ("val_", data.validation)):
         metrics = task.measure(predict(split.inputs), split.targets, data.classes, bins=1).metrics
-        measures |= {f"{prefix}{name}": metrics[name] for name in (task.headline, "loss")}
+        measures |= {f"{prefix}{name}": metrics[name] for name in (task.headline.name, "loss")}
     return measures

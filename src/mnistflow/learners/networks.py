@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistflow import fitting, onnx_model, tasks
+from mnistflow import backend, fitting, onnx_model, tasks
 from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Dataset
 from mnistflow.learners.learner import Learner, OnEpoch, Training
@@ -29,8 +29,9 @@ FILE = "model.keras"
 class Networks(Learner[Network]):
     """Its models are Keras models."""
 
-    def prepare(self, threads: int) -> None:
-        fitting.load_tensorflow(threads)
+    def prepare(self, config: TrainConfig) -> None:
+        backend.use(config.backend)
+        backend.load_tensorflow(config.threads)
 
     def max_epochs(self, config: TrainConfig) -> int:
         return config.epochs
@@ -38,6 +39,7 @@ class Networks(Learner[Network]):
     def fit(
         self, data: Dataset, family: Network, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
     ) -> Training:
+        backend.use(config.backend)
         import keras
 
         keras.backend.clear_session()
@@ -49,6 +51,7 @@ class Networks(Learner[Network]):
         model.save(folder / FILE)
 
     def load(self, folder: Path) -> keras.Model:
+        backend.use(backend.DEFAULT)  # whatever trained the model
         import_tensorflow()
         import keras
 

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from mnistflow.errors import ConfigError
 from mnistflow.models.attention import Attention
 from mnistflow.models.boosting import Boosting
 from mnistflow.models.cnn import Cnn
@@ -46,6 +47,20 @@ class ModelConfig(Section):
     def chosen(self) -> Family:
         """The parameters of the chosen family."""
         return self.parameters_of(self.family)
+
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Check that the chosen family takes inputs of this shape, without the batch dimension.
+
+        Raises:
+            ConfigError: it does not; names those that do.
+        """
+        able = [name for name in families() if self.parameters_of(name).input_dimensions in (None, len(shape))]
+        if self.family not in able:
+            raise ConfigError(
+                f"model.family: {self.family} takes inputs of {self.chosen.input_dimensions} dimensions, "
+                f"and those of this data set have the shape {list(shape)}",
+                f"Choose one of: {', '.join(able)}.",
+            )
 
     def parameters_of(self, name: str) -> Family:
         """Return the parameters of the family of that name."""

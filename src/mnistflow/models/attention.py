@@ -26,6 +26,8 @@ class Attention(Network):
         depth: how many blocks.
     """
 
+    input_dimensions = 2
+
     patch: Positive = 7
     width: Positive = 64
     heads: Positive = 4

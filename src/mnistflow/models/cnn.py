@@ -31,6 +31,8 @@ class Cnn(Network):
             and takes the place of the block's pooling.
     """
 
+    input_dimensions = 2
+
     blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64,), (128,))
     kernel: Positive = 3
     stem_kernel: Positive | None = 5

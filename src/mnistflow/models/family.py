@@ -29,9 +29,11 @@ class Family(Section, ABC):
 
     Attributes:
         learner: what fits and exports it, by its name in `mnistflow.learners`.
+        input_dimensions: that inputs must have, such as 2 for height and width; None for any number.
     """
 
     learner: ClassVar[str]
+    input_dimensions: ClassVar[int | None] = None
 
     @property
     def complete(self) -> bool:

@@ -18,6 +18,8 @@ class Recurrent(Network):
     when `dense` is empty).
     """
 
+    input_dimensions = 2
+
     units: Sizes = (64,)
     dense: Sizes = ()
     activation: Activation = "relu"

@@ -25,6 +25,8 @@ class Resnet(Network):
         stem_stride: 2 quarters the work of everything behind the first convolution.
     """
 
+    input_dimensions = 2
+
     filters: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (16, 32, 64)
     blocks: Positive = 1
     stem_stride: Annotated[int, Field(ge=1, le=2)] = 1

@@ -1,10 +1,12 @@
 """The tasks a model can learn. What depends on the kind of task is asked of one `Task`."""
 
 from mnistflow.errors import ConfigError
+from mnistflow.tasks.binary_classification import BinaryClassification
+from mnistflow.tasks.forecasting import Forecasting
 from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import Task
 
-_TASKS: dict[str, Task] = {task.name: task for task in (ImageClassification(),)}
+_TASKS: dict[str, Task] = {task.name: task for task in (ImageClassification(), BinaryClassification(), Forecasting())}
 
 
 def get(name: str) -> Task:

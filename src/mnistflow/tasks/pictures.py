@@ -1,4 +1,4 @@
-"""Pictures that explain a classifier, drawn with Matplotlib."""
+"""Pictures that explain data and models, drawn with Matplotlib."""
 
 from __future__ import annotations
 
@@ -7,11 +7,114 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnistflow.tasks.task import Array, Outputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from mnistflow.data.splits import Dataset, Split
+
+SAMPLES_PER_CLASS = 16
+SHOWN_STEPS = 200  # of a series
+
+_GAP = 4  # pixels between two pictures
+_PLAIN = {"Software": None}  # the version of the library would change the bytes
+
+
+def examples_of_each_class(path: Path, data: Dataset) -> None:
+    """Draw the first training images of each class, a row a class, with its size in each split at the right."""
+    mosaic = _mosaic(data.train, len(data.classes))
+    pitch = mosaic.shape[0] / len(data.classes)
+    rows = np.arange(len(data.classes)) * pitch + pitch / 2
+    figure = _figure(11, 10 * mosaic.shape[0] / mosaic.shape[1] + 0.6)
+    axes = figure.add_subplot()
+    axes.imshow(mosaic, cmap="gray_r", vmin=0, vmax=255)
+    axes.set_title(f"{data.name}: training images of each class", loc="left", pad=12)
+    axes.set_xticks([])
+    axes.set_yticks(rows, data.classes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    sizes = axes.secondary_yaxis("right")
+    sizes.set_yticks(rows, _sizes(data), color="dimgray", fontsize="small")
+    sizes.tick_params(length=0)
+    sizes.spines[:].set_visible(False)
+    axes.set_title("train / validation / test", loc="right", color="dimgray", fontsize="small", pad=12)
+    figure.savefig(path, metadata=_PLAIN)
+
+
+def _mosaic(split: Split, classes: int) -> NDArray[np.uint8]:
+    """Return the first images of each class side by side, uint8 `[classes * height, samples * width]` with gaps."""
+    height, width = (side + _GAP for side in split.inputs.shape[1:3])
+    mosaic = np.zeros((classes * height, SAMPLES_PER_CLASS * width), np.uint8)
+    for label in range(classes):
+        for position, index in enumerate(np.flatnonzero(split.targets == label)[:SAMPLES_PER_CLASS]):
+            top, left = label * height + _GAP // 2, position * width + _GAP // 2
+            mosaic[top : top + height - _GAP, left : left + width - _GAP] = split.inputs[index]
+    return mosaic
+
+
+def _sizes(data: Dataset) -> list[str]:
+    counts = [np.bincount(split.targets, minlength=len(data.classes)) for split in data.splits.values()]
+    return [" / ".join(f"{count:,}" for count in sizes) for sizes in zip(*counts, strict=True)]
+
+
+def principal_components(path: Path, data: Dataset) -> None:
+    """Draw the training examples in the plane of their two largest principal components, a colour a class."""
+    from sklearn.decomposition import PCA
+
+    places = PCA(2, svd_solver="covariance_eigh").fit_transform(data.train.inputs.astype(np.float64))
+    figure = _figure(6, 5)
+    axes = figure.add_subplot()
+    for label, name in enumerate(data.classes):
+        first, second = places[data.train.targets == label].T
+        axes.scatter(first, second, s=3, alpha=0.5, label=name)
+    axes.set(xlabel="first component", ylabel="second component", title=f"{data.name}: training examples")
+    axes.legend()
+    figure.savefig(path, metadata=_PLAIN)
+
+
+def series(path: Path, data: Dataset) -> None:
+    """Draw the first values of each split of a series."""
+    figure = _figure(10, 6)
+    for place, (name, split) in enumerate(data.splits.items(), start=1):
+        axes = figure.add_subplot(len(data.splits), 1, place)
+        axes.plot(split.targets[:SHOWN_STEPS], marker=".", linewidth=0.8)
+        axes.set(ylabel="value", title=f"{data.name}: {name}, the first of {len(split):,} values")
+    figure.savefig(path, metadata=_PLAIN)
+
+
+def forecast(path: Path, predicted: Array, targets: Array) -> None:
+    """Draw truth and prediction over time, one against the other, and the distribution of the errors."""
+    figure = _figure(11, 6)
+    over_time, cloud, errors = figure.subplot_mosaic([["time", "time"], ["cloud", "errors"]]).values()
+    over_time.plot(targets[:SHOWN_STEPS], label="truth")
+    over_time.plot(predicted[:SHOWN_STEPS], linestyle="--", label="prediction")
+    over_time.set(xlabel="step", ylabel="value", title=f"The first of {len(targets):,} test values")
+    over_time.legend()
+    cloud.scatter(targets, predicted, s=3, alpha=0.4)
+    ends = targets.min(), targets.max()
+    cloud.plot(ends, ends, linestyle=":", color="grey", label="perfect")
+    cloud.set(xlabel="truth", ylabel="prediction")
+    cloud.legend()
+    errors.hist(predicted - targets, bins=40)
+    errors.set(xlabel="prediction - truth", ylabel="test values")
+    figure.savefig(path)
+
+
+def roc(path: Path, scores: Array, targets: Array, classes: tuple[str, ...]) -> None:
+    """Draw the receiver operating characteristic of a score `[n]` for the second class."""
+    from sklearn.metrics import auc, roc_curve
+
+    false_positives, true_positives, _ = roc_curve(targets, scores)
+    figure = _figure(5, 4.4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="chance")
+    axes.plot(false_positives, true_positives, label=f"area {auc(false_positives, true_positives):.4f}")
+    axes.set(xlabel="false positives", ylabel="true positives", title=f"Recognizing class {classes[1]}")
+    axes.legend(loc="lower right")
+    figure.savefig(path)
 
 
 def confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What the pipeline asks of a task; stages, registry and flows know nothing else about it."""
+"""What the pipeline asks of a task; stages, registry, gate and flows know nothing else about it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mnistflow.models.family import Network
 if TYPE_CHECKING:
     import keras
 
+    from mnistflow.data.splits import Dataset
     from mnistflow.tasks.corruptions import Corruption
 
 Array = NDArray[Any]
@@ -32,6 +33,37 @@ class Signature:
     input_shape: tuple[int, ...]
     output_name: str
     output_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The metric that ranks the models of a task; never negative.
+
+    Attributes:
+        name: key of `Measurement.metrics`, and of what Keras measures after each epoch. The gate's floor is
+            `gate.min_<name>`, or `gate.max_<name>` where smaller is better.
+        is_share: of right predictions, shown as a percentage.
+    """
+
+    name: str
+    larger_is_better: bool = True
+    is_share: bool = False
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether one value ranks above another."""
+        return value > other if self.larger_is_better else value < other
+
+    def place(self, value: float) -> float:
+        """Return a key to sort by, best first."""
+        return -value if self.larger_is_better else value
+
+    def shown(self, value: float) -> str:
+        """Return the value for people: `99.31%`, or `0.00262`."""
+        return f"{value:.2%}" if self.is_share else f"{value:.3g}"
+
+    def said(self, value: float) -> str:
+        """Return name and value for people: `test accuracy 99.31%`."""
+        return f"test {self.name} {self.shown(value)}"
 
 
 @dataclass(frozen=True)
@@ -54,15 +86,17 @@ class PairedTest:
 
     Attributes:
         name: of the statistical test.
-        wins: rows only the candidate gets right.
-        losses: rows only the champion gets right.
+        wins: rows that the candidate alone gets right, or where it is closer.
+        losses: rows that the champion alone gets right, or where it is closer.
         p_value: probability of so large a difference, two-sided, if both were equally good.
+        favours_candidate: the direction of the difference that the test finds.
     """
 
     name: str
     wins: int
     losses: int
     p_value: float
+    favours_candidate: bool
 
 
 @dataclass(frozen=True)
@@ -79,20 +113,35 @@ class Measurement:
 
 
 class Task(ABC):
-    """A kind of learning problem."""
+    """A kind of learning problem.
+
+    Attributes:
+        product: what its models are: they are registered as `<dataset>-<product>`.
+        chronological: examples follow one another in time, so that only the latest may be held out.
+    """
 
     name: str
-    headline: str  # the metric that ranks models; larger is better
+    product: str
+    headline: Headline
+    chronological = False
 
     @abstractmethod
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         """Return what a model of this task takes and gives."""
 
+    def wrong_inputs(self, inputs: Array) -> str | None:
+        """Return what is wrong with the values of inputs of the right type and shape, if anything is."""
+        return None if np.isfinite(inputs).all() else "inputs hold values that are no finite numbers"
+
+    @abstractmethod
+    def draw_examples(self, path: Path, data: Dataset) -> None:
+        """Draw a picture of the training examples; the same data gives the same bytes."""
+
     @abstractmethod
     def build(self, family: Network, signature: Signature) -> keras.Model:
         """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
 
-    def before_softmax(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
+    def to_logits(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
         """Return a model that shares the weights of `model` and ends with its logits.
 
         Raises:
@@ -102,7 +151,7 @@ class Task(ABC):
 
     @abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
-        """Give the model, with or without its softmax, its loss, its metrics and the optimizer.
+        """Give the model, or what `to_logits` made of it, its loss, its metrics and the optimizer.
 
         Raises:
             ConfigError: smoothing, and the targets are no labels.
@@ -128,4 +177,4 @@ class Task(ABC):
     def report(
         self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
-        """Write tables and pictures that explain the measurement into an existing folder."""
+        """Write what explains the measurement into the existing folders `tables` and `pictures` of a folder."""

@@ -1,0 +1,58 @@
+"""Classification of feature vectors into two classes: float32 features in, the probability of the second class out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow.models.family import Network
+from mnistflow.tasks import pictures
+from mnistflow.tasks.classification import LOGITS, Classification
+from mnistflow.tasks.task import Array, Outputs, Signature
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnistflow.data.splits import Dataset
+
+
+class BinaryClassification(Classification):
+    """Features float32 `[batch, n]`, of the order of one, to a probability float32 `[batch, 1]`."""
+
+    name = "binary_classification"
+
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
+        return Signature("features", "float32", input_shape, "probability", (1,))
+
+    def draw_examples(self, path: Path, data: Dataset) -> None:
+        pictures.principal_components(path, data)
+
+    def build(self, family: Network, signature: Signature) -> keras.Model:
+        import keras
+
+        features = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
+        logits = keras.layers.Dense(1, name=LOGITS)(family.body(features))
+        probability = keras.layers.Activation("sigmoid", dtype="float32", name=signature.output_name)(logits)
+        return keras.Model(features, probability)
+
+    def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
+        import keras
+
+        return keras.losses.BinaryCrossentropy(from_logits=from_logits, label_smoothing=smoothing)
+
+    def accuracy(self, from_logits: bool) -> Any:
+        import keras
+
+        return keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if from_logits else 0.5)
+
+    def probabilities(self, outputs: Outputs) -> Outputs:
+        return np.concatenate([1 - outputs, outputs], axis=1)
+
+    def report(
+        self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
+    ) -> None:
+        """Write what every classification has, and `roc.png`."""
+        super().report(folder, inputs, outputs, targets, classes, mistakes)
+        pictures.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)

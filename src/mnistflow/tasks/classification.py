@@ -1,0 +1,151 @@
+"""What classifications share: labels as targets, and a probability for each class behind every output."""
+
+from __future__ import annotations
+
+import csv
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistflow.backend import jit_compile
+from mnistflow.files import write_json
+from mnistflow.tasks import pictures
+from mnistflow.tasks.task import Array, Headline, Measurement, Outputs, PairedTest, Parity, Task
+
+if TYPE_CHECKING:
+    import keras
+
+LOGITS = "logits"
+
+
+class Classification(Task):
+    """Targets are class numbers `[n]`; the layer before the last is called `LOGITS`."""
+
+    product = "classifier"
+    headline = Headline("accuracy", is_share=True)
+
+    @abstractmethod
+    def probabilities(self, outputs: Outputs) -> Outputs:
+        """Return the probability of each class, float32 `[n, classes]`, from outputs `[n, *output_shape]`."""
+
+    @abstractmethod
+    def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
+        """Return the Keras loss, with labels smoothed as in Szegedy et al., arXiv:1512.00567."""
+
+    def accuracy(self, from_logits: bool) -> Any:  # noqa: ARG002
+        """Return the Keras metric of that name."""
+        return "accuracy"
+
+    def to_logits(self, model: keras.Model) -> keras.Model:
+        import keras
+
+        return keras.Model(model.inputs, model.get_layer(LOGITS).output)
+
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        from_logits = model.layers[-1].name == LOGITS
+        model.compile(
+            optimizer,
+            loss=self.crossentropy(from_logits, label_smoothing),
+            metrics=[self.accuracy(from_logits)],
+            jit_compile=jit_compile(),
+        )
+
+    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
+        gap = float(np.abs(expected - actual).max())
+        ours, theirs = self.probabilities(expected), self.probabilities(actual)
+        differs = ours.argmax(axis=1) != theirs.argmax(axis=1)
+        best_two = np.sort(ours, axis=1)[:, -2:]
+        tied = best_two[:, 1] - best_two[:, 0] <= tie
+        return Parity(gap, int((differs & ~tied).sum()), len(expected))
+
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
+        from sklearn.metrics import log_loss, roc_auc_score, top_k_accuracy_score
+
+        probabilities = self.probabilities(outputs)
+        labels = np.arange(len(classes))
+        predicted = probabilities.argmax(axis=1)
+        report = _class_report(predicted, targets, classes)
+        metrics = {
+            "accuracy": float((predicted == targets).mean()),
+            "errors": float((predicted != targets).sum()),
+            "loss": float(log_loss(targets, _normalized(probabilities), labels=labels)),
+            "calibration_error": calibration_error(probabilities, targets, bins),
+            "macro_precision": float(report["macro avg"]["precision"]),
+            "macro_recall": float(report["macro avg"]["recall"]),
+            "macro_f1": float(report["macro avg"]["f1-score"]),
+        }
+        if len(classes) > 2:
+            metrics["top_2_accuracy"] = float(top_k_accuracy_score(targets, probabilities, k=2, labels=labels))
+        else:
+            metrics["roc_auc"] = float(roc_auc_score(targets, probabilities[:, 1]))
+        return Measurement(metrics, {name: float(report[name]["recall"]) for name in classes})
+
+    def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
+        """McNemar's test in its exact form (McNemar 1947; Edwards 1948): binomial on the discordant rows."""
+        from scipy.stats import binomtest
+
+        right = self.probabilities(candidate).argmax(axis=1) == targets
+        champion_right = self.probabilities(champion).argmax(axis=1) == targets
+        wins = int((right & ~champion_right).sum())
+        losses = int((~right & champion_right).sum())
+        p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+        return PairedTest("McNemar exact", wins, losses, float(p_value), favours_candidate=wins > losses)
+
+    def report(
+        self,
+        folder: Path,
+        inputs: Array,  # noqa: ARG002
+        outputs: Outputs,
+        targets: Array,
+        classes: tuple[str, ...],
+        mistakes: int,  # noqa: ARG002
+    ) -> None:
+        """Write `classes.json`, `confusion.csv`; `confusion.png` and `calibration.png`."""
+        probabilities = self.probabilities(outputs)
+        predicted = probabilities.argmax(axis=1)
+        write_json(folder / "tables/classes.json", _class_report(predicted, targets, classes))
+        _write_confusion(folder / "tables/confusion.csv", predicted, targets, classes)
+        pictures.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
+        pictures.calibration(folder / "pictures/calibration.png", probabilities, targets)
+
+
+def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return precision, recall, F1 and support of each class, and their means."""
+    from sklearn.metrics import classification_report
+
+    labels = np.arange(len(classes))
+    report: dict[str, Any] = classification_report(
+        targets, predicted, labels=labels, target_names=list(classes), output_dict=True, zero_division=0
+    )
+    return report
+
+
+def _normalized(probabilities: Outputs) -> NDArray[np.float64]:
+    """Rows of float32 sum to one within 1e-6 only, which scikit-learn complains of."""
+    precise = probabilities.astype(np.float64)
+    return np.asarray(precise / precise.sum(axis=1, keepdims=True))
+
+
+def calibration_error(probabilities: Outputs, targets: Array, bins: int) -> float:
+    """Expected calibration error with equal-width bins (Guo et al., arXiv:1706.04599, equation 3).
+
+    Args:
+        probabilities: float32 `[n, classes]`.
+        targets: class numbers `[n]`.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets
+    gaps: NDArray[Any] = np.zeros(bins)
+    np.add.at(gaps, np.minimum((confidence * bins).astype(int), bins - 1), confidence - right)
+    return float(np.abs(gaps).sum() / len(targets))
+
+
+def _write_confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, ...]) -> None:
+    """One row an example, as DVC's confusion template counts them."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["actual", "predicted"])
+        rows.writerows((classes[a], classes[p]) for a, p in zip(targets, predicted, strict=True))

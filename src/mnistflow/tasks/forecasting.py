@@ -1,0 +1,109 @@
+"""Forecasting of a series: the next value from a window of those before it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistflow.backend import jit_compile
+from mnistflow.errors import ConfigError
+from mnistflow.models.family import Network
+from mnistflow.tasks import pictures
+from mnistflow.tasks.task import Array, Headline, Measurement, Outputs, PairedTest, Parity, Signature, Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnistflow.data.splits import Dataset
+
+
+class Forecasting(Task):
+    """Windows float32 `[batch, steps, 1]`, of the order of one, to the next value float32 `[batch, 1]`."""
+
+    name = "forecasting"
+    product = "forecaster"
+    headline = Headline("mse", larger_is_better=False)
+    chronological = True
+
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
+        return Signature("windows", "float32", input_shape, "next_values", (1,))
+
+    def draw_examples(self, path: Path, data: Dataset) -> None:
+        pictures.series(path, data)
+
+    def build(self, family: Network, signature: Signature) -> keras.Model:
+        import keras
+
+        windows = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
+        head = keras.layers.Dense(1, dtype="float32", name=signature.output_name)
+        return keras.Model(windows, head(family.body(windows)))
+
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        import keras
+
+        if label_smoothing:
+            raise ConfigError(f"train.label_smoothing: the targets of task {self.name} are no labels", "Set it to 0.")
+        metrics = [keras.metrics.MeanSquaredError("mse"), keras.metrics.MeanAbsoluteError("mae")]
+        model.compile(optimizer, loss="mse", metrics=metrics, jit_compile=jit_compile())
+
+    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:  # noqa: ARG002
+        """A prediction is a number here, so its gap is all there is to compare."""
+        return Parity(float(np.abs(expected - actual).max()), 0, len(expected))
+
+    def measure(
+        self,
+        outputs: Outputs,
+        targets: Array,
+        classes: tuple[str, ...],  # noqa: ARG002
+        bins: int,  # noqa: ARG002
+    ) -> Measurement:
+        errors = _errors(outputs, targets)
+        metrics = {
+            "mse": float((errors**2).mean()),
+            "mae": float(np.abs(errors).mean()),
+            "r2": float(1 - (errors**2).mean() / targets.var(dtype=np.float64)),
+        }
+        return Measurement(metrics, {})
+
+    def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
+        """Wilcoxon's signed-rank test (Wilcoxon 1945) on the pairs of absolute errors; equal ones are left out."""
+        from scipy.stats import rankdata, wilcoxon
+
+        gains = np.abs(_errors(champion, targets)) - np.abs(_errors(candidate, targets))
+        gains = gains[gains != 0]
+        ranks = rankdata(np.abs(gains))
+        won, lost = gains > 0, gains < 0
+        return PairedTest(
+            "Wilcoxon signed-rank",
+            int(won.sum()),
+            int(lost.sum()),
+            float(wilcoxon(gains).pvalue) if len(gains) else 1.0,
+            favours_candidate=bool(ranks[won].sum() > ranks[lost].sum()),
+        )
+
+    def report(
+        self,
+        folder: Path,
+        inputs: Array,  # noqa: ARG002
+        outputs: Outputs,
+        targets: Array,
+        classes: tuple[str, ...],  # noqa: ARG002
+        mistakes: int,  # noqa: ARG002
+    ) -> None:
+        """Write `predictions.csv` and, with truth against prediction and their differences, `predictions.png`."""
+        _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
+        pictures.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
+
+
+def _write_predictions(path: Path, predicted: Array, targets: Array) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["step", "truth", "prediction"])
+        rows.writerows((step, *pair) for step, pair in enumerate(zip(targets, predicted, strict=True)))
+
+
+def _errors(outputs: Outputs, targets: Array) -> Array:
+    return outputs[:, 0].astype(np.float64) - targets
