@@ -123,7 +123,7 @@ def _check(data: Dataset, config: TrainConfig) -> None:
 @contextmanager
 def _quietly(threads: int) -> Iterator[None]:
     """Let so many threads compute (0 = one a core), without warnings: solvers are stopped early on purpose."""
-    # OpenMP reads it when scikit-learn loads it: threads that spin while they wait take 5 times as long on a busy machine.
+    # Read when scikit-learn loads OpenMP, whose threads spin while they wait: 5 times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import joblib
     from threadpoolctl import threadpool_limits
