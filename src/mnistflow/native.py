@@ -1,13 +1,18 @@
-"""What native libraries print on their own: kept off the terminal."""
+"""TensorFlow and Keras, imported without what they print on their own and without what nothing here uses."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Keras imports these where they are installed, for wrappers and galleries: 40 % of the time that its import takes.
+OPTIONAL = ("sklearn", "matplotlib")
+
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without the notices about CUDA and oneDNN that no setting of its own silences."""
-    with _silent_stderr():
+    """Import TensorFlow and Keras without the notices about CUDA and oneDNN that no setting of theirs silences."""
+    with _silent_stderr(), _hidden(OPTIONAL):
+        import keras  # noqa: F401
         import tensorflow  # noqa: F401
 
 
@@ -23,3 +28,15 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    """Let imports of packages that are not imported yet fail."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
