@@ -56,8 +56,11 @@ bench: $(READY)  ## print the figures of the README and docs/
 	@for script in benchmarks/*.py; do python "$$script"; done
 
 lock: $(READY)  ## resolve the requirements anew
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras pyproject.toml --output-file requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra pipeline --extra cluster --extra serving --extra dev pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra serving pyproject.toml --output-file serving/requirements.lock
+	for backend in jax torch; do
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra $$backend --constraint requirements.lock pyproject.toml --output-file requirements-$$backend.lock
+	done
 
 clean:  ## remove the environment and everything written at run time
 	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -111,6 +111,14 @@ def _make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def _seed_epoch(seed: int, epoch: int) -> None:
+    """PyTorch draws dropout from a generator of its own, which no variable of the model holds."""
+    if backend.current() == "torch":
+        import torch
+
+        torch.manual_seed(int(np.random.default_rng((seed, epoch)).integers(2**31)))
+
+
 def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
     if config.augment.active and (signature.input_dtype != "uint8" or len(signature.input_shape) != 2):
         raise ConfigError("train.augment: the inputs of this task are no images", "Set every value of it to 0.")
@@ -126,7 +134,12 @@ def _start(task: Task, signature: Signature, family: Network, config: TrainConfi
     task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
     task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
     trainee.steps_per_execution = config.steps_per_execution
-    return _Progress(network, trainee, network.get_weights(), {})
+    return _Progress(network, trainee, _copied_weights(network), {})
+
+
+def _copied_weights(model: keras.Model) -> list[Any]:
+    """PyTorch hands out views of the weights, which change with them."""
+    return [weight.copy() for weight in model.get_weights()]
 
 
 def _steps(rows: int, config: TrainConfig) -> int:
@@ -181,11 +194,14 @@ def schedule(config: TrainConfig, steps: int) -> Any:
 
 def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
+    _seed_epoch(config.seed, progress.epoch)
     fitted = progress.trainee.fit(_batches(train, config, progress.epoch), shuffle=False, verbose=0).history
     progress.network.set_weights(progress.trainee.get_weights())
     if config.ema:
         averaged_optimizer = progress.trainee.optimizer
         type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
+        # A copy: under JAX, variables that share an array lose it when one of them is updated.
+        progress.network.set_weights(_copied_weights(progress.network))
     judged = progress.network.evaluate(
         validation.inputs, validation.targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
     )
@@ -195,7 +211,7 @@ def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validatio
     for name, value in measures.items():
         progress.history.setdefault(name, []).append(value)
     if _best_epoch(progress.history) == progress.epoch:
-        progress.best_weights = progress.network.get_weights()
+        progress.best_weights = _copied_weights(progress.network)
     return measures
 
 

@@ -5,6 +5,9 @@ from PIL import Image
 
 from mnistflow import comparison
 from mnistflow.comparison import Contender
+from mnistflow.tasks.task import Headline
+
+ACCURACY = Headline("accuracy", is_share=True)
 
 
 def contender(name: str, score: float, latency: float | None = 1.0) -> Contender:
@@ -27,10 +30,12 @@ def test_the_interval_is_wilsons(errors: int, rows: int, low: float, high: float
 def test_the_front_holds_what_no_cheaper_one_reaches() -> None:
     contenders = [contender(*pair) for pair in (("a", 0.5), ("b", 0.9), ("c", 0.7), ("d", 0.95), ("e", 0.9))]
     costs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 2.0}
-    assert [one.name for one in comparison.undominated(contenders, costs)] == ["a", "b", "d"]
-    assert [one.name for one in comparison.undominated(contenders, {"c": 1.0})] == ["c"]
+    assert [one.name for one in comparison.undominated(contenders, costs, ACCURACY)] == ["a", "b", "d"]
+    assert [one.name for one in comparison.undominated(contenders, {"c": 1.0}, ACCURACY)] == ["c"]
+    error = Headline("mse", larger_is_better=False)
+    assert [one.name for one in comparison.undominated(contenders, costs, error)] == ["a"]
 
 
 def test_the_picture_bears_a_run_whose_latency_nobody_measured(tmp_path) -> None:
-    comparison.draw(tmp_path / "pareto.png", [contender("a", 0.5), contender("b", 0.7, None)], "accuracy")
+    comparison.draw(tmp_path / "pareto.png", [contender("a", 0.5), contender("b", 0.7, None)], ACCURACY)
     assert Image.open(tmp_path / "pareto.png").width > 800

@@ -8,7 +8,8 @@ import pytest
 from mnistflow import config, gate
 from mnistflow.evaluate import Evaluation
 from mnistflow.gate import Comparison
-from mnistflow.tasks.image_classification import ImageClassification, calibration_error
+from mnistflow.tasks.classification import calibration_error
+from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import PairedTest
 
 from .conftest import ROOT
@@ -22,7 +23,9 @@ def candidate(accuracy: float = 0.99, recall: float = 0.99, size: int = 10**6) -
 
 
 def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Comparison:
-    return Comparison(1, 0.98, {"0": 0.99, "1": recall}, PairedTest("McNemar exact", wins, losses, p_value))
+    return Comparison(
+        1, 0.98, {"0": 0.99, "1": recall}, PairedTest("McNemar exact", wins, losses, p_value, wins > losses)
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Co
     ],
 )
 def test_decisions(evaluation, comparison, decision, reason) -> None:
-    verdict = gate.decide(evaluation, "accuracy", comparison, POLICY)
+    verdict = gate.decide(evaluation, TASK.headline, comparison, POLICY)
     assert verdict.decision == decision
     assert reason in "; ".join(verdict.reasons)
 

@@ -77,7 +77,7 @@ def all_but_three_of_class_7(split: Split) -> np.ndarray:
     [
         (lambda s: Split(s.inputs.astype(np.float32), s.targets), "float32, not uint8"),
         (lambda s: Split(s.inputs[:, :27], s.targets), r"\[27, 28\], not \[28, 28\]"),
-        (lambda s: Split(s.inputs[1:], s.targets), "labels of the shape"),
+        (lambda s: Split(s.inputs[1:], s.targets), "targets of the shape"),
         (lambda s: Split(s.inputs[:0], s.targets[:0]), "empty"),
         (lambda s: Split(s.inputs // 255, s.targets), "0 or 1 at most"),
         (lambda s: Split(s.inputs, s.targets + 1), "label 10 is none of the 10 classes"),
@@ -116,7 +116,7 @@ def test_the_stage_writes_splits_and_report(tmp_path: Path) -> None:
     assert load(project.prepared).data_sha256 == done.data_sha256
     folder = project.reports / "prepare"
     assert (folder / "samples.png").read_bytes().startswith(b"\x89PNG")
-    assert (folder / "classes.csv").read_text().count("\n") > 10
+    assert (folder / "targets.csv").read_text().count("\n") > 10
     assert {"train", "validation", "test", "duplicates"} <= set(json.loads((folder / "data.json").read_text()))
     (project.raw / "t10k-labels-idx1-ubyte").write_bytes(b"changed")
     with pytest.raises(DataError, match="changed after it was fetched"):

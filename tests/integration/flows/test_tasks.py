@@ -1,0 +1,125 @@
+"""Tasks other than images, from the first stage to the server that answers for them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkouts import QUICK, Checkout, make_checkout, wait_until, write_params
+from serving_kit import Server
+
+pytestmark = pytest.mark.slow
+
+TINY = {
+    **QUICK,
+    "fetch.dataset": "vectors",
+    "model.mlp.units": "[32]",
+    "tune.trials": "0",
+    "train.epochs": "4",
+    "evaluate.repeats": "3",
+    "gate.max_mse": "0.1",
+}
+PROMISED = {
+    "sine-forecaster": ("windows", [10, 1], "next_values"),
+    "vectors-classifier": ("features", [100], "probability"),
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout after a retraining of each, side by side; that of the vectors has its settings in params.yaml."""
+    made = make_checkout(tmp_path_factory.mktemp("tasks") / "checkout")
+    write_params(made, **TINY)
+    vectors = made.start("retrain")
+    wait_until((made.folder / "var/runs").is_dir, vectors)  # the stores are made by then
+    sine = made.start("retrain", **{"fetch.dataset": "sine", "model.family": "rnn"})
+    said = [process.communicate()[0] for process in (vectors, sine)]
+    assert [vectors.returncode, sine.returncode] == [0, 0], said
+    assert "promoted: vectors-classifier version 1, test accuracy 9" in said[0]
+    assert "promoted: sine-forecaster version 1, test mse 0.0" in said[1]
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(checkout: Checkout) -> Iterator[Server]:
+    with Server(checkout.folder / "var/models") as running:
+        yield running
+
+
+def probe(checkout: Checkout, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return recorded inputs and outputs of a model."""
+    with np.load(checkout.folder / "var/models" / name / "1/probe.npz") as arrays:
+        return arrays["inputs"], arrays["outputs"]
+
+
+def question(name: str, inputs: np.ndarray) -> dict[str, Any]:
+    tensor = {"name": name, "datatype": "FP32", "shape": list(inputs.shape), "data": inputs.ravel().tolist()}
+    return {"inputs": [tensor]}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_model_is_described_and_served(checkout: Checkout, server: Server, name: str) -> None:
+    input_name, shape, output_name = PROMISED[name]
+    described = server.client.get(f"/v2/models/{name}").json()
+    assert described["inputs"] == [{"name": input_name, "datatype": "FP32", "shape": [-1, *shape]}]
+    assert described["outputs"] == [{"name": output_name, "datatype": "FP32", "shape": [-1, 1]}]
+    inputs, outputs = probe(checkout, name)
+    answer = server.client.post(f"/v2/models/{name}/infer", json=question(input_name, inputs))
+    assert answer.status_code == 200
+    assert answer.json()["outputs"][0]["data"] == pytest.approx(outputs.ravel(), abs=1e-5)
+    wrong = server.client.post(f"/v2/models/{name}/infer", json=question(input_name, inputs[:, :5]))
+    assert wrong.status_code == 400
+    assert str(shape[0]) in wrong.json()["error"]
+
+
+def test_pictures_are_refused_in_one_line_and_the_server_is_ready(server: Server) -> None:
+    for answer in (server.client.get("/predict"), server.client.post("/predict", content=bytes(784))):
+        assert answer.status_code == 404
+        assert "does not classify pictures of 28x28, ask it through /v2" in answer.json()["error"]
+    assert server.client.get("/").status_code == 200
+    assert server.client.get("/v2/health/ready").json() == {"ready": True}
+
+
+def test_a_server_starts_with_a_single_model_that_takes_no_pictures(checkout: Checkout, tmp_path: Path) -> None:
+    shutil.copytree(checkout.folder / "var/models/sine-forecaster", tmp_path / "sine-forecaster")
+    inputs, outputs = probe(checkout, "sine-forecaster")
+    with Server(tmp_path) as alone:
+        answer = alone.client.post("/invocations", json={"inputs": inputs.tolist()})
+    assert np.array(answer.json()["predictions"]) == pytest.approx(outputs, abs=1e-5)
+
+
+def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkout) -> None:
+    (row,) = json.loads(checkout.run("leaderboard", "--dataset", "sine", "--json").stdout)
+    assert (row["metric"], row["version"], row["aliases"], row["errors"]) == ("mse", 1, ["champion"], None)
+    assert 0 < row["score"] < 0.1
+    found = {path.relative_to(path.parents[2]).as_posix() for path in checkout.folder.glob("var/mlflow/artifacts/**/*")}
+    assert {
+        "evaluate/pictures/predictions.png",
+        "evaluate/pictures/roc.png",
+        "evaluate/tables/predictions.csv",
+    } <= found
+    page = checkout.folder / "plots"
+    checkout.tool("dvc", "plots", "show", "-o", str(page))
+    assert "roc.png" in (page / "index.html").read_text()
+    assert "roc_auc" in checkout.tool("dvc", "metrics", "show")
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"model.family": "cnn"}, "model.family: cnn takes inputs of 2 dimensions"),
+        ({"train.backend": "torch", "train.steps_per_execution": "2"}, "steps_per_execution: has to be 1"),
+        ({"train.augment": "{shift: 0.1}"}, "train.augment: the inputs of this task are no images"),
+    ],
+)
+def test_an_impossible_combination_is_told_in_one_line(
+    checkout: Checkout, setting: dict[str, str], problem: str
+) -> None:
+    done = checkout.run("train", check=False, **setting)
+    assert done.returncode == 1
+    assert problem in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,89 @@
+"""What tasks measure and test, by hand."""
+
+import numpy as np
+import pytest
+from scipy.stats import wilcoxon
+
+from mnistflow import config, gate, tasks
+from mnistflow.errors import ConfigError
+from mnistflow.evaluate import Evaluation
+from mnistflow.gate import Comparison
+from mnistflow.models import ModelConfig
+from mnistflow.tasks.task import Outputs, PairedTest
+
+from .conftest import ROOT
+
+POLICY = config.load(ROOT / "params.yaml").gate
+FORECASTING, BINARY = tasks.get("forecasting"), tasks.get("binary_classification")
+
+
+def column(*values: float) -> Outputs:
+    return np.array(values, np.float32)[:, None]
+
+
+def forecaster(mse: float) -> Evaluation:
+    return Evaluation({"mse": mse}, {}, {}, 10**6, "t", "m")
+
+
+def champion(mse: float, p_value: float, favours_candidate: bool) -> Comparison:
+    return Comparison(1, mse, {}, PairedTest("Wilcoxon signed-rank", 60, 40, p_value, favours_candidate))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "comparison", "decision", "reason"),
+    [
+        (0.003, None, "promote", "no champion yet"),
+        (0.02, None, "reject", "mse 0.0200 is above gate.max_mse"),
+        (float("nan"), None, "reject", "max_mse"),
+        (0.003, champion(0.004, 0.001, True), "promote", "significantly better"),
+        (0.003, champion(0.004, 0.2, True), "hold", "not significantly"),
+        (0.003, champion(0.004, 0.001, False), "hold", "not better"),
+        (0.003, champion(0.002, 0.001, True), "hold", "not better"),
+    ],
+)
+def test_the_gate_asks_for_a_small_error(candidate, comparison, decision, reason) -> None:
+    verdict = gate.decide(forecaster(candidate), FORECASTING.headline, comparison, POLICY)
+    assert verdict.decision == decision
+    assert reason in "; ".join(verdict.reasons)
+
+
+def test_errors_of_forecasts_by_hand() -> None:
+    measured = FORECASTING.measure(column(1, 2, 5), np.array([1, 1, 3], np.float32), (), bins=1)
+    assert measured.metrics == pytest.approx({"mse": 5 / 3, "mae": 1, "r2": 1 - 5 / (8 / 3)})
+    assert measured.by_class == {}
+
+
+def test_wilcoxon_compares_absolute_errors_row_by_row() -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.normal(size=50).astype(np.float32)
+    good, bad = (column(*(targets + generator.normal(0, size, 50))) for size in (0.1, 0.5))
+    forwards, backwards = (FORECASTING.paired_test(*pair, targets) for pair in ((good, bad), (bad, good)))
+    errors = [np.abs(outputs[:, 0] - targets) for outputs in (good, bad)]
+    assert forwards.p_value == pytest.approx(wilcoxon(*errors).pvalue)
+    assert (forwards.wins, forwards.losses) == (backwards.losses, backwards.wins)
+    assert forwards.wins == (errors[0] < errors[1]).sum()
+    assert forwards.favours_candidate
+    assert not backwards.favours_candidate
+    same = FORECASTING.paired_test(good, good, targets)
+    assert (same.wins, same.losses, same.p_value, same.favours_candidate) == (0, 0, 1.0, False)
+
+
+def test_a_probability_is_judged_as_two_classes() -> None:
+    outputs, targets = column(0.1, 0.4, 0.35, 0.8), np.array([0, 0, 1, 1])
+    measured = BINARY.measure(outputs, targets, ("a", "b"), bins=10)
+    assert measured.metrics["accuracy"] == 0.75
+    assert measured.metrics["roc_auc"] == 0.75  # of the four pairs of classes one is in the wrong order
+    assert measured.metrics["loss"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-6)
+    assert measured.by_class == {"a": 1.0, "b": 0.5}
+    tested = BINARY.paired_test(column(0.1, 0.4, 0.6, 0.8), outputs, targets)
+    assert (tested.wins, tested.losses) == (1, 0)
+
+
+def test_a_family_that_takes_no_such_inputs_names_those_that_do() -> None:
+    with pytest.raises(
+        ConfigError, match=r"rnn takes inputs of 2 dimensions.* \[100\]\. Choose one of: .*mlp"
+    ) as error:
+        ModelConfig(family="rnn").require_inputs((100,))
+    assert "cnn" not in error.value.mend
+    ModelConfig(family="rnn").require_inputs((10, 1))
+    ModelConfig(family="mlp").require_inputs((100,))
