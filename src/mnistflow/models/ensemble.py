@@ -40,9 +40,11 @@ class Ensemble(Family):
     sha256: Annotated[tuple[str, ...], Field(strict=False)] | None = None
 
     @model_validator(mode="after")
-    def _members_differ(self) -> Self:
+    def _is_consistent(self) -> Self:
         if len(set(self.members)) != len(self.members) or len(self.members) == 1:
             raise ValueError("members: needs two or more, each once")
+        if self.sha256 is not None and len(self.sha256) != len(self.members):
+            raise ValueError("sha256: needs one for each of the members, or null")
         return self
 
     @property

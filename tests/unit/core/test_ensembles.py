@@ -130,3 +130,8 @@ def test_members_are_versions_or_runs_two_or_more(settings, members) -> None:
     with pytest.raises(ConfigError, match=r"model\.ensemble.*members") as caught:
         settings.with_values({"model.ensemble.members": members})
     assert "\n" not in str(caught.value)
+
+
+def test_each_member_has_its_sha256(settings) -> None:
+    with pytest.raises(ConfigError, match="sha256: needs one for each of the members"):
+        ensemble(settings, 1, 2, sha256=["forest-17"])
