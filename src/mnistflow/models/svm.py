@@ -28,7 +28,7 @@ class Svm(Classical):
     """
 
     components: Positive = 1000
-    gamma: Annotated[float, Field(gt=0)] = 0.03
+    gamma: Annotated[float, Field(gt=0)] = 0.02
     c: Annotated[float, Field(gt=0)] = 10.0
     max_iterations: Positive = 200
 
