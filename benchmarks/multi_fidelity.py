@@ -20,6 +20,7 @@ from orchestration import ROOT
 
 from mnistflow import backend, config, fitting, tasks
 from mnistflow.data.splits import Split
+from mnistflow.learners.learner import WATCHED
 
 GRID = {
     "model.mlp.units": [[32], [128], [256, 128]],
@@ -44,8 +45,10 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     curves = []
     for values in itertools.product(*GRID.values()):
         settings = base.with_values(dict(zip(GRID, values, strict=True)))
-        training = fitting.fit(task, signature, settings.model, settings.train, train, validation, lambda *_: None)
-        curves.append(training.history[fitting.WATCHED])
+        training = fitting.fit(
+            task, signature, settings.model.chosen, settings.train, train, validation, lambda *_: None
+        )
+        curves.append(training.history[WATCHED])
         print(f"{len(curves)}: {values}, best validation loss {min(curves[-1]):.4f}", flush=True)
     return curves
 

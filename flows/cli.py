@@ -84,11 +84,11 @@ def sweep(
     cli.log_to_terminal()
     project, settings = cli.start()
     values = _chosen(settings, preset, overrides)
-    settings.with_values(values)
+    settings = settings.with_values(values)
     from flows import report, signals
     from flows import sweep as flow
 
-    names = flow.choose_families(families)
+    names = flow.choose_families(families, settings)
     try:
         with signals.interrupting():
             result = flow.sweep(project, names, values, jobs)

@@ -8,10 +8,11 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import report, tasks
-from mnistflow import config, environment, fitting, pipeline, promotion, registry, tracking
+from mnistflow import config, environment, pipeline, promotion, registry, tracking
 from mnistflow.config import Config
 from mnistflow.evaluate import Evaluation
 from mnistflow.gate import Verdict
+from mnistflow.learners.learner import WATCHED
 from mnistflow.pipeline import Pipeline, StageOutcome
 from mnistflow.project import Project
 from mnistflow.registry import Version
@@ -59,7 +60,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")
-    with tracking.finished(run), tracking.system_metrics(run, after=fitting.WATCHED):
+    with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
         outcome = _run_in(workspace, settings, run, dataset)
     if not outcome.changed and outcome.run_id != run.run_id:
         # Nothing happened that is not recorded already.

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from mnistflow import comparison, config, files, lineage, pipeline, tasks, tracking
+from mnistflow import comparison, config, files, lineage, pipeline, tasks, tracking, train
 from mnistflow.comparison import Contender
 from mnistflow.config import Config
 from mnistflow.data import fetch, splits
@@ -68,14 +68,16 @@ class _Member:
         return pipeline.logs(self.workspace) / "member.log"
 
 
-def choose_families(text: str) -> list[str]:
-    """Turn `all`, or names with commas between them, into families.
+def choose_families(text: str, settings: Config) -> list[str]:
+    """Turn `all`, or names with commas between them, into families; `all` are those with complete parameters.
 
     Raises:
         ConfigError: one of them does not exist.
     """
     known = known_families()
-    names = known if text.strip() == ALL else list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if text.strip() == ALL:
+        return [name for name in known if settings.model.parameters_of(name).complete]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
             raise ConfigError(f"unknown family {name!r}", f"Known: {', '.join(known)}; or {ALL}.")
@@ -99,11 +101,12 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
     dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
     if dataset != settings.fetch.dataset:
         logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
+    pins = {name: train.pin(settings.with_values({"model.family": name}), dataset) for name in names}
     slots = core_sets(jobs or default_jobs(), len(names))
     values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
     headline, data_sha256 = _prepare(home, values)
     tracking.close_dead_runs(home, dataset)
-    folder = home.sweeps / lineage.digest(data_sha256, names, _what_matters(settings), lineage.code_digest())
+    folder = home.sweeps / lineage.digest(data_sha256, pins, _what_matters(settings), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         done = _finished(folder, names)
@@ -115,7 +118,7 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
         with tracking.finished(run):
             _adopt(done, run, len(names))
             known = {contender.name for contender in done}
-            members = [_member(home, folder, name, values) for name in names if name not in known]
+            members = [_member(home, folder, name, values | pins[name]) for name in names if name not in known]
             failed = _run(members, slots, run)
             contenders = _rank(_finished(folder, names), headline)
             result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from mnistflow import promotion, recording, tracking
+from mnistflow import promotion, recording, tracking, train
 from mnistflow.config import Config
 from mnistflow.data import fetch, prepare
 from mnistflow.errors import MirrorsExhausted
@@ -29,11 +29,15 @@ async def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
 
 @task(cache_policy=NO_CACHE, task_run_name="choose the data set")
 def choose_dataset(project: Project, config: Config) -> dict[str, Any]:
-    """Return the parameters that name the data in reach: as configured, or the declared fallback with a warning."""
+    """Return the parameters that name the data in reach, as configured or the declared fallback with a warning.
+
+    With them goes what else makes definite what this run depends on: feedback, the members of an ensemble.
+    """
     pinned = fetch.pin(config.fetch, project)
     if fallback := pinned.get("fetch.dataset"):
         get_run_logger().warning(fetch.fallback_warning(config.fetch.dataset, fallback))
-    return {**pinned, **prepare.pin(config.prepare, project)}
+    dataset = pinned.get("fetch.dataset", config.fetch.dataset)
+    return {**pinned, **prepare.pin(config.prepare, project), **train.pin(config, dataset)}
 
 
 @task(

@@ -172,7 +172,7 @@ def export(overrides: Overrides = None) -> None:
     project, settings = _start_stage("export", overrides)
     done = stage.export(project, settings)
     _done(
-        f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as Keras, "
+        f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as trained, "
         f"largest difference {done.parity.max_gap:.1e}"
     )
 

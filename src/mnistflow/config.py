@@ -157,7 +157,7 @@ class TrainConfig(Section):
 
 
 class ExportConfig(Section):
-    """The ONNX file and how closely it must agree with Keras."""
+    """The ONNX file and how closely it must agree with the trained model."""
 
     opset: Annotated[int, Field(ge=14, le=18)]
     max_probability_gap: PositiveFloat

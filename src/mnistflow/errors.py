@@ -32,7 +32,7 @@ class StageError(MnistflowError):
 
 
 class ParityError(MnistflowError):
-    """The ONNX file does not compute what the Keras model computes."""
+    """The ONNX file does not compute what the trained model computes."""
 
 
 class RegistryError(MnistflowError):

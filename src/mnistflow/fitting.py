@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,8 @@ from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Split
 from mnistflow.errors import ConfigError
 from mnistflow.files import atomic_write, read_json, remove, write_json
-from mnistflow.models import ModelConfig
+from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
+from mnistflow.models.family import Network
 from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
@@ -33,35 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WATCHED = "val_loss"
 EVALUATION_BATCH = 1000
 ONE_CYCLE_START = 0.04  # of the highest rate
 ONE_CYCLE_RISE = 0.2  # of the steps
-
-History = dict[str, list[float]]
-OnEpoch = Callable[[int, Mapping[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Training:
-    """A finished training.
-
-    Attributes:
-        model: with the weights of the best epoch.
-        history: measure -> one value an epoch.
-        best_epoch: counted from 1.
-        seconds: spent fitting, over all starts.
-    """
-
-    model: keras.Model
-    history: History
-    best_epoch: int
-    seconds: float
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Values of the epoch whose weights are kept: what early stopping makes of the last ones is no measure."""
-        return {name: values[self.best_epoch - 1] for name, values in self.history.items()}
 
 
 @dataclass
@@ -87,7 +61,7 @@ class _Progress:
 def fit(
     task: Task,
     signature: Signature,
-    model: ModelConfig,
+    family: Network,
     config: TrainConfig,
     train: Split,
     validation: Split,
@@ -103,14 +77,13 @@ def fit(
         journal: folder for the state after each epoch; a training found there is continued.
 
     Raises:
-        ConfigError: the backend is not installed, the family does not take such inputs, augmentation of inputs that are
-            no images, or smoothing of targets that are no labels.
+        ConfigError: the backend is not installed, augmentation of inputs that are no images, or smoothing of targets
+            that are no labels.
     """
     backend.use(config.backend)
-    model.require_inputs(signature.input_shape)
     _check_augmentable(signature, config)
     _make_deterministic(config.seed)
-    progress = _start(task, signature, model, config, len(train))
+    progress = _start(task, signature, family, config, len(train))
     if journal:
         _resume(progress, journal)
     for epoch, measures in enumerate(_rows(progress.history), start=1):
@@ -121,7 +94,13 @@ def fit(
             _write_journal(journal, progress)
         on_epoch(progress.epoch, measures)
     progress.network.set_weights(progress.best_weights)
-    return Training(progress.network, progress.history, _best_epoch(progress.history), progress.seconds)
+    return Training(
+        progress.network,
+        progress.history,
+        _best_epoch(progress.history),
+        progress.network.count_params(),
+        progress.seconds,
+    )
 
 
 def _make_deterministic(seed: int) -> None:
@@ -151,10 +130,10 @@ def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
         raise ConfigError("train.augment: the inputs of this task are no images", "Set every value of it to 0.")
 
 
-def _start(task: Task, signature: Signature, model: ModelConfig, config: TrainConfig, rows: int) -> _Progress:
+def _start(task: Task, signature: Signature, family: Network, config: TrainConfig, rows: int) -> _Progress:
     import keras
 
-    network = task.build(model.chosen, signature)
+    network = task.build(family, signature)
     trainee = accelerated(network, config.precision)
     if config.from_logits:
         trainee = task.to_logits(trainee)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 BATCH = 1000
 
 
-def open_session(path: Path, threads: int = 0) -> InferenceSession:
-    """Open a self-contained ONNX file on the CPU; `threads` 0 means one a core.
+def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
+    """Open a self-contained ONNX file, or the bytes of one, on the CPU; `threads` 0 means one a core.
 
     Raises:
         StageError: onnxruntime refuses the file.
@@ -30,9 +30,11 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     options.log_severity_level = 3
     try:
         # From bytes, so that no file beside it can be read as part of the model.
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
-        raise StageError(f"onnxruntime cannot load {path}: {error}", "Run stage export again.") from error
+        name = "a member of the ensemble" if isinstance(model, bytes) else model
+        raise StageError(f"onnxruntime cannot load {name}: {error}", "Run stage export again.") from error
 
 
 def predict(session: InferenceSession, inputs: Array) -> Outputs:
@@ -40,3 +42,14 @@ def predict(session: InferenceSession, inputs: Array) -> Outputs:
     name = session.get_inputs()[0].name
     batches = [session.run(None, {name: inputs[i : i + BATCH]})[0] for i in range(0, len(inputs), BATCH)]
     return np.concatenate(batches)
+
+
+def count_parameters(model: bytes) -> int:
+    """Return how many fractional numbers a graph holds: in its weights, and in the attributes of its trees."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(model).graph
+    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    trees = [len(attribute.floats) for node in graph.node for attribute in node.attribute]
+    return sum(int(array.size) for array in weights if array.dtype.kind == "f") + sum(trees)

@@ -15,7 +15,10 @@ from mnistflow.data.splits import Dataset
 from mnistflow.evaluate import Evaluation
 from mnistflow.project import Project
 
-PACKAGES = ("tensorflow", "keras", "numpy", "onnx", "tf2onnx", "onnxruntime", "mlflow", "dvc", "prefect", "optuna")
+PACKAGES = (
+    *("tensorflow", "keras", "scikit-learn", "numpy", "onnx", "tf2onnx", "skl2onnx", "onnxruntime"),
+    *("mlflow", "dvc", "prefect", "optuna"),
+)
 
 
 def record(workspace: Project, run: tracking.Run) -> Evaluation:

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from mnistflow import backend, fitting, lineage, tasks, tracking
+from mnistflow import learners, lineage, tracking
 from mnistflow.config import Config
 from mnistflow.data import splits
 from mnistflow.files import atomic_write, read_json, remove, write_json
+from mnistflow.learners.learner import WATCHED, History, Learner, Training
 from mnistflow.project import Project
 from mnistflow.tasks import pictures
 
@@ -26,11 +28,13 @@ class TrainingRecord:
 
     Attributes:
         best: measures of the epoch whose weights are kept.
-        parameters: of the Keras model.
+        learner: that can load what it has left.
+        parameters: how many numbers the model consists of.
         seconds: spent fitting.
     """
 
     family: str
+    learner: str
     epochs: int
     best_epoch: int
     best: Mapping[str, float]
@@ -45,13 +49,24 @@ def tuned_config(project: Project, config: Config) -> Config:
     return config.with_values(read_json(project.tuned / "best.json")["overrides"])
 
 
+def pin(config: Config, dataset: str) -> dict[str, Any]:
+    """Return the parameters, by dotted key, that make definite what a training takes beside the data.
+
+    Raises:
+        MnistflowError: it is not there.
+    """
+    family = config.model.chosen
+    pinned = learners.of(family).pin(family, dataset)
+    return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}
+
+
 def train(project: Project, config: Config) -> TrainingRecord:
-    """Fit on the training split; write `model.keras`, `training.json` and the learning curves."""
+    """Fit on the training split; write the model, `training.json` and the learning curves."""
     config = tuned_config(project, config)
     data = splits.load(project.prepared)
-    task = tasks.get(data.task)
-    backend.use(config.train.backend)
-    backend.load_tensorflow(config.train.threads)
+    config.model.require_inputs(data.input_shape)
+    learner = learners.of(config.model.chosen)
+    learner.prepare(config.train)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
     journal = project.resume / f"train-{key}-{lineage.code_digest()}"
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -65,41 +80,33 @@ def train(project: Project, config: Config) -> TrainingRecord:
             # MLflow's comparison opens with the metric that was logged first.
             run.log_metrics(dict(sorted(measures.items(), reverse=True)), step=epoch)
             shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
-            logger.info("epoch %d/%d: %s", epoch, config.train.epochs, shown)
+            logger.info("epoch %d/%d: %s", epoch, learner.max_epochs(config.train), shown)
 
-        training = fitting.fit(
-            task,
-            task.signature(data.input_shape, data.classes),
-            config.model,
-            config.train,
-            data.train,
-            data.validation,
-            on_epoch,
-            journal,
-        )
+        training = learner.fit(data, config.model.chosen, config.train, on_epoch, journal)
         record = _record(config, training)
-        _write(project, training, record)
+        _write(project, learner, training, record)
     remove(journal)
     return record
 
 
-def _record(config: Config, training: fitting.Training) -> TrainingRecord:
+def _record(config: Config, training: Training) -> TrainingRecord:
     return TrainingRecord(
         family=config.model.family,
-        epochs=len(training.history[fitting.WATCHED]),
+        learner=config.model.chosen.learner,
+        epochs=len(training.history[WATCHED]),
         best_epoch=training.best_epoch,
         best=training.best,
         history=training.history,
-        parameters=training.model.count_params(),
+        parameters=training.parameters,
         seconds=round(training.seconds, 3),
         settings=tracking.parameters(config),
     )
 
 
-def _write(project: Project, training: fitting.Training, record: TrainingRecord) -> None:
+def _write(project: Project, learner: Learner[Any], training: Training, record: TrainingRecord) -> None:
     with atomic_write(project.trained) as folder:
         folder.mkdir()
-        training.model.save(folder / "model.keras")
+        learner.save(training.model, folder)
         write_json(folder / "training.json", asdict(record))
     with atomic_write(project.reports / "train") as folder:
         folder.mkdir()
@@ -109,7 +116,7 @@ def _write(project: Project, training: fitting.Training, record: TrainingRecord)
         write_json(folder / "metrics.json", {**summary, "best_epoch": record.best_epoch, "epochs": record.epochs})
 
 
-def _write_curves(path: Path, history: fitting.History) -> None:
+def _write_curves(path: Path, history: History) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(["epoch", *history])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mnistflow import backend, fitting, study, tasks, tracking
+from mnistflow import learners, study, tracking
 from mnistflow.config import Config
 from mnistflow.data.splits import Dataset, Split
 from mnistflow.data.splits import load as load_dataset
+from mnistflow.learners.learner import WATCHED
 from mnistflow.project import Project
 
 
@@ -58,14 +59,10 @@ def run_trial(job: TrialJob) -> TrialResult:
 
     A job whose worker died is run again as it is: the epochs that the study knows already have the same losses.
     """
-    backend.use(job.config.train.backend)
-    import keras
     import optuna
 
     warnings.filterwarnings("ignore", message="The reported value is ignored")
-    keras.backend.clear_session()
     dataset = load_dataset(job.project.prepared)
-    task = tasks.get(dataset.task)
     trial = optuna.trial.Trial(study.open_study(job.study, job.storage, job.config.tune), job.trial_id)
     if died := trial.user_attrs.get(study.RUN):
         tracking.close(died)
@@ -78,9 +75,9 @@ def run_trial(job: TrialJob) -> TrialResult:
         nonlocal epochs
         epochs = epoch
         run.log_metrics(measures, step=epoch)
-        if measures[fitting.WATCHED] <= measured.get(fitting.WATCHED, float("inf")):
+        if measures[WATCHED] <= measured.get(WATCHED, float("inf")):
             measured.update(measures)
-        trial.report(measures[fitting.WATCHED], step=epoch)
+        trial.report(measures[WATCHED], step=epoch)
         if trial.should_prune():
             raise optuna.TrialPruned
 
@@ -88,16 +85,10 @@ def run_trial(job: TrialJob) -> TrialResult:
     with tracking.finished(run):
         run.log_params(tracking.parameters(job.config))
         try:
-            fitting.fit(
-                task,
-                task.signature(dataset.input_shape, dataset.classes),
-                job.config.model,
-                job.config.train,
-                subset(dataset, job.config.tune.train_limit),
-                dataset.validation,
-                on_epoch,
-            )
-            loss: float | None = measured[fitting.WATCHED]
+            family = job.config.model.chosen
+            share = replace(dataset, train=subset(dataset, job.config.tune.train_limit))
+            learners.of(family).fit(share, family, job.config.train, on_epoch)
+            loss: float | None = measured[WATCHED]
         except optuna.TrialPruned:
             loss = None
         run.log_metrics({f"best_{name}": value for name, value in measured.items()})

@@ -28,14 +28,15 @@ class File:
         sha256: of the file.
         md5: of the file, as other libraries publish it.
         raw_bytes: size of what is in it, decompressed.
-        raw_sha256: of what is in it, decompressed.
+        raw_sha256: of what is in it, decompressed; None where it was never seen, as for `kmnist`, whose sizes and
+            sha256 are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`), its md5 those of torchvision.
     """
 
     bytes: int
     sha256: str
     md5: str
     raw_bytes: int
-    raw_sha256: str
+    raw_sha256: str | None = None
 
 
 @dataclass(frozen=True)

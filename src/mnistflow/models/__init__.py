@@ -6,14 +6,18 @@ from pydantic import model_validator
 
 from mnistflow.errors import ConfigError
 from mnistflow.models.attention import Attention
+from mnistflow.models.boosting import Boosting
 from mnistflow.models.cnn import Cnn
+from mnistflow.models.ensemble import Ensemble
 from mnistflow.models.family import Family, Section
+from mnistflow.models.forest import Forest
 from mnistflow.models.gru import Gru
 from mnistflow.models.linear import Linear
 from mnistflow.models.lstm import Lstm
 from mnistflow.models.mlp import Mlp
 from mnistflow.models.resnet import Resnet
 from mnistflow.models.rnn import Rnn
+from mnistflow.models.svm import Svm
 
 
 class ModelConfig(Section):
@@ -28,6 +32,10 @@ class ModelConfig(Section):
     gru: Gru = Gru()
     attention: Attention = Attention()
     resnet: Resnet = Resnet()
+    svm: Svm = Svm()
+    forest: Forest = Forest()
+    boosting: Boosting = Boosting()
+    ensemble: Ensemble = Ensemble()
 
     @model_validator(mode="after")
     def _family_is_known(self) -> Self:

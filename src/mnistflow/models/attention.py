@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from mnistflow.errors import StageError
-from mnistflow.models.family import Family, Positive, Rate
+from mnistflow.models.family import Network, Positive, Rate
 
 if TYPE_CHECKING:
     import keras
 
 
-class Attention(Family):
+class Attention(Network):
     """Self-attention between the patches of an image.
 
     Input float32 `[batch, height, width]`, cut into square patches; features float32 `[batch, width]`, their mean.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mnistflow.models.family import Activation, Family, Initializer, Penalty, Positive, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Initializer, Network, Penalty, Positive, Rate, Sizes, activate
 
 if TYPE_CHECKING:
     import keras
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOMENTUM = 0.9  # of the statistics that inference normalizes with: trainings of two epochs must catch up
 
 
-class Cnn(Family):
+class Cnn(Network):
     """Blocks of convolutions, each closed by 2x2 max pooling, then dense layers.
 
     Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]`; without dense layers the last block,

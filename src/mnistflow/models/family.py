@@ -1,4 +1,4 @@
-"""What a model family is: validated parameters that can build a Keras model."""
+"""What a model family is: validated parameters, and the name of the learner that fits it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,23 @@ class Family(Section, ABC):
     """Parameters of one family of models.
 
     Attributes:
+        learner: what fits and exports it, by its name in `mnistflow.learners`.
         input_dimensions: that inputs must have, such as 2 for height and width; None for any number.
     """
 
+    learner: ClassVar[str]
     input_dimensions: ClassVar[int | None] = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether these parameters suffice to train; some families want a choice that has no default."""
+        return True
+
+
+class Network(Family):
+    """A neural network, built and fitted by Keras."""
+
+    learner = "keras"
 
     @abstractmethod
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

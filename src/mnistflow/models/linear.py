@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 
 if TYPE_CHECKING:
     import keras
 
 
-class Linear(Family):
+class Linear(Network):
     """No features at all: the head of the task sees the flattened input. The baseline that every other must beat.
 
     Input float32 `[batch, *shape]`, features float32 `[batch, prod(shape)]`. With a softmax head this is multinomial

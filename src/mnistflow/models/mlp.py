@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Family, Initializer, Penalty, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Initializer, Network, Penalty, Rate, Sizes, activate
 
 if TYPE_CHECKING:
     import keras
 
 
-class Mlp(Family):
+class Mlp(Network):
     """Multi-layer perceptron on the flattened input.
 
     Input float32 `[batch, *shape]`, features float32 `[batch, units[-1]]`. Each hidden layer is Dense, batch

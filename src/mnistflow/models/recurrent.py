@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Family, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Network, Rate, Sizes, activate
 
 if TYPE_CHECKING:
     import keras
 
 
-class Recurrent(Family):
+class Recurrent(Network):
     """Recurrent layers over the rows, top to bottom, then dense layers on the last state.
 
     Input float32 `[batch, rows, columns]`, features float32 `[batch, dense[-1]]` (the last state `[batch, units[-1]]`

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mnistflow.models.family import Family, Penalty, Positive, Rate
+from mnistflow.models.family import Network, Penalty, Positive, Rate
 
 if TYPE_CHECKING:
     import keras
 
 
-class Resnet(Family):
+class Resnet(Network):
     """Stages of residual blocks; each stage but the first halves height and width.
 
     Input float32 `[batch, height, width]`, features float32 `[batch, filters[-1]]`, averaged over the image.

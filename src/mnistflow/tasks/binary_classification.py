@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 from mnistflow.tasks import pictures
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Array, Outputs, Signature
@@ -29,7 +29,7 @@ class BinaryClassification(Classification):
     def draw_examples(self, path: Path, data: Dataset) -> None:
         pictures.principal_components(path, data)
 
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
 
         features = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnistflow.backend import jit_compile
 from mnistflow.errors import ConfigError
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 from mnistflow.tasks import pictures
 from mnistflow.tasks.task import Array, Headline, Measurement, Outputs, PairedTest, Parity, Signature, Task
 
@@ -34,7 +34,7 @@ class Forecasting(Task):
     def draw_examples(self, path: Path, data: Dataset) -> None:
         pictures.series(path, data)
 
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
 
         windows = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 from mnistflow.tasks import corruptions, pictures
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Array, Outputs, Signature
@@ -30,7 +30,7 @@ class ImageClassification(Classification):
     def draw_examples(self, path: Path, data: Dataset) -> None:
         pictures.examples_of_each_class(path, data)
 
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)

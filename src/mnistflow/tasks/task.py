@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistflow.errors import ConfigError
-from mnistflow.models.family import Family
+from mnistflow.models.family import Network
 
 if TYPE_CHECKING:
     import keras
@@ -138,7 +138,7 @@ class Task(ABC):
         """Draw a picture of the training examples; the same data gives the same bytes."""
 
     @abstractmethod
-    def build(self, family: Family, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
 
     def to_logits(self, model: keras.Model) -> keras.Model:  # noqa: ARG002

@@ -193,6 +193,27 @@ def test_two_retrainings_with_other_parameters_at_the_same_time(retrained: Check
     retrained.run("promote", "1")
 
 
+def test_an_ensemble_goes_the_whole_road(retrained: Checkout) -> None:
+    """Of the two newest versions, one named by its number and one by its run."""
+    known = {row["version"]: row["run_id"] for row in leaderboard(retrained) if row["version"]}
+    first, second = sorted(known)[-2:]
+    members = {"model.family": "ensemble", "model.ensemble.members": f"[{first},{known[second]}]"}
+    retrained.run("retrain", **members)
+    (newest,) = versions(retrained) - set(known)
+    models = retrained.folder / MODEL
+    assert probe_is_reproduced(models / str(newest))
+    with np.load(models / str(newest) / "probe.npz") as probe:
+        inputs, outputs = probe["inputs"], probe["outputs"]
+    files = [(models / str(number) / "model.onnx").read_bytes() for number in (first, second)]
+    each = [onnxruntime.InferenceSession(file).run(None, {"images": inputs})[0] for file in files]
+    assert outputs == pytest.approx(np.mean(each, axis=0), abs=1e-6)
+    run = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
+    pinned = yaml.safe_load((run / "params.yaml").read_text())["model"]["ensemble"]["sha256"]
+    assert len(set(pinned)) == 2
+    assert "unchanged" in retrained.run("retrain", **members).stdout
+    retrained.run("promote", "1")
+
+
 def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout) -> None:
     known = versions(retrained)
     next_one = max(known) + 1

@@ -96,7 +96,7 @@ def test_inputs_that_are_no_images_cannot_be_augmented(settings: Config, digits:
         fitting.fit(
             tasks.get(digits.task),
             signature,
-            augmented.model,
+            augmented.model.chosen,
             augmented.train,
             digits.train,
             digits.validation,

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from mnistflow import evaluate, export, fitting, onnx_model, tasks, train, tune
+from mnistflow import evaluate, export, fitting, learners, onnx_model, tasks, train, tune
 from mnistflow.config import Config
 from mnistflow.data.splits import Dataset
-from mnistflow.errors import ParityError
-from mnistflow.fitting import Training
+from mnistflow.errors import ParityError, StageError
+from mnistflow.learners.learner import Training
 from mnistflow.models import families
 from mnistflow.project import Project
-from mnistflow.tasks.task import Signature
+from mnistflow.tasks.task import Parity, Signature
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,9 @@ SMALL = {
     "model.attention.width": 16,
     "model.attention.depth": 1,
     "model.resnet.filters": [4, 8],
+    "model.svm.components": 40,
+    "model.forest.trees": 5,
+    "model.boosting.rounds": 3,
 }
 VARIANTS: list[dict[str, Any]] = [
     {"model.family": "linear"},
@@ -55,15 +59,27 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "attention", "model.attention.patch": 4, "model.attention.dropout": 0.0},
     {"model.family": "resnet"},
     {"model.family": "resnet", "model.resnet.blocks": 2, "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
+    {"model.family": "svm", "export.opset": 14},
+    {"model.family": "svm", "train.threads": 1, "export.opset": 18},
+    {"model.family": "forest"},
+    {"model.family": "forest", "model.forest.thresholds": "random", "model.forest.max_features": 0.1},
+    {"model.family": "boosting"},
+    {"model.family": "boosting", "model.boosting.max_bins": 8, "model.boosting.l2": 1.0},
 ]
 
 
 def fit(settings: Config, data: Dataset, journal: Path | None = None) -> Training:
-    task = tasks.get(data.task)
-    signature = task.signature(data.input_shape, data.classes)
-    return fitting.fit(
-        task, signature, settings.model, settings.train, data.train, data.validation, lambda *_: None, journal
-    )
+    family = settings.model.chosen
+    return learners.of(family).fit(data, family, settings.train, lambda *_: None, journal)
+
+
+def exported(training: Training, settings: Config, data: Dataset, path: Path) -> Parity:
+    """Write the ONNX file of a model and return how it compares."""
+    learner, task = learners.of(settings.model.chosen), tasks.get(data.task)
+    proto = learner.convert(training.model, task.signature(data.input_shape, data.classes), settings.export.opset)
+    export.save(proto, path, {"dataset": data.name})
+    expected = learner.predict(training.model, data.test.inputs)
+    return export.check_parity(task, expected, path, data, settings.export)
 
 
 def same_weights(first: Training, second: Training) -> bool:
@@ -71,19 +87,19 @@ def same_weights(first: Training, second: Training) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_the_variants_name_every_family() -> None:
-    assert {variant["model.family"] for variant in VARIANTS} == set(families())
+def test_the_variants_name_every_family_that_needs_nothing_but_data(settings) -> None:
+    trainable = {name for name in families() if settings.model.parameters_of(name).complete}
+    assert {variant["model.family"] for variant in VARIANTS} == trainable
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
 def test_every_family_trains_and_exports_to_the_contract(settings, digits, tmp_path, variant) -> None:
     settings = settings.with_values({**SMALL, "train.epochs": 1, **variant})
-    model = fit(settings, digits).model
-    task = tasks.get(digits.task)
+    training = fit(settings, digits)
+    assert list(training.best) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert training.parameters > 0
     path = tmp_path / "model.onnx"
-    proto = export.convert(model, task.signature(digits.input_shape, digits.classes), settings.export.opset)
-    export.save(proto, path, {"dataset": "digits"})
-    export.check_parity(task, model, path, digits, settings.export)
+    assert exported(training, settings, digits, path).max_gap < 1e-5
     session = onnxruntime.InferenceSession(path.read_bytes())
     (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 28, 28])
@@ -95,20 +111,47 @@ def test_every_family_trains_and_exports_to_the_contract(settings, digits, tmp_p
 
 @pytest.mark.parametrize("opset", [14, 18])
 def test_the_oldest_and_newest_opset_export(settings, digits, tmp_path, opset) -> None:
-    model = fit(settings.with_values({"train.epochs": 1}), digits).model
-    task = tasks.get(digits.task)
-    export.save(export.convert(model, task.signature((28, 28), digits.classes), opset), tmp_path / "m.onnx", {})
+    settings = settings.with_values({"train.epochs": 1, "export.opset": opset})
+    exported(fit(settings, digits), settings, digits, tmp_path / "m.onnx")
     assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == opset
-    export.check_parity(task, model, tmp_path / "m.onnx", digits, settings.export)
 
 
 def test_another_model_than_the_exported_one_fails_parity(settings, digits, tmp_path) -> None:
-    task = tasks.get(digits.task)
-    exported = fit(settings.with_values({"train.epochs": 1}), digits).model
-    other = fit(settings.with_values({"train.epochs": 1, "train.seed": 5}), digits).model
-    export.save(export.convert(exported, task.signature((28, 28), digits.classes), 17), tmp_path / "m.onnx", {})
+    quick = settings.with_values({"train.epochs": 1})
+    exported(fit(quick, digits), quick, digits, tmp_path / "m.onnx")
+    other = fit(quick.with_values({"train.seed": 5}), digits).model.predict(digits.test.inputs, verbose=0)
     with pytest.raises(ParityError, match="predictions"):
-        export.check_parity(task, other, tmp_path / "m.onnx", digits, settings.export)
+        export.check_parity(tasks.get(digits.task), other, tmp_path / "m.onnx", digits, settings.export)
+
+
+@pytest.mark.parametrize("family", ["svm", "forest", "boosting"])
+def test_the_same_seed_gives_the_same_classifier(settings, digits, family) -> None:
+    settings = settings.with_values({**SMALL, "model.family": family})
+    learner = learners.of(settings.model.chosen)
+    first, again = (learner.predict(fit(settings, digits).model, digits.test.inputs) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_a_classifier_that_is_kept_is_the_same(settings, digits, tmp_path) -> None:
+    settings = settings.with_values({**SMALL, "model.family": "svm"})
+    learner, model = learners.of(settings.model.chosen), fit(settings, digits).model
+    learner.save(model, tmp_path)
+    kept = learner.predict(learner.load(tmp_path), digits.test.inputs)
+    assert np.array_equal(kept, learner.predict(model, digits.test.inputs))
+
+
+def test_a_class_without_training_images_is_told(settings, digits) -> None:
+    lonely = replace(digits, train=digits.train.take(np.flatnonzero(digits.train.targets != 3)))
+    with pytest.raises(StageError, match="10 classes, but the training examples show 9"):
+        fit(settings.with_values({**SMALL, "model.family": "forest"}), lonely)
+
+
+def test_too_few_examples_are_told_in_one_line(settings, digits) -> None:
+    """Calibration wants three images of each class."""
+    few = digits.train.take(np.unique(digits.train.targets, return_index=True)[1])
+    with pytest.raises(StageError, match="scikit-learn cannot fit these examples") as caught:
+        fit(settings.with_values({**SMALL, "model.family": "svm"}), replace(digits, train=few))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(settings, digits) -> None:
@@ -204,7 +247,7 @@ from mnistflow.project import Project
 folder, params, journal = map(Path, sys.argv[1:])
 data, settings = splits.load(Project(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
-fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model, settings.train, data.train,
+fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train, data.train,
             data.validation, lambda epoch, _: print(epoch, flush=True) or time.sleep(0.2), journal)
 """
 
@@ -243,7 +286,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     resumed = fitting.fit(
         task,
         task.signature(digits.input_shape, digits.classes),
-        longer.model,
+        longer.model.chosen,
         longer.train,
         digits.train,
         digits.validation,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mnistflow import fitting, tasks
 from mnistflow.data.splits import Split
-from mnistflow.models import ModelConfig
 from mnistflow.models.mlp import Mlp
 from mnistflow.tasks.task import Signature, Task
 
@@ -208,8 +207,8 @@ def test_a_whole_training_of_the_pipeline(settings: Any) -> None:
             batch = order[start : start + config.batch_size]
             oracle.descend(inputs[batch], targets[batch])
         losses.append(oracle.loss(inputs, targets))
-    split, model = Split(inputs, targets), ModelConfig(family="mlp", mlp=family)
-    training = fitting.fit(task, signature, model, config, split, split, lambda *_: None)
+    split = Split(inputs, targets)
+    training = fitting.fit(task, signature, family, config, split, split, lambda *_: None)
     assert training.history["val_loss"] == pytest.approx(losses, rel=1e-5)
     assert training.best_epoch == config.epochs
     assert_same(oracle.weights, training.model.get_weights())

@@ -176,6 +176,23 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(project: Project, se
         fetch.fetch(project, settings.model_copy(update={"dataset": "mnits"}))
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+def test_a_published_data_set_is_described_completely(name: str) -> None:
+    """Four files in the IDX layout: headers of 16 and 8 bytes, 784 bytes an image, one a label."""
+    entry = catalog.get(name)
+    assert len(entry.classes) == len(set(entry.classes)) == 10
+    assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in entry.mirrors)
+    assert {file_name: file.raw_bytes for file_name, file in entry.files.items()} == {
+        "train-images-idx3-ubyte.gz": 16 + 60_000 * 784,
+        "train-labels-idx1-ubyte.gz": 8 + 60_000,
+        "t10k-images-idx3-ubyte.gz": 16 + 10_000 * 784,
+        "t10k-labels-idx1-ubyte.gz": 8 + 10_000,
+    }
+    for file in entry.files.values():
+        assert (len(bytes.fromhex(file.sha256)), len(bytes.fromhex(file.md5))) == (32, 16)
+        assert 0 < file.bytes < file.raw_bytes
+
+
 def test_the_stage_leaves_verified_files_and_a_manifest_that_names_no_place(
     project: Project, settings: FetchConfig
 ) -> None:

@@ -1,0 +1,155 @@
+"""Ensembles: registered models gathered, and their graphs merged into one that ends with the mean."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow import onnx_model, registry, repository, tasks
+from mnistflow.config import TrainConfig
+from mnistflow.data.splits import Dataset
+from mnistflow.errors import ConfigError, RegistryError, StageError
+from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
+from mnistflow.models.ensemble import Ensemble
+from mnistflow.registry import Version
+from mnistflow.tasks.task import Array, Outputs, Signature
+
+if TYPE_CHECKING:
+    import onnx
+
+Members = tuple[bytes, ...]
+
+
+class Ensembles(Learner[Ensemble]):
+    """Its models are ONNX files, one a member."""
+
+    def pin(self, family: Ensemble, dataset: str) -> dict[str, Any]:
+        return {"sha256": [_sha256(version) for version in _find(family, dataset)]}
+
+    def fit(
+        self, data: Dataset, family: Ensemble, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
+    ) -> Training:
+        """Gather the members; nothing is left to fit.
+
+        Raises:
+            ConfigError: no members are named.
+            RegistryError: one is missing, is another than it was, or does not fit the data.
+        """
+        started = time.perf_counter()
+        versions = _find(family, data.name)
+        for place, version in enumerate(versions):
+            _check(version, data, family.sha256[place] if family.sha256 else None)
+        members = tuple(_read(version) for version in versions)
+        measures = judge(data, lambda inputs: self.predict(members, inputs))
+        on_epoch(1, measures)
+        history = {name: [value] for name, value in measures.items()}
+        parameters = sum(onnx_model.count_parameters(member) for member in members)
+        return Training(members, history, 1, parameters, time.perf_counter() - started)
+
+    def save(self, model: Members, folder: Path) -> None:
+        for number, member in enumerate(model, start=1):
+            (folder / f"member-{number:03d}.onnx").write_bytes(member)
+
+    def load(self, folder: Path) -> Members:
+        return tuple(path.read_bytes() for path in sorted(folder.glob("member-*.onnx")))
+
+    def predict(self, model: Members, inputs: Array) -> Outputs:
+        total = sum(onnx_model.predict(onnx_model.open_session(member), inputs).astype(np.float64) for member in model)
+        return np.asarray(total / len(model), np.float32)
+
+    def convert(self, model: Members, signature: Signature, opset: int) -> onnx.ModelProto:
+        """Merge the members, whose opset is that of the merged graph too.
+
+        Raises:
+            StageError: they have different ones.
+        """
+        import onnx
+
+        return _mean([onnx.load_from_string(member) for member in model], signature)
+
+
+def _find(family: Ensemble, dataset: str) -> list[Version]:
+    """Return the versions of the members, in their order."""
+    if not family.members:
+        raise ConfigError(
+            "model.ensemble.members is empty: an ensemble averages models that are registered already",
+            "Name versions or runs, as in -S model.ensemble.members=[1,2]; `mnistflow leaderboard` lists them.",
+        )
+    name = registry.model_name(dataset)
+    known = registry.versions(name)
+    found = [_find_member(member, name, known) for member in family.members]
+    if len({version.number for version in found}) < len(found):
+        raise ConfigError(
+            f"model.ensemble.members: {', '.join(map(str, family.members))} are not all different versions of {name}",
+            "Name each once.",
+        )
+    return found
+
+
+def _find_member(member: int | str, name: str, known: Sequence[Version]) -> Version:
+    for version in known:
+        if member in (version.number, version.run_id):
+            return version
+    what = f"version {member}" if isinstance(member, int) else f"version that run {member} has registered"
+    raise RegistryError(
+        f"model.ensemble.members: {name} has no {what}",
+        f"It has {', '.join(str(version.number) for version in reversed(known)) or 'none'}.",
+    )
+
+
+def _sha256(version: Version) -> str:
+    return str(version.model_json["sha256"])
+
+
+def _check(version: Version, data: Dataset, sha256: str | None) -> None:
+    """Hold a member against the data set's signature and classes, and against what the run was started with."""
+    label = f"model.ensemble.members: {version.name} version {version.number}"
+    if sha256 not in (None, _sha256(version)):
+        raise RegistryError(f"{label} is another file than when this run was started", "Start it again.")
+    signature = tasks.get(data.task).signature(data.input_shape, data.classes)
+    wanted = {"task": data.task, "classes": list(data.classes), **repository.describe(signature)}
+    for fact, value in wanted.items():
+        if version.model_json[fact] != value:
+            raise RegistryError(f"{label} has {fact} {version.model_json[fact]}, the data {value}", "Leave it out.")
+
+
+def _read(version: Version) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return registry.download(version, Path(folder)).model.read_bytes()
+
+
+def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.ModelProto:
+    from onnx import compose, helper
+
+    nodes, initializers, outputs = [], [], []
+    for number, member in enumerate(members, start=1):
+        graph = compose.add_prefix(member, f"member_{number}/").graph
+        (own_input,), (own_output,) = graph.input, graph.output
+        nodes += [helper.make_node("Identity", [signature.input_name], [own_input.name]), *graph.node]
+        initializers += graph.initializer
+        outputs.append(own_output.name)
+    nodes.append(helper.make_node("Mean", outputs, [signature.output_name]))
+    graph = helper.make_graph(nodes, "ensemble", members[0].graph.input, members[0].graph.output, initializers)
+    return helper.make_model(graph, opset_imports=_common_opsets(members))
+
+
+def _common_opsets(members: Sequence[onnx.ModelProto]) -> list[onnx.OperatorSetIdProto]:
+    """Return the operator sets of all members.
+
+    Raises:
+        StageError: one has another version of an operator set than the others.
+    """
+    versions: dict[str, onnx.OperatorSetIdProto] = {}
+    for entry in (entry for member in members for entry in member.opset_import):
+        known = versions.setdefault(entry.domain, entry)
+        if known.version != entry.version:
+            raise StageError(
+                f"the members of the ensemble were exported with export.opset {known.version} and {entry.version}",
+                "Export them with the same one.",
+            )
+    return list(versions.values())

@@ -1,0 +1,214 @@
+"""Classical classifiers: fitted by scikit-learn, exported by skl2onnx.
+
+What skl2onnx 1.20 lacks is added here: the Nyström map, and a protobuf 7 that takes no truth values for integers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow import tasks
+from mnistflow.config import TrainConfig
+from mnistflow.data.splits import Dataset
+from mnistflow.errors import ConfigError, StageError
+from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
+from mnistflow.models.classical import Classical
+from mnistflow.tasks.task import Array, Outputs, Signature
+
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger(__name__)
+
+FILE = "estimator.joblib"
+BATCH = 10_000  # rows whose features are in memory at a time
+ML_OPSET = 3  # of ONNX's operators for trees; read by onnxruntime since 1.11
+PIXEL_SCALE = 256  # a power of two keeps pixels exact, so that thresholds part them in float32 as in float64
+
+
+class Estimators(Learner[Classical]):
+    """Its models are fitted classifiers of scikit-learn."""
+
+    def fit(
+        self, data: Dataset, family: Classical, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
+    ) -> Training:
+        _check(data, config)
+        started = time.perf_counter()
+        with _quietly(config.threads):
+            estimator = family.estimator(config.seed, threads=config.threads or -1)
+            try:
+                estimator.fit(_features(data.train.inputs), data.train.targets)
+            except ValueError as error:
+                raise StageError(f"scikit-learn cannot fit these examples: {error}", "Give it more of them.") from error
+        seconds = time.perf_counter() - started
+        measures = judge(data, lambda inputs: self.predict(estimator, inputs))
+        on_epoch(1, measures)
+        history = {name: [value] for name, value in measures.items()}
+        return Training(estimator, history, 1, family.count(estimator), seconds)
+
+    def save(self, model: Any, folder: Path) -> None:
+        import joblib
+
+        joblib.dump(model, folder / FILE)
+
+    def load(self, folder: Path) -> Any:
+        """Return the classifier that stage train left; joblib runs what a file says, and this one is the run's own."""
+        import joblib
+
+        return joblib.load(folder / FILE)
+
+    def predict(self, model: Any, inputs: Array) -> Outputs:
+        parts = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
+        return np.concatenate([model.predict_proba(_features(part)) for part in parts]).astype(np.float32)
+
+    def convert(self, model: Any, signature: Signature, opset: int) -> onnx.ModelProto:
+        import onnx
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.kernel_approximation import Nystroem
+
+        opsets = {"": opset, "ai.onnx.ml": ML_OPSET}
+        width, (classes,) = int(np.prod(signature.input_shape)), signature.output_shape
+        classifier = convert_sklearn(
+            model,
+            initial_types=[("flat", FloatTensorType([None, width]))],
+            final_types=[
+                ("label", Int64TensorType([None])),
+                (signature.output_name, FloatTensorType([None, classes])),
+            ],
+            options={id(model): {"zipmap": False}},
+            target_opset=opsets,
+            custom_conversion_functions={
+                Nystroem: _convert_nystroem,
+                HistGradientBoostingClassifier: _convert_boosting,
+            },
+            custom_shape_calculators={Nystroem: _nystroem_shape},
+        )
+        graph = onnx.compose.merge_graphs(
+            _flatten(signature, width), classifier.graph, io_map=[("scaled", "flat")], outputs=[signature.output_name]
+        )
+        return onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid(*entry) for entry in opsets.items()]
+        )
+
+
+def _check(data: Dataset, config: TrainConfig) -> None:
+    """Hold data and parameters against what such a classifier can learn."""
+    classes = len(data.classes)
+    if tasks.get(data.task).signature(data.input_shape, data.classes).output_shape != (classes,) or classes < 2:
+        raise ConfigError(
+            f"the chosen family gives a probability for each class, which task {data.task} does not ask for",
+            "Choose another model.family.",
+        )
+    shown = len(np.unique(data.train.targets))
+    if shown < classes:
+        raise StageError(
+            f"{classes} classes, but the training examples show {shown} of them",
+            "Raise prepare.train_limit or tune.train_limit.",
+        )
+    if config.augment.active:
+        logger.warning("train.augment is not used: nothing is learned in epochs here")
+
+
+@contextmanager
+def _quietly(threads: int) -> Iterator[None]:
+    """Let so many threads compute (0 = one a core), without warnings: solvers are stopped early on purpose."""
+    # Read when scikit-learn loads OpenMP, whose threads spin while they wait: 5 times as long on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import joblib
+    from threadpoolctl import threadpool_limits
+
+    # Threads, because processes would be sent copies of all images.
+    with threadpool_limits(threads or None), joblib.parallel_config(backend="threading"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _features(inputs: Array) -> Outputs:
+    """Return inputs of any shape as float32 `[n, prod(shape)]`, pixels between 0 and 1."""
+    flat = inputs.reshape(len(inputs), -1).astype(np.float32)
+    return flat / np.float32(PIXEL_SCALE) if inputs.dtype == np.uint8 else flat
+
+
+def _flatten(signature: Signature, width: int) -> onnx.GraphProto:
+    """Return what `_features` does as a graph with the output `scaled`."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    pixels = signature.input_dtype == "uint8"
+    nodes = [
+        helper.make_node("Cast", [signature.input_name], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["numbers", "rows"], ["flattened"]),
+        helper.make_node("Div", ["flattened", "scale"], ["scaled"]),
+    ]
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(signature.input_dtype))
+    return helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info(signature.input_name, dtype, ["batch", *signature.input_shape])],
+        [helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["batch", width])],
+        [
+            numpy_helper.from_array(np.array([-1, width]), "rows"),
+            numpy_helper.from_array(np.float32(PIXEL_SCALE if pixels else 1), "scale"),
+        ],
+    )
+
+
+def _nystroem_shape(operator: Any) -> None:
+    from skl2onnx.common.data_types import FloatTensorType
+
+    operator.outputs[0].type = FloatTensorType([None, len(operator.raw_operator.components_)])
+
+
+def _convert_nystroem(scope: Any, operator: Any, container: Any) -> None:
+    """Write the map as matrix products: squared distances to the components, their kernel, its normalization."""
+    from onnx import TensorProto
+
+    kernel = operator.raw_operator
+    components = kernel.components_.astype(np.float32)
+    constants = {
+        "crossed": -2 * components.T,
+        "squares": (components.astype(np.float64) ** 2).sum(axis=1),
+        "minus_gamma": np.array([-kernel.gamma]),
+        "normalization": kernel.normalization_.T,
+    }
+    names = {name: scope.get_unique_variable_name(name) for name in constants}
+    for name, value in constants.items():
+        container.add_initializer(names[name], TensorProto.FLOAT, value.shape, value.astype(np.float32).ravel())
+
+    def add(kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        made = output or scope.get_unique_variable_name(kind.lower())
+        container.add_node(kind, list(inputs), [made], name=scope.get_unique_operator_name(kind), **attributes)
+        return made
+
+    names["features"] = scope.get_unique_variable_name("features")
+    container.add_initializer(names["features"], TensorProto.INT64, [1], [1])
+    images = operator.inputs[0].full_name
+    own = add("ReduceSum", add("Mul", images, images), names["features"])
+    distances = add("Add", add("Add", add("MatMul", images, names["crossed"]), names["squares"]), own)
+    similarity = add("Exp", add("Mul", distances, names["minus_gamma"]))
+    add("MatMul", similarity, names["normalization"], output=operator.outputs[0].full_name)
+
+
+def _convert_boosting(scope: Any, operator: Any, container: Any) -> None:
+    """Convert as skl2onnx does, with integers where it writes truth values, which protobuf 7 refuses."""
+    from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
+
+    add_node = container.add_node
+
+    def add_integers(*arguments: Any, **attributes: Any) -> None:
+        flags = "nodes_missing_value_tracks_true"
+        add_node(*arguments, **{**attributes, flags: [int(flag) for flag in attributes[flags]]})
+
+    container.add_node = add_integers
+    convert_sklearn_random_forest_classifier(scope, operator, container)
+    container.add_node = add_node

@@ -1,0 +1,52 @@
+"""Trained models averaged."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mnistflow.models.family import Family
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def _version_or_run(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and _RUN_ID.fullmatch(value):
+        return value
+    raise ValueError("is neither the number of a version nor the id of an MLflow run")
+
+
+Member = Annotated[Any, AfterValidator(_version_or_run)]
+
+
+class Ensemble(Family):
+    """The mean of the outputs of registered models of the same data set, in one graph.
+
+    Inputs and outputs are those of its members, which may be of any families. Nothing is learned: errors that the
+    members do not share cancel out (Hansen and Salamon, IEEE PAMI 12, 1990).
+
+    Attributes:
+        members: versions of the registered model, or ids of the MLflow runs that made them.
+        sha256: of the members' files, in their order; None takes whatever the registry has.
+    """
+
+    learner = "ensemble"
+
+    members: Annotated[tuple[Member, ...], Field(strict=False)] = ()
+    sha256: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len(set(self.members)) != len(self.members) or len(self.members) == 1:
+            raise ValueError("members: needs two or more, each once")
+        if self.sha256 is not None and len(self.sha256) != len(self.members):
+            raise ValueError("sha256: needs one for each of the members, or null")
+        return self
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.members)

@@ -1,0 +1,137 @@
+"""Ensembles of registered models: what is averaged, and what is refused; with a real registry and real graphs."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mnistflow import environment, export, learners, onnx_model, registry, repository, tasks, tracking, train
+from mnistflow.config import Config
+from mnistflow.data.splits import Dataset
+from mnistflow.errors import ConfigError, MnistflowError, ParityError
+from mnistflow.learners.learner import Training
+from mnistflow.project import Project
+from mnistflow.registry import Version
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"model.forest.trees": 3, "model.boosting.rounds": 2, "model.svm.components": 20}
+VERSIONS = [("forest", 17), ("svm", 17), ("boosting", 18)]  # families and opsets
+OTHER_OPSET = 3
+
+
+@pytest.fixture(scope="module")
+def registered(settings: Config, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Version]]:
+    """A registry with three versions, the last one with another opset."""
+    folder = tmp_path_factory.mktemp("registry")
+    project = Project(folder, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in environment.DEFAULTS:
+            patch.delenv(name, raising=False)
+        environment.configure(project)
+        yield [register(project, folder, settings, digits, family, opset) for family, opset in VERSIONS]
+        for name in environment.DEFAULTS:
+            os.environ.pop(name, None)
+
+
+def register(project: Project, folder: Path, settings: Config, digits: Dataset, family: str, opset: int) -> Version:
+    chosen = settings.with_values({**SMALL, "model.family": family, "export.opset": opset})
+    path = folder / f"{family}-{opset}.onnx"
+    write(fit(chosen, digits), chosen, digits, path)
+    signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
+    described = {"task": digits.task, "classes": list(digits.classes), "sha256": f"{family}-{opset}"}
+    run = tracking.start(project, "digits", family, kind="retrain")
+    model_json = {**described, **repository.describe(signature)}
+    return registry.register(run, "digits-classifier", path, digits.test.inputs[:2], model_json)
+
+
+def fit(settings: Config, digits: Dataset) -> Training:
+    family = settings.model.chosen
+    return learners.of(family).fit(digits, family, settings.train, lambda *_: None)
+
+
+def write(training: Training, settings: Config, digits: Dataset, path: Path) -> None:
+    signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
+    learner = learners.of(settings.model.chosen)
+    export.save(learner.convert(training.model, signature, settings.export.opset), path, {})
+
+
+def ensemble(settings: Config, *members: int | str, sha256: list[str] | None = None) -> Config:
+    values = {"model.ensemble.members": list(members), "model.ensemble.sha256": sha256}
+    return settings.with_values({"model.family": "ensemble", **values})
+
+
+def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered, tmp_path) -> None:
+    chosen = ensemble(settings, 1, registered[1].run_id)
+    training = fit(chosen, digits)
+    learner, path = learners.of(chosen.model.chosen), tmp_path / "model.onnx"
+    write(training, chosen, digits, path)
+    files = [downloaded(version, tmp_path) for version in registered[:2]]
+    outputs = [onnx_model.predict(onnx_model.open_session(file), digits.test.inputs) for file in files]
+    merged = onnx_model.predict(onnx_model.open_session(path), digits.test.inputs)
+    assert merged == pytest.approx(np.mean(outputs, axis=0), abs=1e-6)
+    expected = learner.predict(training.model, digits.test.inputs)
+    assert export.check_parity(tasks.get(digits.task), expected, path, digits, settings.export).max_gap < 1e-6
+    with pytest.raises(ParityError):
+        export.check_parity(tasks.get(digits.task), outputs[0], path, digits, settings.export)
+    graph = onnx.load(path).graph
+    assert [value.name for value in (*graph.input, *graph.output)] == ["images", "probabilities"]
+    assert training.parameters == sum(onnx_model.count_parameters(file.read_bytes()) for file in files)
+    assert list(training.best) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+
+
+def downloaded(version: Version, folder: Path) -> Path:
+    (folder / str(version.number)).mkdir()
+    return registry.download(version, folder / str(version.number)).model
+
+
+def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_path) -> None:
+    chosen = ensemble(settings, 2, 1)
+    learner, model = learners.of(chosen.model.chosen), fit(chosen, digits).model
+    learner.save(model, tmp_path)
+    assert learner.load(tmp_path) == model
+
+
+def test_a_run_is_pinned_to_the_files_of_its_members(settings, digits, registered) -> None:
+    chosen = ensemble(settings, 1, 2)
+    pinned = train.pin(chosen, "digits")
+    assert pinned == {"model.ensemble.sha256": ["forest-17", "svm-17"]}
+    fit(chosen.with_values(pinned), digits)
+    with pytest.raises(MnistflowError, match="version 2 is another file than when this run was started"):
+        fit(ensemble(settings, 1, 2, sha256=["forest-17", "other"]), digits)
+
+
+def test_what_cannot_be_averaged_is_one_line(settings, digits, registered) -> None:
+    run, signature = registered[0].run_id, tasks.get(digits.task).signature((28, 28), digits.classes)
+    refused = {
+        "digits-classifier has no version 9. It has 1, 2, 3": lambda: fit(ensemble(settings, 1, 9), digits),
+        f"no version that run {'0' * 32} has registered": lambda: fit(ensemble(settings, 1, "0" * 32), digits),
+        "not all different versions": lambda: fit(ensemble(settings, 1, run), digits),
+        "members is empty": lambda: train.pin(settings.with_values({"model.family": "ensemble"}), "digits"),
+        "mnist-classifier has no version 1": lambda: train.pin(ensemble(settings, 1, 2), "mnist"),
+        "version 1 has classes": lambda: fit(ensemble(settings, 1, 2), replace(digits, classes=("a", "b"))),
+        "export.opset 17 and 18": lambda: learners.get("ensemble").convert(
+            fit(ensemble(settings, 1, OTHER_OPSET), digits).model, signature, 17
+        ),
+    }
+    for said, attempt in refused.items():
+        with pytest.raises(MnistflowError) as caught:
+            attempt()
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("members", [[1], [1, 1], [0, 1], ["champion", 1], [1.5, 2], 3])
+def test_members_are_versions_or_runs_two_or_more(settings, members) -> None:
+    with pytest.raises(ConfigError, match=r"model\.ensemble.*members") as caught:
+        settings.with_values({"model.ensemble.members": members})
+    assert "\n" not in str(caught.value)
+
+
+def test_each_member_has_its_sha256(settings) -> None:
+    with pytest.raises(ConfigError, match="sha256: needs one for each of the members"):
+        ensemble(settings, 1, 2, sha256=["forest-17"])
