@@ -56,7 +56,7 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
     training = fitting.fit(
         task,
         task.signature((28, 28), tuple("0123456789")),
-        settings.model,
+        settings.model.chosen,
         settings.train,
         official.take(order[:IMAGES]),
         official.take(order[-VALIDATION:]),

@@ -25,6 +25,8 @@ def use(backend: Backend) -> None:
     """
     require(backend)
     os.environ["KERAS_BACKEND"] = backend
+    # PyTorch's threads would spin while they wait, and slow each other down on a machine with other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if "keras" in sys.modules and current() != backend:
         raise ConfigError(
             f"train.backend: {backend} is asked for, but Keras runs on {current()} in this process already",

@@ -61,10 +61,12 @@ class Forecasting(Task):
         bins: int,  # noqa: ARG002
     ) -> Measurement:
         errors = _errors(outputs, targets)
+        mse = float((errors**2).mean())
         metrics = {
-            "mse": float((errors**2).mean()),
+            "mse": mse,
+            "loss": mse,
             "mae": float(np.abs(errors).mean()),
-            "r2": float(1 - (errors**2).mean() / targets.var(dtype=np.float64)),
+            "r2": float(1 - mse / targets.var(dtype=np.float64)),
         }
         return Measurement(metrics, {})
 

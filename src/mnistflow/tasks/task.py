@@ -104,7 +104,7 @@ class Measurement:
     """A model's outputs judged against the targets.
 
     Attributes:
-        metrics: name -> value, flat; holds the task's headline metric.
+        metrics: name -> value, flat; holds the task's headline metric and `loss`.
         by_class: class name -> recall; empty where a task has no classes.
     """
 

@@ -43,7 +43,7 @@ def main():
                 raise Killed
 
         return fitting.fit(
-            task, signature, settings.model, settings.train, data.train, data.validation, on_epoch, journal
+            task, signature, settings.model.chosen, settings.train, data.train, data.validation, on_epoch, journal
         )
 
     try:
@@ -66,14 +66,14 @@ EXPORT = """
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from mnistflow import export, onnx_model, tasks
+from mnistflow.learners.networks import Networks
 
 folder = Path(sys.argv[1])
 signature = tasks.get("image_classification").signature((28, 28), tuple("0123456789"))
-proto = export.convert(keras.models.load_model(folder / "model.keras"), signature, opset=17)
+proto = Networks().convert(Networks().load(folder), signature, opset=17)
 export.save(proto, folder / "model.onnx", {})
 outputs = onnx_model.predict(onnx_model.open_session(folder / "model.onnx"), np.load(folder / "inputs.npy"))
 assert np.abs(outputs - np.load(folder / "expected.npy")).max() < 1e-4

@@ -49,7 +49,7 @@ def test_the_gate_asks_for_a_small_error(candidate, comparison, decision, reason
 
 def test_errors_of_forecasts_by_hand() -> None:
     measured = FORECASTING.measure(column(1, 2, 5), np.array([1, 1, 3], np.float32), (), bins=1)
-    assert measured.metrics == pytest.approx({"mse": 5 / 3, "mae": 1, "r2": 1 - 5 / (8 / 3)})
+    assert measured.metrics == pytest.approx({"mse": 5 / 3, "loss": 5 / 3, "mae": 1, "r2": 1 - 5 / (8 / 3)})
     assert measured.by_class == {}
 
 
