@@ -27,4 +27,4 @@ class Classical(Family):
 
 def count_nodes(nodes: int, leaves: int, values: int) -> int:
     """Return of how many numbers a tree consists: feature and threshold of each split, `values` of each leaf."""
-    return 2 * (nodes - leaves) + values * leaves
+    return int(2 * (nodes - leaves) + values * leaves)

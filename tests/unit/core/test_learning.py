@@ -1,5 +1,6 @@
 """Families, fitting, export: on real digits, with real TensorFlow and onnxruntime."""
 
+import json
 import subprocess
 import sys
 import time
@@ -98,6 +99,8 @@ def test_every_family_trains_and_exports_to_the_contract(settings, digits, tmp_p
     training = fit(settings, digits)
     assert list(training.best) == ["accuracy", "loss", "val_accuracy", "val_loss"]
     assert training.parameters > 0
+    assert json.loads(json.dumps(training.history)) == training.history
+    assert json.loads(json.dumps(training.parameters)) == training.parameters
     path = tmp_path / "model.onnx"
     assert exported(training, settings, digits, path).max_gap < 1e-5
     session = onnxruntime.InferenceSession(path.read_bytes())
