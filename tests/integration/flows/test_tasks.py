@@ -111,7 +111,8 @@ def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkou
 def test_a_family_that_cannot_take_such_inputs_is_refused_in_one_line(checkout: Checkout) -> None:
     done = checkout.run("tune", check=False, **{"model.family": "cnn"})
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
         "error: model.family: cnn takes inputs of 2 dimensions, and those of this data set have the shape [100]. "
-        "Choose one of: linear, mlp."
-    ]
+        "Choose one of: linear, mlp"
+    )
