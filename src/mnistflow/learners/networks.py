@@ -55,7 +55,8 @@ class Networks(Learner[Network]):
         import_tensorflow()
         import keras
 
-        return keras.models.load_model(folder / FILE)
+        # Without its optimizer, a class of the backend that may not be installed.
+        return keras.models.load_model(folder / FILE, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
         outputs: Outputs = model.predict(inputs, batch_size=onnx_model.BATCH, verbose=0)
