@@ -31,6 +31,7 @@ def main():
     options = {"model.mlp.batch_normalization": True, "train.ema": 0.9, "train.epochs": 3, "train.backend": name}
     settings = config.load(params).with_values({**small, **options})
     backend.use(name)
+    backend.load_tensorflow(0)
     entry = catalog.get("digits")
     entry.generate(folder)
     data = prepare.build(entry, settings.prepare, entry.read(folder))
