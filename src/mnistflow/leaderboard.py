@@ -14,6 +14,7 @@ class Row:
 
     Attributes:
         metric: the task's headline, and `score` its value.
+        accuracy: of a classifier, otherwise None.
         errors, loss: None where the task measures no such thing.
     """
 
@@ -25,6 +26,7 @@ class Row:
     family: str
     metric: str
     score: float
+    accuracy: float | None
     errors: int | None
     loss: float | None
     parameters: int
@@ -60,6 +62,7 @@ def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
                 family=run.data.params.get("model.family", ""),
                 metric=headline.name,
                 score=metrics[f"test_{headline.name}"],
+                accuracy=metrics.get("test_accuracy"),
                 errors=int(metrics["test_errors"]) if "test_errors" in metrics else None,
                 loss=metrics.get("test_loss"),
                 parameters=int(metrics.get("parameters", 0)),

@@ -15,10 +15,17 @@ from mnistflow.server import Served
 
 @dataclass(frozen=True)
 class VersionState:
-    """A registered version in short; `score` is the task's headline metric on the test split, `quality` says it."""
+    """A registered version in short, as judged on the test split.
+
+    Attributes:
+        metric: the task's headline, and `score` its value; `quality` says both.
+        accuracy: of a classifier, otherwise None.
+    """
 
     version: int
+    metric: str
     score: float
+    accuracy: float | None
     quality: str
     run_id: str
     decision: str
@@ -124,7 +131,14 @@ def _state(version: Version | None) -> VersionState | None:
     if version is None:
         return None
     return VersionState(
-        version.number, version.score, version.quality, version.run_id, version.decision, version.reasons
+        version=version.number,
+        metric=version.headline.name,
+        score=version.score,
+        accuracy=version.model_json["metrics"].get("accuracy"),
+        quality=version.quality,
+        run_id=version.run_id,
+        decision=version.decision,
+        reasons=version.reasons,
     )
 
 

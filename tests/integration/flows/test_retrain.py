@@ -51,7 +51,7 @@ def test_a_retraining_ends_with_a_champion_that_can_be_served(retrained: Checkou
     assert probe_is_reproduced(version)
     described = json.loads((version / "model.json").read_text())
     assert described["run_id"] == now["champion"]["run_id"]
-    assert described["metrics"]["accuracy"] == now["champion"]["score"]
+    assert described["metrics"]["accuracy"] == now["champion"]["accuracy"]
     metadata = onnxruntime.InferenceSession((version / "model.onnx").read_bytes()).get_modelmeta().custom_metadata_map
     assert metadata["dataset"] == "digits"
     assert metadata["data_sha256"] == described["data_sha256"]
@@ -120,7 +120,7 @@ def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) 
     assert "evaluate" in retrained.tool("dvc", "dag")
     metrics = json.loads(retrained.tool("dvc", "metrics", "show", "--json"))[""]["data"]
     accuracy = metrics["var/reports/evaluate/metrics.json"]["data"]["accuracy"]
-    assert accuracy == pytest.approx(status(retrained)["champion"]["score"])
+    assert accuracy == pytest.approx(status(retrained)["champion"]["accuracy"])
     assert "train.epochs" in retrained.tool("dvc", "params", "diff")
     retrained.tool("dvc", "plots", "show", "-o", str(tmp_path / "plots"))
     page = (tmp_path / "plots/index.html").read_text()
