@@ -125,8 +125,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), Path(folder))
         environment.configure(project)
-        values = {"tune.trials": TRIALS, "tune.epochs": 1, "tune.pruner": "none"}
-        settings = config.load(ROOT / "params.yaml").with_values(values)
+        params = config.load(ROOT / "params.yaml")
+        network = {key: value for key, value in params.preset("best").items() if key.startswith("model.")}
+        values = {"tune.trials": TRIALS, "tune.epochs": 1, "tune.train_limit": 6000, "tune.pruner": "none"}
+        settings = params.with_values({**network, **values})
         fetch.fetch(project, settings.fetch)
         prepare.prepare(project, settings.prepare)
         if arguments.only != "coordinator":
