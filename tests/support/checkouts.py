@@ -22,10 +22,12 @@ QUICK = {
     "fetch.dataset": "digits",
     "model.family": "mlp",
     "tune.trials": "2",
+    "tune.workers": "1",
     "tune.epochs": "2",
     "tune.train_limit": "500",
     "train.epochs": "8",
     "evaluate.repeats": "20",
+    "evaluate.robustness_images": "100",
     "gate.min_accuracy": "0.5",
     "gate.min_class_recall": "0.2",
 }

@@ -5,7 +5,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -92,20 +91,16 @@ def test_kill_9_of_up_leaves_no_process(retrained: Checkout) -> None:
         assert up.stop(signal.SIGKILL) == []
 
 
-def test_two_checkouts_can_start_at_the_same_moment(checkout: Checkout, tmp_path: Path) -> None:
-    with closing(make_checkout(tmp_path / "other")) as other, ThreadPoolExecutor() as pool:
-        first, second = pool.map(services.start, (checkout, other), ("schedule", "schedule"))
+def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:
+    with closing(make_checkout(tmp_path / "other")) as other:
+        both, elsewhere = [checkout.start("schedule"), checkout.start("schedule")], other.start("schedule")
+        wait_until(lambda: any(process.poll() is not None for process in both))
+        refused, runs = sorted(both, key=lambda process: process.poll() is None)
+        assert refused.returncode == 1
+        assert "run already" in refused.communicate()[0]
+        first, second = services.ready(runs), services.ready(elsewhere)
         assert set(first.addresses.values()).isdisjoint(second.addresses.values())
         assert [*first.stop(), *second.stop()] == []
-
-
-def test_of_two_starts_at_the_same_moment_one_runs_the_schedules(checkout: Checkout) -> None:
-    both = [checkout.start("schedule"), checkout.start("schedule")]
-    wait_until(lambda: any(process.poll() is not None for process in both))
-    refused, runs = sorted(both, key=lambda process: process.poll() is None)
-    assert refused.returncode == 1
-    assert "run already" in refused.communicate()[0]
-    assert services.ready(runs).stop() == []
 
 
 def test_what_is_due_runs_and_what_is_paused_stays_paused(scheduled: Checkout) -> None:
