@@ -51,7 +51,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("found", "written", "said"),
     [
-        ("train:\n  seed", "train:\n  sede", "train.sede"),
+        ("  patience: 4", "  patiense: 4", "train.patiense"),
         ("batch_size: 128", "batch_size: many", "train.batch_size"),
         ("validation_fraction: 0.1", "validation_fraction: 1.5", "prepare.validation_fraction"),
         ("family: cnn", "family: cmm", "unknown family 'cmm'"),

@@ -82,6 +82,12 @@ def test_no_file_is_one_line(tmp_path) -> None:
         config.load(tmp_path / "params.yaml")
 
 
+def test_the_id_of_a_run_is_a_text_although_it_begins_like_a_number() -> None:
+    """As YAML 1.2 has it: `900e8` is a number, the same with more behind it is none."""
+    values = config.parse_overrides(["model.ensemble.members=[3, 900e8dbbd1124331]", "train.min_delta=1e-5"])
+    assert values == {"model.ensemble.members": [3, "900e8dbbd1124331"], "train.min_delta": 1e-5}
+
+
 @settings(deadline=None)
 @given(epochs=st.integers(1, 10**6), rate=st.floats(1e-6, 1.0), units=st.lists(st.integers(1, 999), max_size=3))
 def test_overrides_arrive(epochs, rate, units) -> None:
