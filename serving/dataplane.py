@@ -77,7 +77,8 @@ class DataPlane:
             DeadlineError: they waited too long.
             ClientGoneError: `is_gone` said so.
         """
-        batcher = self._batchers.get(model) or self._new_batcher(model)
+        known = self._batchers.get(model)
+        batcher = known or self._new_batcher(model, self._batchers, self._limits, self._threads)
         return await batcher.submit(inputs, outputs, is_gone)
 
     async def answer(
@@ -100,8 +101,7 @@ class DataPlane:
             rollout = self.catalogue.rollouts.get(model.name)
             if rollout is not None and rollout.champion is model:
                 return await self._answer_in(rollout, request_id, inputs, outputs, is_gone)
-        batcher = self._batchers.get(model) or self._new_batcher(model)
-        return model, await batcher.submit(inputs, outputs, is_gone)
+        return model, await self.infer(model, inputs, outputs, is_gone)
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what would hold up the event loop; as many at once as there are threads."""
@@ -138,30 +138,17 @@ class DataPlane:
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""
-        batcher = self._batchers_aside.get(model)
-        if batcher is None:
-            batcher = self._batchers_aside[model] = Batcher(
-                model,
-                self._limits_aside,
-                self._thread_aside,
-                on_batch=partial(self._metrics.batch, model.manifest),
-                on_idle=lambda: self._forget_aside(model),
-            )
-        return batcher
+        known = self._batchers_aside.get(model)
+        return known or self._new_batcher(model, self._batchers_aside, self._limits_aside, self._thread_aside)
 
-    def _forget_aside(self, model: Model) -> None:
-        self._batchers_aside.pop(model, None)
-
-    def _new_batcher(self, model: Model) -> Batcher:
-        batcher = Batcher(
+    def _new_batcher(
+        self, model: Model, batchers: dict[Model, Batcher], limits: Limits, threads: ThreadPoolExecutor
+    ) -> Batcher:
+        batcher = batchers[model] = Batcher(
             model,
-            self._limits,
-            self._threads,
+            limits,
+            threads,
             on_batch=partial(self._metrics.batch, model.manifest),
-            on_idle=lambda: self._forget(model),
+            on_idle=lambda: batchers.pop(model, None),
         )
-        self._batchers[model] = batcher
         return batcher
-
-    def _forget(self, model: Model) -> None:
-        self._batchers.pop(model, None)

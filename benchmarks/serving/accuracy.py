@@ -24,6 +24,7 @@ from serving import inference_pb2 as pb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import serving_kit as kit
+from cluster import free_port
 
 NAME = "mnist-classifier"
 INFER = f"/v2/models/{NAME}/infer"
@@ -100,7 +101,7 @@ def main() -> int:
         sys.exit("MNISTFLOW_MIRRORS names no folder with MNIST. Name one.")
     images, labels = test
     failed = False
-    port = kit.free_port()
+    port = free_port()
     with (
         kit.Server(arguments.repository, "--model", NAME, "--grpc-port", str(port)) as server,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,

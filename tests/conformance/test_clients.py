@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import serving_kit as kit
+from cluster import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grpc_port():
-    return kit.free_port()
+    return free_port()
 
 
 @pytest.fixture(scope="module")

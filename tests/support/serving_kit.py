@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -180,14 +179,6 @@ def question(images: np.ndarray, **changes: object) -> dict[str, Any]:
     """Return an inference request for these images; `changes` replace keys of its tensor."""
     tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
     return {"inputs": [tensor | changes]}
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -47,9 +47,8 @@ class Ensembles(Learner[Ensemble]):
         members = tuple(_read(version) for version in versions)
         measures = judge(data, lambda inputs: self.predict(members, inputs))
         on_epoch(1, measures)
-        history = {name: [value] for name, value in measures.items()}
         parameters = sum(onnx_model.count_parameters(member) for member in members)
-        return Training(members, history, 1, parameters, time.perf_counter() - started)
+        return Training.in_one_go(members, measures, parameters, time.perf_counter() - started)
 
     def save(self, model: Members, folder: Path) -> None:
         for number, member in enumerate(model, start=1):

@@ -52,8 +52,7 @@ class Estimators(Learner[Classical]):
         seconds = time.perf_counter() - started
         measures = judge(data, lambda inputs: self.predict(estimator, inputs))
         on_epoch(1, measures)
-        history = {name: [value] for name, value in measures.items()}
-        return Training(estimator, history, 1, family.count(estimator), seconds)
+        return Training.in_one_go(estimator, measures, family.count(estimator), seconds)
 
     def save(self, model: Any, folder: Path) -> None:
         import joblib

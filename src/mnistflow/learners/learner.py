@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class Training:
     best_epoch: int
     parameters: int
     seconds: float
+
+    @classmethod
+    def in_one_go(cls, model: Any, measures: Mapping[str, float], parameters: int, seconds: float) -> Self:
+        """Return the training of a model that is not learned in epochs."""
+        return cls(model, {name: [value] for name, value in measures.items()}, 1, parameters, seconds)
 
     @property
     def best(self) -> dict[str, float]:

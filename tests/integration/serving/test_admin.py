@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 import serving_kit as kit
+from cluster import free_port
 
 MODEL = f"/v2/models/{kit.NAME}"
 INFER = f"{MODEL}/infer"
@@ -29,7 +30,7 @@ def is_right(server, images, classifier):
 
 
 def test_admin_calls_are_off_unless_there_is_a_key(repository, data, first):
-    port = kit.free_port()
+    port = free_port()
     with kit.Server(repository, "--grpc-port", str(port)) as server:
         for path in (LOAD, UNLOAD):
             for headers in ({}, ADMIN, {"authorization": "Bearer"}):

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import serving_kit as kit
+from cluster import free_port
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 
@@ -65,7 +66,7 @@ def raw(response):
 
 @pytest.fixture(scope="module")
 def port():
-    return kit.free_port()
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def test_calls_are_counted_by_code(server, client, data):
 
 
 def test_without_a_key_only_health_answers(repository, data, first, port):
-    own = kit.free_port()
+    own = free_port()
     with kit.Server(repository, "--grpc-port", str(own), MNISTFLOW_SERVE_KEYS="first") as server:
         for metadata in ([], [("authorization", "Bearer wrong")]):
             client = Client(own, *metadata)

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import serving_kit as kit
+from cluster import free_port
 from PIL import Image
 
 INFER = f"/v2/models/{kit.NAME}/infer"
@@ -405,7 +406,7 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     found = subprocess.run([str(python), "-c", probe % heavy], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     serve = (str(tmp_path / "venv/bin/mnistflow-serve"), "--port", "0", "--repository", str(repository))
-    bare = subprocess.run([*serve, "--grpc-port", str(kit.free_port())], capture_output=True, text=True, check=False)
+    bare = subprocess.run([*serve, "--grpc-port", str(free_port())], capture_output=True, text=True, check=False)
     assert bare.returncode == 1
     assert "extra grpc" in bare.stderr.splitlines()[-1]
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 import pytest
 import serving_kit as kit
+from cluster import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from serving import inference_pb2 as pb
@@ -53,7 +54,7 @@ def attributes(span):
 
 
 def test_every_request_is_a_line_of_json_with_its_id(repository, data):
-    port = kit.free_port()
+    port = free_port()
     with kit.Server(repository, "--log-format", "json", "--grpc-port", str(port)) as server:
         right = server.client.post(INFER, json=kit.question(data[0][:1]), headers={"x-request-id": "mine"})
         wrong = server.client.get("/nothing?secret=1")
@@ -80,7 +81,7 @@ def test_without_being_asked_no_request_is_logged(repository, data):
 
 def test_every_request_is_a_span_in_the_trace_of_its_client(repository, data, collector):
     endpoint, spans = collector
-    port = kit.free_port()
+    port = free_port()
     arguments = ("--log-format", "json", "--grpc-port", str(port))
     with kit.Server(repository, *arguments, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
         server.client.post(INFER, json=kit.question(data[0][:1]), headers={"x-request-id": "mine"} | PARENT)
@@ -104,7 +105,7 @@ def test_every_request_is_a_span_in_the_trace_of_its_client(repository, data, co
 
 
 def test_a_collector_that_is_not_there_harms_nobody(repository, data):
-    nowhere = f"http://127.0.0.1:{kit.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     with kit.Server(repository, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere, OTEL_EXPORTER_OTLP_TIMEOUT="1") as server:
         assert server.client.post(INFER, json=kit.question(data[0][:1])).status_code == 200
         assert server.stop() == 0
