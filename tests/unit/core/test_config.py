@@ -8,11 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnistflow import config
+from mnistflow.config import Config
 from mnistflow.errors import ConfigError
 
 from .conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def params() -> Config:
+    return config.load(PARAMS)
 
 
 def written(folder: Path, key: str, value: object) -> Path:
@@ -90,8 +96,8 @@ def test_the_id_of_a_run_is_a_text_although_it_begins_like_a_number() -> None:
 
 @settings(deadline=None)
 @given(epochs=st.integers(1, 10**6), rate=st.floats(1e-6, 1.0), units=st.lists(st.integers(1, 999), max_size=3))
-def test_overrides_arrive(epochs, rate, units) -> None:
-    overridden = config.load(PARAMS).with_values(
+def test_overrides_arrive(params, epochs, rate, units) -> None:
+    overridden = params.with_values(
         config.parse_overrides([f"train.epochs={epochs}", f"train.learning_rate={rate!r}", f"model.mlp.units={units}"])
     )
     assert overridden.train.epochs == epochs
