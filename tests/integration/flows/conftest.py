@@ -1,0 +1,25 @@
+"""A Prefect API that the runs of a file report to, where a server of each one's own is not what is tested."""
+
+from collections.abc import Iterator
+
+import pytest
+from checkouts import ROOT, wait_until
+from cluster import free_port
+
+from flows import deployments, leash
+from flows.api import RECORDS_ONLY
+
+
+@pytest.fixture(scope="module")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a server, and yield what `PREFECT_API_URL` names it by."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    server = leash.start(command, ROOT, home / "server.log", {**RECORDS_ONLY, "PREFECT_HOME": str(home)})
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_until(lambda: deployments.answers(url) or server.poll() is not None)
+        assert server.poll() is None, (home / "server.log").read_text()
+        yield url
+    finally:
+        leash.release(server)
