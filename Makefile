@@ -41,7 +41,7 @@ up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction serve
 	@mnistflow up
 
 test: lint  ## lint, types, layers, and every test
-	@python -m pytest -n 2 --dist loadgroup
+	@python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test-fast: lint  ## lint, types, layers, and the tests that take no time
 	@python -m pytest -m "not slow" -n 2

@@ -1,8 +1,10 @@
-"""What a user sees of a retraining in the UIs of MLflow and Prefect."""
+"""`mnistflow up`: everything answers, its UIs show what a retraining did, and nothing is left behind."""
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,7 +18,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
 
 @pytest.fixture(scope="module")
-def up(retrained: Checkout) -> Iterator[Running]:
+def occupied() -> Iterator[int]:
+    """The port that the prediction server would take, taken."""
+    with closing(socket.socket()) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 8000))
+            other.listen()
+        except OSError:
+            pass  # something else on this machine has it: just as well
+        yield 8000
+
+
+@pytest.fixture(scope="module")
+def up(retrained: Checkout, occupied: int) -> Iterator[Running]:
     """All services, and a second run to compare with the first."""
     with services.running(retrained, "up") as running:
         retrained.run("retrain", **{"train.epochs": "2", "tune.trials": "0"})
@@ -29,6 +44,24 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
+
+
+def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied: int) -> None:
+    at = up.addresses
+    assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
+    assert not at["predictions"].endswith(f":{occupied}")
+    assert f"port {occupied} is taken" in up.said
+    assert httpx.get(f"{at['MLflow']}/health").text == "OK"
+    assert "<title>Prefect" in httpx.get(at["Prefect"], follow_redirects=True).text
+    assert httpx.get(f"{at['predictions']}/v2/health/ready").is_success
+    assert "canvas" in httpx.get(at["predictions"]).text
+    answer = httpx.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
+    assert answer["model"] == "digits-classifier"
+    assert set(services.schedules(retrained).values()) == {"scheduled"}
+    assert {run["state_type"] for run in services.flow_runs(at["Prefect's API"])} >= {"COMPLETED"}
+    second = retrained.run("schedule", check=False)
+    assert second.returncode == 1
+    assert "run already" in second.stderr
 
 
 def test_all_runs_can_be_compared_in_mlflow(up: Running, retrained: Checkout, page: Page, screenshots: Path) -> None:
@@ -74,3 +107,12 @@ def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: P
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     expect(page.get_by_role("cell", name="test_accuracy", exact=True)).to_be_visible()
     page.screenshot(path=screenshots / "prefect-artifact.png")
+
+
+def test_ctrl_c_ends_all_of_it_and_leaves_nothing_behind(up: Running, retrained: Checkout) -> None:
+    assert up.stop() == []
+    assert up.process.returncode == 0
+    for address in up.addresses.values():
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(address)
+    assert all("no scheduler is running" in state for state in services.schedules(retrained).values())

@@ -1,12 +1,15 @@
 """`mnistflow up` and `mnistflow schedule` as a user runs them: what they print, where they answer, what they leave."""
 
+import json
 import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import httpx
 import psutil
 from checkouts import Checkout
 
@@ -67,3 +70,15 @@ def ready(process: subprocess.Popen[str]) -> Running:
         if READY in line:
             return Running(process, said)
     raise AssertionError(said)
+
+
+def schedules(checkout: Checkout) -> dict[str, str]:
+    """Return the state of each deployment, as `status` tells it."""
+    found = json.loads(checkout.run("status", "--json").stdout)["schedules"]
+    return {entry["deployment"]: entry["state"] for entry in found}
+
+
+def flow_runs(api: str) -> list[dict[str, Any]]:
+    """Return the flow runs that a Prefect API knows, the newest first."""
+    found: list[dict[str, Any]] = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).json()
+    return found

@@ -1,10 +1,7 @@
-"""`mnistflow up` and `mnistflow schedule`: everything answers, what is due runs, and nothing is left behind."""
+"""`mnistflow schedule`, `ui` and `up`: what is due runs, and nothing is left behind."""
 
-import json
 import signal
-import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,65 +15,20 @@ from services import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
-
-@pytest.fixture
-def occupied() -> Iterator[int]:
-    """The port that the prediction server would take, taken."""
-    with closing(socket.socket()) as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            other.bind(("127.0.0.1", 8000))
-            other.listen()
-        except OSError:
-            pass  # something else on this machine has it: just as well
-        yield 8000
+REMOTE = "var/elsewhere"
 
 
 @pytest.fixture
 def scheduled(checkout: Checkout) -> Checkout:
-    """A checkout that ingests digits every minute."""
+    """A checkout that ingests digits every minute, and pushes them to a remote of its own."""
     write_params(checkout, **{"fetch.dataset": "digits"})
+    checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
     path = checkout.folder / "prefect.yaml"
     described = yaml.safe_load(path.read_text())
     described["deployments"] = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
     described["deployments"][0]["schedules"] = [{"cron": "* * * * *", "timezone": "UTC"}]
     path.write_text(yaml.safe_dump(described))
     return checkout
-
-
-def schedules(checkout: Checkout) -> dict[str, str]:
-    found = json.loads(checkout.run("status", "--json").stdout)["schedules"]
-    return {entry["deployment"]: entry["state"] for entry in found}
-
-
-def flow_runs(api: str) -> list[dict[str, Any]]:
-    return httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status().json()
-
-
-def test_up_answers_on_every_address_and_leaves_nothing_behind(retrained: Checkout, occupied: int) -> None:
-    with services.running(retrained, "up") as up:
-        at = up.addresses
-        assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
-        assert not at["predictions"].endswith(f":{occupied}")
-        assert f"port {occupied} is taken" in up.said
-        assert httpx.get(f"{at['MLflow']}/health").text == "OK"
-        assert "<title>Prefect" in httpx.get(at["Prefect"], follow_redirects=True).text
-        assert httpx.get(f"{at['predictions']}/v2/health/ready").is_success
-        assert "canvas" in httpx.get(at["predictions"]).text
-        answer = httpx.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
-        assert answer["model"] == "digits-classifier"
-        assert set(schedules(retrained).values()) == {"scheduled"}
-        second = retrained.run("schedule", check=False)
-        assert second.returncode == 1
-        assert "run already" in second.stderr
-        retrained.run("ingest")
-        assert "COMPLETED" in {run["state_type"] for run in flow_runs(at["Prefect's API"])}
-        assert up.stop() == []
-    assert up.process.returncode == 0
-    for address in at.values():
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(address)
-    assert all("no scheduler is running" in state for state in schedules(retrained).values())
 
 
 def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
@@ -108,14 +60,21 @@ def test_what_is_due_runs_and_what_is_paused_stays_paused(scheduled: Checkout) -
         api = first.addresses["Prefect's API"]
         run = wait_for_end(api, first)
         assert run["state_type"] == "COMPLETED"
-        assert any((scheduled.folder / "var/dvc/remote").rglob("*"))
-        assert schedules(scheduled) == {"ingest/nightly": "scheduled"}
+        pushed = files(scheduled.folder / REMOTE)
+        assert pushed
+        assert services.schedules(scheduled) == {"ingest/nightly": "scheduled"}
         httpx.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
-        assert schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert "fetch unchanged, prepare unchanged" in scheduled.run("ingest").stdout
+        assert files(scheduled.folder / REMOTE) == pushed
         assert first.stop(signal.SIGTERM) == []
     with services.running(scheduled, "schedule") as second:
-        assert schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
         assert second.stop() == []
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def wait_for_end(api: str, running: Running, seconds: float = 150) -> dict[str, Any]:
@@ -123,24 +82,11 @@ def wait_for_end(api: str, running: Running, seconds: float = 150) -> dict[str, 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert running.process.poll() is None
-        for run in flow_runs(api):
+        for run in services.flow_runs(api):
             if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}:
                 return run
         time.sleep(0.5)
-    raise AssertionError(flow_runs(api))
-
-
-def test_ingest_pushes_the_data_once_to_the_remote_of_this_machine(checkout: Checkout) -> None:
-    write_params(checkout, **{"fetch.dataset": "digits"})
-    remote = checkout.folder / "var/elsewhere"
-    checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(remote))
-    first = checkout.run("ingest")
-    pushed = sorted(path for path in remote.rglob("*") if path.is_file())
-    assert "fetch done, prepare done" in first.stdout
-    assert pushed
-    again = checkout.run("ingest")
-    assert "fetch unchanged, prepare unchanged" in again.stdout
-    assert sorted(path for path in remote.rglob("*") if path.is_file()) == pushed
+    raise AssertionError(services.flow_runs(api))
 
 
 @pytest.mark.parametrize(
