@@ -29,9 +29,9 @@ PROMISED = {
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def checkout(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Checkout]:
     """A checkout after a retraining of each, side by side; that of the vectors has its settings in params.yaml."""
-    made = make_checkout(tmp_path_factory.mktemp("tasks") / "checkout")
+    made = make_checkout(tmp_path_factory.mktemp("tasks") / "checkout", PREFECT_API_URL=prefect_api)
     write_params(made, **TINY)
     vectors = made.start("retrain")
     wait_until((made.folder / "var/runs").is_dir, vectors)  # the stores are made by then
