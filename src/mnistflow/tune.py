@@ -139,6 +139,17 @@ def run_trials(
     """
     drawn = study.distributions(space)
     running: dict[Future[TrialResult], tuple[optuna.Trial, TrialJob, int]] = {}
+
+    def take(future: Future[TrialResult]) -> None:
+        trial, job, attempt = running.pop(future)
+        try:
+            on_trial(_tell(opened, trial, workers.result(future)))
+        except WorkerDied as error:
+            if attempt == ATTEMPTS:
+                raise _hopeless(trial) from error
+            logger.warning("a worker died in trial %d, which is tried again", trial.number)
+            running[workers.submit(objective, job)] = trial, job, attempt + 1
+
     while missing > 0 or running:
         free = workers.capacity() - len(running)
         for _ in range(min(free, missing)):
@@ -146,16 +157,10 @@ def run_trials(
             job = make_job(trial)
             running[workers.submit(objective, job)] = trial, job, 1
             missing -= 1
-        done, _ = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED)
-        for future in done:
-            trial, job, attempt = running.pop(future)
-            try:
-                on_trial(_tell(opened, trial, workers.result(future)))
-            except WorkerDied as error:
-                if attempt == ATTEMPTS:
-                    raise _hopeless(trial) from error
-                logger.warning("a worker died in trial %d, which is tried again", trial.number)
-                running[workers.submit(objective, job)] = trial, job, attempt + 1
+        done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
+        # While anything holds the future of a finished trial, Dask runs it again when its worker dies.
+        while done:
+            take(done.pop())
 
 
 def _hopeless(trial: optuna.Trial) -> StageError:
