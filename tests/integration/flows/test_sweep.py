@@ -50,7 +50,7 @@ def finished(checkout: Checkout) -> set[Path]:
 
 
 def members(process: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process).children() if "flows.member" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process(process).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
 def children(checkout: Checkout, run: str) -> dict[str, str]:
