@@ -1,6 +1,6 @@
-"""`python -m mnistflow`: the application alone, without the flows."""
+"""`python -m mnistflow`: the stages alone, without the flows."""
 
-from mnistflow.cli import run, application
+from mnistflow.cli import application, run
 
 if __name__ == "__main__":
     run(application)
