@@ -170,7 +170,11 @@ class Pipeline:
             repository.commit(name, force=True)
 
     def _run_here(self, stage: str) -> None:
+        from mnistflow import learners
+
         settings = configuration.load(self._workspace.params)
+        # TensorFlow takes its number of threads before its first use: the export, when DVC knows the training.
+        learners.of(settings.model.chosen).prepare(settings.train)
         try:
             stages.run(stage, self._workspace, settings, self._log(stage))
         except MnistflowError as error:
