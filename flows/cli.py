@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from mnistflow import cli, config
+from mnistflow import cli, config, signals
 from mnistflow.cli import Overrides
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError, MnistflowError
 
-app = cli.stages
+app = cli.application
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
@@ -47,7 +47,7 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     project, settings = cli.start()
     values = _chosen(settings, preset, overrides)
     settings = settings.with_values(values)
-    from flows import api, signals
+    from flows import api
 
     prefect = api.connect(project)
     from flows import quiet, report
@@ -85,7 +85,7 @@ def sweep(
     project, settings = cli.start()
     values = _chosen(settings, preset, overrides)
     settings = settings.with_values(values)
-    from flows import report, signals
+    from flows import report
     from flows import sweep as flow
 
     names = flow.choose_families(families, settings)
@@ -110,7 +110,7 @@ def ingest() -> None:
     """Fetch and prepare the data, version it, and push it to DVC's remote."""
     cli.log_to_terminal()
     project, _ = cli.start()
-    from flows import api, signals
+    from flows import api
 
     prefect = api.connect(project)
     from flows import quiet

@@ -1,41 +1,91 @@
-"""`python -m flows.member RESULT PARENT_RUN`: a member of a sweep, in a process of its own.
+"""A member of a sweep: one family, run in a workspace of its own by a worker that has run others before."""
 
-In the workspace it is started in, it runs the stages, records them, and writes what they came to.
-"""
+from __future__ import annotations
 
+import logging
+import os
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows import signals
-from mnistflow import cli, comparison, config, environment, files, pipeline, recording, tasks, tracking
+from mnistflow import backend, cli, comparison, config, errors, files, pipeline, recording, tasks, tracking
 from mnistflow.data import splits
+from mnistflow.errors import MnistflowError
 from mnistflow.pipeline import Pipeline
 from mnistflow.project import Project
 
+logger = logging.getLogger("mnistflow.member")
 
-def main(result: Path, parent_run: str) -> None:
-    """Run the workspace of the current folder."""
-    cli.end_with_owner()
-    workspace = Project.locate()
-    environment.configure(workspace)
+OUTPUT = (1, 2)  # the file descriptors of what a process prints
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a worker needs to run one family.
+
+    Attributes:
+        result: file for what it comes to.
+        parent_run: the sweep's run in MLflow.
+    """
+
+    family: str
+    workspace: Project
+    result: Path
+    parent_run: str
+
+    @property
+    def log(self) -> Path:
+        """Has all that the member prints."""
+        return pipeline.logs(self.workspace) / "member.log"
+
+
+def run(member: Member) -> str:
+    """Run the stages, record them, and write what they came to; return why that failed, or nothing."""
+    with _output_to(member.log):
+        cli.log_to_terminal()
+        try:
+            with errors.in_one_line():
+                _run(member)
+        except MnistflowError as error:
+            logger.error(str(error))
+            return str(error)
+        finally:
+            backend.clear()
+    return ""
+
+
+def _run(member: Member) -> None:
+    workspace = member.workspace
     settings = config.load(workspace.params)
-    run = tracking.start(workspace, settings.fetch.dataset, settings.model.family, kind="retrain", parent=parent_run)
+    run = tracking.start(workspace, settings.fetch.dataset, member.family, kind="retrain", parent=member.parent_run)
     with tracking.finished(run):
-        steps = Pipeline(workspace, run.run_id)
+        # Keras runs on one library a process, and the export needs TensorFlow.
+        steps = Pipeline(workspace, run.run_id, in_process=settings.train.backend == backend.DEFAULT)
         for stage in pipeline.STAGES:
             done = steps.run(stage)
-            print(f"{stage}: {'done' if done.executed else 'unchanged'} ({done.seconds:.1f} s)", flush=True)  # noqa: T201
+            logger.info("%s: %s (%.1f s)", stage, "done" if done.executed else "unchanged", done.seconds)
         evaluation = recording.record(workspace, run)
     headline = tasks.get(splits.load(workspace.prepared).task).headline.name
     contender = comparison.Contender.of(workspace, evaluation, headline, run.run_id)
-    files.write_json(result, asdict(contender))
+    files.write_json(member.result, asdict(contender))
     pipeline.tidy(workspace)
 
 
-if __name__ == "__main__":
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Let all that this process prints in the block go to a file, libraries in C included."""
+    path.parent.mkdir(exist_ok=True)
+    kept = [os.dup(descriptor) for descriptor in OUTPUT]
+    with path.open("wb") as stream:
+        for descriptor in OUTPUT:
+            os.dup2(stream.fileno(), descriptor)
     try:
-        with signals.interrupting():
-            cli.run(lambda: main(Path(sys.argv[1]), sys.argv[2]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, former in zip(OUTPUT, kept, strict=True):
+            os.dup2(former, descriptor)
+            os.close(former)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import leash, signals
+from flows import leash
+from mnistflow import signals
 from mnistflow.errors import MnistflowError
 
 START_SECONDS = 120

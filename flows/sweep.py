@@ -1,17 +1,18 @@
 """A sweep: one run a model family, side by side. It compares; it registers nothing and promotes nothing.
 
-Each family runs in a workspace and a process of its own, on processor cores of its own. What it came to is written when
-it is whole, so a sweep that was stopped in whatever way goes on with the families that are missing.
+Each family runs in a workspace of its own. As many worker processes as run at a time, each on processor cores of its
+own, take one family after another: what they learn with is loaded once. What a family came to is written when it is
+whole, so a sweep that was stopped in whatever way goes on with the families that are missing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,24 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from flows import member
+from flows.member import Member
 from mnistflow import comparison, config, files, lineage, pipeline, tasks, tracking, train
 from mnistflow.comparison import Contender
 from mnistflow.config import Config
 from mnistflow.data import fetch, splits
 from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
-from mnistflow.pipeline import OWNER_VARIABLE, Pipeline
-from mnistflow.project import HOME_VARIABLE, Project
+from mnistflow.pipeline import Pipeline
+from mnistflow.project import Project
 from mnistflow.tasks.task import Headline
+from mnistflow.workers import LocalWorkers, WorkerDied, Workers
 
 logger = logging.getLogger("mnistflow.sweep")
 
 ALL = "all"
 SUMMARY = "sweep.json"
 BYTES_PER_MEMBER = 1_500_000_000  # TensorFlow, the data and the export of one family
-POLL_SECONDS = 0.2
-STOP_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,6 @@ class Sweep:
     contenders: tuple[Contender, ...]
     failed: Mapping[str, str]
     folder: Path
-
-
-@dataclass(frozen=True)
-class _Member:
-    family: str
-    workspace: Project
-    result: Path
-
-    @property
-    def log(self) -> Path:
-        return pipeline.logs(self.workspace) / "member.log"
 
 
 def choose_families(text: str, settings: Config) -> list[str]:
@@ -118,8 +109,9 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
         with tracking.finished(run):
             _adopt(done, run, len(names))
             known = {contender.name for contender in done}
-            members = [_member(home, folder, name, values | pins[name]) for name in names if name not in known]
-            failed = _run(members, slots, run)
+            with _copied_sources(home, values):
+                members = [_member(home, folder, name, values | pins[name], run) for name in names if name not in known]
+                failed = _run(members, slots)
             contenders = _rank(_finished(folder, names), headline)
             result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
             _record(result, headline, run)
@@ -192,73 +184,47 @@ def _record(result: Sweep, headline: Headline, run: tracking.Run) -> None:
         run.log_file(result.folder / "pareto.png", "sweep")
 
 
-def _member(home: Project, folder: Path, family: str, values: Mapping[str, Any]) -> _Member:
+def _member(home: Project, folder: Path, family: str, values: Mapping[str, Any], run: tracking.Run) -> Member:
     workspace = pipeline.create_workspace(home, {**values, "model.family": family})
-    return _Member(family, workspace, folder / f"{family}.json")
-
-
-def _run(members: Sequence[_Member], slots: Sequence[set[int]], run: tracking.Run) -> dict[str, str]:
-    """Run the members, one a slot at a time; return why those that failed did."""
-    waiting, free = list(members), list(slots)
-    running: dict[psutil.Process, tuple[_Member, set[int]]] = {}
-    failed: dict[str, str] = {}
-    with _stopped_at_the_end(running):
-        while waiting or running:
-            while waiting and free:
-                member, cores = waiting.pop(0), free.pop(0)
-                logger.info("%s: started", member.family)
-                running[_start(member, cores, run)] = member, cores
-            ended, _ = psutil.wait_procs(list(running), timeout=POLL_SECONDS)
-            for process in ended:
-                member, cores = running.pop(process)
-                free.append(cores)
-                reason = _failure(member, process.wait())
-                if reason:
-                    failed[member.family] = reason
-                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", member.family, reason or "done")
-    return failed
-
-
-def _start(member: _Member, cores: set[int], run: tracking.Run) -> psutil.Process:
-    environment = {
-        **os.environ,
-        HOME_VARIABLE: str(member.workspace.home),
-        OWNER_VARIABLE: str(os.getpid()),
-        "PYTHONPATH": os.pathsep.join(str(member.workspace.workspace / name) for name in ("src", "")),
-    }
-    member.log.parent.mkdir(exist_ok=True)
-    with member.log.open("wb") as stream:
-        # A session of its own: Ctrl-C comes from here, in order.
-        process = psutil.Popen(
-            [sys.executable, "-m", "flows.member", str(member.result), run.run_id],
-            cwd=member.workspace.workspace,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    with suppress(psutil.NoSuchProcess):
-        process.cpu_affinity(sorted(cores))
-    return process
+    return Member(family, workspace, folder / f"{family}.json", run.run_id)
 
 
 @contextmanager
-def _stopped_at_the_end(running: Mapping[psutil.Process, Any]) -> Iterator[None]:
+def _copied_sources(home: Project, values: Mapping[str, Any]) -> Iterator[None]:
+    """Let workers import a copy of the sources: editing a file does not change a sweep that is under way."""
+    workspace = pipeline.create_workspace(home, values)
+    paths = list(sys.path)
+    sys.path[:0] = pipeline.import_paths(workspace)
     try:
         yield
     finally:
-        for process in running:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, stubborn = psutil.wait_procs(list(running), timeout=STOP_SECONDS)
-        for process in stubborn:
-            process.kill()
+        sys.path[:] = paths
+        files.remove(workspace.workspace)
 
 
-def _failure(member: _Member, code: int | None) -> str:
-    if code == 0:
-        return ""
-    lines = member.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return said[-1] if said else f"its process was ended from outside, or crashed; its log: {member.log}"
+def _run(members: Sequence[Member], slots: Sequence[set[int]]) -> dict[str, str]:
+    """Run the members, one a slot at a time; return why those that failed did."""
+    waiting = list(members)
+    running: dict[Future[str], Member] = {}
+    failed: dict[str, str] = {}
+    workers: Workers[Member, str] = LocalWorkers(slots)
+    with workers:
+        while waiting or running:
+            while waiting and len(running) < workers.capacity():
+                started = waiting.pop(0)
+                logger.info("%s: started", started.family)
+                running[workers.submit(member.run, started)] = started
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                ended = running.pop(future)
+                reason = _result(workers, future, ended)
+                if reason:
+                    failed[ended.family] = reason
+                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", ended.family, reason or "done")
+    return failed
+
+
+def _result(workers: Workers[Member, str], future: Future[str], ended: Member) -> str:
+    try:
+        return workers.result(future)
+    except WorkerDied:
+        return f"its process was ended from outside, or crashed; its log: {ended.log}"

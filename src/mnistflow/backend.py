@@ -60,6 +60,14 @@ def jit_compile() -> bool:
     return current() == "jax"
 
 
+def clear() -> None:
+    """Let go of the models that Keras, if it is loaded, remembers in this process."""
+    if "keras" in sys.modules:
+        import keras
+
+        keras.backend.clear_session()
+
+
 def load_tensorflow(threads: int) -> None:
     """Import TensorFlow and give its operators so many threads (0 = one a core); once, before its first use.
 

@@ -1,6 +1,5 @@
 """The stages as commands, and how every command ends: one outcome line, or one error line and exit code 1."""
 
-import faulthandler
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Annotated, NoReturn
 import psutil
 import typer
 
-from mnistflow import config, environment
+from mnistflow import config, environment, errors, stages
 from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 from mnistflow.pipeline import LOGS_VARIABLE, OWNER_VARIABLE
@@ -22,7 +21,7 @@ from mnistflow.project import Project
 
 OWNER_POLL_SECONDS = 0.5
 
-stages = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
+application = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
 
 Overrides = Annotated[
     list[str] | None, typer.Option("-S", "--set", metavar="KEY=VALUE", help="Override a parameter for this run.")
@@ -32,15 +31,10 @@ Overrides = Annotated[
 def run(app: Callable[[], object]) -> NoReturn:
     """Run a command line application; errors become one line and exit code 1, unforeseen ones after their traceback."""
     try:
-        app()
+        with errors.in_one_line():
+            app()
     except MnistflowError as error:
         fail(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}. Check that the disk has space and this user may write there.")
-    except Exception as error:
-        logging.getLogger(__name__).exception("not foreseen")
-        fail(f"{type(error).__name__}, which was not foreseen: {' '.join(str(error).split())}")
     sys.exit(0)
 
 
@@ -82,15 +76,15 @@ def log_to_terminal() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
-def _start_stage(stage: str, overrides: list[str] | None) -> tuple[Project, Config]:
+def _run_stage(stage: str, overrides: list[str] | None) -> None:
     log_to_terminal()
-    if folder := os.environ.get(LOGS_VARIABLE):
-        _log_to_file(Path(folder, f"{stage}.log"))
-    end_with_owner()
-    return start(overrides)
+    _end_with_owner()
+    project, settings = start(overrides)
+    folder = os.environ.get(LOGS_VARIABLE)
+    stages.run(stage, project, settings, Path(folder, f"{stage}.log") if folder else None)
 
 
-def end_with_owner() -> None:
+def _end_with_owner() -> None:
     """Let this process end when the one that started it has ended, in whatever way."""
     if owner := os.environ.get(OWNER_VARIABLE):
         Thread(target=_end_with, args=(int(owner),), daemon=True).start()
@@ -105,84 +99,37 @@ def _end_with(owner: int) -> None:
     os._exit(1)
 
 
-def _log_to_file(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    # The file stays open for as long as the process lives.
-    faulthandler.enable(path.open("a", encoding="utf-8"))
-
-
-def _done(line: str) -> None:
-    logging.getLogger("mnistflow").info(line)
-
-
-@stages.command()
+@application.command()
 def fetch(overrides: Overrides = None) -> None:
     """Fetch the raw files of the data set from the first mirror that has them, and verify them."""
-    from mnistflow.data import fetch as stage
-
-    project, settings = _start_stage("fetch", overrides)
-    done = stage.fetch(project, settings.fetch)
-    _done(f"fetched {done.dataset}: {done.files} files, {done.bytes / 1e6:.1f} MB, sha256 {done.sha256[:12]}")
+    _run_stage("fetch", overrides)
 
 
-@stages.command()
+@application.command()
 def prepare(overrides: Overrides = None) -> None:
     """Check the data, report on it, and split it."""
-    from mnistflow.data import prepare as stage
-
-    project, settings = _start_stage("prepare", overrides)
-    done = stage.prepare(project, settings.prepare)
-    said = f" ({done.feedback} of them from feedback)" if done.feedback else ""
-    _done(
-        f"prepared {done.dataset}: {done.train} training{said}, {done.validation} validation, {done.test} test examples"
-    )
+    _run_stage("prepare", overrides)
 
 
-@stages.command()
+@application.command()
 def tune(overrides: Overrides = None) -> None:
     """Search for hyperparameters on the validation split."""
-    from mnistflow import tune as stage
-
-    project, settings = _start_stage("tune", overrides)
-    search = stage.tune(project, settings)
-    _done(
-        f"tuned {settings.model.family}: {len(search.trials)} trials, best {dict(search.best) or 'as in params.yaml'}"
-    )
+    _run_stage("tune", overrides)
 
 
-@stages.command()
+@application.command()
 def train(overrides: Overrides = None) -> None:
     """Fit the model with early stopping."""
-    from mnistflow import train as stage
-
-    project, settings = _start_stage("train", overrides)
-    done = stage.train(project, settings)
-    kept = ", ".join(f"{name} {value:.4f}" for name, value in done.best.items() if name.startswith("val_"))
-    _done(f"trained {done.family}: {done.epochs} epochs in {done.seconds:.0f} s, kept epoch {done.best_epoch} ({kept})")
+    _run_stage("train", overrides)
 
 
-@stages.command()
+@application.command()
 def export(overrides: Overrides = None) -> None:
     """Convert the model to ONNX and prove that it computes the same."""
-    from mnistflow import export as stage
-
-    project, settings = _start_stage("export", overrides)
-    done = stage.export(project, settings)
-    _done(
-        f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as trained, "
-        f"largest difference {done.parity.max_gap:.1e}"
-    )
+    _run_stage("export", overrides)
 
 
-@stages.command()
+@application.command()
 def evaluate(overrides: Overrides = None) -> None:
     """Judge the ONNX file on the test split."""
-    from mnistflow import evaluate as stage
-
-    project, settings = _start_stage("evaluate", overrides)
-    done = stage.evaluate(project, settings)
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
-    _done(f"evaluated on {done.test_sha256[:12]}: {shown}")
+    _run_stage("evaluate", overrides)

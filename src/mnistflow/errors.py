@@ -1,5 +1,9 @@
 """The errors a user can mend. Each says in one line what failed, where, and how to mend it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MnistflowError(Exception):
     """Base of every expected failure; the command line prints it as one line and exits with 1.
@@ -37,3 +41,20 @@ class ParityError(MnistflowError):
 
 class RegistryError(MnistflowError):
     """The registry holds no such model or version, or a change of it is refused."""
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Turn every exception of the block into a MnistflowError; the traceback of an unforeseen one is logged."""
+    try:
+        yield
+    except MnistflowError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise MnistflowError(
+            f"{where}{error.strerror or error}", "Check that the disk has space and this user may write there."
+        ) from error
+    except Exception as error:
+        logging.getLogger(__name__).exception("not foreseen")
+        raise MnistflowError(f"{type(error).__name__}, which was not foreseen: {error}") from error

@@ -1,4 +1,4 @@
-"""One run of the pipeline: a workspace of its own, and its stages run by DVC.
+"""One run of the pipeline: a workspace of its own, and its stages under DVC's books.
 
 A workspace is a folder with a copy of the sources, its own params.yaml and its own dvc.lock, so that runs with
 different parameters do not disturb each other. All share DVC's cache: a stage that ever ran with the same inputs,
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mnistflow import config as configuration
-from mnistflow import files
-from mnistflow.errors import ConfigError, StageError
+from mnistflow import files, stages
+from mnistflow.errors import ConfigError, MnistflowError, StageError
 from mnistflow.project import HOME_VARIABLE, Project
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class StageOutcome:
     """What became of a stage.
 
     Attributes:
-        executed: whether its command ran; otherwise its outputs came from DVC's cache.
+        executed: whether it ran; otherwise its outputs came from DVC's cache.
     """
 
     stage: str
@@ -99,17 +99,29 @@ def logs(workspace: Project) -> Path:
     return workspace.workspace / "logs"
 
 
+def import_paths(workspace: Project) -> list[str]:
+    """Return where Python finds the sources of a workspace."""
+    return [str(workspace.workspace / "src"), str(workspace.workspace)]
+
+
 class Pipeline:
     """The stages of one workspace, run one at a time."""
 
-    def __init__(self, workspace: Project, run_id: str | None = None) -> None:
-        """Run stages in `workspace`; what they log goes to the MLflow run `run_id`."""
+    def __init__(self, workspace: Project, run_id: str | None = None, *, in_process: bool = False) -> None:
+        """Run stages in `workspace`.
+
+        Args:
+            run_id: the MLflow run for what they log.
+            in_process: run each in this process, which must have imported the workspace's sources, instead of one of
+                its own.
+        """
         self._workspace = workspace
+        self._in_process = in_process
         self._environment = {
             HOME_VARIABLE: str(workspace.home),
             LOGS_VARIABLE: str(logs(workspace)),
             OWNER_VARIABLE: str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join([str(workspace.workspace / "src"), str(workspace.workspace)]),
+            "PYTHONPATH": os.pathsep.join(import_paths(workspace)),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
             **({"MNISTFLOW_RUN_ID": run_id} if run_id else {}),
         }
@@ -128,15 +140,45 @@ class Pipeline:
         problem.unlink(missing_ok=True)
         with self._repository() as repository:
             try:
-                repository.reproduce(stage, single_item=True)
+                if self._in_process:
+                    self._reproduce_here(repository, stage)
+                else:
+                    repository.reproduce(stage, single_item=True)
             except ReproductionError as error:
                 if _was_interrupted(error):
                     raise KeyboardInterrupt from error
                 raise self._failure(stage, problem) from error
             except DvcException as error:
                 raise StageError(f"stage {stage} cannot start: {error}", "Mend dvc.yaml or .dvc/config.") from error
-        executed = (logs(self._workspace) / f"{stage}.log").is_file()
+        executed = self._log(stage).is_file()
         return StageOutcome(stage, executed, round(time.perf_counter() - started, 2))
+
+    def _reproduce_here(self, repository: Repo, name: str) -> None:
+        """Do what DVC's `reproduce` does, with the stage itself in the place of its command."""
+        from dvc.repo import lock_repo
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        with lock_repo(repository):
+            (stage,) = repository.stage.collect(name)
+            if not stage.changed():
+                return
+            stage.remove_outs()
+            try:
+                repository.stage_cache.restore(stage)
+            except RunCacheNotFoundError:
+                self._run_here(name)
+            repository.commit(name, force=True)
+
+    def _run_here(self, stage: str) -> None:
+        from mnistflow import learners
+
+        settings = configuration.load(self._workspace.params)
+        # TensorFlow takes its number of threads before its first use: the export, when DVC knows the training.
+        learners.of(settings.model.chosen).prepare(settings.train)
+        try:
+            stages.run(stage, self._workspace, settings, self._log(stage))
+        except MnistflowError as error:
+            raise self._failed(stage, str(error)) from error
 
     def push(self) -> int:
         """Copy what the stages made to DVC's default remote; return how many files were new there."""
@@ -160,11 +202,18 @@ class Pipeline:
             os.environ.update(before[1])
 
     def _failure(self, stage: str, problem: Path) -> StageError:
-        log = logs(self._workspace) / f"{stage}.log"
-        mend = f"Its log: {log}. Then go on with `mnistflow retrain`: finished stages are not run again."
         if problem.is_file():
-            return StageError(f"stage {stage} failed: {problem.read_text(encoding='utf-8').strip()}", mend)
-        return StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", mend)
+            return self._failed(stage, problem.read_text(encoding="utf-8").strip())
+        return StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", self._mend(stage))
+
+    def _failed(self, stage: str, reason: str) -> StageError:
+        return StageError(f"stage {stage} failed: {reason}", self._mend(stage))
+
+    def _mend(self, stage: str) -> str:
+        return f"Its log: {self._log(stage)}. Then go on with `mnistflow retrain`: finished stages are not run again."
+
+    def _log(self, stage: str) -> Path:
+        return logs(self._workspace) / f"{stage}.log"
 
 
 def _was_interrupted(error: Exception) -> bool:

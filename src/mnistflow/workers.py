@@ -1,6 +1,6 @@
-"""Who runs the trials of a search: processes of this machine, or the workers of a Dask cluster.
+"""Who runs the trials of a search and the members of a sweep: processes of this machine, or workers of a Dask cluster.
 
-Both take a job and give a future, and both bear the death of a worker: it costs what it was doing, which is done again.
+Both take a job and give a future, and both bear the death of a worker: it costs what it was doing.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from mnistflow import backend, environment, lineage
+from mnistflow import backend, environment, lineage, signals
 from mnistflow.errors import StageError
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 CONNECT_SECONDS = 10
+STOP_SECONDS = 15.0  # for a worker to close what it has under way
+INTERRUPTED = 130
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -78,37 +84,42 @@ def find_workers(scheduler: str | None, count: int, threads: int) -> Workers[Job
         StageError: no scheduler answers there.
     """
     address = scheduler or os.environ.get(ADDRESS_VARIABLE)
-    return DaskWorkers(address, threads) if address else LocalWorkers(count)
+    if address:
+        return DaskWorkers(address, threads)
+    cores = os.sched_getaffinity(0)
+    return LocalWorkers([cores] * count, max(1, len(cores) // count))
 
 
 class LocalWorkers(Workers[Job, Result]):
-    """Processes of this machine, which share its cores."""
+    """Processes of this machine, each of which runs one job after another; they end with this one in whatever way."""
 
-    def __init__(self, count: int) -> None:
-        self._threads = max(1, len(os.sched_getaffinity(0)) // count)
-        self._slots: list[tuple[ProcessPoolExecutor, Future[Result] | None]] = [
-            (self._start(), None) for _ in range(count)
-        ]
+    def __init__(self, cores: Sequence[set[int]], threads: int | None = None) -> None:
+        """Start a process for each of these sets of processor cores, which is all it uses.
 
-    def _start(self) -> ProcessPoolExecutor:
+        Args:
+            threads: of TensorFlow's operators, which is loaded before the first job; None: jobs load what they need.
+        """
+        self._threads = threads
+        self._slots = [_Slot[Result](own, self._start(own)) for own in cores]
+
+    def _start(self, cores: set[int]) -> ProcessPoolExecutor:
         """Start a pool of one: a process that dies takes its whole pool with it."""
         # TensorFlow does not survive a fork.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, context, initializer=_start_process, initargs=(self._threads,))
+        return ProcessPoolExecutor(1, context, initializer=_start_process, initargs=(cores, self._threads))
 
     def capacity(self) -> int:
         return len(self._slots)
 
     def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
-        place = next(i for i, (_, future) in enumerate(self._slots) if future is None or future.done())
-        pool, _ = self._slots[place]
-        try:
-            future = pool.submit(objective, job)
-        except BrokenProcessPool:
-            pool = self._start()
-            future = pool.submit(objective, job)
-        self._slots[place] = pool, future
-        return future
+        slot = next(slot for slot in self._slots if slot.future is None or slot.future.done())
+        with _deaf_children():
+            try:
+                slot.future = slot.pool.submit(_run_interruptibly, objective, job)
+            except BrokenProcessPool:
+                slot.pool = self._start(slot.cores)
+                slot.future = slot.pool.submit(_run_interruptibly, objective, job)
+        return slot.future
 
     def result(self, future: Future[Result]) -> Result:
         try:
@@ -119,8 +130,40 @@ class LocalWorkers(Workers[Job, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for pool, _ in self._slots:
-            pool.shutdown(wait=error is None, cancel_futures=True)
+        for slot in self._slots:
+            slot.pool.shutdown(wait=error is None, cancel_futures=True)
+        if error:
+            _end_children()
+
+
+@dataclass
+class _Slot(Generic[Result]):
+    """The place of a worker: its cores, its pool of one, and its newest job."""
+
+    cores: set[int]
+    pool: ProcessPoolExecutor
+    future: Future[Result] | None = None
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let a process that starts in the block hear no signal before it says how it wants to take it."""
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+
+
+def _end_children() -> None:
+    """End the processes that this one has started, those that do not listen after a while by force."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for child in children:
+        child.join(max(0.0, deadline - time.monotonic()))
+        child.kill()
 
 
 class DaskWorkers(Workers[Job, Result]):
@@ -193,10 +236,25 @@ class DaskWorkers(Workers[Job, Result]):
         self._client.close(timeout=CONNECT_SECONDS)
 
 
-def _start_process(threads: int) -> None:
-    """A local worker ends with the process that started it, in whatever way that ends."""
+def _start_process(cores: set[int], threads: int | None) -> None:
+    """Make this a local worker: with its own cores, ended by its parent in order, or with it in whatever way."""
+    os.sched_setaffinity(0, cores)
+    # A session of its own: Ctrl-C comes from the parent, in order.
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
     Thread(target=_end_with_parent, daemon=True).start()
-    _load(threads)
+    if threads is not None:
+        _load(threads)
+
+
+def _run_interruptibly(objective: Objective[Job, Result], job: Job) -> Result:
+    """Run a job so that a signal lets it close what it has opened, and then ends this worker."""
+    try:
+        with signals.interrupting():
+            return objective(job)
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
 
 
 def _end_with_parent() -> None:

@@ -24,6 +24,11 @@ TINY = {
     "train.epochs": "2",
     "evaluate.repeats": "3",
     "evaluate.robustness_images": "50",
+    "evaluate.mistakes": "4",
+    "model.cnn.blocks": "[[8], [16]]",
+    "model.attention.width": "16",
+    "model.attention.depth": "1",
+    "model.resnet.filters": "[8, 16]",
     "model.svm.components": "50",
     "model.forest.trees": "10",
     "model.boosting.rounds": "5",
@@ -49,8 +54,12 @@ def finished(checkout: Checkout) -> set[Path]:
     return {path for path in checkout.folder.glob("var/sweeps/*/*.json") if path.name != "sweep.json"}
 
 
-def members(process: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process).children() if "flows.member" in " ".join(one.cmdline())]
+def workers(process: int) -> list[psutil.Process]:
+    return [one for one in psutil.Process(process).children() if "spawn_main" in " ".join(one.cmdline())]
+
+
+def running(checkout: Checkout) -> set[str]:
+    return {name for (name,) in query(checkout, "select name from runs where status = 'RUNNING'")}
 
 
 def children(checkout: Checkout, run: str) -> dict[str, str]:
@@ -90,7 +99,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
         assert 1 <= row["best_epoch"] <= row["epochs"] <= 2
 
     assert children(checkout, result["run_id"]) == dict.fromkeys(EVERY, "FINISHED")
-    assert query(checkout, "select count(*) from runs where status = 'RUNNING'") == [(0,)]
+    assert not running(checkout)
     artifacts = next(checkout.folder.glob(f"var/mlflow/artifacts/**/{result['run_id']}/artifacts/sweep"))
     assert {path.name for path in artifacts.iterdir()} == {"sweep.json", "pareto.png"}
     assert Image.open(artifacts / "pareto.png").width > 800
@@ -117,20 +126,23 @@ def test_a_family_that_fails_costs_its_row_only(checkout: Checkout) -> None:
     assert children(checkout, result["run_id"]) == {"linear": "FINISHED", "attention": "FAILED"}
 
 
-def test_a_member_that_is_killed_costs_its_row(checkout: Checkout) -> None:
-    process = checkout.start("sweep", "--families", "linear", **{"train.seed": "3"})
-    wait_until(lambda: bool(members(process.pid)), process)
-    members(process.pid)[0].kill()
+def test_a_member_that_is_killed_costs_its_row_only(checkout: Checkout) -> None:
+    process = checkout.start("sweep", "--families", "linear,forest", "--jobs", "1", **{"train.seed": "3"})
+    wait_until(lambda: "linear" in running(checkout), process)
+    workers(process.pid)[0].kill()
     said = process.communicate()[0]
     assert process.returncode == 1
-    assert "error: 1 of 1 families failed: linear: its process was ended from outside" in said
-    assert query(checkout, "select count(*) from runs where status = 'RUNNING'") == [(0,)]
+    assert "forest: done" in said
+    assert "error: 1 of 2 families failed: linear: its process was ended from outside" in said
+    assert not running(checkout)
 
 
-@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals) -> None:
+@pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
+def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals, under_way: int) -> None:
+    """While the workers start, and in the middle of a family."""
     process = checkout.start("sweep", "--families", "linear,mlp", **{"train.seed": str(signal_sent.value)})
-    wait_until(lambda: len(members(process.pid)) == len(os.sched_getaffinity(0) & {0, 1}), process)
+    wait_until(lambda: len(workers(process.pid)) == len(os.sched_getaffinity(0) & {0, 1}), process)
+    wait_until(lambda: len(running(checkout) & {"linear", "mlp"}) >= under_way, process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal_sent)
     said = process.communicate()[0]
@@ -139,6 +151,7 @@ def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals
     assert "Traceback" not in said
     psutil.wait_procs(family, timeout=20)
     assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert not running(checkout)
 
 
 @pytest.mark.parametrize(
