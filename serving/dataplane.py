@@ -144,11 +144,9 @@ class DataPlane:
     def _new_batcher(
         self, model: Model, batchers: dict[Model, Batcher], limits: Limits, threads: ThreadPoolExecutor
     ) -> Batcher:
-        batcher = batchers[model] = Batcher(
-            model,
-            limits,
-            threads,
-            on_batch=partial(self._metrics.batch, model.manifest),
-            on_idle=lambda: batchers.pop(model, None),
-        )
-        return batcher
+        def forget() -> None:
+            batchers.pop(model, None)
+
+        on_batch = partial(self._metrics.batch, model.manifest)
+        batchers[model] = Batcher(model, limits, threads, on_batch=on_batch, on_idle=forget)
+        return batchers[model]

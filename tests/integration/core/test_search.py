@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 TRIALS = 4
 EPOCHS = 8
+WAIT_SECONDS = 500  # for processes that start, on a machine with other work
 # The first trial has the rate of params.yaml, the highest: after an epoch, no other is as good.
 RATES = "{linear: {train.learning_rate: {low: 0.0001, high: 0.01, log: true}}}"
 
@@ -110,7 +111,7 @@ def kill_in_a_trial(checkout: Checkout, search: subprocess.Popen[str], since: fl
                 worker.resume()
         return False
 
-    wait_until(caught, search)
+    wait_until(caught, search, seconds=WAIT_SECONDS)
 
 
 def found(checkout: Checkout) -> list[dict[str, Any]]:
@@ -155,7 +156,9 @@ def test_a_search_survives_the_death_of_the_scheduler_and_of_a_local_worker(
         process = replace(prepared, environment=environment).start("tune", **{"tune.storage": storage})
         # By the time the second trial runs, the study knows of the first.
         wait_until(
-            lambda: any(run.is_running_after(1) and run.name != "trial 0" for run in runs(prepared, since)), process
+            lambda: any(run.is_running_after(1) and run.name != "trial 0" for run in runs(prepared, since)),
+            process,
+            seconds=WAIT_SECONDS,
         )
         cluster.scheduler.kill()
         said = process.communicate()[0]
