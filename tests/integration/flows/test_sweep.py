@@ -46,8 +46,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 
 def query(checkout: Checkout, statement: str, *values: str) -> list[Any]:
-    with sqlite3.connect(checkout.folder / "var/mlflow/mlflow.db") as store:
-        return store.execute(statement, values).fetchall()
+    path = checkout.folder / "var/mlflow/mlflow.db"
+    if not path.exists():
+        return []
+    try:
+        with sqlite3.connect(path) as store:
+            return store.execute(statement, values).fetchall()
+    except sqlite3.OperationalError:  # not yet made
+        return []
 
 
 def finished(checkout: Checkout) -> set[Path]:
