@@ -99,6 +99,7 @@ def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: P
     expect(page.get_by_text(latest["name"]).first).to_be_visible()
     expect(page.get_by_text("Completed").first).to_be_visible()
     expect(page.get_by_text("evaluate: done").first).to_be_visible()
+    page.wait_for_timeout(5_000)  # the timeline is drawn on a canvas, which tells nobody when it is done
     page.screenshot(path=screenshots / "prefect-run.png")
     artifacts = httpx.post(f"{api}/artifacts/filter", json={}).raise_for_status().json()
     (artifact,) = [entry["id"] for entry in artifacts if entry["flow_run_id"] == latest["id"]]
