@@ -22,7 +22,7 @@ from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
 from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Split
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, StageError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
 from mnistflow.models.family import Network
@@ -79,6 +79,7 @@ def fit(
     Raises:
         ConfigError: the backend is not installed, augmentation of inputs that are no images, or smoothing of targets
             that are no labels.
+        StageError: the training diverged at once.
     """
     backend.use(config.backend)
     _check_augmentable(signature, config)
@@ -93,6 +94,8 @@ def fit(
         if journal:
             _write_journal(journal, progress)
         on_epoch(progress.epoch, measures)
+    if not np.isfinite(progress.history[WATCHED]).any():
+        raise StageError("the training diverged: its loss is no finite number", "Lower train.learning_rate.")
     progress.network.set_weights(progress.best_weights)
     return Training(
         progress.network,
@@ -238,17 +241,17 @@ def _batches(train: Split, config: TrainConfig, epoch: int) -> Any:
 
 
 def _best_epoch(history: History) -> int:
-    return int(np.argmin(history[WATCHED])) + 1
+    return int(np.argmin(np.nan_to_num(history[WATCHED], nan=np.inf))) + 1
 
 
 def _exhausted(history: History, config: TrainConfig) -> bool:
-    """Whether the best loss, by more than `min_delta`, is `patience` epochs old."""
+    """Whether the best loss, by more than `min_delta`, is `patience` epochs old, or the training has diverged."""
     best, best_epoch = float("inf"), 0
     losses = history.get(WATCHED, [])
     for epoch, loss in enumerate(losses, start=1):
         if loss < best - config.min_delta:
             best, best_epoch = loss, epoch
-    return len(losses) - best_epoch >= config.patience
+    return len(losses) - best_epoch >= config.patience or not np.isfinite(losses[-1:]).all()
 
 
 def _rows(history: History) -> list[dict[str, float]]:

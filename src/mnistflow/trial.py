@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -77,8 +78,10 @@ def run_trial(job: TrialJob) -> TrialResult:
         run.log_metrics(measures, step=epoch)
         if measures[WATCHED] <= measured.get(WATCHED, float("inf")):
             measured.update(measures)
-        trial.report(measures[WATCHED], step=epoch)
-        if trial.should_prune():
+        diverged = not math.isfinite(measures[WATCHED])
+        if not diverged:
+            trial.report(measures[WATCHED], step=epoch)
+        if diverged or trial.should_prune():
             raise optuna.TrialPruned
 
     started = time.perf_counter()

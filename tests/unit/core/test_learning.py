@@ -215,6 +215,12 @@ def test_early_stopping_keeps_the_best_epoch(settings, digits) -> None:
     assert loss == pytest.approx(min(losses), abs=1e-5)
 
 
+def test_a_training_that_diverges_ends_in_one_line(settings, digits) -> None:
+    wild = {"train.optimizer": "sgd", "train.learning_rate": 1e30, "train.schedule": "constant"}
+    with pytest.raises(StageError, match=r"diverged.*train\.learning_rate"):
+        fit(settings.with_values(wild), digits)
+
+
 def test_the_average_of_the_weights_is_kept_and_the_training_is_not_disturbed(longer, digits, plain) -> None:
     """Averages so slow that they stay at the first step's weights: learning goes on all the same, beneath them."""
     average = fit(longer.with_values({"train.ema": 0.9999}), digits)
