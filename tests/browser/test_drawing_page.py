@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsing import draw
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -33,6 +35,9 @@ VIEWS = {
     },
 }
 
+# WCAG 2.0 to 2.2, levels A and AA, in the names of axe-core.
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+
 
 @pytest.fixture
 def open_page(browser, server):
@@ -56,17 +61,6 @@ def open_page(browser, server):
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-def draw(page, strokes):
-    box = page.locator("#pad").bounding_box()
-    for points in strokes:
-        path = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-        page.mouse.move(*path[0])
-        page.mouse.down()
-        for point in path[1:]:
-            page.mouse.move(*point, steps=8)
-        page.mouse.up()
 
 
 def wait_for_class(page, name):
@@ -181,6 +175,45 @@ def test_every_control_has_a_name_for_screen_readers(open_page):
         "Probability of each",
     ):
         assert name in tree
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
+    page = open_page(**VIEWS[view])
+    assert violations(page) == ""
+
+    draw(page, DIGITS["7"])
+    wait_for_class(page, "7")
+    page.get_by_label("What was it really?").wait_for()
+
+    assert violations(page) == ""
+
+
+def test_nobody_is_shut_out_of_what_went_wrong(open_page):
+    for view in VIEWS.values():
+        page = open_page(**view)
+        page.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
+        page.locator("#certainty.problem").wait_for()
+
+        assert violations(page) == ""
+    assert [text for text in open_page.complaints if "415" not in text] == []
+    open_page.complaints.clear()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nobody_is_shut_out_of_the_description_of_the_doors(open_page, server, view):
+    page = open_page(**VIEWS[view])
+    page.goto(f"{server.url}/docs")
+    page.locator("summary").first.wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach((door) => { door.open = true; })")
+
+    assert violations(page) == ""
+
+
+def violations(page):
+    """Return what axe-core finds against WCAG 2, A and AA, in words; an empty text when there is nothing."""
+    found = Axe().run(page, options=WCAG)
+    return found.generate_report() if found.violations_count else ""
 
 
 def test_an_opened_image_is_recognised(open_page):
