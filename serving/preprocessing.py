@@ -7,7 +7,7 @@ The digit manner is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): th
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter, ImageOps
 from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 
 Grey = npt.NDArray[np.uint8]
+Pixel = TypeVar("Pixel", bound=np.generic)
 Manner = Literal["digit", "plain"]
 
 SIDE = 28
@@ -24,8 +25,10 @@ BOX = 20
 WORKING_SIDE = 512
 # Differences to the background below this are noise of the camera or of JPEG; of faint ink, below a quarter of it.
 NOISE = 24
-# A difference between opposite sides above this is ink along one of them, not shade.
+# A difference between opposite sides above this is ink along one of them, unless most of the border lies on a plane:
+# closer to it than this share of the difference.
 SHADE = 80
+GRADUAL = 0.125
 # Strokes are measured, and thickened if need be, at this multiple of the final size; there, MNIST's median width is 10.
 FINE = 4
 MEDIAN_STROKE = 10
@@ -128,7 +131,11 @@ def _digit(grey: Grey) -> Grey:
 
 def _ink(grey: Grey) -> Grey:
     """Return what differs from the background, bright on black, over the full range."""
-    difference = grey.astype(np.float32) - _background(grey)
+    background = _background(grey)
+    difference = grey.astype(np.float32) - background
+    if background.min() > NOISE:
+        # Ink reflects its share of the light, so it stands out less from paper in the shade.
+        difference *= background.max() / background
     contrast = np.abs(difference).max()
     if contrast < NOISE:
         raise InvalidRequestError("no ink found on the image")
@@ -140,14 +147,26 @@ def _ink(grey: Grey) -> Grey:
 def _background(grey: Grey) -> npt.NDArray[np.float32]:
     """Return the border's brightness, as a plane: paper is often darker towards one side.
 
-    Medians, because a stroke may touch the border. One along a whole side is told from shade by its contrast.
+    Medians, because a stroke may touch the border. One along a whole side is told from deep shade by what lies between
+    the sides: shade is gradual there.
     """
-    falls = [np.median(grey[-1]) - np.median(grey[0]), np.median(grey[:, -1]) - np.median(grey[:, 0])]
-    down, right = (fall if abs(fall) < SHADE else 0 for fall in falls)
-    height, width = grey.shape
-    rows, columns = np.linspace(-0.5, 0.5, height)[:, None], np.linspace(-0.5, 0.5, width)[None]
-    plane = np.median(_border(grey)) + down * rows + right * columns
-    return plane.astype(np.float32)
+    middle = float(np.median(_border(grey)))
+    falls = [float(np.median(grey[-1]) - np.median(grey[0])), float(np.median(grey[:, -1]) - np.median(grey[:, 0]))]
+    plane = _plane(grey.shape, middle, *falls)
+    deepest = max(map(abs, falls))
+    if deepest < SHADE or _is_gradual(_border(grey) - _border(plane), deepest * GRADUAL):
+        return plane
+    return _plane(grey.shape, middle, *(fall if abs(fall) < SHADE else 0 for fall in falls))
+
+
+def _is_gradual(beside: npt.NDArray[np.float32], tolerance: float) -> bool:
+    """Say whether most of a border lies on a plane; through a handful of pixels there is always one."""
+    return beside.size > 2 * SIDE and bool(np.quantile(np.abs(beside), 0.75) < tolerance)
+
+
+def _plane(shape: tuple[int, ...], middle: float, down: float, right: float) -> npt.NDArray[np.float32]:
+    rows, columns = (np.linspace(-0.5, 0.5, size, dtype=np.float32) for size in shape)
+    return middle + down * rows[:, None] + right * columns[None]
 
 
 def _scaled_to(ink: Image.Image, box: int) -> Image.Image:
@@ -175,8 +194,8 @@ def _plain(grey: Grey) -> Grey:
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def _border(grey: Grey) -> Grey:
-    return np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
+def _border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
+    return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
 
 
 def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -82,11 +82,11 @@ def serving(repository: Path, workers: int) -> Iterator[tuple[str, float, psutil
 
 def load(address: str, script: Path, seconds: float, connections: int, cores: str) -> dict[str, float]:
     """Return requests a second and latencies in milliseconds, as wrk measures them."""
-    command = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
+    command = f"taskset -c {cores} wrk -t1 -c{connections} -d{seconds:g}s --timeout 10s --latency".split()
     done = subprocess.run([*command, "-s", str(script), address], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in done or "Socket errors" in done:
         sys.exit(done)
-    found = {name: _milliseconds(value) for name, value in re.findall(r"(50%|99%)\s+(\S+)", done)}
+    found = {name: _milliseconds(value) for name, value in re.findall(r"(?m)^\s+(50%|99%) +(\S+) *$", done)}
     return {"rate": float(re.search(r"Requests/sec:\s+(\S+)", done)[1]), **found}  # type: ignore[index]
 
 
@@ -112,19 +112,23 @@ def scripts(folder: Path, model: str) -> dict[str, Path]:
         "binary": binary(1),
         "binary 64": binary(MANY),
     }
-    written = {}
-    for name, (body, headers) in bodies.items():
-        (folder / f"{name}.body").write_bytes(body)
-        lines = [
-            'wrk.method = "POST"',
-            f'wrk.path = "{path}"',
-            f'local file = io.open("{folder / name}.body", "rb")',
-            'wrk.body = file:read("*a")',
-            *(f'wrk.headers["{header}"] = "{value}"' for header, value in headers.items()),
-        ]
-        written[name] = folder / f"{name}.lua"
-        written[name].write_text("\n".join(lines))
-    return written
+    return {name: wrk_script(folder / name, path, *body) for name, body in bodies.items()}
+
+
+def wrk_script(file: Path, path: str, body: bytes, headers: dict[str, str]) -> Path:
+    """Write what wrk is to send to `path`: the body, and a script of the same name that says so."""
+    content = file.with_suffix(".body")
+    content.write_bytes(body)
+    lines = [
+        'wrk.method = "POST"',
+        f'wrk.path = "{path}"',
+        f'local file = io.open("{content}", "rb")',
+        'wrk.body = file:read("*a")',
+        *(f'wrk.headers["{header}"] = "{value}"' for header, value in headers.items()),
+    ]
+    script = file.with_suffix(".lua")
+    script.write_text("\n".join(lines))
+    return script
 
 
 def measure(repository: Path, folder: Path, seconds: float) -> dict[str, float]:
@@ -171,7 +175,7 @@ def main() -> None:
         sys.exit("wrk, which makes the load, is not installed. Install it: apt-get install wrk.")
     with tempfile.TemporaryDirectory() as folder:
         repeats = [
-            measure(arguments.repository, Path(folder), arguments.seconds) for _ in _shown(range(arguments.repeats))
+            measure(arguments.repository, Path(folder), arguments.seconds) for _ in shown(range(arguments.repeats))
         ]
     print(f"{platform.machine()}, {os.cpu_count()} cores, n = {len(repeats)}, medians")
     for name in repeats[0]:
@@ -180,7 +184,8 @@ def main() -> None:
         print(f"{name:<34} {statistics.median(repeat[over] / repeat[under] for repeat in repeats):>10.2f}")
 
 
-def _shown(repeats: range) -> Iterator[int]:
+def shown(repeats: range) -> Iterator[int]:
+    """Yield these, and say how far it is."""
     for repeat in repeats:
         print(f"repeat {repeat + 1} of {len(repeats)}", file=sys.stderr)
         yield repeat

@@ -1,8 +1,8 @@
 """Fixtures: a server with a classifier that reads handwriting, and a real browser."""
 
-import shutil
 from pathlib import Path
 
+import browsing
 import pytest
 import serving_kit as kit
 
@@ -24,17 +24,14 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = browsing.chromium()
     if program is None:
         pytest.skip("no chromium on the PATH; mend it with: apt-get install chromium")
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
     expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        running = playwright.chromium.launch(executable_path=program, args=arguments)
+    with browsing.running(program) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
 """The page, used as people use it: with a mouse, a finger, the keyboard, a file, on a phone, in the dark."""
 
+import base64
 import io
 import math
 
 import numpy as np
 import pytest
+import serving_kit as kit
+from axe_playwright_python.sync_playwright import Axe
+from browsing import draw, verdict
 from PIL import Image
+from strokes import SHAPES, Hand, Photo, every_shape
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +38,20 @@ VIEWS = {
     },
 }
 
+# WCAG 2.0 to 2.2, levels A and AA, in the names of axe-core.
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+
+HANDS = [Hand(), Hand(size=0.45, centre=(0.32, 0.65)), Hand(slant=0.3), Hand(tremor=0.01)]
+PHOTOS = [
+    Photo(noise=4, blur=1),
+    Photo(0, 255, kind="PNG"),
+    Photo(pen=0.025, fall=0.5, noise=3),
+    Photo(60, 210, pen=0.1),
+]
+needs_mnist = pytest.mark.skipif(
+    kit.mnist("train", 1) is None, reason="no MNIST at hand; set MNISTFLOW_MIRRORS to a folder with it"
+)
+
 
 @pytest.fixture
 def open_page(browser, server):
@@ -58,17 +77,6 @@ def open_page(browser, server):
     assert complaints == []
 
 
-def draw(page, strokes):
-    box = page.locator("#pad").bounding_box()
-    for points in strokes:
-        path = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-        page.mouse.move(*path[0])
-        page.mouse.down()
-        for point in path[1:]:
-            page.mouse.move(*point, steps=8)
-        page.mouse.up()
-
-
 def wait_for_class(page, name):
     page.wait_for_function("name => document.querySelector('#class').textContent === name", arg=name, timeout=10_000)
 
@@ -84,6 +92,35 @@ def test_a_digit_drawn_with_the_mouse_is_recognised(open_page, digit):
     assert best.locator(".name").text_content() == digit
     share = best.locator(".share").text_content()
     assert page.locator("#certainty").text_content() == f"{share} sure"
+
+
+@needs_mnist
+def test_hardly_a_digit_is_misread_in_whatever_hand_it_is_drawn(open_page):
+    page = open_page()
+    given = []
+
+    for number, shapes in enumerate(SHAPES.values()):
+        page.get_by_role("button", name="Clear").click()
+        draw(page, HANDS[number % len(HANDS)].write(shapes[number % len(shapes)], number), steps=1)
+        given.append(verdict(page))
+
+    assert sum(map(str.__eq__, given, SHAPES)) >= 9, given
+
+
+@needs_mnist
+def test_hardly_a_photograph_of_handwriting_is_misread(server):
+    digits, shapes = zip(*every_shape(), strict=True)
+    pictures = [
+        PHOTOS[number // len(HANDS) % len(PHOTOS)].take(HANDS[number % len(HANDS)].write(shape, number), number)
+        for number, shape in enumerate(shapes)
+    ]
+
+    answer = server.client.post(
+        "/predict", json={"images": [base64.b64encode(picture).decode() for picture in pictures]}
+    )
+
+    given = [prediction["class_name"] for prediction in answer.raise_for_status().json()["predictions"]]
+    assert sum(map(str.__eq__, given, digits)) >= 0.95 * len(digits), given
 
 
 def test_a_single_dot_is_ink(open_page):
@@ -181,6 +218,45 @@ def test_every_control_has_a_name_for_screen_readers(open_page):
         "Probability of each",
     ):
         assert name in tree
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
+    page = open_page(**VIEWS[view])
+    assert violations(page) == ""
+
+    draw(page, DIGITS["7"])
+    wait_for_class(page, "7")
+    page.get_by_label("What was it really?").wait_for()
+
+    assert violations(page) == ""
+
+
+def test_nobody_is_shut_out_of_what_went_wrong(open_page):
+    for view in VIEWS.values():
+        page = open_page(**view)
+        page.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
+        page.locator("#certainty.problem").wait_for()
+
+        assert violations(page) == ""
+    assert [text for text in open_page.complaints if "415" not in text] == []
+    open_page.complaints.clear()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nobody_is_shut_out_of_the_description_of_the_doors(open_page, server, view):
+    page = open_page(**VIEWS[view])
+    page.goto(f"{server.url}/docs")
+    page.locator("summary").first.wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach((door) => { door.open = true; })")
+
+    assert violations(page) == ""
+
+
+def violations(page):
+    """Return what axe-core finds against WCAG 2, A and AA, in words; an empty text when there is nothing."""
+    found = Axe().run(page, options=WCAG)
+    return found.generate_report() if found.violations_count else ""
 
 
 def test_an_opened_image_is_recognised(open_page):

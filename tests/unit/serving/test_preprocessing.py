@@ -160,3 +160,27 @@ def test_a_damaged_file_is_refused_wherever_it_breaks_off(seven, kind):
     for length in range(12, len(whole) * 3 // 4, 41):
         with pytest.raises(InvalidRequestError):
             to_model_input(whole[:length])
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("paper", [235, 70], ids=["ink on paper", "chalk on a board"])
+def test_light_that_falls_off_by_half_leaves_no_trace(seven, turns, paper):
+    sheet = np.full((400, 400), float(paper))
+    sheet[60:340, 60:340] += np.asarray(enlarged(seven)) / 255 * (35 - paper if paper > 127 else 150)
+    light = np.rot90(np.tile(np.linspace(1, 0.45, 400), (400, 1)), turns)
+    photo = Image.fromarray((sheet * light).astype(np.uint8))
+
+    found = to_model_input(encoded(photo, "JPEG"))
+
+    assert likeness(found, to_model_input(encoded(enlarged(seven)))) > 0.95
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_stroke_along_a_whole_side_is_ink(turns):
+    sheet = np.full((200, 200), 255, np.uint8)
+    sheet[:24] = sheet[:, 88:112] = 0
+    cut = Image.fromarray(np.rot90(sheet, turns))
+
+    found = to_model_input(encoded(cut))
+
+    assert likeness(found, to_model_input(encoded(ImageOps.expand(cut, 30, 255)))) > 0.99
