@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ pytestmark = pytest.mark.slow
 NAME = "digits-classifier"
 MODEL = f"var/models/{NAME}"
 WORSE = {"train.epochs": "1", "tune.trials": "0", "train.learning_rate": "0.0001"}
+
+
+@pytest.fixture(scope="module")
+def reporting(retrained: Checkout, prefect_api: str) -> Checkout:
+    """The retrained checkout with a Prefect API that outlasts each of its runs."""
+    return replace(retrained, environment={**retrained.environment, "PREFECT_API_URL": prefect_api})
 
 
 def status(checkout: Checkout) -> Any:
@@ -119,12 +126,12 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
     } <= kept
 
 
-def test_an_identical_retraining_is_recognised(retrained: Checkout) -> None:
+def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     runs = "select run_uuid, status, end_time from runs where lifecycle_stage = 'active' order by run_uuid"
-    before = registered(retrained), champion(retrained), query(retrained, runs)
-    said = retrained.run("retrain")
+    before = registered(reporting), champion(reporting), query(reporting, runs)
+    said = reporting.run("retrain")
     assert "unchanged" in said.stdout
-    assert (registered(retrained), champion(retrained), query(retrained, runs)) == before
+    assert (registered(reporting), champion(reporting), query(reporting, runs)) == before
 
 
 def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) -> None:
@@ -143,31 +150,31 @@ def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) 
     (retrained.folder / "dvc.lock").unlink()
 
 
-def test_a_failing_stage_names_itself_its_log_and_the_way_on(retrained: Checkout) -> None:
-    before = registered(retrained)
-    done = retrained.run("retrain", check=False, **WORSE, **{"export.max_probability_gap": "1e-12"})
+def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout) -> None:
+    before = registered(reporting)
+    done = reporting.run("retrain", check=False, **WORSE, **{"export.max_probability_gap": "1e-12"})
     error = done.stderr.splitlines()[-1]
     assert done.returncode == 1
     assert "stage export failed" in error
     assert "logs/export.log" in error
     assert "mnistflow retrain" in error
     assert "Traceback" not in done.stderr
-    assert registered(retrained) == before
-    assert champion(retrained) == 1
+    assert registered(reporting) == before
+    assert champion(reporting) == 1
 
 
-def test_two_retrainings_with_other_parameters_at_the_same_time(retrained: Checkout) -> None:
+def test_two_retrainings_with_other_parameters_at_the_same_time(reporting: Checkout) -> None:
     """One of them goes on where a stage has failed: what was finished then is not run again."""
-    parameters, known = (retrained.folder / "params.yaml").read_bytes(), registered(retrained)
-    first = retrained.start("retrain", **WORSE)
-    second = retrained.start("retrain", **{"train.seed": "2", "tune.trials": "0"})
+    parameters, known = (reporting.folder / "params.yaml").read_bytes(), registered(reporting)
+    first = reporting.start("retrain", **WORSE)
+    second = reporting.start("retrain", **{"train.seed": "2", "tune.trials": "0"})
     outputs = [process.communicate()[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert ["train: unchanged" in output for output in outputs] == [True, False]
-    assert (retrained.folder / "params.yaml").read_bytes() == parameters
-    assert len(registered(retrained)) == len(known) + 2
-    now = status(retrained)
-    assert now["serving"] == now["champion"]["version"] == champion(retrained)
+    assert (reporting.folder / "params.yaml").read_bytes() == parameters
+    assert len(registered(reporting)) == len(known) + 2
+    now = status(reporting)
+    assert now["serving"] == now["champion"]["version"] == champion(reporting)
 
 
 def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(retrained: Checkout) -> None:
@@ -202,20 +209,20 @@ def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     assert now["served"]["rollout"]["challenger"] == challenger
 
 
-def test_an_ensemble_goes_the_whole_road(retrained: Checkout) -> None:
+def test_an_ensemble_goes_the_whole_road(reporting: Checkout) -> None:
     """Of two published versions, one named by its number and one by its run."""
-    known, models = registered(retrained), retrained.folder / MODEL
+    known, models = registered(reporting), reporting.folder / MODEL
     first, second = sorted(number for number in known if (models / str(number)).exists())[:2]
     members = {"model.family": "ensemble", "model.ensemble.members": f"[{first},{known[second]}]"}
-    retrained.run("retrain", **members, **{"gate.max_recall_drop": "1"})
-    (newest,) = registered(retrained).keys() - known.keys()
+    reporting.run("retrain", **members, **{"gate.max_recall_drop": "1"})
+    (newest,) = registered(reporting).keys() - known.keys()
     assert probe_is_reproduced(models / str(newest))
     with np.load(models / str(newest) / "probe.npz") as probe:
         inputs, outputs = probe["inputs"], probe["outputs"]
     files = [(models / str(number) / "model.onnx").read_bytes() for number in (first, second)]
     each = [onnxruntime.InferenceSession(file).run(None, {"images": inputs})[0] for file in files]
     assert outputs == pytest.approx(np.mean(each, axis=0), abs=1e-6)
-    run = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
+    run = max((reporting.folder / "var/runs").iterdir(), key=lambda path: path.name)
     pinned = yaml.safe_load((run / "params.yaml").read_text())["model"]["ensemble"]["sha256"]
     assert len(set(pinned)) == 2
 
