@@ -23,7 +23,7 @@ MNISTFLOW = str(Path(sys.executable).with_name("mnistflow"))
 TABLE = ROOT / "docs/leaderboard.md"
 HEAD = """# Leaderboard
 
-Accuracy of the served ONNX file on the official test split, which is used for nothing else. `default` is `make run`,
+Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
 search included; the others are presets of params.yaml. Each row is made by
 `python benchmarks/accuracy.py PRESET --dataset NAME --write` with seeds 0, 1, ...; seconds are of one machine: compare
 within the table.

@@ -263,7 +263,7 @@ def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool |
 
 @app.command()
 def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
-    """Say what the champion sees in PNG or JPEG files of any size."""
+    """Say what the champion sees in PNG, JPEG, WebP or BMP files of any size."""
     project, settings = cli.start()
     from mnistflow import registry
     from mnistflow import status as state

@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 def main() -> None:
-    """Print a line an image; exits 1 with one line for the first that cannot be read."""
+    """Print a line an image; those that cannot be read get an error line each, and the exit code is 1."""
     parser = argparse.ArgumentParser(prog="mnistflow predict")
     parser.add_argument("--repository", type=Path, required=True)
     parser.add_argument("--model", required=True)
@@ -28,11 +28,21 @@ def main() -> None:
     try:
         catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0)
         catalogue.open()
-        for path in arguments.images:
-            sys.stdout.write(f"{path}: {_describe(catalogue.picture_classifier(), path)}\n")
+        model = catalogue.picture_classifier()
+    except ServingError as error:
+        sys.exit(f"error: {error}")
+    readable = [_tell(model, path) for path in arguments.images]
+    sys.exit(not all(readable))
+
+
+def _tell(model: Model, path: Path) -> bool:
+    """Print the line of an image, or its error; return whether it could be read."""
+    try:
+        sys.stdout.write(f"{path}: {_describe(model, path)}\n")
     except ServingError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        return False
+    return True
 
 
 def _pixels(path: Path, manner: Manner) -> NDArray[np.uint8]:
@@ -41,7 +51,7 @@ def _pixels(path: Path, manner: Manner) -> NDArray[np.uint8]:
     except OSError as error:
         raise StartError(f"{path} cannot be read ({error.strerror}). Name a {KINDS} file.") from None
     except ServingError as error:
-        raise StartError(f"{path}: {error}. Name a {KINDS} file.") from None
+        raise StartError(f"{path}: {error}. Try another {KINDS} file.") from None
 
 
 def _describe(model: Model, path: Path) -> str:

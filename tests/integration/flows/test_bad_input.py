@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkouts import Checkout, make_checkout, write_params
 from mirror import Mirror
+from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -131,12 +133,19 @@ def test_a_folder_that_cannot_be_written(undamaged: Checkout) -> None:
         blocked.with_name("kept").rename(blocked)
 
 
-def test_images_that_are_none(retrained: Checkout, tmp_path: Path) -> None:
-    text, empty = tmp_path / "notes.png", tmp_path / "empty.jpg"
+def test_images_that_are_none_get_a_line_each_and_the_others_their_answer(retrained: Checkout, tmp_path: Path) -> None:
+    text, empty, blank, good = (tmp_path / name for name in ("notes.png", "empty.jpg", "blank.png", "digit.png"))
     text.write_text("no picture at all")
     empty.write_bytes(b"")
-    for path in (text, empty, tmp_path / "missing.png", tmp_path):
-        assert str(path) in error_of(retrained.run("predict", str(path), check=False))
+    Image.new("L", (40, 40), 255).save(blank)
+    with np.load(retrained.folder / "var/models/digits-classifier/1/probe.npz") as probe:
+        Image.fromarray(probe["inputs"][0]).save(good)
+    bad = [text, empty, blank, tmp_path / "missing.png", tmp_path]
+    done = retrained.run("predict", *map(str, [*bad, good]), check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{good}: ")
+    errors = done.stderr.splitlines()
+    assert [error.startswith(f"error: {path}") for path, error in zip(bad, errors, strict=True)] == [True] * len(bad)
 
 
 def test_versions_that_do_not_exist(retrained: Checkout) -> None:
