@@ -106,16 +106,21 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
             run_id = files.read_json(folder / SUMMARY)["run_id"]
             return Sweep(dataset, headline.name, run_id, _rank(done, headline), {}, folder)
         run = tracking.start(home, dataset, f"sweep of {len(names)} families", kind="sweep")
-        with tracking.finished(run):
-            _adopt(done, run, len(names))
-            known = {contender.name for contender in done}
-            with _copied_sources(home, values):
-                members = [_member(home, folder, name, values | pins[name], run) for name in names if name not in known]
-                failed = _run(members, slots)
-            contenders = _rank(_finished(folder, names), headline)
-            result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
-            _record(result, headline, run)
-    tracking.close_dead_runs(home, dataset)
+        try:
+            with tracking.finished(run):
+                _adopt(done, run, len(names))
+                known = {contender.name for contender in done}
+                with _copied_sources(home, values):
+                    members = [
+                        _member(home, folder, name, values | pins[name], run) for name in names if name not in known
+                    ]
+                    failed = _run(members, slots)
+                contenders = _rank(_finished(folder, names), headline)
+                result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
+                _record(result, headline, run)
+        finally:
+            # A worker that ends between the start of its run and its first word there leaves it open.
+            tracking.close_dead_runs(home, dataset)
     return result
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ def finished(checkout: Checkout) -> set[Path]:
 
 
 def workers(process: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process).children() if "spawn_main" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(process).children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            found += [one] if "spawn_main" in " ".join(one.cmdline()) else []
+    return found
 
 
 def running(checkout: Checkout) -> set[str]:
