@@ -80,5 +80,6 @@ def schedules(checkout: Checkout) -> dict[str, str]:
 
 def flow_runs(api: str) -> list[dict[str, Any]]:
     """Return the flow runs that a Prefect API knows, the newest first."""
-    found: list[dict[str, Any]] = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).json()
+    answer = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status()
+    found: list[dict[str, Any]] = answer.json()
     return found
