@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows import tasks
-from mnistflow import config, environment, pipeline
+from mnistflow import config, environment, pipeline, stage_runner
 from mnistflow.pipeline import Pipeline, StageOutcome
 from mnistflow.project import Project
 
@@ -15,8 +15,9 @@ def ingest() -> tuple[StageOutcome, ...]:
     environment.configure(home)
     settings = config.load(home.params)
     workspace = pipeline.create_workspace(home, tasks.choose_dataset(home, settings))
-    steps = Pipeline(workspace)
-    stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
+    with stage_runner.beside(settings.train) as runner:
+        steps = Pipeline(workspace, runner)
+        stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
     tasks.push(steps)
     pipeline.tidy(workspace)
     return stages

@@ -10,7 +10,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mnistflow import backend, cli, comparison, config, errors, files, pipeline, recording, tasks, tracking
+from mnistflow import (
+    backend,
+    cli,
+    comparison,
+    config,
+    errors,
+    files,
+    pipeline,
+    recording,
+    stage_runner,
+    tasks,
+    tracking,
+)
 from mnistflow.data import splits
 from mnistflow.errors import MnistflowError
 from mnistflow.pipeline import Pipeline
@@ -61,8 +73,7 @@ def _run(member: Member) -> None:
     settings = config.load(workspace.params)
     run = tracking.start(workspace, settings.fetch.dataset, member.family, kind="retrain", parent=member.parent_run)
     with tracking.finished(run):
-        # Keras runs on one library a process, and the export needs TensorFlow.
-        steps = Pipeline(workspace, run.run_id, in_process=settings.train.backend == backend.DEFAULT)
+        steps = Pipeline(workspace, stage_runner.inside(settings.train), run.run_id)
         for stage in pipeline.STAGES:
             done = steps.run(stage)
             logger.info("%s: %s (%.1f s)", stage, "done" if done.executed else "unchanged", done.seconds)

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import report, tasks
-from mnistflow import config, environment, pipeline, promotion, registry, tracking
+from mnistflow import config, environment, pipeline, promotion, registry, stage_runner, tracking
 from mnistflow.config import Config
 from mnistflow.evaluate import Evaluation
 from mnistflow.gate import Verdict
@@ -73,8 +73,9 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
 
 
 def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: str) -> Outcome:
-    steps = Pipeline(workspace, run.run_id)
-    stages = tuple(tasks.run_stage(steps, stage) for stage in pipeline.STAGES)
+    with stage_runner.beside(settings.train) as runner:
+        steps = Pipeline(workspace, runner, run.run_id)
+        stages = tuple(tasks.run_stage(steps, stage) for stage in pipeline.STAGES)
     evaluation = tasks.record(workspace, run)
     version = tasks.register(workspace, run, evaluation)
     opponent = registry.holder(version.name, registry.CHAMPION)

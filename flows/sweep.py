@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from filelock import FileLock
 
 from flows import member
 from flows.member import Member
-from mnistflow import comparison, config, files, lineage, pipeline, tasks, tracking, train
+from mnistflow import comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
 from mnistflow.comparison import Contender
 from mnistflow.config import Config
 from mnistflow.data import fetch, splits
@@ -95,7 +94,7 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
     pins = {name: train.pin(settings.with_values({"model.family": name}), dataset) for name in names}
     slots = core_sets(jobs or default_jobs(), len(names))
     values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
-    headline, data_sha256 = _prepare(home, values)
+    headline, data_sha256 = _prepare(home, settings, values)
     tracking.close_dead_runs(home, dataset)
     folder = home.sweeps / lineage.digest(data_sha256, pins, _what_matters(settings), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +113,7 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
                     members = [
                         _member(home, folder, name, values | pins[name], run) for name in names if name not in known
                     ]
-                    failed = _run(members, slots)
+                    failed = _run(members, slots, settings.train.threads)
                 contenders = _rank(_finished(folder, names), headline)
                 result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
                 _record(result, headline, run)
@@ -136,13 +135,14 @@ def core_sets(jobs: int, families: int) -> list[set[int]]:
     return [set(cores[place::count]) or set(cores) for place in range(count)]
 
 
-def _prepare(home: Project, values: Mapping[str, Any]) -> tuple[Headline, str]:
+def _prepare(home: Project, settings: Config, values: Mapping[str, Any]) -> tuple[Headline, str]:
     """Make once what every member would make; return the headline metric and the data's digest."""
     workspace = pipeline.create_workspace(home, values)
     try:
-        steps = Pipeline(workspace)
-        for stage in ("fetch", "prepare"):
-            steps.run(stage)
+        with stage_runner.beside(settings.train) as runner:
+            steps = Pipeline(workspace, runner)
+            for stage in ("fetch", "prepare"):
+                steps.run(stage)
         data = splits.load(workspace.prepared)
     finally:
         files.remove(workspace.workspace)
@@ -198,21 +198,19 @@ def _member(home: Project, folder: Path, family: str, values: Mapping[str, Any],
 def _copied_sources(home: Project, values: Mapping[str, Any]) -> Iterator[None]:
     """Let workers import a copy of the sources: editing a file does not change a sweep that is under way."""
     workspace = pipeline.create_workspace(home, values)
-    paths = list(sys.path)
-    sys.path[:0] = pipeline.import_paths(workspace)
     try:
-        yield
+        with stage_runner.importable(workspace):
+            yield
     finally:
-        sys.path[:] = paths
         files.remove(workspace.workspace)
 
 
-def _run(members: Sequence[Member], slots: Sequence[set[int]]) -> dict[str, str]:
+def _run(members: Sequence[Member], slots: Sequence[set[int]], threads: int) -> dict[str, str]:
     """Run the members, one a slot at a time; return why those that failed did."""
     waiting = list(members)
     running: dict[Future[str], Member] = {}
     failed: dict[str, str] = {}
-    workers: Workers[Member, str] = LocalWorkers(slots)
+    workers: Workers[Member, str] = LocalWorkers(slots, threads)
     with workers:
         while waiting or running:
             while waiting and len(running) < workers.capacity():

@@ -1,25 +1,16 @@
 """The stages as commands, and how every command ends: one outcome line, or one error line and exit code 1."""
 
 import logging
-import os
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from threading import Thread
 from typing import Annotated, NoReturn
 
-import psutil
 import typer
 
 from mnistflow import config, environment, errors, stages
 from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
-from mnistflow.pipeline import LOGS_VARIABLE, OWNER_VARIABLE
 from mnistflow.project import Project
-
-OWNER_POLL_SECONDS = 0.5
 
 application = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
 
@@ -39,10 +30,7 @@ def run(app: Callable[[], object]) -> NoReturn:
 
 
 def fail(message: str) -> NoReturn:
-    """Print one error line, or leave it for the flow that started this stage, and exit with 1."""
-    stage = sys.argv[1] if len(sys.argv) > 1 else ""
-    if folder := os.environ.get(LOGS_VARIABLE):
-        Path(folder, f"{stage}.error").write_text(message, encoding="utf-8")
+    """Print one error line and exit with 1."""
     typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
     sys.exit(1)
 
@@ -78,25 +66,8 @@ def log_to_terminal() -> None:
 
 def _run_stage(stage: str, overrides: list[str] | None) -> None:
     log_to_terminal()
-    _end_with_owner()
     project, settings = start(overrides)
-    folder = os.environ.get(LOGS_VARIABLE)
-    stages.run(stage, project, settings, Path(folder, f"{stage}.log") if folder else None)
-
-
-def _end_with_owner() -> None:
-    """Let this process end when the one that started it has ended, in whatever way."""
-    if owner := os.environ.get(OWNER_VARIABLE):
-        Thread(target=_end_with, args=(int(owner),), daemon=True).start()
-
-
-def _end_with(owner: int) -> None:
-    """What was killed must not go on in its children: the next start goes on with the same journals."""
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(owner)
-        while process.status() != psutil.STATUS_ZOMBIE and process.is_running():
-            time.sleep(OWNER_POLL_SECONDS)
-    os._exit(1)
+    stages.run(stage, project, settings)
 
 
 @application.command()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -25,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mnistflow import config as configuration
-from mnistflow import files, stages
+from mnistflow import files
 from mnistflow.errors import ConfigError, MnistflowError, StageError
-from mnistflow.project import HOME_VARIABLE, Project
+from mnistflow.project import Project
+from mnistflow.stage_runner import Runner, StageJob
+from mnistflow.workers import WorkerDied
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 STAGES = ("fetch", "prepare", "tune", "train", "export", "evaluate")
-LOGS_VARIABLE = "MNISTFLOW_LOGS"
-OWNER_VARIABLE = "MNISTFLOW_OWNER"
 SOURCES = ("dvc.yaml", ".dvcignore", "src", "flows")
 
 
@@ -99,32 +97,19 @@ def logs(workspace: Project) -> Path:
     return workspace.workspace / "logs"
 
 
-def import_paths(workspace: Project) -> list[str]:
-    """Return where Python finds the sources of a workspace."""
-    return [str(workspace.workspace / "src"), str(workspace.workspace)]
-
-
 class Pipeline:
     """The stages of one workspace, run one at a time."""
 
-    def __init__(self, workspace: Project, run_id: str | None = None, *, in_process: bool = False) -> None:
+    def __init__(self, workspace: Project, runner: Runner, run_id: str | None = None) -> None:
         """Run stages in `workspace`.
 
         Args:
+            runner: runs those that DVC does not know.
             run_id: the MLflow run for what they log.
-            in_process: run each in this process, which must have imported the workspace's sources, instead of one of
-                its own.
         """
         self._workspace = workspace
-        self._in_process = in_process
-        self._environment = {
-            HOME_VARIABLE: str(workspace.home),
-            LOGS_VARIABLE: str(logs(workspace)),
-            OWNER_VARIABLE: str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join(import_paths(workspace)),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            **({"MNISTFLOW_RUN_ID": run_id} if run_id else {}),
-        }
+        self._runner = runner
+        self._run_id = run_id
 
     def run(self, stage: str) -> StageOutcome:
         """Run a stage, or take its outputs from the cache.
@@ -133,52 +118,44 @@ class Pipeline:
             StageError: the stage failed; says what the stage said.
             StageCrashed: the stage ended without a word.
         """
-        from dvc.exceptions import DvcException, ReproductionError
+        from dvc.exceptions import DvcException
 
         started = time.perf_counter()
-        problem = logs(self._workspace) / f"{stage}.error"
-        problem.unlink(missing_ok=True)
         with self._repository() as repository:
             try:
-                if self._in_process:
-                    self._reproduce_here(repository, stage)
-                else:
-                    repository.reproduce(stage, single_item=True)
-            except ReproductionError as error:
-                if _was_interrupted(error):
-                    raise KeyboardInterrupt from error
-                raise self._failure(stage, problem) from error
+                executed = self._reproduce(repository, stage)
             except DvcException as error:
                 raise StageError(f"stage {stage} cannot start: {error}", "Mend dvc.yaml or .dvc/config.") from error
-        executed = self._log(stage).is_file()
         return StageOutcome(stage, executed, round(time.perf_counter() - started, 2))
 
-    def _reproduce_here(self, repository: Repo, name: str) -> None:
-        """Do what DVC's `reproduce` does, with the stage itself in the place of its command."""
+    def _reproduce(self, repository: Repo, name: str) -> bool:
+        """Do what DVC's `reproduce` does, with the runner in the place of the stage's command."""
         from dvc.repo import lock_repo
         from dvc.stage.cache import RunCacheNotFoundError
 
+        executed = False
         with lock_repo(repository):
             (stage,) = repository.stage.collect(name)
             if not stage.changed():
-                return
+                return executed
             stage.remove_outs()
             try:
                 repository.stage_cache.restore(stage)
             except RunCacheNotFoundError:
-                self._run_here(name)
+                self._execute(name)
+                executed = True
             repository.commit(name, force=True)
+        return executed
 
-    def _run_here(self, stage: str) -> None:
-        from mnistflow import learners
-
-        settings = configuration.load(self._workspace.params)
-        # TensorFlow takes its number of threads before its first use: the export, when DVC knows the training.
-        learners.of(settings.model.chosen).prepare(settings.train)
+    def _execute(self, stage: str) -> None:
+        log = logs(self._workspace) / f"{stage}.log"
+        mend = f"Its log: {log}. Then go on with `mnistflow retrain`: finished stages are not run again."
         try:
-            stages.run(stage, self._workspace, settings, self._log(stage))
+            self._runner(StageJob(stage, self._workspace, self._run_id, log))
+        except WorkerDied as error:
+            raise StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", mend) from error
         except MnistflowError as error:
-            raise self._failed(stage, str(error)) from error
+            raise StageError(f"stage {stage} failed: {error}", mend) from error
 
     def push(self) -> int:
         """Copy what the stages made to DVC's default remote; return how many files were new there."""
@@ -190,35 +167,13 @@ class Pipeline:
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.WARNING)
-        before = Path.cwd(), dict(os.environ)
+        before = Path.cwd()
         os.chdir(self._workspace.workspace)
-        os.environ.update(self._environment)
         try:
             with Repo(str(self._workspace.workspace)) as repository:
                 yield repository
         finally:
-            os.chdir(before[0])
-            os.environ.clear()
-            os.environ.update(before[1])
-
-    def _failure(self, stage: str, problem: Path) -> StageError:
-        if problem.is_file():
-            return self._failed(stage, problem.read_text(encoding="utf-8").strip())
-        return StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", self._mend(stage))
-
-    def _failed(self, stage: str, reason: str) -> StageError:
-        return StageError(f"stage {stage} failed: {reason}", self._mend(stage))
-
-    def _mend(self, stage: str) -> str:
-        return f"Its log: {self._log(stage)}. Then go on with `mnistflow retrain`: finished stages are not run again."
-
-    def _log(self, stage: str) -> Path:
-        return logs(self._workspace) / f"{stage}.log"
-
-
-def _was_interrupted(error: Exception) -> bool:
-    """DVC is deaf to Ctrl-C while a stage runs, which hears it: the stage's exit code tells."""
-    return str(error.__cause__).endswith(("exited with 130", f"exited with -{signal.SIGINT.value}"))
+            os.chdir(before)
 
 
 def bring_home(workspace: Project) -> None:

@@ -5,13 +5,10 @@ what outlives a run (downloads, experiments, model repository) lies in its `var/
 the checkout as both.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnistflow.errors import ConfigError
-
-HOME_VARIABLE = "MNISTFLOW_HOME"
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Project:
         start = (start or Path.cwd()).resolve()
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
-                return cls(folder, Path(os.environ.get(HOME_VARIABLE, folder)).resolve())
+                return cls(folder, folder)
         raise ConfigError(f"no params.yaml in {start} or above it", "Change into the checkout first.")
 
     @property

@@ -1,7 +1,7 @@
 """Experiments in MLflow: runs, nested trials, and the end of runs whose process has died.
 
-A stage logs to the run that `MNISTFLOW_RUN_ID` names, or to one of its own when it is started by hand. Nothing looks up
-"the latest run".
+A stage logs to the run of its pipeline, or to one of its own when it is started by hand. Nothing looks up "the latest
+run".
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -24,7 +25,6 @@ from mnistflow.project import Project
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RUN_VARIABLE = "MNISTFLOW_RUN_ID"
 KIND = "mnistflow.kind"  # retrain | sweep | trial | stage
 METRIC_POLL_SECONDS = 1.0
 LIMIT = 100  # parameters, tags and metrics in one call
@@ -130,9 +130,22 @@ def exists(run_id: str) -> bool:
         return False
 
 
+_run_of_stages: ContextVar[str | None] = ContextVar("run_of_stages", default=None)
+
+
+@contextmanager
+def stages_log_to(run_id: str | None) -> Iterator[None]:
+    """Let the stages of the block log to this run; None: each to one of its own."""
+    token = _run_of_stages.set(run_id)
+    try:
+        yield
+    finally:
+        _run_of_stages.reset(token)
+
+
 def current_run_id() -> str | None:
-    """Return the run this process was told to log to."""
-    return os.environ.get(RUN_VARIABLE)
+    """Return the run that stages log to here."""
+    return _run_of_stages.get()
 
 
 @contextmanager

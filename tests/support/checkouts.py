@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -79,6 +82,13 @@ class Checkout:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def query(self, statement: str, *values: object) -> list[Any]:
+        """Ask MLflow's store; nothing is found while it is still being made."""
+        path = self.folder / "var/mlflow/mlflow.db"
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+            return store.execute(statement, values).fetchall()
+        return []
+
     def close(self) -> None:
         """End what a failed test has left running."""
         for process in self.started:
@@ -116,6 +126,21 @@ def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str],
             assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def workers(process: int) -> list[psutil.Process]:
+    """Return the processes that one has started to work for it."""
+    found = []
+    for child in psutil.Process(process).children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+    return found
+
+
+def left(family: Sequence[psutil.Process], seconds: float = 30) -> list[psutil.Process]:
+    """Return those that are there after a while in which they could end."""
+    _, there = psutil.wait_procs(family, timeout=seconds)
+    return [member for member in there if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import psutil
-from checkouts import Checkout
+from checkouts import Checkout, left
 
 READY = "Ctrl-C stops all of it."
 ADDRESS = re.compile(r"^ *(MLflow|Prefect|Prefect's API|predictions) +(http://\S+) *$", re.MULTILINE)
@@ -42,8 +42,7 @@ class Running:
         family = self.family
         self.process.send_signal(number)
         self.process.communicate()
-        _, left = psutil.wait_procs(family, timeout=30)
-        return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+        return left(family)
 
 
 @contextmanager

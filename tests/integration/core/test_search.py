@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -82,14 +81,7 @@ def runs(checkout: Checkout, since: float) -> list[TrialRun]:
         where kind.key = 'mnistflow.kind' and kind.value = 'trial' and process.key = 'mnistflow.process'
         and start_time >= ?
     """
-    path = checkout.folder / "var/mlflow/mlflow.db"
-    if not path.exists():
-        return []
-    try:
-        with sqlite3.connect(path) as store:
-            rows = store.execute(statement, [since * 1000]).fetchall()
-    except sqlite3.OperationalError:  # not yet made, or locked
-        return []
+    rows = checkout.query(statement, since * 1000)
     return [TrialRun(name, status, int(process), epoch) for name, status, process, epoch in rows]
 
 

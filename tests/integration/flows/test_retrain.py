@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import onnxruntime
 import psutil
 import pytest
 import yaml
-from checkouts import QUICK, Checkout, wait_until, write_params
+from checkouts import QUICK, Checkout, left, wait_until, workers, write_params
 from cluster import free_port, wait_for_port
 
 pytestmark = pytest.mark.slow
@@ -41,14 +39,9 @@ def leaderboard(checkout: Checkout) -> Any:
     return json.loads(checkout.run("leaderboard", "--json").stdout)
 
 
-def query(checkout: Checkout, statement: str, *values: str) -> list[Any]:
-    with closing(sqlite3.connect(checkout.folder / "var/mlflow/mlflow.db")) as store:
-        return store.execute(statement, values).fetchall()
-
-
 def registered(checkout: Checkout) -> dict[int, str]:
     """Return the run of each registered version."""
-    return dict(query(checkout, "select version, run_id from model_versions"))
+    return dict(checkout.query("select version, run_id from model_versions"))
 
 
 def champion(checkout: Checkout) -> int:
@@ -84,14 +77,14 @@ def test_git_sees_nothing_of_a_retraining(retrained: Checkout) -> None:
 
 def test_every_trial_and_epoch_is_in_mlflow(retrained: Checkout) -> None:
     run = registered(retrained)[1]
-    tags = dict(query(retrained, "select key, value from tags where run_uuid = ?", run))
+    tags = dict(retrained.query("select key, value from tags where run_uuid = ?", run))
     trials = "select t.run_uuid from tags p join tags t on p.run_uuid = t.run_uuid and t.key = 'mnistflow.kind'"
-    children = query(retrained, f"{trials} where p.key = 'mlflow.parentRunId' and p.value = ?", run)
-    steps = query(retrained, "select step from metrics where run_uuid = ? and key = 'val_loss'", run)
-    names = {key for (key,) in query(retrained, "select key from latest_metrics where run_uuid = ?", run)}
+    children = retrained.query(f"{trials} where p.key = 'mlflow.parentRunId' and p.value = ?", run)
+    steps = retrained.query("select step from metrics where run_uuid = ? and key = 'val_loss'", run)
+    names = {key for (key,) in retrained.query("select key from latest_metrics where run_uuid = ?", run)}
     joined = "select name from datasets join inputs on source_id = dataset_uuid where destination_id = ?"
-    data = query(retrained, joined, run)
-    ((state,),) = query(retrained, "select status from runs where run_uuid = ?", run)
+    data = retrained.query(joined, run)
+    ((state,),) = retrained.query("select status from runs where run_uuid = ?", run)
     assert tags["mnistflow.kind"] == "retrain"
     assert len(children) == 2
     assert sorted(steps) == [(epoch,) for epoch in range(1, len(steps) + 1)]
@@ -128,10 +121,10 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
 
 def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     runs = "select run_uuid, status, end_time from runs where lifecycle_stage = 'active' order by run_uuid"
-    before = registered(reporting), champion(reporting), query(reporting, runs)
+    before = registered(reporting), champion(reporting), reporting.query(runs)
     said = reporting.run("retrain")
     assert "unchanged" in said.stdout
-    assert (registered(reporting), champion(reporting), query(reporting, runs)) == before
+    assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
 def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) -> None:
@@ -252,7 +245,7 @@ def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout) -> 
     assert "train: unchanged" in said
     assert registered(retrained).keys() == known.keys() | {next_one}
     assert status(retrained)["serving"] == champion(retrained)
-    statuses = [found for (found,) in query(retrained, "select status from runs where lifecycle_stage = 'active'")]
+    statuses = [found for (found,) in retrained.query("select status from runs where lifecycle_stage = 'active'")]
     assert "RUNNING" not in statuses
     assert statuses.count("KILLED") >= 2  # that in publish may have been recorded as finished
 
@@ -263,31 +256,40 @@ def kill(process: subprocess.Popen[str]) -> str:
     process.kill()
     said = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL
-    assert alive(family) == []
+    assert left(family) == []
     return said
-
-
-def alive(family: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those that are there after a while in which they could end."""
-    _, left = psutil.wait_procs(family, timeout=30)
-    return [member for member in left if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_from_outside_ends_the_whole_family(retrained: Checkout, signal_sent: signal.Signals) -> None:
+    """Of a run whose stage has been killed already, which costs an epoch: it is tried again."""
     settings = {"train.epochs": "500", "train.patience": "500", "tune.trials": "0"}
-    started = {*(retrained.folder / "var/resume").glob("train-*/epoch-*")}
     process = retrained.start("retrain", **settings)
-    wait_until(lambda: bool({*(retrained.folder / "var/resume").glob("train-*/epoch-*")} - started), process)
+    wait_for_an_epoch(retrained, process)
+    if signal_sent == signal.SIGTERM:
+        workers(process.pid)[0].kill()
+        wait_for_an_epoch(retrained, process)
     family = psutil.Process(process.pid).children(recursive=True)
     if signal_sent == signal.SIGINT:
         os.killpg(process.pid, signal_sent)  # as a terminal does for Ctrl-C
     else:
         process.send_signal(signal_sent)
     said = process.communicate()[0]
-    assert alive(family) == []
+    assert left(family) == []
     assert process.returncode == 130
     assert "goes on where this one stopped" in said
+    assert "Traceback" not in said
+    assert ("stage train was ended from outside" in said) == (signal_sent == signal.SIGTERM)
+
+
+def wait_for_an_epoch(checkout: Checkout, process: subprocess.Popen[str]) -> None:
+    """Wait until a training has finished one more."""
+
+    def finished() -> set[Path]:
+        return {*(checkout.folder / "var/resume").glob("train-*/epoch-*")}
+
+    before = finished()
+    wait_until(lambda: bool(finished() - before), process)
 
 
 def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own_name(checkout: Checkout) -> None:
@@ -310,5 +312,5 @@ def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own
     assert "WARNING" in done.stdout
     assert status(checkout)["dataset"] == "digits"
     assert [path.name for path in (checkout.folder / "var/models").iterdir()] == ["digits-classifier"]
-    assert {name for (name,) in query(checkout, "select name from experiments")} == {"Default", "digits"}
-    assert query(checkout, "select distinct value from params where key = 'data.name'") == [("digits",)]
+    assert {name for (name,) in checkout.query("select name from experiments")} == {"Default", "digits"}
+    assert checkout.query("select distinct value from params where key = 'data.name'") == [("digits",)]

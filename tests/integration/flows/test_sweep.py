@@ -3,15 +3,12 @@
 import json
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from checkouts import QUICK, ROOT, Checkout, kill_all, make_checkout, wait_until, write_params
+from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, wait_until, workers, write_params
 from PIL import Image
 
 from mnistflow import comparison, config
@@ -46,38 +43,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made.close()
 
 
-def query(checkout: Checkout, statement: str, *values: str) -> list[Any]:
-    path = checkout.folder / "var/mlflow/mlflow.db"
-    if not path.exists():
-        return []
-    try:
-        with sqlite3.connect(path) as store:
-            return store.execute(statement, values).fetchall()
-    except sqlite3.OperationalError:  # not yet made
-        return []
-
-
 def finished(checkout: Checkout) -> set[Path]:
     return {path for path in checkout.folder.glob("var/sweeps/*/*.json") if path.name != "sweep.json"}
 
 
-def workers(process: int) -> list[psutil.Process]:
-    found = []
-    for one in psutil.Process(process).children():
-        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            found += [one] if "spawn_main" in " ".join(one.cmdline()) else []
-    return found
-
-
 def running(checkout: Checkout) -> set[str]:
-    return {name for (name,) in query(checkout, "select name from runs where status = 'RUNNING'")}
+    return {name for (name,) in checkout.query("select name from runs where status = 'RUNNING'")}
 
 
 def children(checkout: Checkout, run: str) -> dict[str, str]:
     """Return the names and states of a run's child runs."""
     return dict(
-        query(
-            checkout,
+        checkout.query(
             "select name, status from runs join tags on runs.run_uuid = tags.run_uuid "
             "where key = 'mlflow.parentRunId' and value = ? and status != 'KILLED'",
             run,
@@ -90,7 +67,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     wait_until(lambda: len(finished(checkout)) >= 2, process)
     family = psutil.Process(process.pid).children(recursive=True)
     kill_all(process)
-    psutil.wait_procs(family, timeout=20)
+    assert left(family) == []
     before = finished(checkout)
     assert all("score" in json.loads(path.read_text()) for path in before)
 
@@ -160,8 +137,7 @@ def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals
     assert process.returncode == 130, said
     assert "goes on where this one stopped" in said
     assert "Traceback" not in said
-    psutil.wait_procs(family, timeout=20)
-    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert left(family) == []
     assert not running(checkout)
 
 

@@ -54,7 +54,6 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     project = Project(tmp_path / "home", tmp_path / "home")
     for name in environment.DEFAULTS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("MNISTFLOW_RUN_ID", raising=False)
     environment.configure(project)
     yield project
     for name in environment.DEFAULTS:
