@@ -93,8 +93,11 @@ def choose_dataset(config: FetchConfig, project: Project) -> str:
         MirrorsExhausted: the data set cannot be had and no fallback is configured.
         DataError: the download folder cannot be written.
     """
+    entry = configured(config, project)
+    if entry.generate is not None:
+        return config.dataset
     try:
-        acquire(configured(config, project), configured_mirrors(config, os.environ), project, config)
+        acquire(entry, configured_mirrors(config, os.environ), project, config)
     except MirrorsExhausted as error:
         if config.fallback is None:
             raise
