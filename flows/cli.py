@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+import mnistflow
 from mnistflow import cli, config, signals
 from mnistflow.cli import Overrides
 from mnistflow.config import Config
@@ -33,6 +34,21 @@ Host = Annotated[str, typer.Option(help="Address to listen on.")]
 def main() -> None:
     """Run the command line."""
     cli.run(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"mnistflow {mnistflow.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train, compare, and serve models of small images."""
 
 
 def _chosen(settings: Config, preset: str | None, overrides: list[str] | None) -> dict[str, object]:
@@ -151,7 +167,7 @@ def leaderboard(
     from mnistflow import registry
     from mnistflow import status as state
 
-    name = dataset or state.current_dataset(project, settings)
+    name = state.choose_dataset(project, settings, dataset)
     rows = ranking.rank(project, name, limit)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
@@ -183,7 +199,7 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     from flows import deployments
     from mnistflow import status as state
 
-    now = state.read(project, dataset or state.current_dataset(project, settings))
+    now = state.read(project, state.choose_dataset(project, settings, dataset))
     schedules = deployments.schedules(project)
     if as_json:
         typer.echo(json.dumps({**asdict(now), "schedules": [asdict(entry) for entry in schedules]}, indent=2))
@@ -203,7 +219,7 @@ def promote(version: int, dataset: DatasetOption = None) -> None:
     from mnistflow import promotion, registry
     from mnistflow import status as state
 
-    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    name = registry.model_name(state.choose_dataset(project, settings, dataset))
     crowned = promotion.promote(project, name, version)
     console.print(f"champion: {name} version {crowned.number} ({crowned.quality})")
 
@@ -215,7 +231,7 @@ def rollback(dataset: DatasetOption = None) -> None:
     from mnistflow import promotion, registry
     from mnistflow import status as state
 
-    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    name = registry.model_name(state.choose_dataset(project, settings, dataset))
     crowned = promotion.rollback(project, name)
     console.print(f"champion: {name} version {crowned.number} again ({crowned.quality})")
 
@@ -253,7 +269,7 @@ def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool |
     from mnistflow import promotion, registry
     from mnistflow import status as state
 
-    name = registry.model_name(dataset or state.current_dataset(project, settings))
+    name = registry.model_name(state.choose_dataset(project, settings, dataset))
     rollout = promotion.try_out(project, name, canary=canary, shadow=shadow)
     if rollout is None:
         console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
@@ -268,7 +284,7 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
     from mnistflow import registry
     from mnistflow import status as state
 
-    model = registry.model_name(dataset or state.current_dataset(project, settings))
+    model = registry.model_name(state.choose_dataset(project, settings, dataset))
     _become("serving.classify", "--repository", str(project.models), "--model", model, *map(str, images))
 
 

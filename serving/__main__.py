@@ -53,7 +53,7 @@ def main() -> None:
             leave_with_parent()
             serve(settings, listener or listen(settings.host, settings.port)[0])
     except StartError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
 

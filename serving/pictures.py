@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from serving.errors import InvalidRequestError, ServingError, TooLargeError
+from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
 from serving.preprocessing import KINDS, SIDE, Grey, Manner, count_pixels, is_picture, to_model_input
 
 DATA_URL = b"data:image/"
@@ -24,6 +24,7 @@ def parse_pictures(body: bytes, media: str, max_rows: int) -> tuple[list[Picture
 
     Raises:
         InvalidRequestError: says what is not as it should be.
+        UnsupportedMediaError: the body is a form.
     """
     if not body:
         raise InvalidRequestError(f"the body is empty, send a {KINDS}, or {SIDE * SIDE} raw bytes")
@@ -31,6 +32,8 @@ def parse_pictures(body: bytes, media: str, max_rows: int) -> tuple[list[Picture
         return [_raw(body)], False
     if body.startswith(b"{"):
         return _listed(body, max_rows), True
+    if media.startswith("multipart/"):
+        raise UnsupportedMediaError("send the image itself as the body, no form: curl --data-binary @digit.png")
     return [_unpacked(body) if body.startswith(DATA_URL) else body], False
 
 

@@ -1,7 +1,8 @@
 """params.yaml as a typed, frozen model, and overrides of it for one run."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -317,8 +318,18 @@ def _set(tree: Any, key: str, value: Any) -> None:
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or last not in section:
-        raise ConfigError(f"override {key}: no such key in params.yaml", "Use a key that stands there.")
+        alike = get_close_matches(key, _keys(tree), n=1)
+        mend = f"Did you mean {alike[0]}?" if alike else "Use a key that stands there."
+        raise ConfigError(f"override {key}: no such key in params.yaml", mend)
     section[last] = value
+
+
+def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of everything in the tree."""
+    for name, value in tree.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _has(tree: Any, key: str) -> bool:

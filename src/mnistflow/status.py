@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from mnistflow import registry, repository, server, tracking
 from mnistflow.config import Config
+from mnistflow.data import catalog
+from mnistflow.errors import ConfigError
 from mnistflow.project import Project
 from mnistflow.registry import Version
 from mnistflow.repository import Rollout
@@ -71,6 +73,20 @@ def current_dataset(project: Project, config: Config) -> str:
     if fallback and not _has_champion(project, wanted) and _has_champion(project, fallback):
         return fallback
     return wanted
+
+
+def choose_dataset(project: Project, config: Config, name: str | None) -> str:
+    """Return the data set of that name; without one, the current one.
+
+    Raises:
+        ConfigError: there is none of that name, and there was none when a model was made.
+    """
+    if name is None:
+        return current_dataset(project, config)
+    known = {*catalog.entries(), *config.fetch.own}
+    if name not in known and not tracking.has_experiment(name):
+        raise ConfigError(f"unknown data set {name!r}", f"Known: {', '.join(sorted(known))}.")
+    return name
 
 
 def read(project: Project, dataset: str) -> Status:

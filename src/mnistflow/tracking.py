@@ -97,6 +97,11 @@ def experiment_id(project: Project, name: str) -> str:
     return str(client().create_experiment(name, location, tags={"mlflow.experimentKind": "custom_model_development"}))
 
 
+def has_experiment(name: str) -> bool:
+    """Return whether anything was ever recorded under that name."""
+    return client().get_experiment_by_name(name) is not None
+
+
 def start(project: Project, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
     """Start a run; the process that owns it is noted, so that `close_dead_runs` can tell when it has died."""
     tags = {

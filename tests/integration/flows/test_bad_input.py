@@ -71,7 +71,11 @@ def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("train.epochs=0", "train.epochs"), ("train.epochs", "key=value")],
+    [
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs", "key=value"),
+        ("train.epoch=5", "Did you mean train.epochs?"),
+    ],
 )
 def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) -> None:
     assert said in error_of(undamaged.run("prepare", "-S", override, check=False))
@@ -148,7 +152,8 @@ def test_images_that_are_none_get_a_line_each_and_the_others_their_answer(retrai
     assert [error.startswith(f"error: {path}") for path, error in zip(bad, errors, strict=True)] == [True] * len(bad)
 
 
-def test_versions_that_do_not_exist(retrained: Checkout) -> None:
+def test_versions_and_data_sets_that_do_not_exist(retrained: Checkout) -> None:
+    assert "Known: digits, " in error_of(retrained.run("leaderboard", "--dataset", "fashion", check=False))
     assert "999" in error_of(retrained.run("promote", "999", check=False))
     assert "fashion_mnist" in error_of(retrained.run("rollback", "--dataset", "fashion_mnist", check=False))
 

@@ -233,6 +233,12 @@ def test_what_is_no_usable_picture_is_explained(server, body, status) -> None:
     assert set(answer.json()) == {"error"}
 
 
+def test_a_form_is_refused_with_the_way_to_send_an_image(server) -> None:
+    answer = server.client.post("/predict", files={"file": ("digit.png", as_png(STROKE), "image/png")})
+    assert answer.status_code == 415
+    assert "--data-binary" in answer.json()["error"]
+
+
 def as_png(image: np.ndarray, side: int = 140) -> bytes:
     content = io.BytesIO()
     Image.fromarray(255 - image).resize((side, side), Image.Resampling.BICUBIC).save(content, "PNG")
