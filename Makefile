@@ -44,7 +44,7 @@ test: lint  ## lint, types, layers, and every test
 	@python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test-fast: lint  ## lint, types, layers, and the tests that take no time
-	@python -m pytest -m "not slow" -n 2
+	@python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 lint: $(READY)  ## ruff, mypy --strict, and who may import whom
 	@ruff check .

@@ -221,7 +221,7 @@ def test_compressed_bodies_are_inflated(server, images, encoding, pack):
         ("gzip", b"no gzip", 400),
         ("gzip", gzip.compress(b"{}")[:-4], 400),
         ("gzip", gzip.compress(b"{}") + b"more", 400),
-        ("gzip", gzip.compress(bytes(10**9 // 4)), 413),
+        ("gzip", gzip.compress(bytes(10**8), 1), 413),
     ],
     ids=["unknown", "none", "truncated", "trailing", "bomb"],
 )

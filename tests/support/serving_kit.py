@@ -21,9 +21,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 
 NAME = "digits-classifier"
 START_SECONDS = 60
@@ -31,6 +28,8 @@ START_SECONDS = 60
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's handwritten digits, each 20x20 in a field of 28x28: uint8 [n, 28, 28], labels [n]."""
+    from sklearn.datasets import load_digits
+
     data = load_digits()
     images = np.zeros((len(data.images), 28, 28), np.uint8)
     for field, small in zip(images, data.images, strict=True):
@@ -98,12 +97,16 @@ class Classifier:
 
 def linear_classifier(images: np.ndarray, labels: np.ndarray, regularisation: float = 1.0) -> Classifier:
     """Fit a softmax regression; another regularisation gives a model with other, equally good, answers."""
+    from sklearn.linear_model import LogisticRegression
+
     fitted = LogisticRegression(C=regularisation, max_iter=60).fit(images.reshape(len(images), -1) / 255, labels)
     return Classifier([fitted.coef_.T.astype(np.float32)], [fitted.intercept_.astype(np.float32)])
 
 
 def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int = 8) -> Classifier:
     """Fit a network with one hidden layer, good enough for strokes it has never seen."""
+    from sklearn.neural_network import MLPClassifier
+
     fitted = MLPClassifier((units,), batch_size=128, max_iter=epochs, random_state=0)
     fitted.fit(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
     return Classifier(

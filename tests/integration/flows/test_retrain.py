@@ -15,7 +15,7 @@ import onnxruntime
 import psutil
 import pytest
 import yaml
-from checkouts import QUICK, Checkout, left, wait_until, workers, write_params
+from checkouts import QUICK, Checkout, left, make_checkout, wait_until, workers, write_params
 from cluster import free_port, wait_for_port
 
 pytestmark = pytest.mark.slow
@@ -220,26 +220,26 @@ def test_an_ensemble_goes_the_whole_road(reporting: Checkout) -> None:
     assert len(set(pinned)) == 2
 
 
-def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout) -> None:
+def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, reporting: Checkout) -> None:
     known = registered(retrained)
     next_one = max(known) + 1
     resume, models = retrained.folder / "var/resume", retrained.folder / MODEL
     settings = {"train.seed": "7", "train.epochs": "30", "train.patience": "30", "tune.trials": "4"}
-    reached: list[Callable[[], bool]] = [
-        lambda: any(b'"state":1' in path.read_bytes() for path in resume.glob("tune-*/*.journal")),
-        lambda: any(resume.glob("train-*/epoch-0005")),
-        lambda: any(models.glob(f".{next_one}.*")) or (models / str(next_one)).exists(),
+    reached: list[tuple[Checkout, Callable[[], bool]]] = [
+        (reporting, lambda: any(b'"state":1' in path.read_bytes() for path in resume.glob("tune-*/*.journal"))),
+        (retrained, lambda: any(resume.glob("train-*/epoch-0005"))),
+        (reporting, lambda: any(models.glob(f".{next_one}.*")) or (models / str(next_one)).exists()),
     ]
     said = ""
-    for moment in reached:
-        process = retrained.start("retrain", **settings)
+    for checkout, moment in reached:
+        process = checkout.start("retrain", **settings)
         wait_until(moment, process)
         said += kill(process)
         assert status(retrained)["serving"] == champion(retrained) == 1
         whole = [path for path in models.iterdir() if path.name.isdigit()]
         assert models / "1" in whole
         assert all(probe_is_reproduced(path) for path in whole)
-    said += retrained.run("retrain", **settings).stderr
+    said += reporting.run("retrain", **settings).stderr
     assert "going on with" in said
     assert "going on after epoch" in said
     assert "train: unchanged" in said
@@ -292,8 +292,11 @@ def wait_for_an_epoch(checkout: Checkout, process: subprocess.Popen[str]) -> Non
     wait_until(lambda: bool(finished() - before), process)
 
 
-def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own_name(checkout: Checkout) -> None:
+def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own_name(
+    tmp_path: Path, prefect_api: str
+) -> None:
     """With a preset, and an override of one of its values."""
+    checkout = make_checkout(tmp_path / "checkout", PREFECT_API_URL=prefect_api)
     floors = {"gate.min_accuracy": "0", "gate.min_class_recall": "0"}
     write_params(checkout, **{**QUICK, **floors, "fetch.dataset": "mnist", "fetch.mirrors": "[nowhere]"})
     failed = checkout.run("retrain", check=False, **{"fetch.fallback": "null"})

@@ -99,30 +99,24 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     assert all(name in again.stdout for name in EVERY)
 
 
-def test_a_family_that_fails_costs_its_row_only(checkout: Checkout) -> None:
-    done = checkout.run(
-        "sweep", "--json", "--families", "linear,attention", check=False, **{"model.attention.patch": "5"}
-    )
-    result = json.loads(done.stdout)
-    error = done.stderr.splitlines()[-1]
-    assert done.returncode == 1
-    assert [row["name"] for row in result["contenders"]] == ["linear"]
-    assert list(result["failed"]) == ["attention"]
-    assert error.startswith("error: 1 of 2 families failed: attention: stage train failed")
-    assert "patch" in error
-    assert "Traceback" not in done.stderr
-    assert children(checkout, result["run_id"]) == {"linear": "FINISHED", "attention": "FAILED"}
-
-
-def test_a_member_that_is_killed_costs_its_row_only(checkout: Checkout) -> None:
-    process = checkout.start("sweep", "--families", "linear,forest", "--jobs", "1", **{"train.seed": "3"})
+def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkout: Checkout) -> None:
+    settings = {"model.attention.patch": "5", "train.seed": "3"}
+    process = checkout.start("sweep", "--families", "linear,attention,forest", "--jobs", "1", **settings)
     wait_until(lambda: "linear" in running(checkout), process)
     workers(process.pid)[0].kill()
     said = process.communicate()[0]
+    error = said.splitlines()[-1]
     assert process.returncode == 1
     assert "forest: done" in said
-    assert "error: 1 of 2 families failed: linear: its process was ended from outside" in said
+    assert error.startswith("error: 2 of 3 families failed: linear: its process was ended from outside")
+    assert "; attention: stage train failed" in error
+    assert "patch" in error
+    assert "Traceback" not in said
     assert not running(checkout)
+    result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
+    assert [row["name"] for row in result["contenders"]] == ["forest"]
+    assert list(result["failed"]) == ["linear", "attention"]
+    assert children(checkout, result["run_id"]) == {"forest": "FINISHED", "attention": "FAILED"}
 
 
 @pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])

@@ -9,6 +9,8 @@ import pytest
 import serving_kit as kit
 from cluster import free_port
 
+pytestmark = pytest.mark.slow
+
 MODEL = f"/v2/models/{kit.NAME}"
 INFER = f"{MODEL}/infer"
 LOAD = f"/v2/repository/models/{kit.NAME}/load"
@@ -95,7 +97,6 @@ def test_loading_tries_a_refused_champion_again(server, repository, data, first,
     assert is_right(server, images, second)
 
 
-@pytest.mark.slow
 def test_all_workers_obey(repository, data, first):
     def statuses():
         # A connection of its own for each, so that the kernel picks a worker.

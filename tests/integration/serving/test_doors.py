@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import serving_kit as kit
 
+pytestmark = pytest.mark.slow
+
 INFER = f"/v2/models/{kit.NAME}/infer"
 
 

@@ -16,6 +16,8 @@ from grpc_tools import protoc
 
 from serving import inference_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 Code = grpc.StatusCode
 ROOT = Path(__file__).parents[3]
 INFER = f"/v2/models/{kit.NAME}/infer"

@@ -13,6 +13,8 @@ import pytest
 import serving_kit as kit
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 INFER = f"/v2/models/{kit.NAME}/infer"
 OTHER = "letters-classifier"
 

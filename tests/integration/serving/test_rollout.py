@@ -10,6 +10,8 @@ import pytest
 import serving_kit as kit
 from onnx import TensorProto, helper, numpy_helper
 
+pytestmark = pytest.mark.slow
+
 INFER = f"/v2/models/{kit.NAME}/infer"
 LABELS = f'{{model="{kit.NAME}",version="2"'
 

@@ -202,7 +202,7 @@ def test_raw_bytes_are_taken_as_they_are(server, data, first) -> None:
 @functools.cache
 def bomb() -> bytes:
     content = io.BytesIO()
-    Image.new("L", (20_000, 20_000)).save(content, "PNG")
+    Image.new("1", (20_000, 20_000)).save(content, "PNG")
     return content.getvalue()
 
 

@@ -13,6 +13,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from serving import inference_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 INFER = f"/v2/models/{kit.NAME}/infer"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

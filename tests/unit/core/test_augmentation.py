@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnistflow import fitting, tasks
@@ -18,6 +17,8 @@ EVERYTHING = AugmentConfig(shift=0.1, rotation=15, scale=0.1, shear=0.1, elastic
 
 
 def changed(images: NDArray[np.uint8], config: AugmentConfig, seed: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    import tensorflow as tf  # which takes seconds: not while tests are collected
+
     return np.asarray(augment(tf.constant(images), tf.constant(seed), config))
 
 

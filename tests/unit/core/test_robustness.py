@@ -9,6 +9,8 @@ from mnistflow import robustness, tasks
 from mnistflow.data.splits import Dataset, Split
 from mnistflow.tasks.corruptions import OF_IMAGES, Corruption
 
+pytestmark = pytest.mark.slow
+
 KINDS = {kind.name: kind for kind in OF_IMAGES}
 TASK = tasks.get("image_classification")
 
