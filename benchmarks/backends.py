@@ -9,6 +9,7 @@ the epochs behind it, with validation.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -20,7 +21,7 @@ from typing import get_args
 
 import numpy as np
 
-from mnistflow import backend, config, fitting, tasks
+from mnistflow import backend, config, environment, fitting, tasks
 from mnistflow.data import idx
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +70,8 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
 def in_a_process(*arguments: str) -> dict[str, float]:
     """Return what this script prints for one training."""
     command = [sys.executable, "-W", "ignore", __file__, "--one", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    settings = {**os.environ, "OMP_WAIT_POLICY": environment.DEFAULTS["OMP_WAIT_POLICY"]}
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from flows import member
 from flows.member import Member
-from mnistflow import comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
+from mnistflow import backend, comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
 from mnistflow.comparison import Contender
 from mnistflow.config import Config
 from mnistflow.data import fetch, splits
@@ -113,7 +113,7 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
                     members = [
                         _member(home, folder, name, values | pins[name], run) for name in names if name not in known
                     ]
-                    failed = _run(members, slots, settings.train.threads)
+                    failed = _run(members, _workers(settings, slots))
                 contenders = _rank(_finished(folder, names), headline)
                 result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
                 _record(result, headline, run)
@@ -205,12 +205,19 @@ def _copied_sources(home: Project, values: Mapping[str, Any]) -> Iterator[None]:
         files.remove(workspace.workspace)
 
 
-def _run(members: Sequence[Member], slots: Sequence[set[int]], threads: int) -> dict[str, str]:
+def _workers(settings: Config, slots: Sequence[set[int]]) -> Workers[Member, str]:
+    """Return a worker for each slot, which runs the stages itself as far as they can share a process."""
+    if settings.train.backend != backend.DEFAULT:
+        return LocalWorkers(slots)
+    backend.use(backend.DEFAULT)
+    return LocalWorkers(slots, settings.train.threads)
+
+
+def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, str]:
     """Run the members, one a slot at a time; return why those that failed did."""
     waiting = list(members)
     running: dict[Future[str], Member] = {}
     failed: dict[str, str] = {}
-    workers: Workers[Member, str] = LocalWorkers(slots, threads)
     with workers:
         while waiting or running:
             while waiting and len(running) < workers.capacity():

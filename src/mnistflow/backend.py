@@ -15,18 +15,17 @@ from mnistflow.native import import_tensorflow
 
 Backend = Literal["tensorflow", "jax", "torch"]
 DEFAULT: Backend = "tensorflow"
+VARIABLE = "KERAS_BACKEND"
 
 
 def use(backend: Backend) -> None:
-    """Let Keras compute with this library in this process.
+    """Let Keras compute with this library in this process, and in those that it starts.
 
     Raises:
         ConfigError: it is not installed, or Keras was imported with another one.
     """
     require(backend)
-    os.environ["KERAS_BACKEND"] = backend
-    # PyTorch's threads would spin while they wait, and slow each other down on a machine with other work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ[VARIABLE] = backend
     if "keras" in sys.modules and current() != backend:
         raise ConfigError(
             f"train.backend: {backend} is asked for, but Keras runs on {current()} in this process already",

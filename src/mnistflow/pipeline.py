@@ -125,7 +125,7 @@ class Pipeline:
             try:
                 executed = self._reproduce(repository, stage)
             except DvcException as error:
-                raise StageError(f"stage {stage} cannot start: {error}", "Mend dvc.yaml or .dvc/config.") from error
+                raise StageError(f"DVC refuses stage {stage}: {error}", "Mend dvc.yaml or .dvc/config.") from error
         return StageOutcome(stage, executed, round(time.perf_counter() - started, 2))
 
     def _reproduce(self, repository: Repo, name: str) -> bool:
@@ -136,6 +136,8 @@ class Pipeline:
         executed = False
         with lock_repo(repository):
             (stage,) = repository.stage.collect(name)
+            if stage.cmd != f"mnistflow {name}":
+                raise StageError(f"dvc.yaml: stage {name} runs {stage.cmd!r}", f"It has to be `mnistflow {name}`.")
             if not stage.changed():
                 return executed
             stage.remove_outs()

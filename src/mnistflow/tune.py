@@ -69,7 +69,7 @@ def tune(project: Project, config: Config) -> Search:
     """
     data = splits.load(project.prepared)
     config.model.require_inputs(data.input_shape)
-    backend.require(config.train.backend)
+    backend.use(config.train.backend)  # what the workers load brings Keras with it
     space = config.tune.space.get(config.model.family, {})
     if not (config.tune.trials and space):
         return _write(project, [])

@@ -1,4 +1,4 @@
-"""Who runs the trials of a search and the members of a sweep: processes of this machine, or workers of a Dask cluster.
+"""Who runs trials of a search, members of a sweep and stages of a run: processes of this machine, or Dask workers.
 
 Both take a job and give a future, and both bear the death of a worker: it costs what it was doing.
 """
@@ -162,9 +162,12 @@ def _end_children() -> None:
     for child in children:
         child.terminate()
     deadline = time.monotonic() + STOP_SECONDS
-    for child in children:
-        child.join(max(0.0, deadline - time.monotonic()))
-        child.kill()
+    try:
+        for child in children:
+            child.join(max(0.0, deadline - time.monotonic()))
+    finally:  # also when a second Ctrl-C ends the patience
+        for child in children:
+            child.kill()
 
 
 class DaskWorkers(Workers[Job, Result]):
@@ -207,7 +210,8 @@ class DaskWorkers(Workers[Job, Result]):
         return max(count, 1)
 
     def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
-        settings = {name: os.environ[name] for name in environment.DEFAULTS if name in os.environ}
+        known = (*environment.DEFAULTS, backend.VARIABLE)
+        settings = {name: os.environ[name] for name in known if name in os.environ}
         call = (_run_on_dask, objective, job, settings, self._threads, lineage.code_digest())
         future: Future[Result] = self._executor.submit(*call)
         return future
@@ -255,9 +259,10 @@ def _run_interruptibly(objective: Objective[Job, Result], job: Job) -> Result:
         with signals.interrupting():
             return objective(job)
     except KeyboardInterrupt:
+        sys.stdout.flush()
         os._exit(INTERRUPTED)
     finally:
-        sys.stdout.flush()
+        sys.stdout.flush()  # a worker without a job is ended by a signal
 
 
 def _end_with_parent() -> None:

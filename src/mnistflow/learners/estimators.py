@@ -6,7 +6,6 @@ What skl2onnx 1.20 lacks is added here: the Nyström map, and a protobuf 7 that 
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -122,8 +121,6 @@ def _check(data: Dataset, config: TrainConfig) -> None:
 @contextmanager
 def _quietly(threads: int) -> Iterator[None]:
     """Let so many threads compute (0 = one a core), without warnings: solvers are stopped early on purpose."""
-    # Read when scikit-learn loads OpenMP, whose threads spin while they wait: 5 times as long on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import joblib
     from threadpoolctl import threadpool_limits
 

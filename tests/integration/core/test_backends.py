@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from checkouts import ROOT
+from checkouts import ROOT, Checkout, write_params
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,17 @@ assert np.abs(outputs - np.load(folder / "expected.npy")).max() < 1e-4
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_each_stage_has_a_process_of_its_own(checkout: Checkout) -> None:
+    """What the first has written, the second finds; and only what trains needs the library."""
+    write_params(checkout, **{"fetch.dataset": "digits", "train.backend": "jax", "model.family": "linear"})
+    done = checkout.run("ingest")
+    assert "fetch done, prepare done" in done.stdout
+    if find_spec("jax") is None:
+        failed = checkout.run("retrain", check=False)
+        assert "error: stage tune failed: train.backend: jax is not installed" in failed.stderr
+        assert "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
