@@ -207,9 +207,9 @@ def _copied_sources(home: Project, values: Mapping[str, Any]) -> Iterator[None]:
 
 def _workers(settings: Config, slots: Sequence[set[int]]) -> Workers[Member, str]:
     """Return a worker for each slot, which runs the stages itself as far as they can share a process."""
-    if settings.train.backend != backend.DEFAULT:
+    if not stage_runner.can_share_a_process(settings.train):
         return LocalWorkers(slots)
-    backend.use(backend.DEFAULT)
+    backend.use(settings.train.backend)
     return LocalWorkers(slots, settings.train.threads)
 
 

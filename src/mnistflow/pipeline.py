@@ -133,21 +133,21 @@ class Pipeline:
         from dvc.repo import lock_repo
         from dvc.stage.cache import RunCacheNotFoundError
 
-        executed = False
         with lock_repo(repository):
             (stage,) = repository.stage.collect(name)
             if stage.cmd != f"mnistflow {name}":
                 raise StageError(f"dvc.yaml: stage {name} runs {stage.cmd!r}", f"It has to be `mnistflow {name}`.")
             if not stage.changed():
-                return executed
+                return False
             stage.remove_outs()
             try:
                 repository.stage_cache.restore(stage)
+                executed = False
             except RunCacheNotFoundError:
                 self._execute(name)
                 executed = True
             repository.commit(name, force=True)
-        return executed
+            return executed
 
     def _execute(self, stage: str) -> None:
         log = logs(self._workspace) / f"{stage}.log"

@@ -57,12 +57,14 @@ def run_alone(job: StageJob) -> None:
         run(job)
 
 
-def inside(settings: TrainConfig) -> Runner:
-    """Return what runs stages in this process as far as they can share one.
+def can_share_a_process(settings: TrainConfig) -> bool:
+    """Return whether stages can: Keras runs on one library a process, and the export needs TensorFlow."""
+    return settings.backend == backend.DEFAULT
 
-    Keras runs on one library a process, and the export needs TensorFlow.
-    """
-    return run_here if settings.backend == backend.DEFAULT else run_alone
+
+def inside(settings: TrainConfig) -> Runner:
+    """Return what runs stages in this process as far as they can share one."""
+    return run_here if can_share_a_process(settings) else run_alone
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def beside(settings: TrainConfig) -> Iterator[Runner]:
 
     One that died is replaced for the next stage. Raises what `run_alone` raises.
     """
-    if settings.backend != backend.DEFAULT:
+    if not can_share_a_process(settings):
         yield run_alone
         return
     with _process() as run:
