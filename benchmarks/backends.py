@@ -45,6 +45,7 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
             "train.backend": name,
             "train.epochs": EPOCHS,
             "train.patience": EPOCHS,
+            "train.augment": {},
             "train.precision": precision,
         }
     )

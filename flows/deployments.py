@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,9 @@ import httpx
 import psutil
 import yaml
 from cronsim import CronSim, CronSimError
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError, field_validator
 
+from mnistflow import files
 from mnistflow.errors import ConfigError
 from mnistflow.files import read_json, remove, write_json
 from mnistflow.project import Project
@@ -145,21 +145,9 @@ def running_server(project: Project) -> str | None:
     return os.environ.get(API_VARIABLE) or _noted_server(project)
 
 
-@contextmanager
-def claim(project: Project) -> Iterator[bool]:
-    """Claim the schedules of this checkout; yields whether it worked, or another process has them."""
-    lock = _server_note(project).with_suffix(".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    claimed = FileLock(lock)
-    try:
-        claimed.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        claimed.release()
+def claim(project: Project) -> AbstractContextManager[bool]:
+    """Claim the schedules of this checkout; gives whether it worked, or another process has them."""
+    return files.claim(_server_note(project).with_suffix(".lock"))
 
 
 def _noted_server(project: Project) -> str | None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from flows import deployments, ports
 from flows.supervisor import Service, Supervisor
-from mnistflow import server
+from mnistflow import files, server
 from mnistflow.errors import MnistflowError
 from mnistflow.project import Project
 
@@ -26,10 +26,12 @@ def up(project: Project, host: str) -> None:
 
     Raises:
         ConfigError: prefect.yaml is not valid.
-        MnistflowError: one of them does not start, or ended by itself.
+        MnistflowError: one of them does not start, or ended by itself; or this checkout is up already.
     """
     deployments.read(project)
-    with deployments.claim(project) as claimed:
+    with files.claim(project.var / "up.lock") as alone, deployments.claim(project) as claimed:
+        if not alone:
+            raise MnistflowError("this checkout is up already", "Stop that process first.")
         api, scheduling = _scheduling(project, host) if claimed else (None, [])
         if not claimed:
             console.print("Prefect and the schedules are run by another process of this checkout")

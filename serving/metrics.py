@@ -198,10 +198,11 @@ class Metrics:
 
     def resident(self, manifests: Sequence[Manifest]) -> None:
         """Show exactly these versions as being in memory."""
-        for labels in self._resident:
-            # Shared counts cannot be removed, only set.
-            self._info.labels(*labels).set(0)
-        self._info.clear()
+        if self._exposed is self._registry:
+            self._info.clear()
+        else:  # what workers share cannot be removed, only set
+            for labels in self._resident:
+                self._info.labels(*labels).set(0)
         self._resident = [
             (manifest.name, str(manifest.version), manifest.dataset, manifest.sha256) for manifest in manifests
         ]

@@ -175,13 +175,16 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
     Raises:
         InvalidRequestError: a value is of another type, or out of range.
     """
+    if spec.dtype == np.uint8 and (array := _pixels(values)) is not None:
+        return array.reshape(shape)
     kinds = set(map(type, values))
     if not kinds <= {int, float} or (float in kinds and spec.dtype.kind != "f" and not all(map(_is_whole, values))):
         raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
     if float in kinds and spec.dtype.kind != "f":
         values = list(map(int, values))
     try:
-        array = _numbers(values, spec.dtype)
+        with np.errstate(over="ignore"):
+            array = np.array(values, spec.dtype)
     except (OverflowError, ValueError):
         array = None
     if array is None or (spec.dtype.kind == "f" and not np.isfinite(array).all()):
@@ -194,12 +197,14 @@ def _is_whole(value: float) -> bool:
     return type(value) is int or (abs(value) <= EXACT_FLOAT and value == int(value))
 
 
-def _numbers(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
-    if dtype == np.uint8:
-        # Three times as fast as through numpy, and the type that images have.
-        return np.frombuffer(bytes(values), np.uint8)
-    with np.errstate(over="ignore"):
-        return np.array(values, dtype)
+def _pixels(values: Sequence[Any]) -> Array | None:
+    """Return whole numbers from 0 to 255, several times as fast as other numbers are read; None for others."""
+    try:
+        content = bytes(values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # Truth values pass for numbers up to here; in JSON they are the ones that are written with letters.
+    return None if b"e" in orjson.dumps(values) else np.frombuffer(content, np.uint8)
 
 
 def _configured(spec: TensorSpec) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class ExportConfig(Section):
     """The ONNX file and how closely it must agree with the trained model."""
 
     opset: Annotated[int, Field(ge=14, le=18)]
+    views: Literal[1, 5, 9]
     max_probability_gap: PositiveFloat
     tie: Annotated[float, Field(ge=0)]
 

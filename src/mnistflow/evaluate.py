@@ -64,11 +64,7 @@ def evaluate(project: Project, config: Config) -> Evaluation:
     outputs = onnx_model.predict(session, data.test.inputs)
     measurement = task.measure(outputs, data.test.targets, data.classes, config.evaluate.calibration_bins)
     borne = robustness.measure(
-        task,
-        lambda inputs: onnx_model.predict(session, inputs),
-        data.test,
-        data.classes,
-        config.evaluate.robustness_images,
+        task, lambda inputs: onnx_model.predict(session, inputs), data.test, config.evaluate.robustness_images
     )
     evaluation = Evaluation(
         metrics=measurement.metrics,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mnistflow
-from mnistflow import files, learners, lineage, onnx_model, tasks, tracking
+from mnistflow import files, learners, lineage, onnx_model, tasks, tracking, views
 from mnistflow.config import Config, ExportConfig
 from mnistflow.data import splits
 from mnistflow.data.splits import Dataset
@@ -44,8 +44,9 @@ def export(project: Project, config: Config) -> ExportRecord:
     signature = task.signature(data.input_shape, data.classes)
     learner = learners.get(files.read_json(project.trained / "training.json")["learner"])
     model = learner.load(project.trained)
-    expected = learner.predict(model, data.test.inputs)
-    proto = learner.convert(model, signature, config.export.opset)
+    moves = views.offsets(signature, config.export.views)
+    expected = views.mean(lambda inputs: learner.predict(model, inputs), data.test.inputs, moves)
+    proto = views.averaging(learner.convert(model, signature, config.export.opset), signature, moves)
     with files.atomic_write(project.exported) as folder:
         folder.mkdir()
         path = folder / "model.onnx"

@@ -20,9 +20,9 @@ import numpy as np
 from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
-from mnistflow.config import TrainConfig
+from mnistflow.config import AugmentConfig, TrainConfig
 from mnistflow.data.splits import Split
-from mnistflow.errors import ConfigError, StageError
+from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
 from mnistflow.models.family import Network
@@ -71,19 +71,19 @@ def fit(
     """Fit until the validation loss has not improved for `config.patience` epochs, or `config.epochs` are done.
 
     Args:
-        train: what the model is fitted to; augmented by `config.augment`.
+        train: what the model is fitted to; images are augmented by `config.augment`.
         validation: what early stopping looks at; never augmented, its labels never smoothed.
         on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
         journal: folder for the state after each epoch; a training found there is continued.
 
     Raises:
-        ConfigError: the backend is not installed, augmentation of inputs that are no images, or smoothing of targets
-            that are no labels.
+        ConfigError: the backend is not installed, or smoothing of targets that are no labels.
         StageError: the training diverged at once.
     """
     backend.use(config.backend)
-    _check_augmentable(signature, config)
     _make_deterministic(config.seed)
+    if not signature.takes_images:
+        config = config.model_copy(update={"augment": AugmentConfig()})
     progress = _start(task, signature, family, config, len(train))
     if journal:
         _resume(progress, journal)
@@ -126,11 +126,6 @@ def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
 
     drawn = int(np.random.default_rng((seed, epoch)).integers(2**31))
     return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(drawn))]
-
-
-def _check_augmentable(signature: Signature, config: TrainConfig) -> None:
-    if config.augment.active and (signature.input_dtype != "uint8" or len(signature.input_shape) != 2):
-        raise ConfigError("train.augment: the inputs of this task are no images", "Set every value of it to 0.")
 
 
 def _start(task: Task, signature: Signature, family: Network, config: TrainConfig, rows: int) -> _Progress:

@@ -50,9 +50,7 @@ class Robustness:
         }
 
 
-def measure(
-    task: Task, predict: Callable[[Array], Outputs], test: Split, classes: tuple[str, ...], limit: int
-) -> Robustness:
+def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit: int) -> Robustness:
     """Judge predictions for `limit` examples of the test split, the same for every model, as `task.corruptions` has it.
 
     Args:
@@ -64,7 +62,7 @@ def measure(
     kinds = task.corruptions() if limit else ()
 
     def score(inputs: Array) -> float:
-        return task.measure(predict(inputs), sample.targets, classes, 1).metrics[task.headline.name]
+        return task.score(predict(inputs), sample.targets)
 
     scores, examples = {}, {}
     for kind in kinds:

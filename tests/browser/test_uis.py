@@ -59,9 +59,10 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
     assert answer["model"] == "digits-classifier"
     assert set(services.schedules(retrained).values()) == {"scheduled"}
     assert {run["state_type"] for run in services.flow_runs(at["Prefect's API"])} >= {"COMPLETED"}
-    second = retrained.run("schedule", check=False)
-    assert second.returncode == 1
-    assert "run already" in second.stderr
+    for command in ("schedule", "up"):
+        second = retrained.run(command, check=False)
+        assert second.returncode == 1
+        assert "already" in second.stderr
 
 
 def test_all_runs_can_be_compared_in_mlflow(up: Running, retrained: Checkout, page: Page, screenshots: Path) -> None:

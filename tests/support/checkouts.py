@@ -29,6 +29,7 @@ QUICK = {
     "tune.epochs": "2",
     "tune.train_limit": "500",
     "train.epochs": "8",
+    "train.augment": "{}",
     "evaluate.repeats": "20",
     "evaluate.robustness_images": "100",
     "gate.min_accuracy": "0.5",

@@ -5,7 +5,6 @@ What skl2onnx 1.20 lacks is added here: the Nyström map, and a protobuf 7 that 
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,8 +25,6 @@ from mnistflow.tasks.task import Array, Outputs, Signature
 if TYPE_CHECKING:
     import onnx
 
-logger = logging.getLogger(__name__)
-
 FILE = "estimator.joblib"
 BATCH = 10_000  # rows whose features are in memory at a time
 ML_OPSET = 3  # of ONNX's operators for trees; read by onnxruntime since 1.11
@@ -40,7 +37,7 @@ class Estimators(Learner[Classical]):
     def fit(
         self, data: Dataset, family: Classical, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
     ) -> Training:
-        _check(data, config)
+        _check(data)
         started = time.perf_counter()
         with _quietly(config.threads):
             estimator = family.estimator(config.seed, threads=config.threads or -1)
@@ -100,7 +97,7 @@ class Estimators(Learner[Classical]):
         )
 
 
-def _check(data: Dataset, config: TrainConfig) -> None:
+def _check(data: Dataset) -> None:
     """Hold data and parameters against what such a classifier can learn."""
     classes = len(data.classes)
     if tasks.get(data.task).signature(data.input_shape, data.classes).output_shape != (classes,) or classes < 2:
@@ -114,8 +111,6 @@ def _check(data: Dataset, config: TrainConfig) -> None:
             f"{classes} classes, but the training examples show {shown} of them",
             "Raise prepare.train_limit or tune.train_limit.",
         )
-    if config.augment.active:
-        logger.warning("train.augment is not used: nothing is learned in epochs here")
 
 
 @contextmanager

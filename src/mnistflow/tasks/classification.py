@@ -69,7 +69,7 @@ class Classification(Task):
         predicted = probabilities.argmax(axis=1)
         report = _class_report(predicted, targets, classes)
         metrics = {
-            "accuracy": float((predicted == targets).mean()),
+            "accuracy": self.score(outputs, targets),
             "errors": float((predicted != targets).sum()),
             "loss": float(log_loss(targets, _normalized(probabilities), labels=labels)),
             "calibration_error": calibration_error(probabilities, targets, bins),
@@ -82,6 +82,9 @@ class Classification(Task):
         else:
             metrics["roc_auc"] = float(roc_auc_score(targets, probabilities[:, 1]))
         return Measurement(metrics, {name: float(report[name]["recall"]) for name in classes})
+
+    def score(self, outputs: Outputs, targets: Array) -> float:
+        return float((self.probabilities(outputs).argmax(axis=1) == targets).mean())
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
         """McNemar's test in its exact form (McNemar 1947; Edwards 1948): binomial on the discordant rows."""

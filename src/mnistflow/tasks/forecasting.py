@@ -61,7 +61,7 @@ class Forecasting(Task):
         bins: int,  # noqa: ARG002
     ) -> Measurement:
         errors = _errors(outputs, targets)
-        mse = float((errors**2).mean())
+        mse = self.score(outputs, targets)
         metrics = {
             "mse": mse,
             "loss": mse,
@@ -69,6 +69,9 @@ class Forecasting(Task):
             "r2": float(1 - mse / targets.var(dtype=np.float64)),
         }
         return Measurement(metrics, {})
+
+    def score(self, outputs: Outputs, targets: Array) -> float:
+        return float((_errors(outputs, targets) ** 2).mean())
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
         """Wilcoxon's signed-rank test (Wilcoxon 1945) on the pairs of absolute errors; equal ones are left out."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SAMPLES_PER_CLASS = 16
 SHOWN_STEPS = 200  # of a series
+
+MISTAKES_IN_A_ROW = 5
+TILE_WIDTH, TILE_HEIGHT, TILE_IMAGE = 1.5, 2.0, 1.3  # inches
 
 _GAP = 4  # pixels between two pictures
 _PLAIN = {"Software": None}  # the version of the library would change the bytes
@@ -143,17 +147,12 @@ def worst_mistakes(
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != targets)
     worst = wrong[np.argsort(probabilities[wrong, targets[wrong]])][:count]
-    columns = 5
-    rows = max(1, -(-len(worst) // columns))
-    figure = _figure(1.5 * columns, 1.75 * rows + 0.4)
-    for place, index in enumerate(worst, start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
-        axes.set_axis_off()
+    tiles = []
+    for place, index in enumerate(worst):
         said, certainty = classes[predicted[index]], probabilities[index, predicted[index]]
-        axes.set_title(f"{classes[targets[index]]}, read as {said}\n({certainty:.0%} sure)", fontsize=8)
-    figure.suptitle("The worst mistakes" if len(worst) else "No mistakes")
-    figure.savefig(path)
+        text = f"{classes[targets[index]]}, read as {said}\n({certainty:.0%} sure)"
+        tiles.append(_Tile(*divmod(place, MISTAKES_IN_A_ROW), images[index], text))
+    _draw_tiles(path, "The worst mistakes" if len(worst) else "No mistakes", tiles, "gray_r")
 
 
 def calibration(path: Path, probabilities: Outputs, targets: Array) -> None:
@@ -207,17 +206,12 @@ def robustness(path: Path, columns: Sequence[tuple[str, Sequence[tuple[str, floa
     """
     from matplotlib import colormaps
 
-    rows = max(len(steps) for _, steps in columns)
-    figure = _figure(1.5 * len(columns), 1.9 * rows + 0.6)
-    for column, (name, steps) in enumerate(columns):
-        for row, (caption, score, image) in enumerate(steps):
-            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{score:.1%}", fontsize=10, backgroundcolor=colormaps["RdYlGn"](0.15 + 0.7 * score))
-            axes.set_xlabel(f"{name}\n{caption}", fontsize=8)
-    figure.suptitle(title)
-    figure.savefig(path)
+    tiles = [
+        _Tile(row, column, image, f"{score:.1%}", f"{name}\n{caption}", colormaps["RdYlGn"](0.15 + 0.7 * score))
+        for column, (name, steps) in enumerate(columns)
+        for row, (caption, score, image) in enumerate(steps)
+    ]
+    _draw_tiles(path, title, tiles, "gray")
 
 
 def pareto(
@@ -253,6 +247,46 @@ def pareto(
         axes.legend(loc="lower right", fontsize=8)
     figure.suptitle(f"Test {metric} with its 95 % interval, against cost")
     figure.savefig(path, format="png")
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """An image with words.
+
+    Attributes:
+        colour: of the words above, as Matplotlib has it.
+    """
+
+    row: int
+    column: int
+    image: Array
+    above: str
+    below: str = ""
+    colour: Any = "none"
+
+
+def _draw_tiles(path: Path, title: str, tiles: Sequence[_Tile], colours: str) -> None:
+    """Draw images side by side on axes that they share: with axes of their own, the layout takes seconds."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    columns = max((tile.column + 1 for tile in tiles), default=3)
+    rows = max((tile.row + 1 for tile in tiles), default=0)
+    width, height = columns * TILE_WIDTH, rows * TILE_HEIGHT + 0.5
+    figure = Figure(figsize=(width, height), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    for tile in tiles:
+        x, y = (tile.column + 0.5) * TILE_WIDTH, height - 0.5 - (tile.row + 0.5) * TILE_HEIGHT
+        half_height, half_width = np.array(tile.image.shape) / max(tile.image.shape) * TILE_IMAGE / 2
+        extent = (x - half_width, x + half_width, y - half_height, y + half_height)
+        axes.imshow(tile.image, cmap=colours, vmin=0, vmax=255, extent=extent)
+        axes.add_patch(Rectangle((x - half_width, y - half_height), 2 * half_width, 2 * half_height, fill=False))
+        axes.text(x, y + half_height + 0.06, tile.above, fontsize=8, ha="center", backgroundcolor=tile.colour)
+        axes.text(x, y - half_height - 0.06, tile.below, fontsize=8, ha="center", va="top")
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    figure.suptitle(title, y=1 - 0.1 / height, va="top")
+    figure.savefig(path)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -34,6 +34,11 @@ class Signature:
     output_name: str
     output_shape: tuple[int, ...]
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether an input is a grey image: bytes in rows and columns."""
+        return self.input_dtype == "uint8" and len(self.input_shape) == 2
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -164,6 +169,10 @@ class Task(ABC):
     @abstractmethod
     def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
         """Judge outputs, float32 `[n, *output_shape]`, against targets `[n]`; `bins` of the calibration error."""
+
+    @abstractmethod
+    def score(self, outputs: Outputs, targets: Array) -> float:
+        """Return the headline metric alone, which takes a fraction of the time."""
 
     @abstractmethod
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:

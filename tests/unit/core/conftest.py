@@ -20,6 +20,7 @@ TINY = {
     "model.family": "mlp",
     "model.mlp.units": [16],
     "train.epochs": 3,
+    "train.augment": {},
     "tune.epochs": 2,
     "tune.train_limit": 200,
     "evaluate.repeats": 3,

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from mnistflow import fitting, tasks
 from mnistflow.augmentation import augment
 from mnistflow.config import AugmentConfig, Config
-from mnistflow.data.splits import Dataset
-from mnistflow.errors import ConfigError
+from mnistflow.data.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
 
 pytestmark = pytest.mark.slow
@@ -90,16 +89,24 @@ def test_images_need_not_be_square() -> None:
     assert changed(tall, EVERYTHING).shape == tall.shape
 
 
-def test_inputs_that_are_no_images_cannot_be_augmented(settings: Config, digits: Dataset) -> None:
-    augmented = settings.with_values({"train.augment.shift": 0.1})
+def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits: Dataset) -> None:
+    """A default for images does not stop the training of another task."""
+    flat = {
+        name: Split(part.inputs.reshape(-1, 784) / np.float32(255), part.targets)
+        for name, part in digits.splits.items()
+    }
     signature = Signature("numbers", "float32", (784,), "probabilities", (10,))
-    with pytest.raises(ConfigError, match=r"train\.augment"):
-        fitting.fit(
+    histories = []
+    for shift in (0.0, 0.1):
+        chosen = settings.with_values({"train.augment.shift": shift, "train.epochs": 1})
+        fitted = fitting.fit(
             tasks.get(digits.task),
             signature,
-            augmented.model.chosen,
-            augmented.train,
-            digits.train,
-            digits.validation,
+            chosen.model.chosen,
+            chosen.train,
+            flat["train"],
+            flat["validation"],
             lambda *_: None,
         )
+        histories.append(fitted.history)
+    assert histories[0] == histories[1]

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from mnistflow import evaluate, export, fitting, learners, onnx_model, tasks, train, tune
+from mnistflow import evaluate, export, fitting, learners, onnx_model, tasks, train, tune, views
 from mnistflow.config import Config
 from mnistflow.data import splits
 from mnistflow.data.splits import Dataset, Split
@@ -156,6 +156,24 @@ def test_every_family_trains_and_exports_to_the_contract(settings, small, tmp_pa
 def test_the_oldest_and_newest_opset_export(settings, digits, trained, tmp_path, opset) -> None:
     exported(trained, settings.with_values({"export.opset": opset}), digits, tmp_path / "m.onnx")
     assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == opset
+
+
+@pytest.mark.parametrize(("count", "opset"), [(5, 14), (9, 18)])
+def test_views_are_the_mean_of_the_answers_for_moved_images(settings, digits, trained, tmp_path, count, opset) -> None:
+    signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
+    model = learners.of(settings.model.chosen).convert(trained.model, signature, opset)
+    export.save(views.averaging(model, signature, views.offsets(signature, count)), tmp_path / "m.onnx", {})
+    images = digits.test.inputs[:100]
+    assert not images[:, [0, -1]].any()
+    assert not images[:, :, [0, -1]].any()  # so that rolling an image moves it
+    moves = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if count == 9 or not (down and right)]
+    answers = [trained.model.predict(np.roll(images, move, axis=(1, 2)), verbose=0) for move in moves]
+    outputs = onnx_model.predict(onnx_model.open_session(tmp_path / "m.onnx"), images)
+    np.testing.assert_allclose(outputs, np.mean(answers, axis=0), atol=1e-6)
+
+
+def test_inputs_that_are_no_images_have_one_view() -> None:
+    assert views.offsets(Signature("windows", "float32", (10, 1), "next_values", (1,)), 9) == ((0, 0),)
 
 
 def test_another_model_than_the_exported_one_fails_parity(settings, digits, trained, of_another_seed, tmp_path) -> None:
@@ -344,8 +362,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
 
 def test_stages_one_after_the_other(settings: Config, project: Project) -> None:
     rates = {"train.learning_rate": {"low": 0.02, "high": 0.03}}  # not that of params.yaml
-    values = {"tune.trials": 1, "tune.workers": 1, "tune.space.mlp": rates, "evaluate.robustness_images": 50}
-    settings = settings.with_values(values)
+    values = {"tune.trials": 1, "tune.workers": 1, "tune.space.mlp": rates, "export.views": 5}
+    settings = settings.with_values({**values, "evaluate.robustness_images": 50})
     search = tune.tune(project, settings)
     assert len(search.trials) == 1
     assert set(search.best) == set(settings.tune.space["mlp"])

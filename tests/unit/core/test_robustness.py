@@ -84,21 +84,21 @@ def test_the_metrics_are_those_of_the_predictions_for_the_corrupted_images(digit
         return np.eye(10, dtype=np.float32)[[known.get(image.tobytes(), 0) for image in images]]
 
     zeros = float((digits.test.targets == 0).mean())
-    measured = robustness.measure(TASK, predict, digits.test, digits.classes, len(digits.test))
+    measured = robustness.measure(TASK, predict, digits.test, len(digits.test))
     assert measured.clean == 1
     assert measured.metrics["robust_accuracy.shift.1"] == pytest.approx(zeros)
     assert measured.metrics["robust_accuracy"] == pytest.approx(zeros)
     assert {name.split(".")[1] for name in measured.metrics if "." in name} == set(KINDS)
-    few = robustness.measure(TASK, predict, digits.test, digits.classes, 10)
+    few = robustness.measure(TASK, predict, digits.test, 10)
     assert few.rows == 10
-    assert few.metrics == robustness.measure(TASK, predict, digits.test, digits.classes, 10).metrics
+    assert few.metrics == robustness.measure(TASK, predict, digits.test, 10).metrics
 
 
 def test_nothing_asked_for_is_nothing_measured_and_the_picture_says_so(digits: Dataset, tmp_path) -> None:
     def predict(_: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise AssertionError
 
-    none = robustness.measure(TASK, predict, digits.test, digits.classes, 0)
+    none = robustness.measure(TASK, predict, digits.test, 0)
     assert none.metrics == {}
     robustness.draw(tmp_path / "none.png", none)
     assert Image.open(tmp_path / "none.png").width > 100
@@ -106,9 +106,7 @@ def test_nothing_asked_for_is_nothing_measured_and_the_picture_says_so(digits: D
 
 def test_the_picture_has_a_column_a_corruption(digits: Dataset, tmp_path) -> None:
     split = Split(digits.test.inputs[:20], digits.test.targets[:20])
-    measured = robustness.measure(
-        TASK, lambda images: np.full((len(images), 10), 0.1, np.float32), split, digits.classes, 20
-    )
+    measured = robustness.measure(TASK, lambda images: np.full((len(images), 10), 0.1, np.float32), split, 20)
     robustness.draw(tmp_path / "robustness.png", measured)
     picture = Image.open(tmp_path / "robustness.png")
     assert picture.width > 100 * len(KINDS)
