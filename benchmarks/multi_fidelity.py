@@ -1,8 +1,8 @@
-"""How many epochs Hyperband saves against a full grid, at the same best validation loss.
+"""How many epochs halving and Hyperband save against a full grid, at the same best validation loss.
 
-Every point of a grid is trained to the end once, on 6,000 images of MNIST. Hyperband then sees the recorded validation
-losses, one epoch after the other, as stage tune reports them, in many orders of the grid: each order is a search of its
-own, and what it finds is compared with the grid's best.
+Every point of a grid is trained to the end once, on 6,000 images of MNIST. Each pruner then sees the recorded
+validation losses, one epoch after the other, as stage tune reports them, in many orders of the grid: each order is a
+search of its own, and what it finds is compared with the grid's best.
 
     python benchmarks/multi_fidelity.py --orders 20
 """
@@ -21,6 +21,7 @@ from orchestration import ROOT
 from mnistflow import backend, config, fitting, tasks
 from mnistflow.data.splits import Split
 from mnistflow.learners.learner import WATCHED
+from mnistflow.study import make_pruner
 
 GRID = {
     "model.mlp.units": [[32], [128], [256, 128]],
@@ -34,7 +35,13 @@ IMAGES, VALIDATION = 6000, 6000
 def losses_of_grid(folder: Path) -> list[list[float]]:
     """Return the validation loss after each epoch for every point of the grid."""
     base = config.load(ROOT / "params.yaml").with_values(
-        {"model.family": "mlp", "train.epochs": EPOCHS, "train.patience": EPOCHS, "train.schedule": "constant"}
+        {
+            "model.family": "mlp",
+            "train.epochs": EPOCHS,
+            "train.patience": EPOCHS,
+            "train.schedule": "constant",
+            "train.augment": {},
+        }
     )
     backend.load_tensorflow(base.train.threads)
     official = Split(*read(folder, "train"))
@@ -53,9 +60,8 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     return curves
 
 
-def search(curves: list[list[float]], seed: int) -> tuple[int, float]:
-    """Return the epochs that Hyperband spends on the grid in an order of its own, and the best loss it sees."""
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EPOCHS)  # as stage tune has it
+def search(curves: list[list[float]], pruner: optuna.pruners.BasePruner, seed: int) -> tuple[int, float]:
+    """Return the epochs that a pruner spends on the grid in an order of its own, and the best loss it sees."""
     study = optuna.create_study(study_name=f"order {seed}", pruner=pruner)
     spent, best = 0, float("inf")
     for point in np.random.default_rng(seed).permutation(len(curves)):
@@ -82,12 +88,16 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     curves = losses_of_grid(arguments.folder)
     whole, goal = EPOCHS * len(curves), min(map(min, curves))
-    searches = [search(curves, seed) for seed in range(arguments.orders)]
-    saved = [1 - spent / whole for spent, _ in searches]
     print(f"\nfull grid: {len(curves)} trials, {whole} epochs, best validation loss {goal:.4f}")
-    print(f"Hyperband, {len(searches)} orders: {statistics.median(saved):.0%} of the epochs saved (median), ", end="")
-    print(f"{min(saved):.0%} to {max(saved):.0%}; best validation loss {statistics.median(b for _, b in searches):.4f}")
-    print(f"(median), the grid's own in {sum(best == goal for _, best in searches)} of {len(searches)} orders")
+    params = config.load(ROOT / "params.yaml")
+    for name in ("halving", "hyperband"):
+        tune = params.with_values({"tune.pruner": name, "tune.epochs": EPOCHS}).tune
+        searches = [search(curves, make_pruner(tune), seed) for seed in range(arguments.orders)]
+        saved = [1 - spent / whole for spent, _ in searches]
+        print(f"{name}, {len(searches)} orders: {statistics.median(saved):.0%} of the epochs saved (median),", end=" ")
+        print(f"{min(saved):.0%} to {max(saved):.0%};")
+        print(f"  best validation loss {statistics.median(best for _, best in searches):.4f} (median),", end=" ")
+        print(f"the grid's own in {sum(best == goal for _, best in searches)} of {len(searches)} orders")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def main() -> None:
         params = config.load(ROOT / "params.yaml")
         network = {key: value for key, value in params.preset("best").items() if key.startswith("model.")}
         values = {"tune.trials": TRIALS, "tune.epochs": 1, "tune.train_limit": 6000, "tune.pruner": "none"}
-        settings = params.with_values({**network, **values})
+        settings = params.with_values({**network, **values, "train.augment": {}})
         fetch.fetch(project, settings.fetch)
         prepare.prepare(project, settings.prepare)
         if arguments.only != "coordinator":

@@ -23,7 +23,6 @@ from pydantic import BaseModel, ValidationError, field_validator
 
 from mnistflow import files
 from mnistflow.errors import ConfigError
-from mnistflow.files import read_json, remove, write_json
 from mnistflow.project import Project
 
 if TYPE_CHECKING:
@@ -155,18 +154,18 @@ def _noted_server(project: Project) -> str | None:
     note = _server_note(project)
     if not note.is_file():
         return None
-    server = read_json(note)
+    server = files.read_json(note)
     return str(server["url"]) if psutil.pid_exists(server["process"]) and answers(server["url"]) else None
 
 
 def note_server(project: Project, url: str) -> None:
     """Let other commands find the server that this process runs."""
-    write_json(_server_note(project), {"url": url, "process": os.getpid()})
+    files.write_json(_server_note(project), {"url": url, "process": os.getpid()})
 
 
 def forget_server(project: Project) -> None:
     """The server that this process ran is gone."""
-    remove(_server_note(project))
+    files.remove(_server_note(project))
 
 
 def answers(url: str) -> bool:

@@ -29,13 +29,14 @@ def up(project: Project, host: str) -> None:
         MnistflowError: one of them does not start, or ended by itself; or this checkout is up already.
     """
     deployments.read(project)
-    with files.claim(project.var / "up.lock") as alone, deployments.claim(project) as claimed:
+    with files.claim(project.var / "up.lock") as alone:
         if not alone:
             raise MnistflowError("this checkout is up already", "Stop that process first.")
-        api, scheduling = _scheduling(project, host) if claimed else (None, [])
-        if not claimed:
-            console.print("Prefect and the schedules are run by another process of this checkout")
-        _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, host)], api)
+        with deployments.claim(project) as claimed:
+            api, scheduling = _scheduling(project, host) if claimed else (None, [])
+            if not claimed:
+                console.print("Prefect and the schedules are run by another process of this checkout")
+            _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, host)], api)
 
 
 def schedule(project: Project) -> None:

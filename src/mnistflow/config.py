@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -89,7 +90,7 @@ class TuneConfig(Section):
     seed: Seed
     epochs: PositiveInt
     train_limit: PositiveInt | None
-    pruner: Literal["median", "hyperband", "none"]
+    pruner: Literal["median", "hyperband", "halving", "none"]
     storage: str | None
     scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss|ucx)://[^:/]+:\d+$")] | None
     space: dict[str, dict[str, FloatRange | Choices]]
@@ -322,7 +323,7 @@ def _set(tree: Any, key: str, value: Any) -> None:
         alike = get_close_matches(key, _keys(tree), n=1)
         mend = f"Did you mean {alike[0]}?" if alike else "Use a key that stands there."
         raise ConfigError(f"override {key}: no such key in params.yaml", mend)
-    section[last] = value
+    section[last] = deepcopy(value)  # presets may share it
 
 
 def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

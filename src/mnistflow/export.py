@@ -30,6 +30,7 @@ class ExportRecord:
     sha256: str
     bytes: int
     opset: int
+    views: int
     parity: Parity
 
 
@@ -52,7 +53,8 @@ def export(project: Project, config: Config) -> ExportRecord:
         path = folder / "model.onnx"
         save(proto, path, _metadata(project, data))
         parity = check_parity(task, expected, path, data, config.export)
-        record = ExportRecord(files.sha256(path), path.stat().st_size, proto.opset_import[0].version, parity)
+        size, opset = path.stat().st_size, proto.opset_import[0].version
+        record = ExportRecord(files.sha256(path), size, opset, len(moves), parity)
         files.write_json(folder / "export.json", asdict(record))
     return record
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, hashes, JSON."""
+"""Files that are whole or not there: atomic writes, hashes, JSON, locks."""
 
 import hashlib
 import json

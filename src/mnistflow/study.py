@@ -34,11 +34,6 @@ def open_study(name: str, storage: str, config: TuneConfig) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruners: dict[str, optuna.pruners.BasePruner] = {
-        "median": optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
-        "hyperband": optuna.pruners.HyperbandPruner(min_resource=1, max_resource=config.epochs),
-        "none": optuna.pruners.NopPruner(),
-    }
     sampler = optuna.samplers.TPESampler(
         seed=config.seed, constant_liar=True, n_startup_trials=max(2, min(10, config.trials // 2))
     )
@@ -46,10 +41,27 @@ def open_study(name: str, storage: str, config: TuneConfig) -> optuna.Study:
         study_name=name,
         storage=_open_storage(storage),
         sampler=sampler,
-        pruner=pruners[config.pruner],
+        pruner=make_pruner(config),
         direction="minimize",
         load_if_exists=True,
     )
+
+
+def make_pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
+    """Return what ends hopeless trials.
+
+    Hyperband after Li et al., JMLR 18 (2018); halving, without its brackets, after Jamieson and Talwalkar, AISTATS
+    2016: from a sixth of the epochs on, and each time they have doubled, the better half goes on.
+    """
+    import optuna
+
+    pruners: dict[str, optuna.pruners.BasePruner] = {
+        "median": optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
+        "hyperband": optuna.pruners.HyperbandPruner(min_resource=1, max_resource=config.epochs),
+        "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, config.epochs // 6), reduction_factor=2),
+        "none": optuna.pruners.NopPruner(),
+    }
+    return pruners[config.pruner]
 
 
 def _open_storage(url: str) -> BaseStorage:

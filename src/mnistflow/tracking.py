@@ -240,4 +240,5 @@ def parameters(config: Config) -> dict[str, object]:
         "prepare.validation_fraction": config.prepare.validation_fraction,
         "prepare.train_limit": config.prepare.train_limit,
         "prepare.seed": config.prepare.seed,
+        "export.views": config.export.views,
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Offset = tuple[int, int]  # rows and columns
 
 _CROSS: tuple[Offset, ...] = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))
-OFFSETS: Mapping[int, tuple[Offset, ...]] = {
+_OFFSETS: Mapping[int, tuple[Offset, ...]] = {
     1: _CROSS[:1],
     5: _CROSS,
     9: (*_CROSS, (-1, -1), (-1, 1), (1, -1), (1, 1)),
@@ -27,7 +27,7 @@ OFFSETS: Mapping[int, tuple[Offset, ...]] = {
 
 def offsets(signature: Signature, count: int) -> tuple[Offset, ...]:
     """Return by how much each of so many copies is moved; inputs that are no images have one, not moved."""
-    return OFFSETS[count if signature.takes_images else 1]
+    return _OFFSETS[count if signature.takes_images else 1]
 
 
 def mean(predict: Callable[[Array], Outputs], inputs: Array, moves: Sequence[Offset]) -> Outputs:
@@ -62,6 +62,7 @@ def averaging(model: onnx.ModelProto, signature: Signature, moves: Sequence[Offs
         nodes.append(
             helper.make_node("Slice", ["framed", f"from_{number}", f"to_{number}", "sides"], [f"copy_{number}"])
         )
+    # ReduceMean would do, but takes its axes in another way from opset 18 on.
     nodes += [
         helper.make_node("Concat", [f"copy_{number}" for number in range(len(moves))], [inner.input[0].name], axis=0),
         *inner.node,

@@ -98,7 +98,7 @@ class Estimators(Learner[Classical]):
 
 
 def _check(data: Dataset) -> None:
-    """Hold data and parameters against what such a classifier can learn."""
+    """Hold the data against what such a classifier can learn."""
     classes = len(data.classes)
     if tasks.get(data.task).signature(data.input_shape, data.classes).output_shape != (classes,) or classes < 2:
         raise ConfigError(

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 SAMPLES_PER_CLASS = 16
 SHOWN_STEPS = 200  # of a series
 
-MISTAKES_IN_A_ROW = 5
-TILE_WIDTH, TILE_HEIGHT, TILE_IMAGE = 1.5, 2.0, 1.3  # inches
+_MISTAKES_IN_A_ROW = 5
+_FEWEST_COLUMNS = 3  # so that the title fits
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_IMAGE = 1.5, 2.0, 1.3  # inches
 
 _GAP = 4  # pixels between two pictures
 _PLAIN = {"Software": None}  # the version of the library would change the bytes
@@ -151,7 +152,7 @@ def worst_mistakes(
     for place, index in enumerate(worst):
         said, certainty = classes[predicted[index]], probabilities[index, predicted[index]]
         text = f"{classes[targets[index]]}, read as {said}\n({certainty:.0%} sure)"
-        tiles.append(_Tile(*divmod(place, MISTAKES_IN_A_ROW), images[index], text))
+        tiles.append(_Tile(*divmod(place, _MISTAKES_IN_A_ROW), images[index], text))
     _draw_tiles(path, "The worst mistakes" if len(worst) else "No mistakes", tiles, "gray_r")
 
 
@@ -270,14 +271,14 @@ def _draw_tiles(path: Path, title: str, tiles: Sequence[_Tile], colours: str) ->
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    columns = max((tile.column + 1 for tile in tiles), default=3)
+    columns = max([_FEWEST_COLUMNS, *(tile.column + 1 for tile in tiles)])
     rows = max((tile.row + 1 for tile in tiles), default=0)
-    width, height = columns * TILE_WIDTH, rows * TILE_HEIGHT + 0.5
+    width, height = columns * _TILE_WIDTH, rows * _TILE_HEIGHT + 0.5
     figure = Figure(figsize=(width, height), dpi=110)
     axes = figure.add_axes((0, 0, 1, 1))
     for tile in tiles:
-        x, y = (tile.column + 0.5) * TILE_WIDTH, height - 0.5 - (tile.row + 0.5) * TILE_HEIGHT
-        half_height, half_width = np.array(tile.image.shape) / max(tile.image.shape) * TILE_IMAGE / 2
+        x, y = (tile.column + 0.5) * _TILE_WIDTH, height - 0.5 - (tile.row + 0.5) * _TILE_HEIGHT
+        half_height, half_width = np.array(tile.image.shape) / max(tile.image.shape) * _TILE_IMAGE / 2
         extent = (x - half_width, x + half_width, y - half_height, y + half_height)
         axes.imshow(tile.image, cmap=colours, vmin=0, vmax=255, extent=extent)
         axes.add_patch(Rectangle((x - half_width, y - half_height), 2 * half_width, 2 * half_height, fill=False))

@@ -1,4 +1,4 @@
-"""A Prefect API that the runs of a file report to, where a server of each one's own is not what is tested."""
+"""A Prefect API that runs report to, where a server of each one's own is not what is tested."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from flows import deployments, leash
 from flows.api import RECORDS_ONLY
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a server, and yield what `PREFECT_API_URL` names it by."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()

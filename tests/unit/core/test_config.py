@@ -54,7 +54,7 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("model.mlp.initializer", "zeros", "'glorot_uniform'"),
         ("presets.fast", {"train.speed": 1}, "presets.fast: override train.speed: no such key"),
         ("presets.fast", {"train.epochs": 0}, "presets.fast: the overridden parameters: train.epochs"),
-        ("tune.pruner", "hope", "'median', 'hyperband' or 'none'"),
+        ("tune.pruner", "hope", "'median', 'hyperband', 'halving' or 'none'"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_key_and_the_reason(tmp_path, key, value, reason) -> None:

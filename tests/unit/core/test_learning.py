@@ -64,9 +64,9 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "gru", "model.gru.dropout": 0.0},
     {"model.family": "attention", "model.attention.patch": 4},
     {"model.family": "resnet", "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
-    {"model.family": "svm", "model.svm.gamma": 0.2, "train.threads": 1, "export.opset": 18},
+    {"model.family": "svm", "model.svm.gamma": 0.2, "train.threads": 1, "export.opset": 18, "export.views": 5},
     {"model.family": "forest", "model.forest.thresholds": "random", "model.forest.max_features": 0.1},
-    {"model.family": "boosting", "model.boosting.max_bins": 8, "model.boosting.l2": 1.0, "export.opset": 14},
+    {"model.family": "boosting", "model.boosting.max_bins": 8, "export.opset": 14, "export.views": 9},
 ]
 
 
@@ -78,9 +78,11 @@ def fit(settings: Config, data: Dataset, journal: Path | None = None) -> Trainin
 def exported(training: Training, settings: Config, data: Dataset, path: Path) -> Parity:
     """Write the ONNX file of a model and return how it compares."""
     learner, task = learners.of(settings.model.chosen), tasks.get(data.task)
-    proto = learner.convert(training.model, task.signature(data.input_shape, data.classes), settings.export.opset)
-    export.save(proto, path, {"dataset": data.name})
-    expected = learner.predict(training.model, data.test.inputs)
+    signature = task.signature(data.input_shape, data.classes)
+    moves = views.offsets(signature, settings.export.views)
+    proto = learner.convert(training.model, signature, settings.export.opset)
+    export.save(views.averaging(proto, signature, moves), path, {"dataset": data.name})
+    expected = views.mean(lambda inputs: learner.predict(training.model, inputs), data.test.inputs, moves)
     return export.check_parity(task, expected, path, data, settings.export)
 
 
@@ -160,9 +162,7 @@ def test_the_oldest_and_newest_opset_export(settings, digits, trained, tmp_path,
 
 @pytest.mark.parametrize(("count", "opset"), [(5, 14), (9, 18)])
 def test_views_are_the_mean_of_the_answers_for_moved_images(settings, digits, trained, tmp_path, count, opset) -> None:
-    signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
-    model = learners.of(settings.model.chosen).convert(trained.model, signature, opset)
-    export.save(views.averaging(model, signature, views.offsets(signature, count)), tmp_path / "m.onnx", {})
+    exported(trained, settings.with_values({"export.views": count, "export.opset": opset}), digits, tmp_path / "m.onnx")
     images = digits.test.inputs[:100]
     assert not images[:, [0, -1]].any()
     assert not images[:, :, [0, -1]].any()  # so that rolling an image moves it
@@ -285,7 +285,8 @@ def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
     from .conftest import ROOT
 
     params = config.load(ROOT / "params.yaml")
-    chosen = params.with_values(params.preset(name))
+    chosen = params.with_values({**params.preset(name), "train.augment.shift": 0.2})  # what wins over the preset
+    assert chosen.train.augment.shift == 0.2
     network = tasks.get(digits.task).build(chosen.model.chosen, Signature("images", "uint8", (28, 28), "p", (10,)))
     convolutions = [layer.filters for layer in network.layers if type(layer).__name__ == "Conv2D"]
     assert convolutions == [filters for block in chosen.model.cnn.blocks for filters in block]
@@ -370,7 +371,8 @@ def test_stages_one_after_the_other(settings: Config, project: Project) -> None:
     record = train.train(project, settings)
     assert record.settings["train.learning_rate"] == pytest.approx(search.best["train.learning_rate"])
     assert record.settings["train.learning_rate"] != settings.train.learning_rate
-    export.export(project, settings)
+    assert export.export(project, settings).views == 5
+    assert onnx.load(project.exported / "model.onnx").graph.name == "views"
     evaluation = evaluate.evaluate(project, settings)
     test = splits.load(project.prepared).test
     with np.load(project.evaluated / "predictions.npz") as arrays:

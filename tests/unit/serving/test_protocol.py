@@ -70,6 +70,18 @@ def test_integers_may_be_written_with_a_point():
             read(7.0, wrong)
 
 
+def test_pixels_are_whole_numbers_of_a_byte_however_they_are_written():
+    specs = {"n": TensorSpec("n", "UINT8", (-1,))}
+
+    def read(*values):
+        return parse({"inputs": [tensor("n", "UINT8", (len(values),), data=values)]}, inputs=specs).inputs["n"]
+
+    assert read(0, 7, 255).tolist() == read(0.0, 7.0, 255).tolist() == [0, 7, 255]
+    for wrong in (True, False, 256, -1, 256.0, 0.5, None, "7", 10**30):
+        with pytest.raises(InvalidRequestError):
+            read(7, wrong)
+
+
 def test_floats_take_integers_and_refuse_what_overflows():
     assert parse({"inputs": [tensor(data=[0] * 6), tensor("y", "FP32", (1,), data=[3])]}).inputs["y"].tolist() == [3.0]
     with pytest.raises(InvalidRequestError, match="out of the range of FP32"):
