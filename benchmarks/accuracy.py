@@ -1,9 +1,9 @@
-"""What a preset reaches: accuracy of the published ONNX file on the test split over several seeds, and what it costs.
+"""What a preset or a family reaches: accuracy of the published ONNX file over several seeds, and what it costs.
 
 Each seed is a whole `mnistflow retrain` in a copy of the checkout, so that splits, search and training all count.
 Rows of docs/leaderboard.md are replaced or added.
 
-    python benchmarks/accuracy.py fast best --dataset fashion_mnist --seeds 3
+    python benchmarks/accuracy.py fast best lstm --dataset fashion_mnist --seeds 3
 """
 
 import argparse
@@ -19,16 +19,18 @@ from pathlib import Path
 
 from orchestration import ROOT, copy_checkout
 
+from mnistflow.models import families
+
 MNISTFLOW = str(Path(sys.executable).with_name("mnistflow"))
 TABLE = ROOT / "docs/leaderboard.md"
 HEAD = """# Leaderboard
 
 Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
-search included; the others are presets of params.yaml. Each row is made by
-`python benchmarks/accuracy.py PRESET --dataset NAME --write` with seeds 0, 1, ...; seconds are of one machine: compare
+search included; the others are presets of params.yaml, or families with its search and settings. Each row is made by
+`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; seconds are of one machine: compare
 within the table.
 
-| data set | preset | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
+| data set | what | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -49,9 +51,10 @@ class Result:
     seconds: float
 
 
-def run(checkout: Path, preset: str, dataset: str, seed: int, overrides: list[str]) -> Result:
+def run(checkout: Path, what: str, dataset: str, seed: int, overrides: list[str]) -> Result:
     """Retrain once and return what the newest row of the leaderboard says."""
-    choice = [] if preset == "default" else ["--preset", preset]
+    family = ["-S", f"model.family={what}"] if what in families() else ["--preset", what]
+    choice = [] if what == "default" else family
     settings = [
         f"train.seed={seed}",
         f"tune.seed={seed}",
@@ -77,7 +80,7 @@ def call(checkout: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def row(dataset: str, preset: str, results: list[Result]) -> str:
+def row(dataset: str, what: str, results: list[Result]) -> str:
     """Return a line of the table: mean and sample standard deviation of the accuracies, medians of the costs."""
     accuracies = [result.accuracy for result in results]
     spread = f"{statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
@@ -85,12 +88,12 @@ def row(dataset: str, preset: str, results: list[Result]) -> str:
         statistics.median(getattr(result, name) for result in results) for name in ("train_seconds", "seconds")
     )
     first = results[0]
-    cells = [dataset, preset, f"{statistics.mean(accuracies):.2%}", spread, str(len(results)), f"{first.parameters:,}"]
+    cells = [dataset, what, f"{statistics.mean(accuracies):.2%}", spread, str(len(results)), f"{first.parameters:,}"]
     return "| " + " | ".join([*cells, f"{first.megabytes:.2f}", f"{train:.0f}", f"{whole:.0f}"]) + " |"
 
 
 def write(line: str) -> None:
-    """Put a line into docs/leaderboard.md in place of the one for the same data set and preset."""
+    """Put a line into docs/leaderboard.md in place of the one for the same data set and preset or family."""
     text = TABLE.read_text(encoding="utf-8") if TABLE.exists() else HEAD
     key = line.split("|")[1:3]
     lines = [old for old in text.splitlines() if old.split("|")[1:3] != key]
@@ -99,9 +102,9 @@ def write(line: str) -> None:
 
 
 def main() -> None:
-    """Run every preset with every seed and print a row each."""
+    """Run everything that is named with every seed and print a row each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("presets", nargs="*", default=["default", "fast"])
+    parser.add_argument("what", nargs="*", default=["default", "fast"], help="presets and families")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-S", "--set", dest="overrides", action="append", default=[])
@@ -111,12 +114,12 @@ def main() -> None:
         os.environ.setdefault("MNISTFLOW_MIRRORS", str(ROOT / "var/downloads"))
     with tempfile.TemporaryDirectory() as folder:
         checkout = copy_checkout(Path(folder) / "checkout")
-        for preset in arguments.presets:
+        for what in arguments.what:
             results = []
             for seed in range(arguments.seeds):
-                results.append(run(checkout, preset, arguments.dataset, seed, arguments.overrides))
-                print(f"{arguments.dataset} {preset} seed {seed}: {results[-1]}", flush=True)
-            line = row(arguments.dataset, preset, results)
+                results.append(run(checkout, what, arguments.dataset, seed, arguments.overrides))
+                print(f"{arguments.dataset} {what} seed {seed}: {results[-1]}", flush=True)
+            line = row(arguments.dataset, what, results)
             print(line, flush=True)
             if arguments.write:
                 write(line)
