@@ -7,6 +7,7 @@ Rows of docs/leaderboard.md are replaced or added.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +24,14 @@ from orchestration import ROOT, copy_checkout
 from mnistflow.models import families
 
 MNISTFLOW = str(Path(sys.executable).with_name("mnistflow"))
+ENSEMBLE = 3  # models
 TABLE = ROOT / "docs/leaderboard.md"
 HEAD = """# Leaderboard
 
 Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
 search included; the others are presets of params.yaml, or families with its search and settings. Each row is made by
-`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; seconds are of one machine: compare
-within the table.
+`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; `--ensembles` averages each three of the
+models as well. Seconds are of one machine: compare within the table.
 
 | data set | what | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -40,10 +43,12 @@ class Result:
     """One run.
 
     Attributes:
+        run_id: in MLflow.
         train_seconds: of the final fit.
         seconds: of the whole pipeline.
     """
 
+    run_id: str
     accuracy: float
     parameters: int
     megabytes: float
@@ -51,22 +56,28 @@ class Result:
     seconds: float
 
 
-def run(checkout: Path, what: str, dataset: str, seed: int, overrides: list[str]) -> Result:
-    """Retrain once and return what the newest row of the leaderboard says."""
+def run_seed(checkout: Path, what: str, dataset: str, seed: int, overrides: list[str]) -> Result:
+    """Retrain with a preset, a family, or neither."""
     family = ["-S", f"model.family={what}"] if what in families() else ["--preset", what]
-    choice = [] if what == "default" else family
-    settings = [
-        f"train.seed={seed}",
-        f"tune.seed={seed}",
-        f"fetch.dataset={dataset}",
-        "fetch.fallback=null",
-        *overrides,
-    ]
+    settings = [f"train.seed={seed}", f"tune.seed={seed}", *overrides]
+    return retrain(checkout, dataset, [] if what == "default" else family, settings)
+
+
+def run_ensemble(checkout: Path, dataset: str, members: Sequence[Result]) -> Result:
+    """Average the models of earlier runs."""
+    chosen = ",".join(member.run_id for member in members)
+    return retrain(checkout, dataset, [], ["model.family=ensemble", f"model.ensemble.members=[{chosen}]"])
+
+
+def retrain(checkout: Path, dataset: str, choice: list[str], settings: list[str]) -> Result:
+    """Retrain once and return what the newest row of the leaderboard says."""
+    settings = [f"fetch.dataset={dataset}", "fetch.fallback=null", *settings]
     started = time.perf_counter()
     call(checkout, "retrain", *choice, *(part for setting in settings for part in ("-S", setting)))
     seconds = time.perf_counter() - started
     row = max(json.loads(call(checkout, "leaderboard", "--dataset", dataset, "--json")), key=lambda r: r["started_ms"])
-    return Result(row["score"], row["parameters"], row["file_megabytes"], row["train_seconds"], seconds)
+    costs = (row["parameters"], row["file_megabytes"], row["train_seconds"])
+    return Result(row["run_id"], row["score"], *costs, seconds)
 
 
 def call(checkout: Path, *arguments: str) -> str:
@@ -108,6 +119,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-S", "--set", dest="overrides", action="append", default=[])
+    parser.add_argument("--ensembles", action="store_true", help="also average each three of the models")
     parser.add_argument("--write", action="store_true", help="update docs/leaderboard.md")
     arguments = parser.parse_args()
     if (ROOT / "var/downloads").is_dir():
@@ -117,12 +129,17 @@ def main() -> None:
         for what in arguments.what:
             results = []
             for seed in range(arguments.seeds):
-                results.append(run(checkout, what, arguments.dataset, seed, arguments.overrides))
+                results.append(run_seed(checkout, what, arguments.dataset, seed, arguments.overrides))
                 print(f"{arguments.dataset} {what} seed {seed}: {results[-1]}", flush=True)
-            line = row(arguments.dataset, what, results)
-            print(line, flush=True)
-            if arguments.write:
-                write(line)
+            lines = [row(arguments.dataset, what, results)]
+            if arguments.ensembles:
+                trios = itertools.combinations(results, ENSEMBLE)
+                averaged = [run_ensemble(checkout, arguments.dataset, members) for members in trios]
+                lines.append(row(arguments.dataset, f"ensemble of {ENSEMBLE} {what}", averaged))
+            for line in lines:
+                print(line, flush=True)
+                if arguments.write:
+                    write(line)
 
 
 if __name__ == "__main__":
