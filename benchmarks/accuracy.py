@@ -30,8 +30,8 @@ HEAD = """# Leaderboard
 
 Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
 search included; the others are presets of params.yaml, or families with its search and settings. Each row is made by
-`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; `--ensembles` averages each three of the
-models as well. Seconds are of one machine: compare within the table.
+`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; `--ensembles` averages each three of
+the models as well. Seconds are of one machine: compare within the table.
 
 | data set | what | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -52,8 +52,18 @@ def options(
 
 
 def _chosen(settings: Config, preset: str | None, overrides: list[str] | None) -> dict[str, object]:
-    """Return the values of a preset with those of -S over them."""
-    return {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+    """Return the values of a preset with those of -S over them.
+
+    Raises:
+        ConfigError: there is no such preset, key, value or data set.
+    """
+    from mnistflow.data import catalog
+
+    values = {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+    wanted = settings.with_values(values).fetch
+    if wanted.dataset not in wanted.own:
+        catalog.get(wanted.dataset)
+    return values
 
 
 @app.command()
@@ -83,7 +93,10 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
-    console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
+    if outcome.champion is None:
+        console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}` would overrule that")
+    else:
+        console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
 
 
 @app.command()

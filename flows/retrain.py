@@ -1,6 +1,6 @@
 """The retrain flow: from raw data to the model that serves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,14 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     """
     home = Project.locate()
     environment.configure(home)
-    settings = config.load(home.params).with_values(overrides or {})
+    base = config.load(home.params)
+    settings = base.with_values(overrides or {})
     pinned = tasks.choose_dataset(home, settings)
     dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
     workspace = pipeline.create_workspace(home, {**(overrides or {}), **pinned})
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
-    run = tracking.start(home, dataset, _run_name(settings, overrides), kind="retrain")
+    run = tracking.start(home, dataset, _run_name(base, settings, overrides or {}), kind="retrain")
     with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
         outcome = _run_in(workspace, settings, run, dataset)
     if not outcome.changed and outcome.run_id != run.run_id:
@@ -95,7 +96,20 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
     )
 
 
-def _run_name(settings: Config, overrides: Mapping[str, Any] | None) -> str:
-    """The family, and what is special about this run."""
-    special = [f"{key.rpartition('.')[2]}={value}" for key, value in (overrides or {}).items() if key != "model.family"]
-    return " ".join([settings.model.family, *special])[:100]
+def _run_name(base: Config, settings: Config, overrides: Mapping[str, Any]) -> str:
+    """The family, and what its parameters have that is not in params.yaml, in the order of the overrides."""
+    before, after = (dict(_leaves(chosen.model_dump(mode="json"))) for chosen in (base, settings))
+    changed = [key for key, value in after.items() if value != before.get(key) and key != "model.family"]
+    special = [key for given in overrides for key in changed if f"{key}.".startswith(f"{given}.")]
+    return " ".join(
+        [settings.model.family, *(f"{key.rpartition('.')[2]}={after[key]}" for key in dict.fromkeys(special))]
+    )[:100]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -170,7 +170,7 @@ def try_out(project: Project, name: str, *, canary: float | None = None, shadow:
         shadow: whether it gets a copy of the others.
 
     Raises:
-        RegistryError: there is no challenger, or its files are gone.
+        RegistryError: there is no champion or no challenger, or its files are gone.
     """
     now = repository.rollout(project, name) or Rollout(0)
     wanted = replace(
@@ -180,6 +180,10 @@ def try_out(project: Project, name: str, *, canary: float | None = None, shadow:
         repository.try_out(project, name, None)
         return None
     challenger = registry.holder(name, registry.CHALLENGER)
+    if not registry.holder(name, registry.CHAMPION):
+        raise RegistryError(
+            f"{name} has no champion beside which to try another", "`mnistflow promote VERSION` makes one."
+        )
     if not challenger:
         raise RegistryError(f"{name} has no challenger to try", "The next version that does not win becomes one.")
     repository.publish(project, challenger)

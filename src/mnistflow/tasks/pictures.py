@@ -179,15 +179,18 @@ def calibration(path: Path, probabilities: Outputs, targets: Array) -> None:
 
 def learning_curves(path: Path, history: Mapping[str, Sequence[float]], best_epoch: int) -> None:
     """Draw loss and metric of training and validation by epoch; a line marks the epoch whose weights are kept."""
+    from matplotlib.ticker import MaxNLocator
+
     measures = [name for name in history if f"val_{name}" in history]
     figure = _figure(5 * len(measures), 3.6)
     for place, name in enumerate(measures, start=1):
         axes = figure.add_subplot(1, len(measures), place)
         epochs = range(1, len(history[name]) + 1)
-        axes.plot(epochs, history[name], label="training")
-        axes.plot(epochs, history[f"val_{name}"], label="validation")
+        axes.plot(epochs, history[name], marker=".", label="training")
+        axes.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
         axes.axvline(best_epoch, linestyle=":", color="grey", label="kept")
-        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", title=name, xlim=(0.5, len(epochs) + 0.5))
         axes.legend()
     figure.savefig(path)
 

@@ -317,3 +317,4 @@ def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own
     assert [path.name for path in (checkout.folder / "var/models").iterdir()] == ["digits-classifier"]
     assert {name for (name,) in checkout.query("select name from experiments")} == {"Default", "digits"}
     assert checkout.query("select distinct value from params where key = 'data.name'") == [("digits",)]
+    assert ("cnn epochs=1 trials=0",) in checkout.query("select name from runs")
