@@ -154,6 +154,8 @@ def test_images_that_are_none_get_a_line_each_and_the_others_their_answer(retrai
 
 def test_versions_and_data_sets_that_do_not_exist(retrained: Checkout) -> None:
     assert "Known: digits, " in error_of(retrained.run("leaderboard", "--dataset", "fashion", check=False))
+    assert "Use one of: mnist, " in error_of(retrained.run("retrain", check=False, **{"fetch.dataset": "minst"}))
+    assert "no champion" in error_of(retrained.run("shadow", "on", "--dataset", "mnist", check=False))
     assert "999" in error_of(retrained.run("promote", "999", check=False))
     assert "fashion_mnist" in error_of(retrained.run("rollback", "--dataset", "fashion_mnist", check=False))
 
