@@ -58,9 +58,10 @@ class Result:
 
 def run_seed(checkout: Path, what: str, dataset: str, seed: int, overrides: list[str]) -> Result:
     """Retrain with a preset, a family, or neither."""
-    family = ["-S", f"model.family={what}"] if what in families() else ["--preset", what]
     settings = [f"train.seed={seed}", f"tune.seed={seed}", *overrides]
-    return retrain(checkout, dataset, [] if what == "default" else family, settings)
+    if what in families():
+        return retrain(checkout, dataset, [], [f"model.family={what}", *settings])
+    return retrain(checkout, dataset, [] if what == "default" else ["--preset", what], settings)
 
 
 def run_ensemble(checkout: Path, dataset: str, members: Sequence[Result]) -> Result:

@@ -51,28 +51,27 @@ def options(
     """Train, compare, and serve models of small images."""
 
 
-def _chosen(settings: Config, preset: str | None, overrides: list[str] | None) -> dict[str, object]:
-    """Return the values of a preset with those of -S over them.
+def _chosen(base: Config, preset: str | None, overrides: list[str] | None) -> tuple[dict[str, object], Config]:
+    """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
 
     Raises:
         ConfigError: there is no such preset, key, value or data set.
     """
     from mnistflow.data import catalog
 
-    values = {**(settings.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
-    wanted = settings.with_values(values).fetch
-    if wanted.dataset not in wanted.own:
-        catalog.get(wanted.dataset)
-    return values
+    values = {**(base.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+    settings = base.with_values(values)
+    if settings.fetch.dataset not in settings.fetch.own:
+        catalog.get(settings.fetch.dataset)
+    return values, settings
 
 
 @app.command()
 def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     cli.log_to_terminal()
-    project, settings = cli.start()
-    values = _chosen(settings, preset, overrides)
-    settings = settings.with_values(values)
+    project, base = cli.start()
+    values, settings = _chosen(base, preset, overrides)
     from flows import api
 
     prefect = api.connect(project)
@@ -111,9 +110,8 @@ def sweep(
 ) -> None:
     """Run each model family once, side by side, and compare them; nothing is registered or promoted."""
     cli.log_to_terminal()
-    project, settings = cli.start()
-    values = _chosen(settings, preset, overrides)
-    settings = settings.with_values(values)
+    project, base = cli.start()
+    values, settings = _chosen(base, preset, overrides)
     from flows import report
     from flows import sweep as flow
 

@@ -1,6 +1,6 @@
 """The retrain flow: from raw data to the model that serves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,18 +98,8 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
 
 def _run_name(base: Config, settings: Config, overrides: Mapping[str, Any]) -> str:
     """The family, and what its parameters have that is not in params.yaml, in the order of the overrides."""
-    before, after = (dict(_leaves(chosen.model_dump(mode="json"))) for chosen in (base, settings))
-    changed = [key for key, value in after.items() if value != before.get(key) and key != "model.family"]
-    special = [key for given in overrides for key in changed if f"{key}.".startswith(f"{given}.")]
-    return " ".join(
-        [settings.model.family, *(f"{key.rpartition('.')[2]}={after[key]}" for key in dict.fromkeys(special))]
-    )[:100]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    before, after = base.entries(), settings.entries()
+    changed = [key for key, value in after.items() if not isinstance(value, dict) and value != before.get(key)]
+    ordered = dict.fromkeys(key for given in overrides for key in changed if f"{key}.".startswith(f"{given}."))
+    special = [f"{key.rpartition('.')[2]}={after[key]}" for key in ordered if key != "model.family"]
+    return " ".join([settings.model.family, *special])[:100]

@@ -206,10 +206,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _space_names_known_keys(self) -> Self:
-        tree = self.model_dump()
+        known = self.entries()
         for family, space in self.tune.space.items():
             for key in space:
-                if not key.startswith((f"model.{family}.", "train.")) or not _has(tree, key):
+                if not key.startswith((f"model.{family}.", "train.")) or key not in known:
                     raise ValueError(
                         f"tune.space.{family}.{key}: is no key of model.{family} or train, so it cannot be searched"
                     )
@@ -225,6 +225,10 @@ class Config(Section):
             known = ", ".join(self.presets) or "none"
             raise ConfigError(f"unknown preset {name!r}", f"Known: {known}; they stand in params.yaml.")
         return self.presets[name]
+
+    def entries(self) -> dict[str, Any]:
+        """Return everything by its dotted key, sections too."""
+        return dict(_entries(self.model_dump(mode="json")))
 
     def with_values(self, values: Mapping[str, Any]) -> "Config":
         """Return a copy in which dotted keys (`train.epochs`) have new values.
@@ -320,23 +324,15 @@ def _set(tree: Any, key: str, value: Any) -> None:
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or last not in section:
-        alike = get_close_matches(key, _keys(tree), n=1)
+        alike = get_close_matches(key, dict(_entries(tree)), n=1)
         mend = f"Did you mean {alike[0]}?" if alike else "Use a key that stands there."
         raise ConfigError(f"override {key}: no such key in params.yaml", mend)
     section[last] = deepcopy(value)  # presets may share it
 
 
-def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted key of everything in the tree."""
+def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in the tree."""
     for name, value in tree.items():
-        yield f"{prefix}{name}"
+        yield f"{prefix}{name}", value
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
-
-
-def _has(tree: Any, key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            return False
-        tree = tree[part]
-    return True
+            yield from _entries(value, f"{prefix}{name}.")

@@ -179,11 +179,11 @@ def try_out(project: Project, name: str, *, canary: float | None = None, shadow:
     if not wanted.canary and not wanted.shadow:
         repository.try_out(project, name, None)
         return None
-    challenger = registry.holder(name, registry.CHALLENGER)
     if not registry.holder(name, registry.CHAMPION):
         raise RegistryError(
             f"{name} has no champion beside which to try another", "`mnistflow promote VERSION` makes one."
         )
+    challenger = registry.holder(name, registry.CHALLENGER)
     if not challenger:
         raise RegistryError(f"{name} has no challenger to try", "The next version that does not win becomes one.")
     repository.publish(project, challenger)

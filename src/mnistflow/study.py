@@ -107,8 +107,8 @@ def retry_unfinished(study: optuna.Study) -> list[str]:
 
 def suggest_defaults(study: optuna.Study, config: Config, space: Space) -> None:
     """The first trial has the values of params.yaml, so that a search cannot end below them unnoticed."""
-    tree = config.model_dump(mode="json")
-    values = {key: _value(tree, key) for key in space}
+    entries = config.entries()
+    values = {key: entries[key] for key in space}
     if not study.get_trials() and all(space[key].holds(value) for key, value in values.items()):
         study.enqueue_trial({key: _encode(value) for key, value in values.items()})
 
@@ -171,9 +171,3 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
-
-
-def _value(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree[part]
-    return tree

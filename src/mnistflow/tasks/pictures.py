@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -271,13 +271,12 @@ class _Tile:
 
 def _draw_tiles(path: Path, title: str, tiles: Sequence[_Tile], colours: str) -> None:
     """Draw images side by side on axes that they share: with axes of their own, the layout takes seconds."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     columns = max([_FEWEST_COLUMNS, *(tile.column + 1 for tile in tiles)])
     rows = max((tile.row + 1 for tile in tiles), default=0)
     width, height = columns * _TILE_WIDTH, rows * _TILE_HEIGHT + 0.5
-    figure = Figure(figsize=(width, height), dpi=110)
+    figure = _figure(width, height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     for tile in tiles:
         x, y = (tile.column + 0.5) * _TILE_WIDTH, height - 0.5 - (tile.row + 0.5) * _TILE_HEIGHT
@@ -293,7 +292,7 @@ def _draw_tiles(path: Path, title: str, tiles: Sequence[_Tile], colours: str) ->
     figure.savefig(path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+    return Figure(figsize=(width, height), dpi=110, layout=layout)

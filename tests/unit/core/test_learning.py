@@ -66,7 +66,13 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "resnet", "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
     {"model.family": "svm", "model.svm.gamma": 0.2, "train.threads": 1, "export.opset": 18, "export.views": 5},
     {"model.family": "forest", "model.forest.thresholds": "random", "model.forest.max_features": 0.1},
-    {"model.family": "boosting", "model.boosting.max_bins": 8, "export.opset": 14, "export.views": 9},
+    {
+        "model.family": "boosting",
+        "model.boosting.max_bins": 8,
+        "model.boosting.l2": 1.0,
+        "export.opset": 14,
+        "export.views": 9,
+    },
 ]
 
 
