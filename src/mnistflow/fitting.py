@@ -21,6 +21,7 @@ from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
 from mnistflow.config import AugmentConfig, TrainConfig
+from mnistflow.data.batches import THREADS, batches, prefetched
 from mnistflow.data.splits import Split
 from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, read_json, remove, write_json
@@ -198,17 +199,16 @@ def schedule(config: TrainConfig, steps: int) -> Any:
 
 def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    batches, callbacks = _batches(train, config, progress.epoch), _seeding(config.seed, progress.epoch)
-    fitted = progress.trainee.fit(batches, shuffle=False, verbose=0, callbacks=callbacks).history
+    shuffled, callbacks = _shuffled(train, config, progress.epoch), _seeding(config.seed, progress.epoch)
+    fitted = progress.trainee.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
     progress.network.set_weights(progress.trainee.get_weights())
     if config.ema:
         averaged_optimizer = progress.trainee.optimizer
         type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
         # A copy: under JAX, variables that share an array lose it when one of them is updated.
         progress.network.set_weights(_copied_weights(progress.network))
-    judged = progress.network.evaluate(
-        validation.inputs, validation.targets, batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
-    )
+    judging = prefetched(batches(validation.inputs, validation.targets, size=EVALUATION_BATCH))
+    judged = progress.network.evaluate(judging, verbose=0, return_dict=True)
     progress.seconds += time.perf_counter() - started
     measures = {name: float(values[-1]) for name, values in sorted(fitted.items())}
     measures |= {f"val_{name}": float(value) for name, value in sorted(judged.items())}
@@ -219,20 +219,20 @@ def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validatio
     return measures
 
 
-def _batches(train: Split, config: TrainConfig, epoch: int) -> Any:
-    """Return the batches of an epoch, as a tf.data pipeline: their order and changes depend on seed and epoch only."""
+def _shuffled(train: Split, config: TrainConfig, epoch: int) -> Any:
+    """Return the batches of an epoch, augmented: their order and changes depend on seed and epoch only."""
     import tensorflow as tf
 
     order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
-    batches = tf.data.Dataset.from_tensor_slices((train.inputs[order], train.targets[order])).batch(config.batch_size)
+    pipeline = batches(train.inputs[order], train.targets[order], size=config.batch_size)
     if config.augment.active:
         first = epoch * _steps(len(train), config)
 
         def changed(step: Any, batch: Any) -> Any:
             return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), config.augment), batch[1]
 
-        batches = batches.enumerate(first).map(changed, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
+        pipeline = pipeline.enumerate(first).map(changed, num_parallel_calls=THREADS)
+    return prefetched(pipeline)
 
 
 def _best_epoch(history: History) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow import backend, fitting, onnx_model, tasks
 from mnistflow.config import TrainConfig
+from mnistflow.data.batches import batches, prefetched
 from mnistflow.data.splits import Dataset
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.family import Network
@@ -59,7 +60,7 @@ class Networks(Learner[Network]):
         return keras.models.load_model(folder / FILE, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
-        outputs: Outputs = model.predict(inputs, batch_size=onnx_model.BATCH, verbose=0)
+        outputs: Outputs = model.predict(prefetched(batches(inputs, size=onnx_model.BATCH)), verbose=0)
         return outputs
 
     def convert(self, model: keras.Model, signature: Signature, opset: int) -> onnx.ModelProto:
