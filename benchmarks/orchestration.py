@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from mnistflow.native import ONEDNN
+
 ROOT = Path(__file__).resolve().parents[1]
 # The network of bare_keras.py, trained as there.
 SAME = ("model.cnn.dropout=0.3", "train.learning_rate=0.002", "train.schedule=cosine", "train.precision=float32")
@@ -55,7 +57,7 @@ def main() -> None:
     downloads = ROOT / "var/downloads/mnist"
     if not downloads.is_dir():
         sys.exit("var/downloads/mnist is missing. Run `make run` first.")
-    os.environ["MNISTFLOW_MIRRORS"] = str(downloads.parent)
+    os.environ |= {"MNISTFLOW_MIRRORS": str(downloads.parent), **ONEDNN}  # for both
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), downloads, arguments.repeats, arguments.epochs)
 

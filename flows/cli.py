@@ -183,7 +183,7 @@ def leaderboard(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    table = Table(title=f"{name}: {len(rows)} runs")
+    table = Table(title=f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}")
     headline = registry.task_of(name).headline
     for heading in (headline.name, "errors", "loss", "run", "version", "parameters", "MB", "ms", "train s"):
         table.add_column(heading, justify="left" if heading in {"run", "version"} else "right")

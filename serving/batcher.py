@@ -43,7 +43,7 @@ class Limits:
     inline_seconds: float = INLINE_SECONDS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Item:
     inputs: Mapping[str, Array]
     outputs: Sequence[str]
@@ -95,7 +95,7 @@ class Batcher:
         Raises:
             OverloadedError: too much waits already.
         """
-        rows = max(len(array) for array in inputs.values())
+        rows = max(map(len, inputs.values()))
         if self._items and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
         future: asyncio.Future[Outputs] = self._loop.create_future()

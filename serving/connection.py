@@ -153,7 +153,6 @@ class HttpConnection(asyncio.Protocol):
             self._current = request = self._waiting.popleft()
             task = self._loop.create_task(self._serve(request))
             self._state.tasks.add(task)
-            task.add_done_callback(self._state.tasks.discard)
         if self._waiting:
             self._transport.pause_reading()
         elif not self._transport.is_reading():
@@ -165,6 +164,8 @@ class HttpConnection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._transport.abort()
             raise
+        finally:
+            self._state.tasks.discard(asyncio.current_task())
         self._write(answer, request)
         self._state.total_requests += 1
         self._current = None

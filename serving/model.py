@@ -83,7 +83,7 @@ class Model:
         Raises:
             InferenceFailedError: onnxruntime gave an error.
         """
-        rows = max(len(array) for array in inputs.values())
+        rows = max(map(len, inputs.values()))
         options = self._shrinking if rows > ARENA_ROWS else None
         try:
             arrays = self._session.run(list(outputs), dict(inputs), options)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -72,6 +73,8 @@ ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # No two processes give the same ids.
 PROCESS_ID = os.urandom(6).hex()
 _numbers = itertools.count(1)
+# Paths are the clients' to choose, so only so many are remembered.
+REMEMBERED_PATHS = 256
 # What a request may hold before its handler asks for the body.
 MAX_UNASKED_BYTES = 64 * 1024
 
@@ -156,9 +159,8 @@ class Request:
         encoding = self.header(b"content-encoding", IDENTITY).strip().lower()
         if encoding != IDENTITY and encoding not in WINDOW_BITS:
             raise UnsupportedMediaError("a body may be compressed by gzip or deflate")
-        length = self.header(b"content-length", "0")
         self._limit = max_bytes
-        if (length.isdecimal() and int(length) > max_bytes) or self._is_too_large():
+        if self._is_too_large() or (not self._is_complete and self._announced_bytes() > max_bytes):
             raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
         if not self._is_complete:
             await self._arrival(max_bytes, seconds)
@@ -191,6 +193,10 @@ class Request:
         """Keep nothing of what may still come: the answer is given."""
         self._limit = -1
         self._pieces.clear()
+
+    def _announced_bytes(self) -> int:
+        length = self.header(b"content-length")
+        return int(length) if length.isdecimal() else 0
 
     async def _arrival(self, max_bytes: int, seconds: float) -> None:
         if not self._is_abandoned:
@@ -251,6 +257,15 @@ class Route:
     is_admin: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where a request goes."""
+
+    handler: Handler
+    guard: Guard
+    groups: Sequence[str | None]
+
+
 class Application:
     """The application made of routes.
 
@@ -278,13 +293,25 @@ class Application:
             guard = _open if route.is_open else access.admit_admin if route.is_admin else access.admit
             patterns.setdefault(route.pattern, {})[route.method] = (route.handler, guard)
         self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
+        self._destination = lru_cache(REMEMBERED_PATHS)(self._find)
         self._observe = observe
         self._running = running
         self.answer: Answering = watching(self._observed_answer) if watching else self._observed_answer
 
     async def _observed_answer(self, request: Request) -> Answer:
         start = time.perf_counter()
-        answer = await self._answer(request)
+        try:
+            found = self._destination(request.method, request.path)
+            if isinstance(found, _Destination):
+                found.guard(request.header(b"authorization"))
+                answer = await found.handler(request, *found.groups)
+            else:
+                answer = found
+        except ServingError as error:
+            answer = _serving_error(error)
+        except Exception:
+            log.exception("a request failed for a reason that was not foreseen")
+            answer = error_answer(500, "internal error")
         self._observe(request.path, answer.status, time.perf_counter() - start)
         return answer
 
@@ -298,22 +325,14 @@ class Application:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, request: Request) -> Answer:
-        try:
-            for pattern, methods in self._routes:
-                match = pattern.fullmatch(request.path)
-                if match is not None:
-                    if request.method not in methods:
-                        return error_answer(405, "not with this method", {"allow": ", ".join(methods)})
-                    handler, guard = methods[request.method]
-                    guard(request.header(b"authorization"))
-                    return await handler(request, *match.groups())
-            return error_answer(404, "nothing is here")
-        except ServingError as error:
-            return _serving_error(error)
-        except Exception:
-            log.exception("a request failed for a reason that was not foreseen")
-            return error_answer(500, "internal error")
+    def _find(self, method: str, path: str) -> _Destination | Answer:
+        for pattern, methods in self._routes:
+            match = pattern.fullmatch(path)
+            if match is not None:
+                if method not in methods:
+                    return error_answer(405, "not with this method", {"allow": ", ".join(methods)})
+                return _Destination(*methods[method], match.groups())
+        return error_answer(404, "nothing is here")
 
 
 def _open(_: str) -> None:

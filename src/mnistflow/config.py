@@ -19,6 +19,7 @@ from mnistflow.models.family import Section, Sizes
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+ALIKE = 3  # keys that are offered for one that is not there
 
 
 class _Yaml(yaml.SafeLoader):
@@ -324,10 +325,17 @@ def _set(tree: Any, key: str, value: Any) -> None:
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or last not in section:
-        alike = get_close_matches(key, dict(_entries(tree)), n=1)
-        mend = f"Did you mean {alike[0]}?" if alike else "Use a key that stands there."
+        alike = _alike(key, tree)
+        mend = f"Did you mean {alike}?" if alike else "Use a key that stands there."
         raise ConfigError(f"override {key}: no such key in params.yaml", mend)
     section[last] = deepcopy(value)  # presets may share it
+
+
+def _alike(key: str, tree: Mapping[str, Any]) -> str:
+    """Return a few keys that end as this one does, else the one that is written most like it, else nothing."""
+    known = [other for other, _ in _entries(tree) if not other.startswith(("presets.", "tune.space."))]
+    same_name = [other for other in known if other.endswith(f".{key}")]
+    return " or ".join(same_name[:ALIKE] or get_close_matches(key, known, n=1))
 
 
 def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,8 +24,6 @@ DEFAULTS = {
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # TensorFlow itself turns oneDNN on only where the CPU has instructions for neural networks (AVX512-VNNI, AMX).
-    "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
 
