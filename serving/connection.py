@@ -54,6 +54,7 @@ class HttpConnection(asyncio.Protocol):
         self._incoming: Request | None = None
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
+        self._task: asyncio.Task[None]
         self._overhead_bytes = 0
         self._is_progressing = False
         self._is_deaf = False
@@ -151,8 +152,8 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._waiting:
             self._current = request = self._waiting.popleft()
-            task = self._loop.create_task(self._serve(request))
-            self._state.tasks.add(task)
+            self._task = self._loop.create_task(self._serve(request))
+            self._state.tasks.add(self._task)
         if self._waiting:
             self._transport.pause_reading()
         elif not self._transport.is_reading():
@@ -165,7 +166,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
             raise
         finally:
-            self._state.tasks.discard(asyncio.current_task())
+            self._state.tasks.discard(self._task)
         self._write(answer, request)
         self._state.total_requests += 1
         self._current = None

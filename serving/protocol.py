@@ -6,9 +6,8 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,16 +21,14 @@ EXACT_FLOAT = 2.0**53
 ASK_BINARY = "ask for it as binary data"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
+class RequestedOutput(NamedTuple):
     """An output to answer with, as JSON or as bytes behind it."""
 
     name: str
     binary: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """A request that fits the model's signature.
 
     Attributes:
@@ -45,8 +42,7 @@ class InferenceRequest:
     outputs: tuple[RequestedOutput, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SerialisedResponse:
+class SerialisedResponse(NamedTuple):
     """A body, and the length of the JSON at its start when tensors follow as bytes."""
 
     body: bytes

@@ -9,9 +9,9 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
@@ -73,8 +73,8 @@ ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # No two processes give the same ids.
 PROCESS_ID = os.urandom(6).hex()
 _numbers = itertools.count(1)
-# Paths are the clients' to choose, so only so many are remembered.
-REMEMBERED_PATHS = 256
+# Paths are the clients' to choose, and may be as long as a head: few are remembered.
+REMEMBERED_PATHS = 64
 # What a request may hold before its handler asks for the body.
 MAX_UNASKED_BYTES = 64 * 1024
 
@@ -225,8 +225,7 @@ class Request:
             self._waiter.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back to the client, in full."""
 
     body: bytes
@@ -374,9 +373,9 @@ def compressed(answer: Answer, request: Request) -> Answer:
     headers = {**(answer.headers or {}), "vary": "accept-encoding"}
     encoding = _accepted_encoding(request.header(b"accept-encoding"))
     if encoding is None:
-        return replace(answer, headers=headers)
+        return answer._replace(headers=headers)
     body = zlib.compress(answer.body, 1, WINDOW_BITS[encoding])
-    return replace(answer, body=body, headers={**headers, "content-encoding": encoding})
+    return answer._replace(body=body, headers={**headers, "content-encoding": encoding})
 
 
 def _accepted_encoding(header: str) -> str | None:

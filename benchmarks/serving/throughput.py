@@ -1,7 +1,8 @@
 """What the server makes of a core: requests a second against onnxruntime alone, side by side.
 
 Each repeat measures everything once, one after the other. One worker runs on one core, the load generator on another.
-The bare loop runs the same ONNX file in the same kind of session on the server's core, and does nothing else.
+The bare loop runs the same ONNX file in the same kind of session on the server's core, and does nothing else. Two workers
+share both cores with the load generator, whose part is the smaller the more images a request has.
 
     apt-get install wrk
     python benchmarks/serving/throughput.py --repository var/models --repeats 3
@@ -150,17 +151,20 @@ def measure(repository: Path, folder: Path, seconds: float) -> dict[str, float]:
         found["binary, 64 images"] = load(address, sent["binary 64"], seconds, 8, str(LOAD_CORE))["rate"]
         found["resident memory under load, MB"] = process.memory_info().rss / 1e6
         os.sched_setaffinity(process.pid, {SERVER_CORE, LOAD_CORE})
-        found["binary, 1 worker on 2 cores"] = load(address, sent["binary"], seconds, CONNECTIONS, both)["rate"]
+        for name in ("binary", "binary 64"):
+            found[f"{name}, 1 worker on 2 cores"] = load(address, sent[name], seconds, CONNECTIONS, both)["rate"]
     with serving(repository, 2) as (address, _, _):
-        load(address, sent["binary"], 1, CONNECTIONS, both)
-        found["binary, 2 workers on 2 cores"] = load(address, sent["binary"], seconds, CONNECTIONS, both)["rate"]
+        for name in ("binary", "binary 64"):
+            load(address, sent[name], 1, CONNECTIONS, both)
+            found[f"{name}, 2 workers on 2 cores"] = load(address, sent[name], seconds, CONNECTIONS, both)["rate"]
     return found
 
 
 RATIOS: dict[str, tuple[str, str]] = {
     "binary / bare, 1 image": ("binary, 32 connections", "bare, 1 image"),
     "binary / bare, 64 images": ("binary, 64 images", "bare, 64 images"),
-    "2 workers / 1": ("binary, 2 workers on 2 cores", "binary, 1 worker on 2 cores"),
+    "2 workers / 1, 1 image": ("binary, 2 workers on 2 cores", "binary, 1 worker on 2 cores"),
+    "2 workers / 1, 64 images": ("binary 64, 2 workers on 2 cores", "binary 64, 1 worker on 2 cores"),
 }
 
 
