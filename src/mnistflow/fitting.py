@@ -20,8 +20,8 @@ import numpy as np
 from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
+from mnistflow.batches import THREADS, batches, prefetched
 from mnistflow.config import AugmentConfig, TrainConfig
-from mnistflow.data.batches import THREADS, batches, prefetched
 from mnistflow.data.splits import Split
 from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, read_json, remove, write_json

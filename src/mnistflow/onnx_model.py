@@ -13,7 +13,7 @@ from mnistflow.tasks.task import Array, Outputs
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-BATCH = 1000
+BATCH = 250  # larger ones take longer an image, by half where views are averaged: memory is what they cost
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:

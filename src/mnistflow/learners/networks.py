@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow import backend, fitting, onnx_model, tasks
+from mnistflow.batches import batches, prefetched
 from mnistflow.config import TrainConfig
-from mnistflow.data.batches import batches, prefetched
 from mnistflow.data.splits import Dataset
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.family import Network
