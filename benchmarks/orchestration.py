@@ -57,7 +57,8 @@ def main() -> None:
     downloads = ROOT / "var/downloads/mnist"
     if not downloads.is_dir():
         sys.exit("var/downloads/mnist is missing. Run `make run` first.")
-    os.environ |= {"MNISTFLOW_MIRRORS": str(downloads.parent), **ONEDNN}  # for both
+    os.environ["MNISTFLOW_MIRRORS"] = str(downloads.parent)
+    os.environ |= ONEDNN  # so that both compute alike
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), downloads, arguments.repeats, arguments.epochs)
 

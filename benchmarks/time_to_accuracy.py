@@ -3,6 +3,7 @@
 The plain recipe: convolution 32, pooling, convolution 64, pooling, dense 128, softmax; Adam, batches of 128,
 `model.fit` on arrays; judged after each epoch. `fast` is judged once, when it is done. Both have oneDNN, see the same
 54,000 images, are trained alternately, each in a fresh process, and pay for their own tracing; judging is not counted.
+The plain recipe pays for tf.data's tuner too, as whoever calls `fit` on arrays does (mnistflow/batches.py).
 
     python benchmarks/time_to_accuracy.py --repeats 5
 """

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.access import Access
@@ -24,7 +24,7 @@ from serving.settings import Settings
 from serving.status import StatusDoor
 from serving.telemetry import log_call, watched_answers
 from serving.v2 import V2Door
-from serving.web import REMEMBERED_PATHS, Answer, Application, Request, Route
+from serving.web import Answer, Application, Request, Route
 
 if TYPE_CHECKING:
     from serving.rpc import GrpcDoor
@@ -47,10 +47,8 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     async def expose_metrics(_: Request) -> Answer:
         return Answer(metrics.exposition(), media=metrics.content_type)
 
-    door = lru_cache(REMEMBERED_PATHS)(_door)
-
     def observe(path: str, status: int, seconds: float) -> None:
-        metrics.request(door(path), status, seconds)
+        metrics.request(_door(path), status, seconds)
 
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)

@@ -54,7 +54,6 @@ class HttpConnection(asyncio.Protocol):
         self._incoming: Request | None = None
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
-        self._task: asyncio.Task[None]
         self._overhead_bytes = 0
         self._is_progressing = False
         self._is_deaf = False
@@ -152,8 +151,9 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._waiting:
             self._current = request = self._waiting.popleft()
-            self._task = self._loop.create_task(self._serve(request))
-            self._state.tasks.add(self._task)
+            task = self._loop.create_task(self._serve(request))
+            self._state.tasks.add(task)
+            task.add_done_callback(self._state.tasks.discard)
         if self._waiting:
             self._transport.pause_reading()
         elif not self._transport.is_reading():
@@ -165,8 +165,6 @@ class HttpConnection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._transport.abort()
             raise
-        finally:
-            self._state.tasks.discard(self._task)
         self._write(answer, request)
         self._state.total_requests += 1
         self._current = None

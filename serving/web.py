@@ -73,8 +73,9 @@ ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # No two processes give the same ids.
 PROCESS_ID = os.urandom(6).hex()
 _numbers = itertools.count(1)
-# Paths are the clients' to choose, and may be as long as a head: few are remembered.
+# Paths are the clients' to choose: only so many are remembered, of this length at most.
 REMEMBERED_PATHS = 64
+LONGEST_REMEMBERED = 256
 # What a request may hold before its handler asks for the body.
 MAX_UNASKED_BYTES = 64 * 1024
 
@@ -292,7 +293,7 @@ class Application:
             guard = _open if route.is_open else access.admit_admin if route.is_admin else access.admit
             patterns.setdefault(route.pattern, {})[route.method] = (route.handler, guard)
         self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
-        self._destination = lru_cache(REMEMBERED_PATHS)(self._find)
+        self._remembered = lru_cache(REMEMBERED_PATHS)(self._find)
         self._observe = observe
         self._running = running
         self.answer: Answering = watching(self._observed_answer) if watching else self._observed_answer
@@ -300,12 +301,13 @@ class Application:
     async def _observed_answer(self, request: Request) -> Answer:
         start = time.perf_counter()
         try:
-            found = self._destination(request.method, request.path)
-            if isinstance(found, _Destination):
+            find = self._remembered if len(request.path) <= LONGEST_REMEMBERED else self._find
+            found = find(request.method, request.path)
+            if isinstance(found, Answer):
+                answer = found
+            else:
                 found.guard(request.header(b"authorization"))
                 answer = await found.handler(request, *found.groups)
-            else:
-                answer = found
         except ServingError as error:
             answer = _serving_error(error)
         except Exception:

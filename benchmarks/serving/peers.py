@@ -142,7 +142,7 @@ class Comparison:
         model = self.file.parents[1].name
         answered = PEERS["MLServer"].ask(self.image)
         question = Question(f"/v2/models/{model}/infer", answered.body, answered.probabilities)
-        with serving(self.repository, 1) as (address, _, _):
+        with serving(self.repository, 1, {SERVER_CORE}) as (address, _, _):
             return self._measure(address, question)
 
     def theirs(self, peer: Peer, environment: Path) -> Figures:

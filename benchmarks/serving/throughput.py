@@ -1,8 +1,8 @@
 """What the server makes of a core: requests a second against onnxruntime alone, side by side.
 
 Each repeat measures everything once, one after the other. One worker runs on one core, the load generator on another.
-The bare loop runs the same ONNX file in the same kind of session on the server's core, and does nothing else. Two workers
-share both cores with the load generator, whose part is the smaller the more images a request has.
+The bare loop runs the same ONNX file in the same kind of session on the server's core, and does nothing else. One and
+two workers on two cores share them with the load generator, whose part is the smaller the more images a request has.
 
     apt-get install wrk
     python benchmarks/serving/throughput.py --repository var/models --repeats 3
@@ -29,6 +29,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_CORE, LOAD_CORE = 0, 1
+SHARED = f"{SERVER_CORE},{LOAD_CORE}"
 CONNECTIONS = 32
 MANY = 64
 
@@ -59,9 +60,8 @@ def bare(file: Path, rows: int, seconds: float) -> float:
 
 
 @contextmanager
-def serving(repository: Path, workers: int) -> Iterator[tuple[str, float, psutil.Process]]:
-    """Yield the address of a server, its seconds until ready, and its process."""
-    cores = {SERVER_CORE} if workers == 1 else set(range(os.cpu_count() or 1))
+def serving(repository: Path, workers: int, cores: set[int]) -> Iterator[tuple[str, float, psutil.Process]]:
+    """Yield the address of a server on these cores, its seconds until ready, and its process."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "serving", "--repository", str(repository), "--port", "0", "--workers", str(workers)],
@@ -138,8 +138,8 @@ def measure(repository: Path, folder: Path, seconds: float) -> dict[str, float]:
     model = file.parents[1].name
     sent = scripts(folder, model)
     found = {"bare, 1 image": bare(file, 1, seconds), "bare, 64 images": bare(file, MANY, seconds)}
-    both = f"{SERVER_CORE},{LOAD_CORE}"
-    with serving(repository, 1) as (address, ready, process):
+    both = {SERVER_CORE, LOAD_CORE}
+    with serving(repository, 1, {SERVER_CORE}) as (address, ready, process):
         found["start to ready, s"] = ready
         found["resident memory at rest, MB"] = process.memory_info().rss / 1e6
         for name in ("binary", "json"):
@@ -150,21 +150,20 @@ def measure(repository: Path, folder: Path, seconds: float) -> dict[str, float]:
         found["json, 1 connection, p50 ms"] = load(address, sent["json"], seconds, 1, str(LOAD_CORE))["50%"]
         found["binary, 64 images"] = load(address, sent["binary 64"], seconds, 8, str(LOAD_CORE))["rate"]
         found["resident memory under load, MB"] = process.memory_info().rss / 1e6
-        os.sched_setaffinity(process.pid, {SERVER_CORE, LOAD_CORE})
-        for name in ("binary", "binary 64"):
-            found[f"{name}, 1 worker on 2 cores"] = load(address, sent[name], seconds, CONNECTIONS, both)["rate"]
-    with serving(repository, 2) as (address, _, _):
-        for name in ("binary", "binary 64"):
-            load(address, sent[name], 1, CONNECTIONS, both)
-            found[f"{name}, 2 workers on 2 cores"] = load(address, sent[name], seconds, CONNECTIONS, both)["rate"]
+    for workers in (1, 2):
+        with serving(repository, workers, both) as (address, _, _):
+            for name in ("binary", "binary 64"):
+                load(address, sent[name], 1, CONNECTIONS, SHARED)
+                rate = load(address, sent[name], seconds, CONNECTIONS, SHARED)["rate"]
+                found[f"{name}, {workers} on 2 cores"] = rate
     return found
 
 
 RATIOS: dict[str, tuple[str, str]] = {
     "binary / bare, 1 image": ("binary, 32 connections", "bare, 1 image"),
     "binary / bare, 64 images": ("binary, 64 images", "bare, 64 images"),
-    "2 workers / 1, 1 image": ("binary, 2 workers on 2 cores", "binary, 1 worker on 2 cores"),
-    "2 workers / 1, 64 images": ("binary 64, 2 workers on 2 cores", "binary 64, 1 worker on 2 cores"),
+    "2 workers / 1, 1 image": ("binary, 2 on 2 cores", "binary, 1 on 2 cores"),
+    "2 workers / 1, 64 images": ("binary 64, 2 on 2 cores", "binary 64, 1 on 2 cores"),
 }
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import tensorflow as tf
 
-THREADS = os.cpu_count() or 1
+# Rows that are judged at a time. Of 1000, an image takes up to twice the processor time where its answers for several
+# views are averaged: what is computed on the way no longer fits into the caches.
+JUDGED = 250
 AHEAD = 4  # batches that are ready before they are asked for
 
 
@@ -19,6 +21,11 @@ def batches(*arrays: NDArray[Any], size: int) -> tf.data.Dataset:
     import tensorflow as tf
 
     return tf.data.Dataset.from_tensor_slices(arrays).batch(size)
+
+
+def threads() -> int:
+    """Return how many batches may be made at once: one on each core that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def prefetched(pipeline: tf.data.Dataset) -> tf.data.Dataset:

@@ -20,6 +20,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 ALIKE = 3  # keys that are offered for one that is not there
+BY_NAME = ("presets.", "tune.space.")  # keys below these hold dots, so none of them can be set alone
 
 
 class _Yaml(yaml.SafeLoader):
@@ -332,10 +333,10 @@ def _set(tree: Any, key: str, value: Any) -> None:
 
 
 def _alike(key: str, tree: Mapping[str, Any]) -> str:
-    """Return a few keys that end as this one does, else the one that is written most like it, else nothing."""
-    known = [other for other, _ in _entries(tree) if not other.startswith(("presets.", "tune.space."))]
-    same_name = [other for other in known if other.endswith(f".{key}")]
-    return " or ".join(same_name[:ALIKE] or get_close_matches(key, known, n=1))
+    """Return a few keys whose last part is this one, else the one that is written most like it, else nothing."""
+    known = [other for other, _ in _entries(tree)]
+    namesakes = [other for other in known if other.endswith(f".{key}") and not other.startswith(BY_NAME)]
+    return " or ".join(namesakes[:ALIKE] or get_close_matches(key, known, n=1))
 
 
 def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

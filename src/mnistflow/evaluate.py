@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 WARM_UP_CALLS = 20
 # Of each batch size: after so many seconds, so many calls are enough.
-MOST_SECONDS = 3.0
-FEWEST_CALLS = 20
+MOST_SECONDS = 2.0
+FEWEST_CALLS = 5
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,7 @@ def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConf
     name = session.get_inputs()[0].name
     for size in config.batch_sizes:
         batch = inputs[:size]
-        for _ in range(WARM_UP_CALLS):
-            _time_call(session, name, batch)
+        _time_calls(session, name, batch, WARM_UP_CALLS)
         seconds = float(np.median(_time_calls(session, name, batch, config.repeats)))
         speed[f"latency_ms_batch_{size}"] = round(seconds * 1000, 4)
         speed[f"examples_per_second_batch_{size}"] = round(len(batch) / seconds, 1)

@@ -20,7 +20,7 @@ import numpy as np
 from mnistflow import backend
 from mnistflow.acceleration import accelerated
 from mnistflow.augmentation import augment
-from mnistflow.batches import THREADS, batches, prefetched
+from mnistflow.batches import JUDGED, batches, prefetched, threads
 from mnistflow.config import AugmentConfig, TrainConfig
 from mnistflow.data.splits import Split
 from mnistflow.errors import StageError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 1000
 ONE_CYCLE_START = 0.04  # of the highest rate
 ONE_CYCLE_RISE = 0.2  # of the steps
 
@@ -207,7 +206,7 @@ def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validatio
         type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
         # A copy: under JAX, variables that share an array lose it when one of them is updated.
         progress.network.set_weights(_copied_weights(progress.network))
-    judging = prefetched(batches(validation.inputs, validation.targets, size=EVALUATION_BATCH))
+    judging = prefetched(batches(validation.inputs, validation.targets, size=JUDGED))
     judged = progress.network.evaluate(judging, verbose=0, return_dict=True)
     progress.seconds += time.perf_counter() - started
     measures = {name: float(values[-1]) for name, values in sorted(fitted.items())}
@@ -231,7 +230,7 @@ def _shuffled(train: Split, config: TrainConfig, epoch: int) -> Any:
         def changed(step: Any, batch: Any) -> Any:
             return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), config.augment), batch[1]
 
-        pipeline = pipeline.enumerate(first).map(changed, num_parallel_calls=THREADS)
+        pipeline = pipeline.enumerate(first).map(changed, num_parallel_calls=threads())
     return prefetched(pipeline)
 
 

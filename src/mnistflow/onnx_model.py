@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnistflow.batches import JUDGED
 from mnistflow.errors import StageError
 from mnistflow.tasks.task import Array, Outputs
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-BATCH = 250  # larger ones take longer an image, by half where views are averaged: memory is what they cost
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
@@ -40,7 +39,7 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
 def predict(session: InferenceSession, inputs: Array) -> Outputs:
     """Return the outputs, float32 `[n, *output_shape]`, of inputs `[n, *input_shape]`, computed in batches."""
     name = session.get_inputs()[0].name
-    batches = [session.run(None, {name: inputs[i : i + BATCH]})[0] for i in range(0, len(inputs), BATCH)]
+    batches = [session.run(None, {name: inputs[i : i + JUDGED]})[0] for i in range(0, len(inputs), JUDGED)]
     return np.concatenate(batches)
 
 

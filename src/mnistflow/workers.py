@@ -23,7 +23,7 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from mnistflow import backend, environment, lineage, signals
+from mnistflow import backend, environment, lineage, native, signals
 from mnistflow.errors import StageError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class DaskWorkers(Workers[Job, Result]):
         return max(count, 1)
 
     def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
-        known = (*environment.DEFAULTS, backend.VARIABLE)
+        known = (*environment.DEFAULTS, *native.ONEDNN, backend.VARIABLE)
         settings = {name: os.environ[name] for name in known if name in os.environ}
         call = (_run_on_dask, objective, job, settings, self._threads, lineage.code_digest())
         future: Future[Result] = self._executor.submit(*call)

@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistflow import backend, fitting, onnx_model, tasks
-from mnistflow.batches import batches, prefetched
+from mnistflow import backend, fitting, tasks
+from mnistflow.batches import JUDGED, batches, prefetched
 from mnistflow.config import TrainConfig
 from mnistflow.data.splits import Dataset
 from mnistflow.learners.learner import Learner, OnEpoch, Training
@@ -60,7 +60,7 @@ class Networks(Learner[Network]):
         return keras.models.load_model(folder / FILE, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
-        outputs: Outputs = model.predict(prefetched(batches(inputs, size=onnx_model.BATCH)), verbose=0)
+        outputs: Outputs = model.predict(prefetched(batches(inputs, size=JUDGED)), verbose=0)
         return outputs
 
     def convert(self, model: keras.Model, signature: Signature, opset: int) -> onnx.ModelProto:

@@ -175,12 +175,15 @@ def test_an_answer_holds_json_and_bytes_side_by_side():
     assert answer.body[answer.header_length :] == (7).to_bytes(8, "little")
 
 
-def test_nan_is_not_passed_off_as_null():
-    arrays = {"a": np.array([[np.nan, 1]], np.float32)}
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_what_json_has_no_number_for_is_not_passed_off_as_null(datatype, value):
+    outputs = {"a": TensorSpec("a", datatype, (-1, 2))}
+    arrays = {"a": np.array([[value, 1]], outputs["a"].dtype)}
     request = InferenceRequest(None, {}, (RequestedOutput("a", False),))
 
     with pytest.raises(InvalidRequestError, match="binary"):
-        serialise_response("m", 3, request, arrays, OUTPUTS)
+        serialise_response("m", 3, request, arrays, outputs)
 
 
 @given(json_values)
