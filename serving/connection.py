@@ -162,7 +162,8 @@ class HttpConnection(asyncio.Protocol):
     async def _serve(self, request: Request) -> None:
         try:
             answer = await self._application.answer(request)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or a fault of what watches or counts: nobody would ever answer on this connection again.
             self._transport.abort()
             raise
         self._write(answer, request)
