@@ -77,7 +77,9 @@ class DataPlane:
             DeadlineError: they waited too long.
             ClientGoneError: `is_gone` said so.
         """
-        return await self._batcher(model).submit(inputs, outputs, is_gone)
+        known = self._batchers.get(model)
+        batcher = known or self._new_batcher(model, self._batchers, self._limits, self._threads)
+        return await batcher.submit(inputs, outputs, is_gone)
 
     async def answer(
         self,
@@ -99,7 +101,7 @@ class DataPlane:
             rollout = self.catalogue.rollouts.get(model.name)
             if rollout is not None and rollout.champion is model:
                 return await self._answer_in(rollout, request_id, inputs, outputs, is_gone)
-        return model, await self._batcher(model).submit(inputs, outputs, is_gone)
+        return model, await self.infer(model, inputs, outputs, is_gone)
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Do what would hold up the event loop; as many at once as there are threads."""
@@ -133,10 +135,6 @@ class DataPlane:
         if rollout.plan.shadow and not is_canary:
             self._copies.add(rollout, rollout.challenger, inputs, answer)
         return rollout.champion, answer
-
-    def _batcher(self, model: Model) -> Batcher:
-        known = self._batchers.get(model)
-        return known or self._new_batcher(model, self._batchers, self._limits, self._threads)
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""

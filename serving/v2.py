@@ -92,7 +92,7 @@ class V2Door:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
         names = [output.name for output in question.outputs]
-        request_id = (sane_id(question.id) if question.id else None) or request.id
+        request_id = sane_id(question.id) or request.id
         if number is None:
             model, arrays = await self._plane.answer(model, request_id, question.inputs, names, request.is_gone)
         else:

@@ -340,9 +340,9 @@ def _open(_: str) -> None:
     """Let everybody pass."""
 
 
-def sane_id(text: str) -> str | None:
-    """Return the id if it may stand in headers, logs and tables as it is."""
-    return text if ID.fullmatch(text) else None
+def sane_id(text: str | None) -> str | None:
+    """Return the id if there is one that may stand in headers, logs and tables as it is."""
+    return text if text and ID.fullmatch(text) else None
 
 
 def new_id() -> str:
