@@ -162,8 +162,10 @@ def measure(repository: Path, folder: Path, seconds: float) -> dict[str, float]:
 RATIOS: dict[str, tuple[str, str]] = {
     "binary / bare, 1 image": ("binary, 32 connections", "bare, 1 image"),
     "binary / bare, 64 images": ("binary, 64 images", "bare, 64 images"),
-    "2 workers / 1, 1 image": ("binary, 2 on 2 cores", "binary, 1 on 2 cores"),
-    "2 workers / 1, 64 images": ("binary 64, 2 on 2 cores", "binary 64, 1 on 2 cores"),
+    "2 workers / 1 on its core, 1": ("binary, 2 on 2 cores", "binary, 32 connections"),
+    "2 workers / 1 on its core, 64": ("binary 64, 2 on 2 cores", "binary, 64 images"),
+    "2 workers / 1 on both cores, 1": ("binary, 2 on 2 cores", "binary, 1 on 2 cores"),
+    "2 workers / 1 on both cores, 64": ("binary 64, 2 on 2 cores", "binary 64, 1 on 2 cores"),
 }
 
 
