@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestration import ROOT, copy_checkout
 
@@ -31,10 +32,11 @@ HEAD = """# Leaderboard
 Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
 search included; the others are presets of params.yaml, or families with its search and settings. Each row is made by
 `python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; `--ensembles` averages each three of
-the models as well. Seconds are of one machine: compare within the table.
+the models as well. `robust` is the mean accuracy on test images that are shifted, rotated, scaled, noisy, blurred, pale
+or inverted. Seconds are of one machine: compare within the table.
 
-| data set | what | mean accuracy | spread | seeds | parameters | MB | train s | whole run s |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| data set | what | mean accuracy | spread | seeds | robust | parameters | MB | train s | whole run s |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -50,6 +52,7 @@ class Result:
 
     run_id: str
     accuracy: float
+    robust: float
     parameters: int
     megabytes: float
     train_seconds: float
@@ -71,14 +74,21 @@ def run_ensemble(checkout: Path, dataset: str, members: Sequence[Result]) -> Res
 
 
 def retrain(checkout: Path, dataset: str, choice: list[str], settings: list[str]) -> Result:
-    """Retrain once and return what the newest row of the leaderboard says."""
+    """Retrain once and return what the leaderboard says of the run."""
     settings = [f"fetch.dataset={dataset}", "fetch.fallback=null", *settings]
+    before = ranked(checkout, dataset)
     started = time.perf_counter()
     call(checkout, "retrain", *choice, *(part for setting in settings for part in ("-S", setting)))
     seconds = time.perf_counter() - started
-    row = max(json.loads(call(checkout, "leaderboard", "--dataset", dataset, "--json")), key=lambda r: r["started_ms"])
+    (row,) = (row for run_id, row in ranked(checkout, dataset).items() if run_id not in before)
     costs = (row["parameters"], row["file_megabytes"], row["train_seconds"])
-    return Result(row["run_id"], row["score"], *costs, seconds)
+    return Result(row["run_id"], row["score"], row["robust"], *costs, seconds)
+
+
+def ranked(checkout: Path, dataset: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of the leaderboard by run."""
+    rows = json.loads(call(checkout, "leaderboard", "--dataset", dataset, "--json", "--limit", "1000"))
+    return {row["run_id"]: row for row in rows}
 
 
 def call(checkout: Path, *arguments: str) -> str:
@@ -93,15 +103,17 @@ def call(checkout: Path, *arguments: str) -> str:
 
 
 def row(dataset: str, what: str, results: list[Result]) -> str:
-    """Return a line of the table: mean and sample standard deviation of the accuracies, medians of the costs."""
+    """Return a line of the table: means, sample standard deviation of the accuracies, medians of the seconds."""
     accuracies = [result.accuracy for result in results]
     spread = f"{statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
     train, whole = (
         statistics.median(getattr(result, name) for result in results) for name in ("train_seconds", "seconds")
     )
     first = results[0]
-    cells = [dataset, what, f"{statistics.mean(accuracies):.2%}", spread, str(len(results)), f"{first.parameters:,}"]
-    return "| " + " | ".join([*cells, f"{first.megabytes:.2f}", f"{train:.0f}", f"{whole:.0f}"]) + " |"
+    robust = statistics.mean(result.robust for result in results)
+    cells = [dataset, what, f"{statistics.mean(accuracies):.2%}", spread, str(len(results)), f"{robust:.1%}"]
+    costs = [f"{first.parameters:,}", f"{first.megabytes:.2f}", f"{train:.0f}", f"{whole:.0f}"]
+    return "| " + " | ".join([*cells, *costs]) + " |"
 
 
 def write(line: str) -> None:
@@ -128,15 +140,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkout = copy_checkout(Path(folder) / "checkout")
         for what in arguments.what:
+            name = " ".join([what, *arguments.overrides])
             results = []
             for seed in range(arguments.seeds):
                 results.append(run_seed(checkout, what, arguments.dataset, seed, arguments.overrides))
                 print(f"{arguments.dataset} {what} seed {seed}: {results[-1]}", flush=True)
-            lines = [row(arguments.dataset, what, results)]
+            lines = [row(arguments.dataset, name, results)]
             if arguments.ensembles:
                 trios = itertools.combinations(results, ENSEMBLE)
                 averaged = [run_ensemble(checkout, arguments.dataset, members) for members in trios]
-                lines.append(row(arguments.dataset, f"ensemble of {ENSEMBLE} {what}", averaged))
+                lines.append(row(arguments.dataset, f"ensemble of {ENSEMBLE} {name}", averaged))
             for line in lines:
                 print(line, flush=True)
                 if arguments.write:

@@ -185,7 +185,7 @@ def leaderboard(
         return
     table = Table(title=f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}")
     headline = registry.task_of(name).headline
-    for heading in (headline.name, "errors", "loss", "run", "version", "parameters", "MB", "ms", "train s"):
+    for heading in (headline.name, "errors", "loss", "robust", "run", "version", "parameters", "MB", "ms", "train s"):
         table.add_column(heading, justify="left" if heading in {"run", "version"} else "right")
     for row in rows:
         version = " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
@@ -193,6 +193,7 @@ def leaderboard(
             headline.shown(row.score),
             "" if row.errors is None else str(row.errors),
             "" if row.loss is None else f"{row.loss:.4f}",
+            "" if row.robust is None else headline.shown(row.robust),
             row.name,
             version,
             f"{row.parameters:,}",

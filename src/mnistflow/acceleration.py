@@ -1,8 +1,8 @@
 """A copy of a Keras model that trains faster and computes the same, within rounding.
 
-On this project's benchmark, convolutions in bfloat16 are three to four times as fast as in float32 on a CPU with AMX and
-half as fast again on one with AVX512-BF16, and TensorFlow's fused batch normalization more than twice as fast as the one
-Keras composes.
+In this project's benchmark, convolutions in bfloat16 are three to four times as fast as in float32 on a CPU with AMX,
+half as fast again on one with AVX512-BF16; TensorFlow's fused batch normalization is more than twice as fast as the one
+that Keras composes.
 """
 
 from __future__ import annotations

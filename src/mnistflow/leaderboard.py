@@ -16,6 +16,7 @@ class Row:
         metric: the task's headline, and `score` its value.
         accuracy: of a classifier, otherwise None.
         errors, loss: None where the task measures no such thing.
+        robust: mean of the headline metric under corruptions; None where it was not measured.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class Row:
     accuracy: float | None
     errors: int | None
     loss: float | None
+    robust: float | None
     parameters: int
     file_megabytes: float
     latency_ms: float | None
@@ -65,6 +67,7 @@ def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
                 accuracy=metrics.get("test_accuracy"),
                 errors=int(metrics["test_errors"]) if "test_errors" in metrics else None,
                 loss=metrics.get("test_loss"),
+                robust=metrics.get(f"test_robust_{headline.name}"),
                 parameters=int(metrics.get("parameters", 0)),
                 file_megabytes=metrics.get("file_megabytes", 0.0),
                 latency_ms=metrics.get("latency_ms_batch_1"),
