@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from mnistflow import evaluate, export, fitting, learners, onnx_model, tasks, train, tune, views
+from mnistflow import acceleration, evaluate, export, fitting, learners, onnx_model, tasks, train, tune, views
 from mnistflow.config import Config
 from mnistflow.data import splits
 from mnistflow.data.splits import Dataset, Split
@@ -282,6 +282,12 @@ def test_bfloat16_trains_a_float32_model(settings, small, family) -> None:
     assert {layer.compute_dtype for layer in rounded.model.layers} == {"float32"}
     assert not same_weights(exact, rounded)
     assert rounded.best["val_loss"] == pytest.approx(exact.best["val_loss"], rel=0.1)
+
+
+def test_a_network_without_convolutions_is_left_in_float32(settings, digits) -> None:
+    lstm = settings.with_values({"model.family": "lstm"}).model.chosen
+    network = tasks.get(digits.task).build(lstm, tasks.get(digits.task).signature((28, 28), digits.classes))
+    assert {layer.compute_dtype for layer in acceleration.accelerated(network, "auto").layers} == {"float32"}
 
 
 @pytest.mark.parametrize("name", ["fast", "best", "cnn_128", "cnn_64", "cnn_logits"])
