@@ -11,9 +11,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter, ImageOps
+from PIL import ExifTags, Image, ImageFilter, ImageOps
 
-from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
+from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
 
 Grey = npt.NDArray[np.uint8]
 Pixel = TypeVar("Pixel", bound=np.generic)
@@ -39,6 +39,16 @@ MIDDLE = 14
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
 KINDS = "PNG, JPEG, WebP or BMP"
+# What brings a picture upright, by its EXIF orientation; 1 is upright already.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 16_000_000) -> Grey:
@@ -81,7 +91,7 @@ def _decode(data: bytes, max_pixels: int) -> Grey:
             raise TooLargeError(f"the image has more than {max_pixels} pixels")
         # JPEG can be decoded at a fraction of its size, which is all that is needed.
         image.draft("L", (WORKING_SIDE, WORKING_SIDE))
-        return _grey(ImageOps.exif_transpose(image))
+        return _grey(_upright(image))
 
 
 @contextmanager
@@ -92,10 +102,25 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             yield image
+    except ServingError:
+        raise
     except Image.DecompressionBombError as error:
         raise TooLargeError("the image has too many pixels") from error
-    except (OSError, SyntaxError, ValueError, MemoryError) as error:
+    except Exception as error:  # what decoders raise on bad bytes shares no base class
         raise InvalidRequestError(f"the {kind} is damaged or incomplete") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a picture as its camera was held; as it is when its EXIF does not say, or cannot be read.
+
+    ImageOps.exif_transpose would write the EXIF anew, for which all of it has to be sound.
+    """
+    image.load()  # EXIF may stand behind the pixels
+    try:
+        transposition = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # what it raises on bad bytes shares no base class
+        return image
+    return image if transposition is None else image.transpose(transposition)
 
 
 def _grey(image: Image.Image) -> Grey:

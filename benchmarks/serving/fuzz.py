@@ -13,6 +13,7 @@ import http.client
 import io
 import itertools
 import json
+import struct
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import serving_kit as kit
@@ -79,6 +80,7 @@ MEDIA = (
     ";",
 )
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "YCbCr")
+PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "ICO", "PPM")
 
 
@@ -177,20 +179,49 @@ def binary_case(random: Random, images: np.ndarray) -> Case:
     return headers_changed(random, case) if random.random() < 0.2 else case
 
 
+def picture_notes(random: Random) -> dict[str, Any]:
+    """Return what may be saved with a picture: EXIF, and the text chunks of a PNG."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = random.choice((*range(10), 65535))
+    exif[ExifTags.Base.ImageDescription] = "x" * random.choice((0, 3, 40))
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.ExposureTime: (1, 30), ExifTags.Base.UserComment: b"x" * 40}
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N", ExifTags.GPS.GPSLatitude: (1.0, 2.0, 3.0)}
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Raw profile type exif", f"\nexif\n8\n{random.randbytes(8).hex()}", zip=random.random() < 0.5)
+    texts.add_itxt("XML:com.adobe.xmp", f'<x tiff:Orientation="{random.randrange(10)}"/>', zip=random.random() < 0.5)
+    return {"exif": exif.tobytes()} if random.random() < 0.7 else {"pnginfo": texts}
+
+
+def with_right_checksums(png: bytes) -> bytes:
+    """Return a PNG as damaged as before, but not to be told by its checksums."""
+    chunks, start = [PNG], len(PNG)
+    while start + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, start)
+        end = start + 8 + length
+        content = png[start + 4 : end]
+        chunks.append(png[start : start + 4] + content + struct.pack(">I", zlib.crc32(content)))
+        start = end + 4
+    return b"".join(chunks) + png[start:]
+
+
 def image_case(random: Random, images: np.ndarray) -> Case:
     picture = Image.fromarray(images[random.randrange(len(images))])
     if random.random() < 0.7:
         picture = picture.resize((random.choice((1, 2, 20, 28, 300)), random.choice((1, 3, 28, 29, 400))))
     content = io.BytesIO()
+    notes = picture_notes(random) if random.random() < 0.5 else {}
     try:
-        picture.convert(random.choice(MODES)).save(content, random.choice(FORMATS))
+        picture.convert(random.choice(MODES)).save(content, random.choice(FORMATS), **notes)
         body = content.getvalue()
     except (OSError, ValueError, KeyError):  # not every format has every mode
         body = images[0].tobytes()
     if random.random() < 0.7:
-        # Sizes and types stand at the beginning.
-        split = random.choice((16, 64, len(body)))
-        body = bytes_changed(random, body[:split]) + body[split:]
+        # Sizes and types stand at the beginning, and what is noted of a picture before or behind its pixels.
+        start = max(body.lower().find(b"exif"), 0) if random.random() < 0.5 else 0
+        end = start + random.choice((16, 64, 250, len(body)))
+        body = body[:start] + bytes_changed(random, body[start:end]) + body[end:]
+        if body.startswith(PNG) and random.random() < 0.5:
+            body = with_right_checksums(body)
     if random.random() < 0.1:
         body = b"data:image/png;base64," + bytes_changed(random, base64.b64encode(body))
     case = Case("/predict" + random.choice(("", "?input=1", "?input", "?%ff=%00")), {}, body)

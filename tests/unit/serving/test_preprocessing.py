@@ -93,14 +93,36 @@ def test_a_fine_pen_gives_strokes_as_wide_as_those_of_mnist(seven):
     assert 0.75 < widths[0] / widths[1] < 1.25
 
 
-def test_a_turned_camera_is_believed(seven):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    upright = ImageOps.invert(enlarged(seven))
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = "what is shown"
+    tags[0x8769] = {0x829A: (1, 30), 0x9003: "2025:01:02 03:04:05"}  # exposure and time, in a directory of their own
+    return tags.tobytes()
 
-    found = to_model_input(encoded(upright.rotate(90), "JPEG", exif=exif, quality=95))
 
-    assert likeness(found, to_model_input(encoded(upright))) > 0.95
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_camera_is_believed(seven, kind, orientation):
+    photo = encoded(ImageOps.invert(enlarged(seven, 90)), kind, exif=exif(orientation), quality=95)
+    with Image.open(io.BytesIO(photo)) as image:
+        upright = ImageOps.exif_transpose(image)
+
+    assert likeness(to_model_input(photo), to_model_input(encoded(upright))) > 0.99
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # with which Pillow tells of the damage
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_sound_picture_is_read_however_its_exif_is_damaged(seven, kind):
+    sheet, whole = ImageOps.invert(enlarged(seven, 90)), exif(6)
+    as_it_is, turned = (to_model_input(encoded(image)) for image in (sheet, sheet.rotate(-90)))
+    for position in range(6, len(whole)):
+        damaged = whole[:position] + bytes([whole[position] ^ 0x0D]) + whole[position + 1 :]
+
+        found = to_model_input(encoded(sheet, kind, exif=damaged))
+
+        assert max(likeness(found, as_it_is), likeness(found, turned)) > 0.95
+    assert likeness(to_model_input(encoded(sheet, kind, exif=b"Exif\0\0rubbish")), as_it_is) > 0.95
 
 
 def test_ink_fits_the_box_and_its_mass_lies_in_the_middle(digits):
