@@ -13,7 +13,6 @@ from serving.errors import InvalidRequestError, ServingError, TooLargeError, Uns
 from serving.preprocessing import KINDS, SIDE, Grey, Manner, count_pixels, is_picture, to_model_input
 
 DATA_URL = b"data:image/"
-RAW_MEDIA = ("", "application/octet-stream")
 
 # A file, or what needs no preprocessing.
 Picture = bytes | Grey
@@ -28,13 +27,14 @@ def parse_pictures(body: bytes, media: str, max_rows: int) -> tuple[list[Picture
     """
     if not body:
         raise InvalidRequestError(f"the body is empty, send a {KINDS}, or {SIDE * SIDE} raw bytes")
-    if len(body) == SIDE * SIDE and media in RAW_MEDIA:
-        return [_raw(body)], False
-    if body.startswith(b"{"):
-        return _listed(body, max_rows), True
     if media.startswith("multipart/"):
         raise UnsupportedMediaError("send the image itself as the body, no form: curl --data-binary @digit.png")
-    return [_unpacked(body) if body.startswith(DATA_URL) else body], False
+    if body.startswith(DATA_URL):
+        return [_unpacked(body)], False
+    # A list may have as many bytes as an image has pixels; no image begins with `{` and ends with `}` but by chance.
+    if body.startswith(b"{") and (len(body) != SIDE * SIDE or body.rstrip().endswith(b"}")):
+        return _listed(body, max_rows), True
+    return [_file_or_pixels(body)], False
 
 
 def to_model_inputs(pictures: Sequence[Picture], *, manner: Manner, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -76,10 +76,7 @@ def _listed(body: bytes, max_rows: int) -> list[Picture]:
 
 
 def _from_text(text: bytes) -> Picture:
-    if text.startswith(DATA_URL):
-        return _unpacked(text)
-    content = _from_base64(text)
-    return _raw(content) if len(content) == SIDE * SIDE and not is_picture(content) else content
+    return _unpacked(text) if text.startswith(DATA_URL) else _file_or_pixels(_from_base64(text))
 
 
 def _unpacked(url: bytes) -> bytes:
@@ -97,8 +94,9 @@ def _from_base64(text: bytes) -> bytes:
         raise InvalidRequestError("this is no base64") from None
 
 
-def _raw(content: bytes) -> Grey:
-    return np.frombuffer(content, np.uint8).reshape(SIDE, SIDE)
+def _file_or_pixels(content: bytes) -> Picture:
+    is_raw = len(content) == SIDE * SIDE and not is_picture(content)
+    return np.frombuffer(content, np.uint8).reshape(SIDE, SIDE) if is_raw else content
 
 
 @contextmanager

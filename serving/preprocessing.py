@@ -117,7 +117,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """
     image.load()  # EXIF may stand behind the pixels
     try:
-        transposition = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+        transposition = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # what it raises on bad bytes shares no base class
         return image
     return image if transposition is None else image.transpose(transposition)

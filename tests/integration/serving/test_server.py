@@ -194,9 +194,24 @@ def test_pictures_of_all_kinds_are_read(server, data) -> None:
     assert right >= 34
 
 
-def test_raw_bytes_are_taken_as_they_are(server, data, first) -> None:
-    answer = server.client.post("/predict", content=data[0][3].tobytes()).json()
+@pytest.mark.parametrize("media", ["", "application/octet-stream", "application/x-www-form-urlencoded"])
+def test_raw_bytes_are_taken_as_they_are_whatever_they_are_called(server, data, first, media) -> None:
+    answer = server.client.post("/predict", content=data[0][3].tobytes(), headers={"content-type": media}).json()
     assert np.allclose(answer["probabilities"], first.probabilities(data[0][3:4])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("media", ["application/octet-stream", "application/x-www-form-urlencoded"])
+def test_what_has_as_many_bytes_as_pixels_is_still_read_as_what_it_is(server, data, media) -> None:
+    def ask(content: bytes) -> dict:
+        return server.client.post("/predict", content=content, headers={"content-type": media}).json()
+
+    picture = as_png(data[0][0], 28)
+    padded = picture.ljust(784, b"\0")
+    listed = json.dumps({"images": [base64.b64encode(picture).decode()]}).encode().ljust(784)
+    assert len(padded) == len(listed) == 784
+    right = ask(picture)["probabilities"]
+    assert ask(padded)["probabilities"] == right
+    assert ask(listed)["predictions"][0]["probabilities"] == right
 
 
 @functools.cache
