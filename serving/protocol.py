@@ -18,6 +18,8 @@ from serving.tensors import DTYPES, Array, TensorSpec
 Specs = Mapping[str, TensorSpec]
 # Up to here, every whole number is a float of its own.
 EXACT_FLOAT = 2.0**53
+# What the protocol lets a parameter be.
+SCALARS = frozenset((str, int, float, bool))
 ASK_BINARY = "ask for it as binary data"
 
 
@@ -353,8 +355,13 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 
 def _parameters(owner: dict[str, Any], what: str) -> dict[str, Any]:
-    parameters = owner.get("parameters")
-    return {} if parameters is None else _object(parameters, f"parameters of {what}")
+    given = owner.get("parameters")
+    if given is None:
+        return {}
+    parameters = _object(given, f"parameters of {what}")
+    if not SCALARS.issuperset(map(type, parameters.values())):
+        raise InvalidRequestError(f"parameters of {what} have to be strings, numbers or booleans")
+    return parameters
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:

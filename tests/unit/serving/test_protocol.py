@@ -122,6 +122,20 @@ def test_a_binary_size_that_is_not_the_shapes_is_refused(size):
         parse({"inputs": [y(), tensor(parameters={"binary_data_size": size})]}, bytes(12))
 
 
+PARAMETERS = {"text": "a", "whole": 1, "real": 0.5, "flag": True}
+
+
+@pytest.mark.parametrize("value", [None, [], [1], {}, {"a": 1}])
+def test_parameters_are_strings_numbers_or_booleans(value):
+    def read(of_request, of_input):
+        return parse({"inputs": [y(), tensor(data=[0] * 6, parameters=of_input)], "parameters": of_request})
+
+    assert read(PARAMETERS, PARAMETERS).inputs["x"].shape == (1, 2, 3)
+    for wrong in ((PARAMETERS | {"x": value}, {}), ({}, PARAMETERS | {"x": value})):
+        with pytest.raises(InvalidRequestError, match="strings, numbers or booleans"):
+            read(*wrong)
+
+
 @pytest.mark.parametrize("rest", [bytes(11), bytes(13)])
 def test_missing_and_trailing_bytes_are_refused(rest):
     with pytest.raises(InvalidRequestError):
