@@ -105,6 +105,11 @@ class Batcher:
         self._schedule()
         return future
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._items)
+
     def _schedule(self) -> None:
         if not self._is_scheduled and self._running < self._limits.threads:
             self._is_scheduled = True

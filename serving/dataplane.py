@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +22,10 @@ Result = TypeVar("Result")
 
 def _never() -> bool:
     return False
+
+
+def _labels(model: Model) -> tuple[str, str]:
+    return model.name, str(model.version)
 
 
 class DataPlane:
@@ -44,6 +49,7 @@ class DataPlane:
         self._copies = Copies(self._thread_aside)
         # Only of versions that have work, so that one which leaves the memory leaves nothing here.
         self._batchers: dict[Model, Batcher] = {}
+        metrics.waiting = self._waiting
 
     async def model(self, name: str, version: int | None = None) -> Model:
         """Return a model: the version asked for, else the champion.
@@ -110,6 +116,12 @@ class DataPlane:
     def is_ready(self) -> bool:
         """Say whether every model serves and gives, now, what was recorded."""
         return self.catalogue.is_complete() and all(model.is_ready() for model in self.catalogue.champions)
+
+    def _waiting(self) -> Mapping[tuple[str, str], int]:
+        waiting = Counter({_labels(model): 0 for model in self.catalogue.champions})
+        for model, batcher in (*self._batchers.items(), *self._batchers_aside.items()):
+            waiting[_labels(model)] += batcher.waiting
+        return waiting
 
     async def _answer_in(
         self,

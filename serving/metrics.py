@@ -1,7 +1,7 @@
 """What the server counts, in Prometheus' terms. No label takes a value from a client."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -14,6 +14,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.repository import Manifest
@@ -42,11 +43,16 @@ class _ModelSeries:
 
 
 class Metrics:
-    """The counters of one server."""
+    """The counters of one server.
+
+    Attributes:
+        waiting: returns how many requests wait in this process, by model and version; asked when metrics are.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
+        self.waiting: Callable[[], Mapping[tuple[str, str], int]] = dict
         self._registry = CollectorRegistry()
         self._exposed = self._registry
         if SHARED_COUNTS in os.environ:
@@ -149,9 +155,19 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Return what all workers have counted, under own names and under Triton's."""
-        families = list(self._exposed.collect())
+        families = [*self._exposed.collect(), self._waiting_requests()]
         yield from families
         yield from triton_metrics(versions(families))
+
+    def _waiting_requests(self) -> Metric:
+        family = GaugeMetricFamily(
+            "mnistflow_waiting_requests",
+            "Requests that wait for their turn in the process that is asked.",
+            labels=("model", "version"),
+        )
+        for labels, requests in self.waiting().items():
+            family.add_metric(labels, requests)
+        return family
 
     def request(self, door: str, status: int | str, seconds: float) -> None:
         """Count one request; `door` must be one of few, `status` one of HTTP or gRPC."""

@@ -19,6 +19,7 @@ SAMPLES = {
     "mnistflow_queue_seconds_total": "queue_seconds",
     "mnistflow_compute_seconds_total": "compute_seconds",
     "mnistflow_last_batch_timestamp_seconds": "last_batch",
+    "mnistflow_waiting_requests": "waiting",
 }
 
 
@@ -31,6 +32,7 @@ class Counts:
         rows, batches: what was run for them.
         queue_seconds, compute_seconds: how long all calls together waited, and were computed.
         last_batch: seconds since the epoch; 0 before the first.
+        waiting: requests that wait now.
     """
 
     calls: float = 0
@@ -40,6 +42,7 @@ class Counts:
     queue_seconds: float = 0
     compute_seconds: float = 0
     last_batch: float = 0
+    waiting: float = 0
 
 
 Versions = Mapping[tuple[str, str], Counts]
@@ -61,6 +64,9 @@ TRITON_METRICS: Mapping[str, tuple[str, Callable[[Counts], float]]] = {
         "Computing, of all requests together.",
         lambda counts: counts.compute_seconds * 1e6,
     ),
+    "nv_inference_compute_input_duration_us": ("0: copying in counts as computing.", lambda _: 0),
+    "nv_inference_compute_output_duration_us": ("0: copying out counts as computing.", lambda _: 0),
+    "nv_inference_pending_request_count": ("Requests that wait for their turn.", lambda counts: counts.waiting),
 }
 
 

@@ -129,7 +129,8 @@ def test_statistics_and_metrics_count_the_same(server, data):
     assert (all_models["inference_count"], all_models["execution_count"]) == (8, 3)
     assert counted["nv_inference_count"] == 8
     assert counted["nv_inference_exec_count"] == counted["nv_inference_request_success"] == 3
-    assert counted["nv_inference_request_failure"] == 0
+    assert counted["nv_inference_request_failure"] == counted["nv_inference_pending_request_count"] == 0
+    assert counted["nv_inference_compute_input_duration_us"] == counted["nv_inference_compute_output_duration_us"] == 0
     stats = all_models["inference_stats"]
     assert stats["success"]["count"] == stats["compute_infer"]["count"] == 3
     assert stats["success"]["ns"] == pytest.approx(stats["queue"]["ns"] + stats["compute_infer"]["ns"], abs=10)

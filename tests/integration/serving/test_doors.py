@@ -1,7 +1,11 @@
 """The doors beside the protocol's core: MLflow's, the repository index, configuration, compressed answers, overload."""
 
+import concurrent.futures
 import gzip
 import json
+import os
+import re
+import threading
 import zlib
 
 import numpy as np
@@ -103,6 +107,38 @@ def test_answers_are_compressed_when_asked(server, data, first, accepted, encodi
     assert answer.headers.get("content-encoding") == encoding
     values = json.loads(unpack(raw))["outputs"][0]["data"]
     assert np.allclose(np.reshape(values, (64, 10)), first.probabilities(images), atol=1e-5)
+
+
+def waiting(server):
+    (count,) = re.findall(r"^nv_inference_pending_request_count\{.*\} (\S+)$", server.metrics(), re.M)
+    return float(count)
+
+
+def test_who_waits_too_long_gets_504_and_is_counted_meanwhile(tmp_path, data, heavy):
+    kit.publish(tmp_path, 1, heavy, data[0])
+    kit.crown(tmp_path, 1)
+    images = np.resize(data[0], (1024, 28, 28)).tobytes()
+    clients = 2 * len(os.sched_getaffinity(0)) + 1  # more than can run at once: some wait for as long as others take
+    statuses = set()
+    is_enough = threading.Event()
+    with kit.Server(tmp_path, "--queue-seconds", "0.05") as server:
+
+        def ask():
+            while not is_enough.is_set():
+                answer = server.client.post(INFER, content=images, headers={"inference-header-content-length": "0"})
+                statuses.add(answer.status_code)
+
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            asking = [pool.submit(ask) for _ in range(clients)]
+            try:
+                kit.wait_until(lambda: waiting(server) > 0)
+                kit.wait_until(lambda: len(statuses) > 1)
+            finally:
+                is_enough.set()
+        assert not any(client.exception() for client in asking)
+        assert statuses == {200, 504}
+        assert waiting(server) == 0
+        assert server.client.post(INFER, json=kit.question(data[0][:1])).status_code == 200
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"])
