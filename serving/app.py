@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 # Set where OpenTelemetry's own tools expect it.
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/page", "/metrics", "/status")
+DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/health", "/version", "/page", "/metrics", "/status")
 
 
 def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
@@ -62,7 +62,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *V2Door(plane, service, settings, inference_log).routes(),
         *PredictDoor(plane, settings, inference_log).routes(),
         *FeedbackDoor(inference_log).routes(),
-        *InvocationsDoor(plane, settings).routes(),
+        *InvocationsDoor(plane, settings, service.describe_server()["version"]).routes(),
         *StatusDoor(catalogue, metrics).routes(),
         *PageDoor().routes(),
         Route("GET", "/metrics", expose_metrics),

@@ -1,8 +1,11 @@
-"""The door of MLflow's scoring server, so that its clients can move: /invocations and /ping.
+"""The door of MLflow's scoring server, so that its clients can move: /invocations, /ping, /health and /version.
 
+What it answers has the form that MLflow gives to the answers of its `onnx` flavour.
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 """
 
+import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,54 +20,52 @@ from serving.settings import Settings
 from serving.tensors import Array, TensorSpec
 from serving.web import JSON, Answer, Request, Route, json_answer
 
+CSV = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 class InvocationsDoor:
-    """Endpoints /invocations and /ping, answered by the default model."""
+    """Endpoints /invocations, answered by the default model, /ping, /health and /version."""
 
-    def __init__(self, plane: DataPlane, settings: Settings) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, version: str) -> None:
         self._plane = plane
         self._settings = settings
+        self._version = version
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/invocations", self.invoke), Route("GET", "/ping", self.ping, is_open=True)]
+        return [
+            Route("POST", "/invocations", self.invoke),
+            Route("GET", "/ping|/health", self.ping, is_open=True),
+            Route("GET", "/version", self.tell_version),
+        ]
 
     async def ping(self, _: Request) -> Answer:
         if not self._plane.is_ready():
             raise NotReadyError("not every model is ready")
         return json_answer({})
 
+    async def tell_version(self, _: Request) -> Answer:
+        return Answer(self._version.encode(), media="text/plain")
+
     async def invoke(self, request: Request) -> Answer:
-        if request.media() not in ("", JSON):
-            raise UnsupportedMediaError(f"send JSON with one of: {', '.join(FORMS)}")
+        media = request.media()
+        if media not in ("", JSON, CSV):
+            raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         model = self._plane.catalogue.default()
         (spec,) = model.inputs.values()
-        array = parse_invocation(body, spec, self._settings.max_rows)
-        output = model.manifest.outputs[0].name
-        _, arrays = await self._plane.answer(model, request.id, {spec.name: array}, [output], request.is_gone)
-        return json_answer({"predictions": arrays[output]})
+        rows = _csv(body) if media == CSV else _json(body, spec)
+        inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}
+        _, arrays = await self._plane.answer(model, request.id, inputs, list(model.outputs), request.is_gone)
+        return json_answer({"predictions": arrays})
 
 
-def parse_invocation(body: bytes, spec: TensorSpec, max_rows: int) -> Array:
-    """Return the rows of an invocation in any of MLflow's four forms, shape [rows, *spec.shape[1:]].
-
-    Columns of a data frame are taken in their order; a row's values may be nested or flat.
+def array_from_rows(rows: list[Any], spec: TensorSpec, max_rows: int) -> Array:
+    """Return the rows of an invocation, whose values may be nested or flat, with shape [rows, *spec.shape[1:]].
 
     Raises:
         InvalidRequestError: says what is not as it should be.
     """
-    try:
-        tree = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
-    form = next((form for form in FORMS if isinstance(tree, dict) and form in tree), None)
-    if form is None:
-        raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")
-    rows = READERS[form](tree[form], spec)
-    if not isinstance(rows, list) or not rows:
-        raise InvalidRequestError(f"{form} holds no rows")
     if len(rows) > max_rows:
         raise InvalidRequestError(f"at most {max_rows} rows go into one request")
     if -1 in spec.shape[1:]:
@@ -84,6 +85,38 @@ def _flattened(rows: list[Any], size: int) -> list[Any]:
             raise InvalidRequestError(f"every row has to hold {size} values")
         values += flat
     return values
+
+
+def _csv(body: bytes) -> list[Any]:
+    """Return the rows below the header; columns are taken in their order."""
+    try:
+        lines = csv.reader(io.StringIO(body.decode(), newline=""))
+        next(lines, None)
+        rows = [list(map(_number, line)) for line in lines if line]
+    except (ValueError, csv.Error):
+        raise InvalidRequestError("the CSV has to be a header and, below it, rows of numbers") from None
+    if not rows:
+        raise InvalidRequestError("the CSV holds no rows below its header")
+    return rows
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)
+
+
+def _json(body: bytes, spec: TensorSpec) -> list[Any]:
+    """Return the rows in any of the four forms; columns of a data frame are taken in their order."""
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
+    form = next((form for form in FORMS if isinstance(tree, dict) and form in tree), None)
+    if form is None:
+        raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")
+    rows = READERS[form](tree[form], spec)
+    if not isinstance(rows, list) or not rows:
+        raise InvalidRequestError(f"{form} holds no rows")
+    return rows
 
 
 def _split(value: Any, _: TensorSpec) -> Any:

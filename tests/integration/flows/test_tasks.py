@@ -89,7 +89,7 @@ def test_a_server_starts_with_a_single_model_that_takes_no_pictures(checkout: Ch
     inputs, outputs = probe(checkout, "sine-forecaster")
     with Server(tmp_path) as alone:
         answer = alone.client.post("/invocations", json={"inputs": inputs.tolist()})
-    assert np.array(answer.json()["predictions"]) == pytest.approx(outputs, abs=1e-5)
+    assert np.array(answer.json()["predictions"]["next_values"]) == pytest.approx(outputs, abs=1e-5)
 
 
 def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkout) -> None:

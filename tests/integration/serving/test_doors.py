@@ -17,9 +17,12 @@ pytestmark = pytest.mark.slow
 INFER = f"/v2/models/{kit.NAME}/infer"
 
 
-@pytest.fixture
-def server(repository):
-    with kit.Server(repository) as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, data, first):
+    folder = tmp_path_factory.mktemp("models")
+    kit.publish(folder, 1, first, data[0])
+    kit.crown(folder, 1)
+    with kit.Server(folder) as running:
         yield running
 
 
@@ -34,13 +37,60 @@ def forms(images):
     }
 
 
+def predictions(answer):
+    """Return the probabilities where clients of MLflow's onnx flavour look for them."""
+    return answer.json()["predictions"]["probabilities"]
+
+
 def test_invocations_take_all_four_forms_of_mlflow(server, data, first):
     images = data[0][:3]
     for form, value in forms(images).items():
         answer = server.client.post("/invocations", json={form: value})
         assert answer.status_code == 200, form
-        assert np.allclose(answer.json()["predictions"], first.probabilities(images), atol=1e-5)
-    assert server.client.get("/ping").status_code == 200
+        assert answer.json().keys() == {"predictions"}
+        assert np.allclose(predictions(answer), first.probabilities(images), atol=1e-5)
+
+
+def test_the_other_doors_of_mlflows_server_are_there(server):
+    for path in ("/ping", "/health"):
+        assert server.client.get(path).status_code == 200
+    assert server.client.get("/version").text == server.client.get("/v2").json()["version"]
+
+
+def as_csv(images, newline="\n"):
+    header = [f'"pixel ""{number}"""' for number in range(784)]
+    return newline.join(",".join(map(str, row)) for row in (header, *images.reshape(len(images), -1).tolist(), ""))
+
+
+@pytest.mark.parametrize("media", ["text/csv", "text/csv; charset=utf-8"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_invocations_take_csv(server, data, first, media, newline):
+    for images in (data[0][:3], data[0][:3].astype(float)):
+        answer = server.client.post("/invocations", content=as_csv(images, newline), headers={"content-type": media})
+        assert np.allclose(predictions(answer), first.probabilities(data[0][:3]), atol=1e-5)
+
+
+NO_CSV = {
+    "nothing": "",
+    "a header": "a,b\n",
+    "too few columns": "a,b\n1,2\n",
+    "a gap": as_csv(np.zeros((1, 28, 28), int)).replace("\n0,", "\n,"),
+    "no pixel": as_csv(np.full((1, 28, 28), 256)),
+    "a fraction": as_csv(np.full((1, 28, 28), 0.5)),
+    "no number": as_csv(np.full((1, 28, 28), np.nan)),
+    "too many rows": as_csv(np.zeros((1025, 28, 28), int)),
+    "no text": b"a,b\n\xff,1\n",
+    "NUL": "a,b\n\0,1\n",
+    "a long field": "a\n" + "1" * 200_000 + "\n",
+}
+
+
+@pytest.mark.parametrize("content", NO_CSV.values(), ids=NO_CSV)
+def test_a_wrong_csv_is_refused(server, content):
+    answer = server.client.post("/invocations", content=content, headers={"content-type": "text/csv"})
+
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error"}
 
 
 @pytest.mark.parametrize(
@@ -66,23 +116,28 @@ def test_a_wrong_invocation_is_refused(server, data, first, body):
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
     right = server.client.post("/invocations", json={"instances": data[0][:1].tolist()}).json()
-    assert np.allclose(right["predictions"], first.probabilities(data[0][:1]), atol=1e-5)
+    assert np.allclose(right["predictions"]["probabilities"], first.probabilities(data[0][:1]), atol=1e-5)
 
 
-def test_the_index_lists_all_versions_and_why_they_do_not_serve(server, repository, data, second):
+def test_the_index_lists_all_versions_and_why_they_do_not_serve(repository, data, second):
     kit.write_version(repository, 2, b"no model", data[0][:4], second.probabilities(data[0][:4]))
     kit.publish(repository, 3, second, data[0])
-    kit.crown(repository, 2)
-    kit.wait_until(lambda: len(server.client.post("/v2/repository/index").json()) == 3)
-    kit.wait_until(lambda: "onnxruntime" in server.client.post("/v2/repository/index").json()[1]["reason"])
+    with kit.Server(repository) as server:
 
-    one, two, three = server.client.post("/v2/repository/index").json()
+        def index(**asked):
+            return server.client.post("/v2/repository/index", json=asked).json()
 
-    assert one == {"name": kit.NAME, "version": "1", "state": "READY", "reason": ""}
-    assert (two["version"], two["state"]) == ("2", "UNAVAILABLE")
-    assert (three["state"], three["reason"]) == ("UNAVAILABLE", "not loaded")
-    assert server.client.post("/v2/repository/index", json={"ready": True}).json() == [one]
-    assert server.client.post("/v2/repository/index", json={"ready": 1}).status_code == 400
+        kit.crown(repository, 2)
+        kit.wait_until(lambda: "onnxruntime" in index()[1]["reason"])
+
+        one, two, three = index()
+
+        assert one == {"name": kit.NAME, "version": "1", "state": "READY", "reason": ""}
+        assert (two["version"], two["state"]) == ("2", "UNAVAILABLE")
+        assert (three["state"], three["reason"]) == ("UNAVAILABLE", "not loaded")
+        assert server.client.post("/v2/repository/index").json() == [one, two, three]
+        assert index(ready=True) == [one]
+        assert set(index(ready=1)) == {"error"}
 
 
 def test_the_configuration_is_written_as_triton_does(server):
@@ -151,7 +206,7 @@ def test_without_a_key_only_health_and_the_page_answer(repository, data, authori
         for path in ("/predict", "/metrics", f"/v2/models/{kit.NAME}", "/v2"):
             assert server.client.get(path, headers=headers).status_code == 401, path
         assert server.client.post("/invocations", headers=headers).status_code == 401
-        for path in ("/", "/ping", "/v2/health/live", "/v2/health/ready"):
+        for path in ("/", "/ping", "/health", "/v2/health/live", "/v2/health/ready"):
             assert server.client.get(path, headers=headers).status_code == 200, path
         assert not any("first" in line for line in server.log)
 
