@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from serving.access import Access
 from serving.batcher import Limits
 from serving.catalogue import Catalogue
+from serving.cors import shared_answers
 from serving.dataplane import DataPlane
 from serving.errors import StartError
 from serving.feedback import FeedbackDoor
@@ -24,7 +25,7 @@ from serving.settings import Settings
 from serving.status import StatusDoor
 from serving.telemetry import log_call, watched_answers
 from serving.v2 import V2Door
-from serving.web import Answer, Application, Request, Route
+from serving.web import Answer, Answering, Application, Request, Route
 
 if TYPE_CHECKING:
     from serving.rpc import GrpcDoor
@@ -76,8 +77,12 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     if settings.grpc_port:
         grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call, watchers)
     running = _running(catalogue, settings.poll_seconds, inference_log, grpc_door, tracing)
-    watching = partial(watched_answers, watchers=watchers, door=_door) if watchers else None
-    return Application(routes, access, observe, running, watching)
+    wrappers: list[Callable[[Answering], Answering]] = []
+    if settings.cors_origins:
+        wrappers.append(partial(shared_answers, origins=settings.cors_origins))
+    if watchers:
+        wrappers.append(partial(watched_answers, watchers=watchers, door=_door))
+    return Application(routes, access, observe, running, wrappers)
 
 
 @asynccontextmanager

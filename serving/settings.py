@@ -54,6 +54,9 @@ class Settings:
     admin_keys: Annotated[
         str, Setting("keys of admins, with commas between; without any, nobody loads or unloads models")
     ] = ""
+    cors_origins: Annotated[
+        str, Setting("origins whose pages may call from a browser, with commas between; * for all")
+    ] = ""
     inference_log: Annotated[
         str,
         Setting(

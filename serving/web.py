@@ -274,7 +274,7 @@ class Application:
         access: decides who may call what is not open.
         observe: told path, status, and seconds of every request.
         running: entered when the server starts, left when it stops.
-        watching: given what answers requests, returns what does that while it is watched.
+        wrappers: each is given what answers requests, and returns what does that and more; the last is the outermost.
 
     Attributes:
         answer: returns the answer to a request, whatever goes wrong.
@@ -286,7 +286,7 @@ class Application:
         access: Access,
         observe: Callable[[str, int, float], None],
         running: AbstractAsyncContextManager[None],
-        watching: Callable[[Answering], Answering] | None = None,
+        wrappers: Sequence[Callable[[Answering], Answering]] = (),
     ) -> None:
         patterns: dict[str, dict[str, tuple[Handler, Guard]]] = {}
         for route in routes:
@@ -296,7 +296,9 @@ class Application:
         self._remembered = lru_cache(REMEMBERED_PATHS)(self._find)
         self._observe = observe
         self._running = running
-        self.answer: Answering = watching(self._observed_answer) if watching else self._observed_answer
+        self.answer: Answering = self._observed_answer
+        for wrap in wrappers:
+            self.answer = wrap(self.answer)
 
     async def _observed_answer(self, request: Request) -> Answer:
         start = time.perf_counter()
@@ -372,7 +374,8 @@ def compressed(answer: Answer, request: Request) -> Answer:
     """Return the answer in an encoding that the client accepts, when it is large enough for that to pay."""
     if len(answer.body) < MIN_COMPRESSED_BYTES:
         return answer
-    headers = {**(answer.headers or {}), "vary": "accept-encoding"}
+    headers = dict(answer.headers or {})
+    headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "accept-encoding")))
     encoding = _accepted_encoding(request.header(b"accept-encoding"))
     if encoding is None:
         return answer._replace(headers=headers)

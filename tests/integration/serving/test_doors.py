@@ -196,6 +196,51 @@ def test_who_waits_too_long_gets_504_and_is_counted_meanwhile(tmp_path, data, he
         assert server.client.post(INFER, json=kit.question(data[0][:1])).status_code == 200
 
 
+PAGE, OTHER_PAGE = {"origin": "https://app.example.org"}, {"origin": "https://example.org"}
+PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+
+
+def ask_from_page(server, page, **headers):
+    """Return the preflight's answer and the call's, of which a browser shows the second if both allow it."""
+    preflight = server.client.options(INFER, headers=page | PREFLIGHT)
+    return preflight, server.client.post(INFER, json={}, headers=page | headers)
+
+
+def sharing(answer):
+    return {name for name in answer.headers if name.startswith("access-control-")}
+
+
+def test_pages_of_other_origins_may_not_call(server):
+    preflight, call = ask_from_page(server, PAGE)
+
+    assert preflight.status_code == 405
+    assert not sharing(preflight) | sharing(call)
+
+
+def test_pages_of_the_origins_that_are_named_may_call(repository):
+    arguments = ("--cors-origins", "https://one.example.org, https://app.example.org", "--keys", "first")
+    with kit.Server(repository, *arguments) as server:
+        preflight, call = ask_from_page(server, PAGE)
+        assert (preflight.status_code, call.status_code) == (200, 401)
+        for answer in (preflight, call, server.client.get("/page/script.js", headers=PAGE)):
+            assert answer.headers["access-control-allow-origin"] == PAGE["origin"]
+            assert "origin" in answer.headers["vary"].split(", ")
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        assert "authorization" in preflight.headers["access-control-allow-headers"]
+        assert ask_from_page(server, PAGE, authorization="Bearer first")[1].status_code == 400
+        for page in (OTHER_PAGE, {"origin": "null"}, {"origin": "https://app.example.org.evil.org"}, {}):
+            preflight, call = ask_from_page(server, page)
+            assert preflight.status_code == 405
+            assert not sharing(preflight) | sharing(call)
+            assert call.headers["vary"] == "origin"
+
+
+def test_pages_of_all_origins_may_call_where_that_is_said(repository):
+    with kit.Server(repository, MNISTFLOW_SERVE_CORS_ORIGINS="*") as server:
+        for answer in ask_from_page(server, OTHER_PAGE):
+            assert answer.headers["access-control-allow-origin"] == "*"
+
+
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer first,second", "Basic first", "first"])
 def test_without_a_key_only_health_and_the_page_answer(repository, data, authorization):
     headers = {} if authorization is None else {"authorization": authorization}
