@@ -122,6 +122,24 @@ def untrained(seed: int) -> Classifier:
     return Classifier(weights, [np.zeros(128, np.float32), np.zeros(10, np.float32)])
 
 
+def with_external_data(
+    model: onnx.ModelProto, location: str, *, as_constant: bool = False
+) -> tuple[onnx.ModelProto, bytes]:
+    """Return a model that keeps its first weights in a file elsewhere, and what that has to hold.
+
+    The tensor that refers to the file is an initializer, or else the attribute of a Constant.
+    """
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "weight0")
+    weights = tensor.raw_data
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    if as_constant:
+        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+        model.graph.initializer.remove(tensor)
+    return model, weights
+
+
 def write_version(
     repository: Path,
     version: int,

@@ -7,13 +7,15 @@ import io
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
+import psutil
 import pytest
 import serving_kit as kit
 from cluster import free_port
@@ -37,6 +39,15 @@ def still_right(server: kit.Server, data: tuple[np.ndarray, np.ndarray], first: 
     answer = server.client.post(INFER, json=kit.question(data[0][:2])).json()
     given = np.array(answer["outputs"][0]["data"]).reshape(2, 10)
     return np.allclose(given, first.probabilities(data[0][:2]), atol=1e-4)
+
+
+@pytest.fixture
+def attacked(server: kit.Server, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> Iterator[kit.Server]:
+    """The server, which afterwards has to be live and right as before, and never to have taken much memory."""
+    yield server
+    assert server.client.get("/v2/health/live").is_success
+    assert still_right(server, data, first)
+    assert server.memory_peak_bytes() < 300e6
 
 
 def test_metadata_and_health_as_the_protocol_says(server: kit.Server) -> None:
@@ -101,11 +112,10 @@ HOSTILE_TENSORS = {
 
 
 @pytest.mark.parametrize("change", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
-def test_a_hostile_tensor_is_refused_and_nothing_else_happens(server, data, first, change) -> None:
-    answer = server.client.post(INFER, json=kit.question(data[0][:1], **change))
+def test_a_hostile_tensor_is_refused_and_nothing_else_happens(attacked, data, change) -> None:
+    answer = attacked.client.post(INFER, json=kit.question(data[0][:1], **change))
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
-    assert still_right(server, data, first)
 
 
 HOSTILE_BODIES = {
@@ -122,11 +132,10 @@ HOSTILE_BODIES = {
 
 
 @pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
-def test_a_hostile_body_is_refused_and_nothing_else_happens(server, data, first, body) -> None:
-    answer = server.client.post(INFER, content=body)
+def test_a_hostile_body_is_refused_and_nothing_else_happens(attacked, body) -> None:
+    answer = attacked.client.post(INFER, content=body)
     assert answer.status_code == 400
     assert "Traceback" not in answer.text
-    assert still_right(server, data, first)
 
 
 DEEP = {
@@ -139,48 +148,68 @@ DEEP = {
 
 @pytest.mark.parametrize("depth", [200, 2_000, 250_000])
 @pytest.mark.parametrize(("of_tensor", "of_request"), DEEP.values(), ids=DEEP)
-def test_values_nested_deeply_are_refused(server, data, first, of_tensor, of_request, depth) -> None:
+def test_values_nested_deeply_are_refused(attacked, data, of_tensor, of_request, depth) -> None:
     asked = kit.question(data[0][:1], **of_tensor) | of_request
     body = json.dumps(asked).replace('"deep"', "[" * depth + "]" * depth)
-    answer = server.client.post(INFER, content=body)
+    answer = attacked.client.post(INFER, content=body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
-    assert still_right(server, data, first)
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "1"])
-def test_a_wrong_header_length_is_refused(server, data, first, length) -> None:
+def test_a_wrong_header_length_is_refused(attacked, data, length) -> None:
     body = json.dumps(kit.question(data[0][:1])).encode()
-    answer = server.client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})
+    answer = attacked.client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})
     assert answer.status_code == 400
-    assert still_right(server, data, first)
 
 
 @pytest.mark.parametrize("outputs", [[{"name": "logits"}], [{"name": "probabilities"}] * 2])
-def test_unknown_and_repeated_outputs_are_refused(server, data, outputs) -> None:
-    answer = server.client.post(INFER, json={**kit.question(data[0][:1]), "outputs": outputs})
+def test_unknown_and_repeated_outputs_are_refused(attacked, data, outputs) -> None:
+    answer = attacked.client.post(INFER, json={**kit.question(data[0][:1]), "outputs": outputs})
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(
-    "name", ["%2e%2e", "%2e%2e%2f%2e%2e%2fetc", "a%00b", "..%5c..", "nothing", "%20", "digits-classifier%2f1"]
+    "name", ["", "%2e%2e", "%2e%2e%2f%2e%2e%2fetc", "a%00b", "..%5c..", "nothing", "%20", "digits-classifier%2f1"]
 )
-def test_no_name_leads_out_of_the_repository(server, name) -> None:
-    answer = server.client.get(f"/v2/models/{name}")
-    assert 400 <= answer.status_code < 500
-    assert "/" not in answer.json()["error"]
+def test_no_name_leads_out_of_the_repository(attacked, name) -> None:
+    for answer in (
+        attacked.client.get(f"/v2/models/{name}"),
+        attacked.client.post(f"/v2/models/{name}/infer", content=b"{}"),
+    ):
+        assert 400 <= answer.status_code < 500
+        assert "/" not in answer.json()["error"]
 
 
-def test_wrong_methods_types_and_sizes_have_their_own_status(server) -> None:
-    assert server.client.get(INFER).status_code == 405
-    assert server.client.get("/nowhere").status_code == 404
-    assert server.client.post(INFER, content=b"a=1", headers={"content-type": "text/plain"}).status_code == 415
-    assert server.client.post(INFER, content=b" " * 2_000_001).status_code == 413
-    assert server.client.post(INFER, content=(b" " * 500_000 for _ in range(5))).status_code == 413
+def test_wrong_methods_types_and_sizes_have_their_own_status(attacked) -> None:
+    assert attacked.client.get(INFER).status_code == 405
+    assert attacked.client.get("/nowhere").status_code == 404
+    assert attacked.client.post(INFER, content=b"a=1", headers={"content-type": "text/plain"}).status_code == 415
+    assert attacked.client.post(INFER, content=b" " * 2_000_001).status_code == 413
+    assert attacked.client.post(INFER, content=(b" " * 500_000 for _ in range(5))).status_code == 413
 
 
-def test_a_flood_of_tiny_chunks_is_cut_off(server, data, first) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
+GZIP, ZLIB = 31, 15  # formats of the same compression, as zlib numbers them
+
+
+@functools.cache
+def packed_zeros(megabytes: int, form: int) -> bytes:
+    """Return about 1 KB for each megabyte; the end, which nobody should come to, is missing."""
+    packer = zlib.compressobj(9, wbits=form)
+    first, again = (packer.compress(bytes(1_000_000)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * (megabytes - 1)
+
+
+@pytest.mark.parametrize("path", [INFER, "/predict", "/invocations"])
+def test_a_gzip_bomb_is_not_unpacked(attacked, path) -> None:
+    content = packed_zeros(1500, GZIP)
+    assert len(content) < 2_000_000
+    answer = attacked.client.post(path, content=content, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 413
+
+
+def test_a_flood_of_tiny_chunks_is_cut_off(attacked) -> None:
+    host, port = attacked.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST {INFER} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head.encode())
@@ -192,8 +221,6 @@ def test_a_flood_of_tiny_chunks_is_cut_off(server, data, first) -> None:
         except ConnectionError:
             answer = b"HTTP/1.1 413 connection closed"
     assert answer.startswith(b"HTTP/1.1 4")
-    assert server.memory_peak_bytes() < 300e6
-    assert still_right(server, data, first)
 
 
 def test_pictures_of_all_kinds_are_read(server, data) -> None:
@@ -239,6 +266,13 @@ def bomb() -> bytes:
     return content.getvalue()
 
 
+def text_bomb() -> bytes:
+    text = b"zTXtComment\0\0" + packed_zeros(400, ZLIB)
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    head, sheet = 33, blank()
+    return sheet[:head] + chunk + sheet[head:]
+
+
 def blank() -> bytes:
     content = io.BytesIO()
     Image.new("L", (50, 50), 255).save(content, "PNG")
@@ -253,21 +287,35 @@ def blank() -> bytes:
         (b"\x89PNG\r\n\x1a\nrubbish", 400),
         (b"\xff\xd8\xff\xe0", 400),
         (bomb(), 413),
+        (text_bomb(), 400),
         (blank(), 400),
+        (b"http://127.0.0.1/digit.png", 415),
         (b"data:image/png,plain", 400),
         (b"data:image/png;base64,????", 400),
         (b"data:image/png;base64," + base64.b64encode(bomb()), 413),
     ],
-    ids=["empty", "gif", "broken png", "broken jpeg", "bomb", "blank", "no base64", "bad base64", "packed bomb"],
+    ids=[
+        "empty",
+        "gif",
+        "broken png",
+        "broken jpeg",
+        "bomb",
+        "text bomb",
+        "blank",
+        "url",
+        "no base64",
+        "bad base64",
+        "packed bomb",
+    ],
 )
-def test_what_is_no_usable_picture_is_explained(server, body, status) -> None:
-    answer = server.client.post("/predict", content=body)
+def test_what_is_no_usable_picture_is_explained(attacked, body, status) -> None:
+    answer = attacked.client.post("/predict", content=body)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
 
 
-def test_a_form_is_refused_with_the_way_to_send_an_image(server) -> None:
-    answer = server.client.post("/predict", files={"file": ("digit.png", as_png(STROKE), "image/png")})
+def test_a_form_is_refused_with_the_way_to_send_an_image(attacked) -> None:
+    answer = attacked.client.post("/predict", files={"file": ("digit.png", as_png(STROKE), "image/png")})
     assert answer.status_code == 415
     assert "--data-binary" in answer.json()["error"]
 
@@ -309,30 +357,41 @@ NO_LISTS = {
     "no list": (b'{"images": "text"}', 400, "images"),
     "no texts": (b'{"images": [1]}', 400, "images"),
     "no base64": (b'{"images": ["????"]}', 400, "base64"),
+    "a URL": (b'{"images": ["http://127.0.0.1/digit.png"]}', 400, "base64"),
     "one is a GIF": (listed(as_png(STROKE), b"GIF89a"), 415, "image 1: "),
     "one is broken": (listed(as_png(STROKE), as_png(STROKE)[:-60]), 400, "image 1: "),
     "too many": (listed(*[as_png(STROKE)] * 1025), 400, "1024"),
     "bomb": (listed(as_png(STROKE), bomb()), 413, "image 1: "),
+    "text bomb": (listed(as_png(STROKE), text_bomb()), 400, "image 1: "),
     "large together": (listed(as_png(STROKE, 2900), as_png(STROKE, 2900)), 413, "image 1: "),
 }
 
 
 @pytest.mark.parametrize(("content", "status", "says"), NO_LISTS.values(), ids=NO_LISTS)
-def test_what_is_no_list_of_pictures_is_explained(server, data, first, content, status, says) -> None:
-    answer = server.client.post("/predict", content=content)
+def test_what_is_no_list_of_pictures_is_explained(attacked, content, status, says) -> None:
+    answer = attacked.client.post("/predict", content=content)
 
     assert answer.status_code == status
     assert says in answer.json()["error"]
-    assert still_right(server, data, first)
 
 
 def test_metrics_do_not_grow_with_unknown_names(server) -> None:
     server.client.get("/v2/models/unknown")
     server.metrics()  # counts itself from the next time on
     before = len(server.metrics().splitlines())
-    for number in range(300):
-        server.client.get(f"/v2/models/unknown{number}")
+    host, port = server.url.removeprefix("http://").split(":")
+    for start in range(0, 5000, 500):
+        heads = [f"GET /v2/models/unknown{start + number} HTTP/1.1\r\nHost: {host}\r\n" for number in range(500)]
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(("\r\n".join(heads) + "Connection: close\r\n\r\n").encode())
+            with connection.makefile("rb") as answers:
+                assert answers.read().count(b"HTTP/1.1 404 ") == 500
     assert len(server.metrics().splitlines()) == before
+
+
+def test_only_this_machine_can_reach_the_server_unless_told_otherwise(server) -> None:
+    listening = [entry for entry in psutil.Process(server.pid).net_connections("inet") if entry.status == "LISTEN"]
+    assert {entry.laddr.ip for entry in listening} == {"127.0.0.1"}
 
 
 def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data, first, second) -> None:
@@ -363,16 +422,12 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data,
         assert np.allclose(np.array(old["outputs"][0]["data"]), expected["1"], atol=1e-4)
 
 
-def external_data(model: onnx.ModelProto) -> bytes:
-    tensor = model.graph.initializer[-1]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../../../etc/passwd")
-    return model.SerializeToString()
+EXTERNAL = ("external data elsewhere", "external data by a hard link", "external data of a constant")
+FAULTS = ("corrupt", "wrong hash", *EXTERNAL, "other predictions", "NaN", "missing")
 
 
-@pytest.mark.parametrize("fault", ["corrupt", "wrong hash", "external data", "other predictions", "NaN", "missing"])
-def test_a_bad_candidate_never_serves(repository, data, first, second, fault) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_candidate_never_serves(repository, tmp_path, data, first, second, monkeypatch, fault) -> None:
     images, right = data[0][:4], second.probabilities(data[0][:4])
     broken = kit.Classifier([second.weights[0] * np.nan], second.biases)
     match fault:
@@ -380,8 +435,15 @@ def test_a_bad_candidate_never_serves(repository, data, first, second, fault) ->
             kit.write_version(repository, 2, b"no model", images, right)
         case "wrong hash":
             kit.write_version(repository, 2, second.onnx(), images, right, sha256="0" * 64)
-        case "external data":
-            kit.write_version(repository, 2, external_data(second.onnx()), images, right)
+        case "external data elsewhere":
+            model, _ = kit.with_external_data(second.onnx(), "../../../../etc/passwd")
+            kit.write_version(repository, 2, model, images, right)
+        case "external data by a hard link" | "external data of a constant":
+            model, weights = kit.with_external_data(second.onnx(), "weights.bin", as_constant="constant" in fault)
+            (tmp_path / "elsewhere.bin").write_bytes(weights)
+            (repository / "weights.bin").hardlink_to(tmp_path / "elsewhere.bin")
+            kit.write_version(repository, 2, model, images, right)
+            monkeypatch.chdir(repository)  # where onnxruntime would look
         case "other predictions":
             kit.write_version(repository, 2, second.onnx(), images, right[::-1].copy())
         case "NaN":

@@ -1,6 +1,7 @@
 """Model repositories on disk, sound and damaged."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,16 +117,28 @@ def test_a_pickle_in_the_probe_is_not_opened(folder):
         ModelRepository(folder).read("digits-classifier", 3)
 
 
-def test_external_data_is_refused_even_where_the_file_exists(folder, classifier, images, monkeypatch):
-    probabilities = classifier.probabilities(images)
-    model = classifier.onnx()
-    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "weight0")
-    (folder / "weights.bin").write_bytes(tensor.raw_data)
-    tensor.ClearField("raw_data")
-    tensor.data_location = tensor.EXTERNAL
-    tensor.external_data.add(key="location", value="weights.bin")
-    kit.write_version(folder, 4, model, images, probabilities)
+@pytest.mark.parametrize("is_linked", [False, True], ids=["file", "hard link"])
+@pytest.mark.parametrize("place", ["initializer", "constant"])
+def test_external_data_is_refused_even_where_the_file_exists(
+    folder, tmp_path_factory, classifier, images, monkeypatch, place, is_linked
+):
+    model, weights = kit.with_external_data(classifier.onnx(), "weights.bin", as_constant=place == "constant")
+    file = (tmp_path_factory.mktemp("elsewhere") if is_linked else folder) / "weights.bin"
+    file.write_bytes(weights)
+    if is_linked:
+        (folder / "weights.bin").hardlink_to(file)
+    kit.write_version(folder, 4, model, images, classifier.probabilities(images))
     monkeypatch.chdir(folder)  # the place that onnxruntime looks in by default
 
     with pytest.raises(ModelRefusedError, match="external data"):
         Model(ModelRepository(folder).read("digits-classifier", 4))
+
+
+def test_a_model_brings_no_threads_that_could_wait_spinning(folder):
+    def threads():
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    model = Model(ModelRepository(folder).read("digits-classifier", 3))
+    assert model.is_ready()
+    assert threads() == before
