@@ -208,13 +208,13 @@ def test_many_images_at_once_are_all_right(repository, data):
 
 def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
     kit.publish(repository, 2, heavy, data[0])
-    with kit.Server(repository, "--slowest-seconds", "0.001") as server:
+    with kit.Server(repository, "--slowest-seconds", "0.0002") as server:
         kit.crown(repository, 2)
         kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
 
         assert version_serving(server) == 1
         reason = server.client.post("/v2/repository/index").json()[1]["reason"]
-        assert "the limit is 1 ms" in reason
+        assert "the limit is 0.2 ms" in reason
 
 
 def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repository, data, heavy):
