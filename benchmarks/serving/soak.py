@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,8 @@ IMAGES = 256
 JSON_SHARE = 0.2
 LEAVING_SHARE = 0.02
 SWAP_SECONDS = 1.0
+SWAP_MILLISECONDS = 100.0  # what a swap may add to the slowest request
+GROWTH = 1.1  # of the memory, from the second fifth of the time to the last
 TOLERANCE = 1e-4
 SECONDS = 10.0
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)")
@@ -47,18 +50,39 @@ class Figures:
     megabytes: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def fifths(self) -> list[float]:
+        """The largest resident memory in each fifth of the time, in MB."""
+        return [part.max() for part in np.array_split(self.megabytes, 5) if part.size]
+
+    @property
+    def slowest(self) -> float:
+        """The milliseconds of the slowest request."""
+        return max(self.milliseconds)
+
     def lines(self) -> list[str]:
         """Return them for people."""
         delays = np.percentile(self.milliseconds, (50, 99, 99.9, 100))
         named = zip(("p50", "p99", "p99.9", "p100"), delays, strict=True)
-        fifths = [part.max() for part in np.array_split(self.megabytes, 5) if part.size]
         return [
             f"{self.counts['answered']:,} answered, {len(self.milliseconds) / self.seconds:,.0f} a second",
             f"{self.counts['left']:,} clients left, {self.counts['swaps']} swaps, {self.counts['versions']} versions",
             f"failed: {self.counts['failed']}, wrong: {self.counts['wrong']}",
             "milliseconds: " + ", ".join(f"{name} {value:.1f}" for name, value in named),
-            "resident MB, largest in each fifth of the time: " + ", ".join(f"{part:.0f}" for part in fifths),
+            "resident MB, largest in each fifth of the time: " + ", ".join(f"{part:.0f}" for part in self.fifths),
         ]
+
+
+def faults(still: Figures, swapping: Figures) -> Iterator[str]:
+    """Yield what must not be, of a run without swaps and one with them."""
+    for figures in (still, swapping):
+        if figures.counts["failed"] or figures.counts["wrong"]:
+            yield "answers failed, or were wrong"
+        second, last = figures.fifths[:2][-1], figures.fifths[-1]
+        if last > GROWTH * second:
+            yield "the memory is not flat"
+    if swapping.slowest > still.slowest + SWAP_MILLISECONDS:
+        yield f"a swap delayed a request by more than {SWAP_MILLISECONDS:g} ms"
 
 
 class Soak:
@@ -184,7 +208,7 @@ class Soak:
 
 
 def main() -> int:
-    """Run the soak and print what came of it; exit status 1 when an answer failed or was wrong."""
+    """Run the soak and print what came of it; exit status 1 when there is something that must not be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop then, whatever is left to send")
@@ -196,13 +220,16 @@ def main() -> int:
         soak = Soak(repository, arguments.seed)
         with kit.Server(repository, "--poll-seconds", "0.2") as server:
             print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.connections} connections, n = 1")
-            wrong = 0
+            parts = []
             for name, part, swaps in (("without swaps", 0.1, False), (f"a swap every {SWAP_SECONDS:g} s", 1.0, True)):
                 limits = int(arguments.requests * part), arguments.seconds * part
                 figures = asyncio.run(soak.run(server, *limits, arguments.connections, swaps=swaps))
                 print("\n  ".join([name, *figures.lines()]), flush=True)
-                wrong += figures.counts["failed"] + figures.counts["wrong"]
-    return int(wrong > 0)
+                parts.append(figures)
+    found = list(faults(*parts))
+    for fault in found:
+        print(fault)
+    return int(bool(found))
 
 
 if __name__ == "__main__":
