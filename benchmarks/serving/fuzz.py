@@ -327,7 +327,7 @@ class Fuzz:
 def main() -> int:
     """Fuzz every door and print what came; exit status 1 when something was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each door, unless --cases is given")
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each door, unless --cases is given")
     parser.add_argument("--cases", type=int, help="for each door")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
