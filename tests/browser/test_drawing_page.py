@@ -1,7 +1,6 @@
-"""The page, used as people use it: with a mouse, a finger, the keyboard, a file, on a phone, in the dark."""
+"""The page, used as people use it: with a mouse, a finger, a pen, the keyboard, a file, on a phone, in the dark."""
 
 import base64
-import io
 import math
 
 import numpy as np
@@ -260,16 +259,58 @@ def violations(page):
     return found.generate_report() if found.violations_count else ""
 
 
-def test_an_opened_image_is_recognised(open_page):
-    page = open_page()
+@pytest.fixture
+def image_of_a_one(tmp_path):
     picture = np.full((300, 200), 255, np.uint8)
     picture[40:260, 90:112] = 20
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG")
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
 
-    page.set_input_files("#file", {"name": "one.png", "mimeType": "image/png", "buffer": content.getvalue()})
+
+def test_an_opened_image_is_recognised(open_page, image_of_a_one):
+    page = open_page()
+
+    page.set_input_files("#file", image_of_a_one)
 
     wait_for_class(page, "1")
+
+
+def test_a_dropped_image_is_recognised(open_page, image_of_a_one):
+    page = open_page()
+    client = page.context.new_cdp_session(page)
+    dragged = {"items": [], "files": [str(image_of_a_one)], "dragOperationsMask": 1}
+
+    for kind in ("dragEnter", "dragOver", "drop"):
+        client.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": dragged})
+
+    wait_for_class(page, "1")
+    assert page.locator("#frame.dropping").count() == 0
+
+
+def test_model_version_and_latency_are_those_of_the_answer(open_page, server, image_of_a_one):
+    page = open_page()
+    model = server.client.get("/predict").json()
+    name = f"{model['model']}, version {model['version']}"
+    assert page.locator("#model").text_content().startswith(name)
+
+    page.evaluate(
+        """() => {
+            const ask = window.fetch;
+            window.fetch = async (...request) => {
+                const response = await ask(...request);
+                window.given = await response.clone().json();
+                return response;
+            };
+        }"""
+    )
+
+    page.set_input_files("#file", image_of_a_one)
+
+    wait_for_class(page, "1")
+
+    shown, milliseconds = page.locator("#timing").text_content().removesuffix(" ms").split(", in ")
+    assert shown == name
+    assert float(milliseconds) == pytest.approx(page.evaluate("given.milliseconds"), abs=0.051)
 
 
 def test_a_file_that_is_no_image_is_explained(open_page):
@@ -325,3 +366,23 @@ def test_a_finger_draws_and_does_not_scroll(open_page):
 
     wait_for_class(page, "1")
     assert page.evaluate("window.scrollY") == 0
+
+
+def test_a_pen_draws(open_page):
+    page = open_page()
+    box = page.locator("#pad").bounding_box()
+    client = page.context.new_cdp_session(page)
+    page.evaluate("addEventListener('pointerdown', (event) => { window.drawnWith = event.pointerType; })")
+
+    def put(kind, y, buttons=1):
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + y * box["height"]}
+        pen = {"pointerType": "pen", "button": "left", "buttons": buttons, "clickCount": 1, "force": 0.5}
+        client.send("Input.dispatchMouseEvent", {"type": kind, **at, **pen})
+
+    put("mousePressed", 0.2)
+    for step in range(1, 13):
+        put("mouseMoved", 0.2 + step * 0.05)
+    put("mouseReleased", 0.8, buttons=0)
+
+    wait_for_class(page, "1")
+    assert page.evaluate("drawnWith") == "pen"
