@@ -1,4 +1,4 @@
-"""Clients that others make, unmodified, talk to the server: tritonclient, kserve, open-inference, schemathesis."""
+"""Clients that others make, unmodified, talk to the server, and KServe's models read its manifests."""
 
 import json
 import subprocess
@@ -106,3 +106,15 @@ def test_the_doors_are_as_openapi_describes_them(described, programs, admin_serv
     assert admin_server.client.get(f"/v2/models/{kit.NAME}/ready").is_success
     counted = admin_server.client.get(f"/v2/models/{kit.NAME}/stats").json()["model_stats"]
     assert all(entry["inference_count"] for entry in counted)
+
+
+def test_kserve_knows_all_that_its_manifests_say(programs, tmp_path):
+    manifests = FOLDER.parents[1] / "deploy/kserve.yaml"
+    misspelt = tmp_path / "misspelt.yaml"
+    misspelt.write_text(manifests.read_text().replace("minReplicas", "minReplica"))
+
+    command = [programs / "python", FOLDER / "kserve_manifests.py", manifests, misspelt]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [misspelt.name]

@@ -1,4 +1,4 @@
-"""What is in deploy/: manifests against their published schemas, and the server image's command without a container."""
+"""What is in deploy/: manifests against their schemas (KServe's in `tests/conformance`), and the image's command."""
 
 import json
 import os
@@ -21,11 +21,6 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = "1.33"
 
-# Of serving.kserve.io/v1beta1: what a predictor has besides the fields of a pod, and what its `model` has besides those
-# of a container.
-PREDICTOR_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "model"}
-MODEL_FIELDS = {"modelFormat", "runtime", "protocolVersion", "storageUri"}
-
 
 def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
@@ -33,15 +28,6 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 def check(manifest: dict[str, Any]) -> None:
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-
-
-def as_pod(predictor: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod that KServe makes of a predictor."""
-    spec = {key: value for key, value in predictor.items() if key not in PREDICTOR_FIELDS}
-    if "model" in predictor:
-        container = {key: value for key, value in predictor["model"].items() if key not in MODEL_FIELDS}
-        spec["containers"] = [{"name": "kserve-container", **container}]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
 
 
 @pytest.mark.parametrize("manifest", documents("kubernetes.yaml"), ids=lambda manifest: manifest["kind"])
@@ -71,15 +57,6 @@ def test_the_parts_find_each_other() -> None:
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
     assert parts["Service"]["spec"]["ports"][0]["targetPort"] in ports
     assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
-
-
-@pytest.mark.parametrize("manifest", documents("kserve.yaml"), ids=lambda manifest: manifest["metadata"]["name"])
-def test_a_pod_can_be_made_of_the_inference_service(manifest: dict[str, Any]) -> None:
-    assert (manifest["apiVersion"], manifest["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    assert set(manifest["spec"]) == {"predictor"}
-    predictor = manifest["spec"]["predictor"]
-    assert ("model" in predictor) != ("containers" in predictor)
-    check(as_pod(predictor))
 
 
 def test_compose_accepts_the_file() -> None:
