@@ -179,6 +179,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(("method", "path", "body", "status"), ERRORS.values(), ids=ERRORS)
 def test_an_error_is_a_status_and_an_object_with_the_error(server, method, path, body, status):
     content = body if body is None or isinstance(body, bytes) else json.dumps(body)
@@ -214,6 +215,7 @@ def test_compressed_bodies_are_inflated(server, images, encoding, pack):
     assert packed.json() == plain.json() == binary.json()
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
@@ -229,6 +231,7 @@ def test_bodies_that_do_not_inflate_are_refused(server, encoding, body, status):
     response = server.client.post(MODEL + "/infer", content=body, headers={"content-encoding": encoding})
 
     assert response.status_code == status
+    assert server.memory_peak_bytes() < 300e6
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1.5", "0x10", "9" * 30, "\u0663".encode()])

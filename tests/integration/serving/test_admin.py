@@ -31,6 +31,7 @@ def is_right(server, images, classifier):
     )
 
 
+@pytest.mark.hostile
 def test_admin_calls_are_off_unless_there_is_a_key(repository, data, first):
     port = free_port()
     with kit.Server(repository, "--grpc-port", str(port)) as server:
@@ -71,6 +72,7 @@ def test_an_unloaded_model_is_gone_until_it_is_loaded(server, data, first):
     assert server.client.get(f"{MODEL}/ready").status_code == 200
 
 
+@pytest.mark.hostile
 def test_loading_takes_names_only(server, data, first):
     for content in (b'{"parameters": {"config": "{}"}}', b'{"parameters": {"file:1/model.onnx": "aGk="}}', b"[]", b"{"):
         assert server.client.post(LOAD, content=content, headers=ADMIN).status_code == 400

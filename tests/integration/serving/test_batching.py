@@ -69,6 +69,7 @@ def test_a_request_larger_than_a_batch_runs_alone(model, data, first):
     assert np.allclose(large, first.probabilities(data[0][:1000]), atol=1e-5)
 
 
+@pytest.mark.hostile
 def test_who_leaves_is_dropped_and_the_others_are_answered(model, data, first):
     async def scenario():
         plane = Plane(model)
@@ -123,6 +124,7 @@ def test_who_has_waited_too_long_is_told(model, data):
         asyncio.run(scenario())
 
 
+@pytest.mark.hostile
 @pytest.mark.slow
 def test_ten_thousand_random_cancellations_leave_nothing_stuck(model, data, first):
     random = np.random.default_rng(0)

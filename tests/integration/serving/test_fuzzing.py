@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 FUZZ = Path(__file__).parents[3] / "benchmarks/serving/fuzz.py"
 
 
+@pytest.mark.hostile
 def test_what_is_almost_right_does_no_harm() -> None:
     command = [sys.executable, str(FUZZ), "--cases", "300"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -167,6 +167,7 @@ def test_a_wrong_request_has_a_code_and_the_server_is_still_right(client, data, 
     assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
 
 
+@pytest.mark.hostile
 def test_what_is_no_message_or_too_large_is_refused(server, client, data, first):
     assert client.code("ModelInfer", b"\xff\xff rubbish") == Code.INVALID_ARGUMENT
     large = question(IMAGE, raw_input_contents=[bytes(200_000_000)])
@@ -176,6 +177,7 @@ def test_what_is_no_message_or_too_large_is_refused(server, client, data, first)
     assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
 
 
+@pytest.mark.hostile
 def test_messages_with_changed_bytes_do_no_harm(server, client, data, first):
     sound = question(data[0][:1], id="a-7", outputs=[{"name": "probabilities"}]).SerializeToString()
     codes = set()

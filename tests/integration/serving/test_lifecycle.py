@@ -9,8 +9,10 @@ import struct
 import threading
 
 import numpy as np
+import psutil
 import pytest
 import serving_kit as kit
+from onnx import helper
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -114,6 +116,7 @@ def test_few_old_versions_stay_in_memory_and_all_can_be_asked(repository, data, 
     assert len(resident) == 3
 
 
+@pytest.mark.hostile
 def test_clients_that_leave_do_not_disturb_those_that_stay(repository, data, first):
     body = bytes(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n", "ascii") + b" " * 2500
     expected = first.probabilities(data[0][:1])[0]
@@ -135,6 +138,7 @@ def test_clients_that_leave_do_not_disturb_those_that_stay(repository, data, fir
         assert "Traceback" not in "\n".join(server.log)
 
 
+@pytest.mark.hostile
 def test_a_body_that_does_not_come_is_given_up(repository):
     with kit.Server(repository, "--receive-seconds", "0.2") as server, raw(server) as connection:
         connection.sendall(bytes(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{", "ascii"))
@@ -142,6 +146,7 @@ def test_a_body_that_does_not_come_is_given_up(repository):
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.hostile
 def test_a_head_that_does_not_come_is_given_up(repository):
     with kit.Server(repository, "--receive-seconds", "1") as server, raw(server) as silent, raw(server) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
@@ -160,6 +165,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS)
 def test_what_does_not_end_is_cut_off(repository, start, more):
     with kit.Server(repository) as server, raw(server) as connection:
@@ -215,6 +221,38 @@ def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
         assert version_serving(server) == 1
         reason = server.client.post("/v2/repository/index").json()[1]["reason"]
         assert "the limit is 0.2 ms" in reason
+
+
+def endless_to_load(classifier):
+    """Return the classifier behind functions of which each calls the next twice: 2**40 calls, once they are inlined."""
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = classifier.onnx()
+    for depth in range(40):
+        twice = [helper.make_node(f"F{depth + 1}", *edge, domain="own") for edge in (("x", "y"), ("y", "z"))]
+        model.functions.append(helper.make_function("own", f"F{depth}", ["x"], ["z"], twice, versions))
+    same = helper.make_node("Identity", ["x"], ["z"])
+    model.functions.append(helper.make_function("own", "F40", ["x"], ["z"], [same], versions))
+    model.opset_import.append(versions[1])
+    model.graph.node[0].input[0] = "called"
+    model.graph.node.insert(0, helper.make_node("F0", ["images"], ["called"], domain="own"))
+    return model
+
+
+@pytest.mark.hostile
+def test_a_candidate_that_ends_its_loader_never_serves(repository, data, first):
+    images = data[0][:4]
+    kit.write_version(repository, 2, endless_to_load(first), images, first.probabilities(images))
+    with kit.Server(repository) as server:
+        kit.crown(repository, 2)
+        kit.wait_until(lambda: psutil.Process(server.pid).children())
+        (loader,) = psutil.Process(server.pid).children()
+        assert version_serving(server) == 1
+
+        loader.send_signal(signal.SIGSEGV)
+        kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
+
+        assert version_serving(server) == 1
+        assert server.client.get("/v2/health/ready").status_code == 200
 
 
 def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repository, data, heavy):

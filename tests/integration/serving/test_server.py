@@ -111,6 +111,7 @@ HOSTILE_TENSORS = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("change", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
 def test_a_hostile_tensor_is_refused_and_nothing_else_happens(attacked, data, change) -> None:
     answer = attacked.client.post(INFER, json=kit.question(data[0][:1], **change))
@@ -131,6 +132,7 @@ HOSTILE_BODIES = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("body", HOSTILE_BODIES.values(), ids=HOSTILE_BODIES)
 def test_a_hostile_body_is_refused_and_nothing_else_happens(attacked, body) -> None:
     answer = attacked.client.post(INFER, content=body)
@@ -146,6 +148,7 @@ DEEP = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("depth", [200, 2_000, 250_000])
 @pytest.mark.parametrize(("of_tensor", "of_request"), DEEP.values(), ids=DEEP)
 def test_values_nested_deeply_are_refused(attacked, data, of_tensor, of_request, depth) -> None:
@@ -156,6 +159,7 @@ def test_values_nested_deeply_are_refused(attacked, data, of_tensor, of_request,
     assert set(answer.json()) == {"error"}
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "1"])
 def test_a_wrong_header_length_is_refused(attacked, data, length) -> None:
     body = json.dumps(kit.question(data[0][:1])).encode()
@@ -163,12 +167,14 @@ def test_a_wrong_header_length_is_refused(attacked, data, length) -> None:
     assert answer.status_code == 400
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("outputs", [[{"name": "logits"}], [{"name": "probabilities"}] * 2])
 def test_unknown_and_repeated_outputs_are_refused(attacked, data, outputs) -> None:
     answer = attacked.client.post(INFER, json={**kit.question(data[0][:1]), "outputs": outputs})
     assert answer.status_code == 400
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "name", ["", "%2e%2e", "%2e%2e%2f%2e%2e%2fetc", "a%00b", "..%5c..", "nothing", "%20", "digits-classifier%2f1"]
 )
@@ -200,6 +206,7 @@ def packed_zeros(megabytes: int, form: int) -> bytes:
     return first + again * (megabytes - 1)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("path", [INFER, "/predict", "/invocations"])
 def test_a_gzip_bomb_is_not_unpacked(attacked, path) -> None:
     content = packed_zeros(1500, GZIP)
@@ -208,6 +215,7 @@ def test_a_gzip_bomb_is_not_unpacked(attacked, path) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.hostile
 def test_a_flood_of_tiny_chunks_is_cut_off(attacked) -> None:
     host, port = attacked.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
@@ -279,6 +287,7 @@ def blank() -> bytes:
     return content.getvalue()
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -314,6 +323,7 @@ def test_what_is_no_usable_picture_is_explained(attacked, body, status) -> None:
     assert set(answer.json()) == {"error"}
 
 
+@pytest.mark.hostile
 def test_a_form_is_refused_with_the_way_to_send_an_image(attacked) -> None:
     answer = attacked.client.post("/predict", files={"file": ("digit.png", as_png(STROKE), "image/png")})
     assert answer.status_code == 415
@@ -375,6 +385,7 @@ def test_what_is_no_list_of_pictures_is_explained(attacked, content, status, say
     assert says in answer.json()["error"]
 
 
+@pytest.mark.hostile
 def test_metrics_do_not_grow_with_unknown_names(server) -> None:
     server.client.get("/v2/models/unknown")
     server.metrics()  # counts itself from the next time on
@@ -426,6 +437,7 @@ EXTERNAL = ("external data elsewhere", "external data by a hard link", "external
 FAULTS = ("corrupt", "wrong hash", *EXTERNAL, "other predictions", "NaN", "missing")
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_candidate_never_serves(repository, tmp_path, data, first, second, monkeypatch, fault) -> None:
     images, right = data[0][:4], second.probabilities(data[0][:4])

@@ -160,6 +160,7 @@ def test_odd_shapes_still_give_a_picture(shape):
     assert to_model_input(encoded(Image.fromarray(noise))).shape == (28, 28)
 
 
+@pytest.mark.hostile
 def test_too_many_pixels_are_refused_by_the_header_alone():
     picture = bytearray(encoded(Image.new("L", (1, 1))))
     picture[16:24] = struct.pack(">II", 30_000, 30_000)

@@ -116,6 +116,7 @@ def test_inputs_have_to_agree_in_their_rows():
         parse({"inputs": [tensor(shape=(2, 2, 3), data=[0] * 12), y(1)]})
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("size", [0, 11, 13, -12, True, 12.0, "12", 2**63])
 def test_a_binary_size_that_is_not_the_shapes_is_refused(size):
     with pytest.raises(InvalidRequestError):
@@ -136,6 +137,7 @@ def test_parameters_are_strings_numbers_or_booleans(value):
             read(*wrong)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("rest", [bytes(11), bytes(13)])
 def test_missing_and_trailing_bytes_are_refused(rest):
     with pytest.raises(InvalidRequestError):

@@ -101,6 +101,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("reason", DAMAGES)
 def test_a_damaged_version_is_refused_with_its_reason(folder, reason):
     DAMAGES[reason](folder / "digits-classifier/3")
@@ -110,6 +111,7 @@ def test_a_damaged_version_is_refused_with_its_reason(folder, reason):
     assert str(folder) not in str(refusal.value)
 
 
+@pytest.mark.hostile
 def test_a_pickle_in_the_probe_is_not_opened(folder):
     np.savez(folder / "digits-classifier/3/probe.npz", inputs=np.array([{}], object), outputs=np.zeros((1, 10)))
 
@@ -117,6 +119,7 @@ def test_a_pickle_in_the_probe_is_not_opened(folder):
         ModelRepository(folder).read("digits-classifier", 3)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("is_linked", [False, True], ids=["file", "hard link"])
 @pytest.mark.parametrize("place", ["initializer", "constant"])
 def test_external_data_is_refused_even_where_the_file_exists(
