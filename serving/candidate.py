@@ -1,59 +1,66 @@
-"""Tries a version in a process of its own, so that a model which crashes its loader takes no server with it."""
+"""`python -m serving.candidate REPOSITORY LIMIT...`: the process in which a version is tried before it serves.
 
+It is told name and number of the version by its standard input, once it has loaded all that it needs for that.
+"""
+
+import math
 import os
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import ModelRefusedError
-from serving.model import Model
-from serving.repository import ModelRepository
 
-TIMEOUT_SECONDS = 60
-MEMORY_BYTES = 4 * 1024**3
 REFUSED = 3
 
 
-def validate(repository: ModelRepository, name: str, version: int, slowest_seconds: float) -> None:
-    """Load, check and warm up a version elsewhere; takes about half a second.
+@dataclass(frozen=True, slots=True)
+class CandidateLimits:
+    """What a version may take before it serves.
 
-    Raises:
-        ModelRefusedError: it is not fit to serve, crashes, or takes too much time or memory.
+    Attributes:
+        row_seconds: for one row alone.
+        seconds: to be loaded, checked and warmed up.
+        memory_bytes: of address space for that.
     """
-    arguments = [str(repository.folder.absolute()), name, str(version), str(slowest_seconds)]
-    command = [sys.executable, "-m", "serving.candidate", *arguments]
+
+    row_seconds: float = math.inf
+    seconds: float = 10.0
+    memory_bytes: int = 4 * 1024**3
+
+
+def main() -> int:
+    """Return 0, or `REFUSED` and print why."""
+    # Not above: who starts this process needs only the names, and early.
+    from serving.model import Model
+    from serving.repository import ModelRepository
+
+    folder, row_seconds, seconds, memory_bytes = sys.argv[1:]
+    limits = CandidateLimits(float(row_seconds), float(seconds), int(memory_bytes))
+    version = sys.stdin.readline().split()
+    if not version:
+        return 0  # nothing was to be tried
+    _limit_resources(limits)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise ModelRefusedError(f"loading it takes more than {TIMEOUT_SECONDS} seconds") from None
-    if done.returncode == REFUSED:
-        raise ModelRefusedError(done.stdout.strip())
-    if done.returncode != 0:
-        raise ModelRefusedError(f"loading it ends the process with status {done.returncode}")
+        Model(ModelRepository(Path(folder)).read(version[0], int(version[1])), limits.row_seconds)
+    except ModelRefusedError as error:
+        sys.stdout.write(f"{error}\n")
+        return REFUSED
+    return 0
 
 
-def _limit_resources() -> None:
+def _limit_resources(limits: CandidateLimits) -> None:
     try:
         import resource
     except ImportError:  # Windows
         return
     # The server and its answers come first.
     os.nice(5)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT_SECONDS, TIMEOUT_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    # For a server that was killed and watches over this process no more.
+    seconds = math.ceil(limits.seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def main() -> int:
-    """Answer for `python -m serving.candidate REPOSITORY NAME VERSION SECONDS`: 0, or `REFUSED` and why."""
-    folder, name, version, slowest_seconds = sys.argv[1:]
-    _limit_resources()
-    try:
-        Model(ModelRepository(Path(folder)).read(name, int(version)), float(slowest_seconds))
-    except ModelRefusedError as error:
-        sys.stdout.write(f"{error}\n")
-        return REFUSED
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serving import candidate
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
 from serving.metrics import Metrics
 from serving.model import IMAGE_SHAPE, Model
 from serving.repository import Entry, ModelRepository, Plan
 from serving.rollout import TOLERANCE, Rollout, Tolerance
 from serving.switches import Switch, Switches
+from serving.validation import Validator
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,8 @@ class Catalogue:
         metrics: told of loads, swaps and refusals.
         default: name of the default model; empty for the only one, or the one whose champion is newest (for pictures:
             the newest of those that take them).
-        resident_versions: how many models may stay in memory besides the champions.
-        slowest_seconds: how long a model may take for one row alone.
+        resident_versions: how many models may stay in memory besides the champions and those that these replaced.
+        validator: tries versions of the repository before they serve.
         tolerance: what challengers may do before they are withdrawn.
         switches: which models are out of service, and told of it.
 
@@ -54,7 +53,7 @@ class Catalogue:
         metrics: Metrics,
         default: str,
         resident_versions: int,
-        slowest_seconds: float = math.inf,
+        validator: Validator,
         tolerance: Tolerance = TOLERANCE,
         switches: Switches | None = None,
     ) -> None:
@@ -62,20 +61,23 @@ class Catalogue:
         self._metrics = metrics
         self._default = default
         self._resident_versions = resident_versions
-        self._slowest_seconds = slowest_seconds
+        self._validator = validator
         self._tolerance = tolerance
         self.rollouts: dict[str, Rollout] = {}
         self._withdrawn: dict[str, tuple[Plan, str]] = {}
         self._entries: dict[str, Entry] = {}
         self._champions: dict[str, Model] = {}
+        # What champions replaced, so that a rollback loads nothing, whatever else is asked for.
+        self._previous: dict[str, Model] = {}
         self._others: OrderedDict[Key, Model] = OrderedDict()
         self._refused: dict[Key, str] = {}
         self._switches = switches or Switches(None)
         self._switched: Mapping[str, Switch] = {}
-        self._loading = asyncio.Lock()
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._refreshing = asyncio.Lock()
+        self._bringing_in: dict[str, asyncio.Task[None]] = {}
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Load the champions, before serving starts.
 
         Raises:
@@ -93,13 +95,7 @@ class Catalogue:
         if self._default and self._default not in self._entries:
             raise StartError(f"no model {self._default!r} has a champion. There are: {', '.join(self._entries)}.")
         self._switched = self._switches.read()
-        for name, entry in self._entries.items():
-            if self._is_off(name):
-                continue
-            try:
-                self._promote(Model(self._repository.read(name, entry.champion), self._slowest_seconds))
-            except ModelRefusedError as error:
-                self._refuse(name, entry.champion, error)
+        await asyncio.gather(*map(self._follow_champion, self._entries))
         needed = {self._default} if self._default else self._entries.keys()
         if not any(name in self._champions or self._is_off(name) for name in needed):
             raise StartError("no champion is fit to serve, the reasons are above. Promote another version.")
@@ -107,6 +103,11 @@ class Catalogue:
     @property
     def champions(self) -> list[Model]:
         return list(self._champions.values())
+
+    @property
+    def serving(self) -> dict[str, int | None]:
+        """The version that serves of each model; None where none does, because it was refused or unloaded."""
+        return {name: champion.version if (champion := self._champions.get(name)) else None for name in self._entries}
 
     def versions(self, name: str) -> tuple[int, ...]:
         """Return the numbers of all versions of a model.
@@ -200,7 +201,7 @@ class Catalogue:
         model = self._resident(name, version)
         if model is not None:
             return model
-        async with self._loading:
+        async with self._changing[name]:
             try:
                 loaded = self._resident(name, version) or await self._load(name, version)
             except ModelRefusedError as error:
@@ -218,6 +219,8 @@ class Catalogue:
         if name in self._entries:
             self._switches.turn(name, on=True)
         await self._refresh()
+        if name in self._entries:
+            await self._bring_in(name)
         serving, wanted = self.champion(name).version, self._entries[name].champion
         if serving != wanted:
             reason = self._refused.get((name, wanted), "not loaded")
@@ -238,23 +241,34 @@ class Catalogue:
         return max(models, key=lambda model: self._entries[model.name].changed_ns, default=None)
 
     async def follow(self, poll_seconds: float) -> None:
-        """Look for new champions until cancelled."""
-        while True:
-            await asyncio.sleep(poll_seconds)
-            try:
-                await self._refresh()
-            except Exception:
-                log.exception("looking for new champions failed; what is in memory goes on serving")
+        """Look for new champions until cancelled; none has to wait for that of another model."""
+        try:
+            while True:
+                await asyncio.sleep(poll_seconds)
+                try:
+                    await self._refresh()
+                except Exception:
+                    log.exception("looking for new champions failed; what is in memory goes on serving")
+                for name in self._entries.keys() - self._bringing_in.keys():
+                    self._bringing_in[name] = asyncio.create_task(self._bring_in_logged(name))
+        finally:
+            for task in self._bringing_in.values():
+                task.cancel()
+            await asyncio.gather(*self._bringing_in.values(), return_exceptions=True)
 
-    def is_complete(self) -> bool:
-        """Say whether every model that has a champion has a version that serves."""
-        return all(name in self._champions or self._is_off(name) for name in self._entries)
+    async def _bring_in_logged(self, name: str) -> None:
+        try:
+            await self._bring_in(name)
+        except Exception:
+            log.exception("%s: what the repository names cannot be brought in", name)
+        finally:
+            del self._bringing_in[name]
 
     async def _refresh(self) -> None:
         async with self._refreshing:
-            await self._bring_in(await asyncio.to_thread(self._repository.scan), self._switches.read())
+            self._take_note(await asyncio.to_thread(self._repository.scan), self._switches.read())
 
-    async def _bring_in(self, found: dict[str, Entry], switched: Mapping[str, Switch]) -> None:
+    def _take_note(self, found: dict[str, Entry], switched: Mapping[str, Switch]) -> None:
         for name in self._entries.keys() - found.keys():
             if name in self._champions:
                 # What serves goes on serving; only another champion replaces it.
@@ -263,19 +277,18 @@ class Catalogue:
         changed |= {name for name, switch in switched.items() if switch != self._switched.get(name)}
         self._entries, self._switched = found, switched
         self._refused = {key: reason for key, reason in self._refused.items() if key[0] not in changed}
-        for name, entry in found.items():
-            if self._is_off(name):
-                self._take_out(name)
-                continue
-            serving = self._champions.get(name)
-            if (serving is None or serving.version != entry.champion) and (name, entry.champion) not in self._refused:
-                await self._replace(name, entry.champion)
-            await self._follow_plan(name, entry.plan)
+        for name in filter(self._is_off, found):
+            self._take_out(name)
+
+    async def _bring_in(self, name: str) -> None:
+        await self._follow_champion(name)
+        await self._follow_plan(name)
 
     def _take_out(self, name: str) -> None:
         if self._champions.pop(name, None) is None:
             return
         self.rollouts.pop(name, None)
+        self._previous.pop(name, None)
         for key in [key for key in self._others if key[0] == name]:
             del self._others[key]
         log.info("%s: unloaded", name)
@@ -288,31 +301,45 @@ class Catalogue:
         if self._is_off(name):
             raise NotReadyError("this model is unloaded")
 
-    async def _replace(self, name: str, version: int) -> None:
-        async with self._loading:
+    async def _follow_champion(self, name: str) -> None:
+        async with self._changing[name]:
+            serving, version = self._champions.get(name), self._wanted(name)
+            if version is None or (name, version) in self._refused:
+                return
+            if serving is not None and serving.version == version:
+                return
             try:
                 model = self._resident(name, version) or await self._load(name, version)
             except ModelRefusedError:
                 return  # logged and counted where it was refused
-            if not self._is_off(name):
+            # While it was loaded, another may have been named.
+            if self._wanted(name) == version:
                 self._promote(model)
 
-    async def _follow_plan(self, name: str, plan: Plan | None) -> None:
+    def _wanted(self, name: str) -> int | None:
+        """Return the version of a model that should serve; None when none should."""
+        entry = self._entries.get(name)
+        return None if entry is None or self._is_off(name) else entry.champion
+
+    async def _follow_plan(self, name: str) -> None:
         champion, rollout = self._champions.get(name), self.rollouts.get(name)
+        if champion is None:
+            return
+        plan = self._entries[name].plan
         if rollout is not None:
             if rollout.plan == plan and rollout.champion is champion:
                 return
             self._end(rollout)
-        if plan is None or champion is None or plan.challenger == champion.version:
+        if plan is None or plan.challenger == champion.version:
             return
         if (name, plan.challenger) in self._refused or (name in self._withdrawn and self._withdrawn[name][0] == plan):
             return
-        async with self._loading:
+        async with self._changing[name]:
             try:
                 challenger = self._resident(name, plan.challenger) or await self._load(name, plan.challenger)
             except ModelRefusedError:
                 return  # logged and counted where it was refused
-            if self._champions.get(name) is champion:
+            if self._champions.get(name) is champion and self._entries[name].plan == plan:
                 self._begin(plan, champion, challenger)
 
     def _begin(self, plan: Plan, champion: Model, challenger: Model) -> None:
@@ -343,6 +370,9 @@ class Catalogue:
         champion, rollout = self._champions.get(name), self.rollouts.get(name)
         if champion is not None and champion.version == version:
             return champion
+        previous = self._previous.get(name)
+        if previous is not None and previous.version == version:
+            return previous
         if rollout is not None and rollout.challenger.version == version:
             return rollout.challenger
         if (name, version) in self._others:
@@ -354,21 +384,21 @@ class Catalogue:
         if (name, version) in self._refused:
             raise ModelRefusedError(self._refused[name, version])
         try:
-            return await asyncio.to_thread(self._load_validated, name, version)
+            await self._validator.validate(name, version)
+            return await asyncio.to_thread(lambda: Model(self._repository.read(name, version)))
         except ModelRefusedError as error:
             self._refuse(name, version, error)
             raise
-
-    def _load_validated(self, name: str, version: int) -> Model:
-        candidate.validate(self._repository, name, version, self._slowest_seconds)
-        return Model(self._repository.read(name, version))
 
     def _promote(self, model: Model) -> None:
         previous = self._champions.get(model.name)
         self._others.pop((model.name, model.version), None)
         self._champions[model.name] = model
         if previous is not None:
-            self._keep(previous)
+            before = self._previous.get(model.name)
+            self._previous[model.name] = previous
+            if before is not None and before is not model:
+                self._keep(before)
         log.info(
             "%s: version %d serves%s",
             model.name,
@@ -390,7 +420,8 @@ class Catalogue:
 
     def _in_memory(self) -> list[Model]:
         challengers = [rollout.challenger for rollout in self.rollouts.values()]
-        return list(dict.fromkeys((*self._champions.values(), *challengers, *self._others.values())))
+        kept = (*self._previous.values(), *self._others.values())
+        return list(dict.fromkeys((*self._champions.values(), *challengers, *kept)))
 
     def _refuse(self, name: str, version: int, error: ModelRefusedError) -> None:
         self._refused[name, version] = str(error)

@@ -1,12 +1,14 @@
 """`python -m serving.classify`: what the champion sees in image files, without a server."""
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.candidate import CandidateLimits
 from serving.catalogue import Catalogue
 from serving.errors import ServingError, StartError
 from serving.metrics import Metrics
@@ -14,6 +16,7 @@ from serving.model import Model
 from serving.preprocessing import KINDS, Manner, to_model_input
 from serving.repository import ModelRepository
 from serving.settings import Settings
+from serving.validation import Validator
 
 SHOWN = 3
 
@@ -26,8 +29,9 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     arguments = parser.parse_args()
     try:
-        catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0)
-        catalogue.open()
+        validator = Validator(arguments.repository, CandidateLimits())
+        catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0, validator)
+        asyncio.run(catalogue.open())
         model = catalogue.picture_classifier()
     except ServingError as error:
         sys.exit(f"error: {error}")

@@ -13,9 +13,12 @@ from serving.catalogue import Catalogue
 from serving.copies import Copies
 from serving.errors import DeadlineError, InferenceFailedError, OverloadedError
 from serving.metrics import Metrics
-from serving.model import Model
+from serving.model import READINESS_ROWS, Model
 from serving.rollout import Rollout
 from serving.tensors import Array
+
+# How long an answer of whether a model is ready holds: probes need no key, and each would compute.
+READINESS_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -49,6 +52,7 @@ class DataPlane:
         self._copies = Copies(self._thread_aside)
         # Only of versions that have work, so that one which leaves the memory leaves nothing here.
         self._batchers: dict[Model, Batcher] = {}
+        self._checks: dict[Model, asyncio.Future[bool]] = {}
         metrics.waiting = self._waiting
 
     async def model(self, name: str, version: int | None = None) -> Model:
@@ -113,9 +117,26 @@ class DataPlane:
         """Do what would hold up the event loop; as many at once as there are threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def is_ready(self) -> bool:
-        """Say whether every model serves and gives, now, what was recorded."""
-        return self.catalogue.is_complete() and all(model.is_ready() for model in self.catalogue.champions)
+    async def is_ready(self) -> bool:
+        """Say whether a model serves, and each that does gives what was recorded."""
+        champions = self.catalogue.champions
+        return bool(champions) and all(await asyncio.gather(*map(self.is_model_ready, champions)))
+
+    async def is_model_ready(self, model: Model) -> bool:
+        """Say whether an inference gives what was recorded: one made now, or by a call shortly before."""
+        check = self._checks.get(model)
+        if check is None:
+            check = self._checks[model] = asyncio.ensure_future(self._check(model))
+        # Others may wait for the same.
+        return await asyncio.shield(check)
+
+    async def _check(self, model: Model) -> bool:
+        try:
+            if model.predicted_seconds(READINESS_ROWS) < self._limits.inline_seconds:
+                return model.is_ready()
+            return await asyncio.to_thread(model.is_ready)
+        finally:
+            asyncio.get_running_loop().call_later(READINESS_SECONDS, self._checks.pop, model)
 
     def _waiting(self) -> Mapping[tuple[str, str], int]:
         waiting = Counter({_labels(model): 0 for model in self.catalogue.champions})

@@ -40,8 +40,8 @@ class InvocationsDoor:
         ]
 
     async def ping(self, _: Request) -> Answer:
-        if not self._plane.is_ready():
-            raise NotReadyError("not every model is ready")
+        if not await self._plane.is_ready():
+            raise NotReadyError("no model serves, or one does not give what was recorded")
         return json_answer({})
 
     async def tell_version(self, _: Request) -> Answer:

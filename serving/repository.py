@@ -162,6 +162,9 @@ def _read(path: Path) -> bytes:
 def _manifest(content: bytes) -> Manifest:
     try:
         tree = orjson.loads(content)
+    except ValueError:
+        raise ModelRefusedError("model.json is no JSON") from None
+    try:
         dataset = _text(tree["dataset"])
         return Manifest(
             name=_text(tree["name"]),
@@ -176,8 +179,10 @@ def _manifest(content: bytes) -> Manifest:
             metrics={name: float(value) for name, value in tree.get("metrics", {}).items() if _is_number(value)},
             created=_text(tree.get("created", "")),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelRefusedError(f"model.json does not keep the contract: {type(error).__name__} {error}") from error
+    except KeyError as error:
+        raise ModelRefusedError(f"model.json does not keep the contract: {error.args[0]} is missing") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelRefusedError("model.json does not keep the contract: a value is of the wrong kind") from error
 
 
 def _text(value: Any) -> str:
@@ -192,10 +197,10 @@ def _is_number(value: Any) -> bool:
 
 def _spec(entry: Any) -> TensorSpec:
     if entry["datatype"] not in DTYPES:
-        raise ValueError("a datatype that is not served")
+        raise ModelRefusedError("model.json has a datatype that is not served")
     shape = tuple(int(size) for size in entry["shape"])
     if not shape or shape[0] != -1 or any(size < 1 and size != -1 for size in shape):
-        raise ValueError("a shape whose first dimension is no batch")
+        raise ModelRefusedError("model.json has a shape whose first dimension is no batch")
     return TensorSpec(_text(entry["name"]), entry["datatype"], shape)
 
 

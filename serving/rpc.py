@@ -122,14 +122,14 @@ class GrpcDoor:
         return pb.ServerLiveResponse(live=True)
 
     async def ready(self, _: pb.ServerReadyRequest) -> Message:
-        return pb.ServerReadyResponse(ready=self._plane.is_ready())
+        return pb.ServerReadyResponse(ready=await self._plane.is_ready())
 
     async def model_ready(self, message: pb.ModelReadyRequest) -> Message:
         try:
             model = await self._service.model(message.name, message.version)
         except NotReadyError:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=model.is_ready())
+        return pb.ModelReadyResponse(ready=await self._plane.is_model_ready(model))
 
     async def describe_server(self, _: pb.ServerMetadataRequest) -> Message:
         return pb.ServerMetadataResponse(**self._service.describe_server())

@@ -37,13 +37,21 @@ class Settings:
     slowest_seconds: Annotated[float, Setting("how long a model may take for one row; slower ones are refused", 0)] = (
         0.25
     )
+    candidate_seconds: Annotated[
+        float, Setting("how long a version may take to be loaded and checked before it serves", 0.1)
+    ] = 10.0
+    candidate_bytes: Annotated[int, Setting("memory that a version may take while it is loaded and checked", 1)] = (
+        4 * 1024**3
+    )
     rollout_seconds: Annotated[
         float, Setting("how long a challenger may take for an answer; the champion gives it then", 0.001)
     ] = 0.1
     rollout_bad_share: Annotated[
         float, Setting("share of a challenger's calls that may fail or take too long; with more it is withdrawn", 0)
     ] = 0.05
-    resident_versions: Annotated[int, Setting("versions kept in memory besides the champions", 1)] = 4
+    resident_versions: Annotated[
+        int, Setting("versions kept in memory besides the champions and those before them", 1)
+    ] = 4
     max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
     max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000
     max_rows: Annotated[int, Setting("largest batch in one request", 1)] = 1024

@@ -32,19 +32,17 @@ class StatusDoor:
         """Say for each model what serves, what does not, and what came of the challenger that is tried."""
         counted = self._metrics.values(*COUNTED)
         models: dict[str, dict[str, Any]] = {
-            model.name: {
-                "champion": model.version,
-                "refused": {},
-                "rollout": self._rollout(model.name, model.version, counted),
-            }
-            for model in self._catalogue.champions
+            name: {"champion": champion, "refused": {}, "rollout": self._rollout(name, champion, counted)}
+            for name, champion in self._catalogue.serving.items()
         }
         for state in self._catalogue.states():
-            if state.refused and state.name in models:
+            if state.refused:
                 models[state.name]["refused"][str(state.version)] = state.reason
         return json_answer({"models": models})
 
-    def _rollout(self, name: str, champion: int, counted: Mapping[tuple[str, ...], float]) -> dict[str, Any] | None:
+    def _rollout(
+        self, name: str, champion: int | None, counted: Mapping[tuple[str, ...], float]
+    ) -> dict[str, Any] | None:
         planned = self._catalogue.plan(name)
         if planned is None:
             return None

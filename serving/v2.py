@@ -51,8 +51,8 @@ class V2Door:
         return json_answer({"live": True})
 
     async def ready(self, _: Request) -> Answer:
-        if not self._plane.is_ready():
-            raise NotReadyError("not every model is ready")
+        if not await self._plane.is_ready():
+            raise NotReadyError("no model serves, or one does not give what was recorded")
         return json_answer({"ready": True})
 
     async def describe_model(self, _: Request, name: str, number: str | None) -> Answer:
@@ -60,7 +60,7 @@ class V2Door:
 
     async def model_ready(self, _: Request, name: str, number: str | None) -> Answer:
         model = await self._service.model(name, number)
-        if not model.is_ready():
+        if not await self._plane.is_model_ready(model):
             raise NotReadyError("this model does not give what was recorded")
         return json_answer({"name": model.name, "ready": True})
 

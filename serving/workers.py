@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
+from typing import NoReturn
 
 from serving.errors import StartError
 
@@ -80,20 +80,20 @@ def shared_folder() -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> None:
-    """Run one worker a socket until SIGTERM or SIGINT; prints one announcement when all of them serve.
+def supervise(arguments: Sequence[str], listeners: Sequence[socket.socket]) -> NoReturn:
+    """Run one worker a socket until a signal's handler ends this process; announces once when all of them serve.
 
     Raises:
         StartError: a worker does not start; it has said why.
     """
     counts = tempfile.mkdtemp(prefix="mnistflow-metrics-")
     workers = Workers(arguments, listeners, counts)
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, workers.leave)
     try:
         workers.start()
         workers.keep()
     finally:
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, signal.SIG_IGN)
         workers.stop()
         shutil.rmtree(counts, ignore_errors=True)
 
@@ -106,7 +106,6 @@ class Workers:
         self._listeners = listeners
         self._counts = counts
         self._processes: list[subprocess.Popen[str]] = []
-        self._is_leaving = False
         # Nothing is ever written: only this process holds the end that could be.
         self._parent, self._held = os.pipe()
 
@@ -116,29 +115,29 @@ class Workers:
         Raises:
             StartError: one of them does not.
         """
-        self._processes = [self._spawn(listener, subprocess.PIPE) for listener in self._listeners]
+        for listener in self._listeners:
+            self._processes.append(self._spawn(listener, subprocess.PIPE))
         announcements = [process.stdout.readline() for process in self._processes if process.stdout]
-        if not all(announcements) and not self._is_leaving:
+        if not all(announcements):
             raise StartError("a worker did not start.")
         sys.stdout.write(announcements[0])
         sys.stdout.flush()
 
-    def keep(self) -> None:
-        """Replace workers that end, until told to leave."""
-        while not self._is_leaving:
+    def keep(self) -> NoReturn:
+        """Replace workers that end."""
+        while True:
             time.sleep(POLL_SECONDS)
             for number, process in enumerate(self._processes):
-                if process.poll() is not None and not self._is_leaving:
+                if process.poll() is not None:
                     log.warning("a worker ended with status %d, another one starts", process.returncode)
                     time.sleep(RESTART_SECONDS)
                     self._processes[number] = self._spawn(self._listeners[number], subprocess.DEVNULL)
 
-    def leave(self, _: int, __: FrameType | None) -> None:
-        """Stop keeping; a handler of signals."""
-        self._is_leaving = True
-
     def stop(self) -> None:
-        """Let all workers finish what they do, and wait for them."""
+        """Take no more connections, let all workers finish what they do, and wait for them."""
+        for listener in self._listeners:
+            # While this process holds it open, the kernel would take connections that nobody answers.
+            listener.close()
         for process in self._processes:
             process.terminate()
         for process in self._processes:

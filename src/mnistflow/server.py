@@ -59,10 +59,11 @@ class Served:
     """A model as the server has it.
 
     Attributes:
+        champion: the version that serves; None when none does.
         refused: why it does not serve a version, by the version's number.
     """
 
-    champion: int
+    champion: int | None
     refused: Mapping[int, str]
     rollout: Rollout | None
 
@@ -89,7 +90,7 @@ def address(project: Project) -> str | None:
 
 
 def ask(address: str, name: str) -> Served | None:
-    """Ask a server about a model; None when none answers there that serves it."""
+    """Ask a server about a model; None when none answers there that knows it."""
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:

@@ -125,9 +125,10 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 
 
 def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
-    yield "server", f"{address}, version {served.champion}" if served else f"none answers at {address}"
     if not served:
+        yield "server", f"none answers at {address}"
         return
+    yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
     for version, reason in served.refused.items():
         yield "refused", f"version {version}: {reason}"
     if rollout := served.rollout:

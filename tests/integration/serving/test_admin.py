@@ -62,7 +62,7 @@ def test_an_unloaded_model_is_gone_until_it_is_loaded(server, data, first):
         assert server.client.post(path, json=kit.question(data[0][:1])).status_code == 503
     assert server.client.post("/predict", content=data[0][0].tobytes()).status_code == 503
     assert server.client.get(f"{MODEL}/ready").status_code == 503
-    assert server.client.get("/v2/health/ready").status_code == 200
+    assert server.client.get("/v2/health/ready").status_code == 503
     (entry,) = server.client.post("/v2/repository/index").json()
     assert (entry["state"], entry["reason"]) == ("UNAVAILABLE", "unloaded")
     assert server.client.get("/v2/models/stats").json() == {"model_stats": []}
@@ -70,6 +70,7 @@ def test_an_unloaded_model_is_gone_until_it_is_loaded(server, data, first):
     assert server.client.post(LOAD, headers=ADMIN).status_code == 200
     assert is_right(server, data[0][:2], first)
     assert server.client.get(f"{MODEL}/ready").status_code == 200
+    assert server.client.get("/v2/health/ready").status_code == 200
 
 
 @pytest.mark.hostile

@@ -9,10 +9,8 @@ import struct
 import threading
 
 import numpy as np
-import psutil
 import pytest
 import serving_kit as kit
-from onnx import helper
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -223,38 +221,6 @@ def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
         assert "the limit is 0.2 ms" in reason
 
 
-def endless_to_load(classifier):
-    """Return the classifier behind functions of which each calls the next twice: 2**40 calls, once they are inlined."""
-    versions = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    model = classifier.onnx()
-    for depth in range(40):
-        twice = [helper.make_node(f"F{depth + 1}", *edge, domain="own") for edge in (("x", "y"), ("y", "z"))]
-        model.functions.append(helper.make_function("own", f"F{depth}", ["x"], ["z"], twice, versions))
-    same = helper.make_node("Identity", ["x"], ["z"])
-    model.functions.append(helper.make_function("own", "F40", ["x"], ["z"], [same], versions))
-    model.opset_import.append(versions[1])
-    model.graph.node[0].input[0] = "called"
-    model.graph.node.insert(0, helper.make_node("F0", ["images"], ["called"], domain="own"))
-    return model
-
-
-@pytest.mark.hostile
-def test_a_candidate_that_ends_its_loader_never_serves(repository, data, first):
-    images = data[0][:4]
-    kit.write_version(repository, 2, endless_to_load(first), images, first.probabilities(images))
-    with kit.Server(repository) as server:
-        kit.crown(repository, 2)
-        kit.wait_until(lambda: psutil.Process(server.pid).children())
-        (loader,) = psutil.Process(server.pid).children()
-        assert version_serving(server) == 1
-
-        loader.send_signal(signal.SIGSEGV)
-        kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
-
-        assert version_serving(server) == 1
-        assert server.client.get("/v2/health/ready").status_code == 200
-
-
 def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repository, data, heavy):
     images = data[0][:256]
     right = heavy.probabilities(images)
@@ -264,6 +230,7 @@ def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repositor
         kit.Server(repository, "--queue-rows", "256") as server,
         concurrent.futures.ThreadPoolExecutor(32) as pool,
     ):
+        assert server.client.get("/v2/health/ready").status_code == 200
 
         def ask(_):
             raw_request = {"Inference-Header-Content-Length": "0"}

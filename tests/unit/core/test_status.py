@@ -26,5 +26,12 @@ def test_refusals_and_how_the_challenger_does_are_said() -> None:
     assert "98.50% of 1,120" in said
 
 
+def test_a_server_that_refused_the_first_champion_is_said_with_the_reason() -> None:
+    said = lines(Served(None, {1: "model.onnx is missing"}, None))
+
+    assert "server: http://localhost:8000, serves no version" in said
+    assert "refused: version 1: model.onnx is missing" in said
+
+
 def test_a_server_that_does_not_answer_is_said() -> None:
     assert "none answers at http://localhost:8000" in lines(None)

@@ -1,0 +1,84 @@
+"""The server as a whole: the champions behind the doors, on a listening socket."""
+
+import math
+import socket
+import sys
+
+import uvicorn
+
+from serving.app import create_app
+from serving.catalogue import Catalogue
+from serving.connection import HttpConnection
+from serving.metrics import Metrics
+from serving.repository import ModelRepository
+from serving.rollout import Tolerance
+from serving.settings import Settings
+from serving.switches import Switches
+from serving.telemetry import configure_logging
+from serving.validation import Validator
+from serving.workers import shared_folder
+
+
+class CatalogueServer(uvicorn.Server):
+    """Loads the champions first, and prints one line when requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, catalogue: Catalogue, doors: str) -> None:
+        super().__init__(config)
+        self._catalogue = catalogue
+        self._doors = doors
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._catalogue.open()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(f"mnistflow serves {_summary(self._catalogue)} on {self._doors}\n")
+            sys.stdout.flush()
+
+
+def serve(settings: Settings, listener: socket.socket, validator: Validator) -> None:
+    """Serve on a listening socket until stopped by a signal.
+
+    Raises:
+        StartError: there is nothing to serve.
+    """
+    configure_logging(settings.log_format)
+    metrics = Metrics()
+    with listener:
+        catalogue = Catalogue(
+            ModelRepository(settings.repository),
+            metrics,
+            settings.model,
+            settings.resident_versions,
+            validator,
+            Tolerance(settings.rollout_seconds, settings.rollout_bad_share),
+            Switches(shared_folder()),
+        )
+        config = uvicorn.Config(
+            create_app(settings, catalogue, metrics),
+            http=HttpConnection,
+            ws="none",
+            log_level="error",
+            # Its loggers do as all others.
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=math.ceil(settings.receive_seconds),
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        )
+        doors = _address("http", *listener.getsockname()[:2])
+        if settings.grpc_port:
+            doors = f"{_address('grpc', settings.host, settings.grpc_port)} and {doors}"
+        CatalogueServer(config, catalogue, doors).run([listener])
+
+
+def _summary(catalogue: Catalogue) -> str:
+    return ", ".join(f"{model.name} version {model.version}" for model in catalogue.champions)
+
+
+def _address(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
