@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_no_worker_outlives_the_parent(repository):
         os.kill(server.pid, signal.SIGKILL)
         _, left = psutil.wait_procs(workers, timeout=30)
         assert left == []
+
+
+def test_no_connection_is_taken_while_the_last_request_is_finished(repository, data):
+    body = data[0][0].tobytes()
+    with kit.Server(repository, "--workers", "2", "--drain-seconds", "30") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+
+        def is_refused():
+            try:
+                socket.create_connection((host, int(port)), timeout=30).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        with socket.create_connection((host, int(port)), timeout=30) as begun:
+            begun.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 784\r\nExpect: 100-continue\r\n\r\n")
+            assert begun.recv(4096).startswith(b"HTTP/1.1 100")  # so it is under way
+            os.kill(server.pid, signal.SIGTERM)
+            kit.wait_until(is_refused)
+
+            begun.sendall(body)
+
+            assert begun.recv(4096).startswith(b"HTTP/1.1 200")
+        assert server.stop() == 0
 
 
 def test_workers_that_cannot_start_say_why(tmp_path, repository):
