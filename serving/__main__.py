@@ -2,8 +2,10 @@
 
 import signal
 import sys
+from dataclasses import replace
 from types import FrameType
 
+from serving import cores
 from serving.candidate import CandidateLimits
 from serving.errors import StartError
 from serving.settings import Settings
@@ -18,6 +20,7 @@ def main() -> None:
         signal.signal(stop, _leave)
     try:
         settings = Settings.parse(sys.argv[1:])
+        settings = replace(settings, workers=settings.workers or cores.usable())
         listener = inherited_listener()
         if settings.grpc_port and listener is None:
             # gRPC takes no sockets from others; this is to say in time that the port is taken.

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from serving import cores
 from serving.access import Access
 from serving.batcher import Limits
 from serving.catalogue import Catalogue
@@ -112,7 +113,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 def _limits(settings: Settings) -> Limits:
-    threads = max(1, _cores() // settings.workers)
+    threads = settings.threads or max(1, cores.usable() // settings.workers)
     return Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
 
 
@@ -133,11 +134,6 @@ def _grpc_door_type() -> "type[GrpcDoor]":
     except ImportError:
         raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
     return GrpcDoor
-
-
-def _cores() -> int:
-    """Return how many cores this process may use, which may be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _door(path: str) -> str:

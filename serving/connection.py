@@ -7,6 +7,7 @@ httptools parses. Requests of a connection are answered one after the other, in 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-# Bytes that bring neither a head to its end nor a body forward: request lines, headers, trailers, chunk extensions.
-MAX_OVERHEAD_BYTES = 64 * 1024
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 # Not in the standard, but what nginx logs for a client that has left.
 STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
@@ -43,6 +42,9 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         self._application: Application = config.loaded_app  # what __main__ gave it
         self._seconds = config.timeout_keep_alive
+        self._max_connections = config.limit_concurrency or math.inf
+        # Of what ends no head and brings no body forward: request lines, headers, trailers, chunk extensions.
+        self._max_overhead_bytes = config.h11_max_incomplete_event_size or math.inf
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -66,6 +68,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
         self._state.connections.add(self)  # type: ignore[arg-type]  # as uvicorn's own protocols
         self._timer = self._loop.call_later(self._seconds, self._check_time)
+        if len(self._state.connections) > self._max_connections:
+            self._turn_away(error_answer(503, "too many connections, try again later", {"retry-after": "1"}))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._state.connections.discard(self)
@@ -87,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
             self._refuse()
             return
         self._overhead_bytes = 0 if self._is_progressing else self._overhead_bytes + len(data)
-        if self._overhead_bytes > MAX_OVERHEAD_BYTES:
+        if self._overhead_bytes > self._max_overhead_bytes:
             self._transport.abort()
         self._start_next()
 
@@ -200,10 +204,14 @@ class HttpConnection(asyncio.Protocol):
         if self._incoming is not None:
             self._incoming.abandon()
         elif self._current is None and not self._waiting:
-            request = Request("GET", "", b"", {}, self._transport)
-            self._write(error_answer(400, "this is no valid HTTP request"), request)
-            self._transport.close()
+            self._turn_away(error_answer(400, "this is no valid HTTP request"))
         self._start_next()
+
+    def _turn_away(self, answer: Answer) -> None:
+        """Answer what is no request, and close the connection."""
+        self._is_deaf = self._is_ending = True
+        self._write(answer, Request("GET", "", b"", {}, self._transport))
+        self._transport.close()
 
     def _check_time(self) -> None:
         """Cut the connection when the client has kept it waiting for too long; else look again later."""

@@ -67,6 +67,8 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
             lifespan="on",
             server_header=False,
             proxy_headers=False,
+            limit_concurrency=settings.max_connections,
+            h11_max_incomplete_event_size=settings.max_head_bytes,
             timeout_keep_alive=math.ceil(settings.receive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )

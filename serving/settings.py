@@ -78,7 +78,12 @@ class Settings:
     log_format: Annotated[str, Setting("text, or json: a line for every request as well", choices=("text", "json"))] = (
         "text"
     )
-    workers: Annotated[int, Setting("processes that share the address", 1)] = 1
+    workers: Annotated[int, Setting("processes that share the address; 0 for one per core", 0)] = 1
+    threads: Annotated[int, Setting("batches that each process may run at once; 0 for its share of the cores", 0)] = 0
+    max_connections: Annotated[
+        int, Setting("connections that each process may hold; more are answered 503 and closed", 1)
+    ] = 1000
+    max_head_bytes: Annotated[int, Setting("largest head of a request", 1024)] = 64 * 1024
     receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
         10.0
     )

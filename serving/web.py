@@ -66,8 +66,10 @@ IDENTITY = "identity"
 WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 # Below this size a compressed answer costs more time than it saves.
 MIN_COMPRESSED_BYTES = 1024
-# The server joins what arrives together, so an honest body of the largest size takes far fewer pieces.
-MAX_PIECES = 16_384
+# The server joins what arrives together, so the pieces of an honest body are larger than this in the mean.
+MIN_PIECE_BYTES = 512
+# As many pieces as these are taken of any body.
+FEW_PIECES = 1024
 # An id that a client may give; others are replaced.
 ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # No two processes give the same ids.
@@ -162,7 +164,7 @@ class Request:
             raise UnsupportedMediaError("a body may be compressed by gzip or deflate")
         self._limit = max_bytes
         if self._is_too_large() or (not self._is_complete and self._announced_bytes() > max_bytes):
-            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
+            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in too many pieces")
         if not self._is_complete:
             await self._arrival(max_bytes, seconds)
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -175,7 +177,7 @@ class Request:
         self._pieces.append(piece)
         self._size += len(piece)
         if self._limit is None:
-            if self._size > MAX_UNASKED_BYTES or len(self._pieces) > MAX_PIECES:
+            if self._size > MAX_UNASKED_BYTES or len(self._pieces) > FEW_PIECES:
                 self._transport.pause_reading()
         elif self._is_too_large():
             self._settle()
@@ -212,14 +214,16 @@ class Request:
             except TimeoutError:
                 raise BodyTimeoutError(f"the body did not arrive within {seconds:g} seconds") from None
         if self._is_too_large():
-            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in more than {MAX_PIECES} pieces")
+            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in too many pieces")
         if self._transport.is_closing():
             raise ClientGoneError("the client went away before the body was complete")
         if not self._is_complete:
             raise InvalidRequestError("the body is not sent as HTTP says")
 
     def _is_too_large(self) -> bool:
-        return self._limit is not None and (self._size > self._limit or len(self._pieces) > MAX_PIECES)
+        if self._limit is None:
+            return False
+        return self._size > self._limit or len(self._pieces) > max(FEW_PIECES, self._limit // MIN_PIECE_BYTES)
 
     def _settle(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -51,6 +51,8 @@ def test_pictures_answers_and_ids_are_in_the_log(repository, data, logged) -> No
         assert predict(server, images[1], **{"X-Request-Id": "bad id!"}).json()["id"] != "bad id!"
         server.client.post(INFER, json=kit.question(images[1:3]) | {"id": "both"}).raise_for_status()
         wait_for(logged, 5)
+        # Readers and the writer do not wait for one another.
+        assert rows(logged, "PRAGMA journal_mode") == [("wal",)]
     found = {(id_, number): row for id_, number, *row in rows(logged, "SELECT * FROM inferences")}
     _, model, version, image, shape, classes, probabilities = found[answer.json()["id"], 0]
     assert (model, version, shape) == (kit.NAME, 1, "[28,28]")

@@ -154,6 +154,25 @@ def test_a_head_that_does_not_come_is_given_up(repository):
         assert server.client.get("/v2/health/ready").status_code == 200
 
 
+def test_more_connections_than_allowed_are_turned_away_until_others_end(repository):
+    with kit.Server(repository, "--max-connections", "2") as server:
+        with raw(server) as one, raw(server), raw(server) as third:
+            said = third.recv(4096)
+            assert said.startswith(b"HTTP/1.1 503")
+            assert b"retry-after: 1" in said
+            assert ended(third)
+
+            one.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+
+        def is_answered():
+            with raw(server) as later:
+                later.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                return later.recv(4096).startswith(b"HTTP/1.1 200")
+
+        kit.wait_until(is_answered)
+
+
 ENDLESS = {
     "request line": (b"GET /", b"a"),
     "header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"b"),

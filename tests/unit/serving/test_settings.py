@@ -26,6 +26,7 @@ def test_the_command_line_wins_over_the_environment_over_the_default():
         ("--poll-seconds", "nan"),
         ("--drain-seconds", "inf"),
         ("--max-rows", "0"),
+        ("--workers", "-1"),
         ("--max-body-bytes", "1e6"),
         ("--grpc-port", "65536"),
         ("--log-format", "xml"),
