@@ -103,12 +103,13 @@ def sweep(
     families: Annotated[str, typer.Option(help="`all`, or names with commas between them.")] = "all",
     overrides: Overrides = None,
     preset: Preset = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each family, each with another seed.")] = 1,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Families at a time; as many as cores and memory allow unless given.")
+        int | None, typer.Option(min=1, help="Runs at a time; as many as cores and memory allow unless given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run each model family once, side by side, and compare them; nothing is registered or promoted."""
+    """Run the model families side by side, and compare them; nothing is registered or promoted."""
     cli.log_to_terminal()
     project, base = cli.start()
     values, settings = _chosen(base, preset, overrides)
@@ -118,7 +119,7 @@ def sweep(
     names = flow.choose_families(families, settings)
     try:
         with signals.interrupting():
-            result = flow.sweep(project, names, values, jobs)
+            result = flow.sweep(project, names, values, seeds, jobs)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted: the same command goes on where this one stopped")
         raise typer.Exit(130) from None
@@ -128,8 +129,9 @@ def sweep(
         console.print(report.sweep(result))
         console.print(f"picture: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
     if result.failed:
-        reasons = "; ".join(f"{family}: {reason}" for family, reason in result.failed.items())
-        raise MnistflowError(f"{len(result.failed)} of {len(names)} families failed: {reasons}", "Then sweep again.")
+        reasons = "; ".join(f"{member}: {reason}" for member, reason in result.failed.items())
+        runs = len(names) * seeds
+        raise MnistflowError(f"{len(result.failed)} of {runs} runs failed: {reasons}", "Then sweep again.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A member of a sweep: one family, run in a workspace of its own by a worker that has run others before."""
+"""A member of a sweep: a family with a seed, run in a workspace of its own by a worker that has run others before."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ OUTPUT = (1, 2)  # the file descriptors of what a process prints
 
 @dataclass(frozen=True)
 class Member:
-    """What a worker needs to run one family.
+    """What a worker needs to run one member.
 
     Attributes:
-        result: file for what it comes to.
+        name: such as `mlp seed=0`.
+        result: file for what it comes to, a `comparison.Result`.
         parent_run: the sweep's run in MLflow.
     """
 
-    family: str
+    name: str
     workspace: Project
     result: Path
     parent_run: str
@@ -71,7 +72,7 @@ def run(member: Member) -> str:
 def _run(member: Member) -> None:
     workspace = member.workspace
     settings = config.load(workspace.params)
-    run = tracking.start(workspace, settings.fetch.dataset, member.family, kind="retrain", parent=member.parent_run)
+    run = tracking.start(workspace, settings.fetch.dataset, member.name, kind="retrain", parent=member.parent_run)
     with tracking.finished(run):
         steps = Pipeline(workspace, stage_runner.inside(settings.train), run.run_id)
         for stage in pipeline.STAGES:
@@ -79,8 +80,8 @@ def _run(member: Member) -> None:
             logger.info("%s: %s (%.1f s)", stage, "done" if done.executed else "unchanged", done.seconds)
         evaluation = recording.record(workspace, run)
     headline = tasks.get(splits.load(workspace.prepared).task).headline.name
-    contender = comparison.Contender.of(workspace, evaluation, headline, run.run_id)
-    files.write_json(member.result, asdict(contender))
+    result = comparison.Result.of(workspace, evaluation, headline, run.run_id)
+    files.write_json(member.result, asdict(result))
     pipeline.tidy(workspace)
 
 

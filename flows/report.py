@@ -89,7 +89,7 @@ def sweep(result: Sweep) -> Table:
     """Return the contenders of a sweep as a table, best first."""
     table = Table(title=f"{result.dataset}: {len(result.contenders)} families")
     table.add_column("family")
-    for heading in (result.metric, "95 %", "errors", "corrupted", "parameters", "MB", "train s", "ms", "epochs"):
+    for heading in (result.metric, "n", "95 %", "errors", "robust", "parameters", "MB", "train s", "ms", "epochs"):
         table.add_column(heading, justify="right")
     for contender in result.contenders:
         table.add_row(*_cells(contender))
@@ -99,13 +99,21 @@ def sweep(result: Sweep) -> Table:
 def _cells(one: Contender) -> tuple[str, ...]:
     return (
         one.name,
-        f"{one.score:.2%}" if one.interval else f"{one.score:.4g}",
-        f"{one.interval[0]:.2%} to {one.interval[1]:.2%}" if one.interval else "",
-        "" if one.errors is None else str(one.errors),
+        _score(one),
+        str(len(one.results)),
+        f"{one.interval[0] * 100:.2f}–{one.interval[1]:.2%}" if one.interval else "",
+        "" if one.errors is None else f"{one.errors:,.1f}".removesuffix(".0"),
         "" if one.robust_score is None else f"{one.robust_score:.1%}",
-        f"{one.parameters:,}",
+        f"{one.parameters:,.0f}",
         f"{one.file_megabytes:.2f}",
         f"{one.train_seconds:.1f}",
         "" if one.latency_ms is None else f"{one.latency_ms:.3f}",
-        f"{one.epochs}, kept {one.best_epoch}",
+        f"{one.epochs:g}, kept {one.best_epoch:g}",
     )
+
+
+def _score(one: Contender) -> str:
+    """The mean, and the spread where there are several."""
+    factor, form, unit = (100, ".2f", "%") if one.interval else (1, ".4g", "")
+    spread = "" if one.spread is None else f" ± {one.spread * factor:{form}}"
+    return f"{one.score * factor:{form}}{spread}{unit}"

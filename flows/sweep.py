@@ -1,18 +1,20 @@
-"""A sweep: one run a model family, side by side. It compares; it registers nothing and promotes nothing.
+"""A sweep: model families side by side. It compares; it registers nothing and promotes nothing.
 
-Each family runs in a workspace of its own. As many worker processes as run at a time, each on processor cores of its
-own, take one family after another: what they learn with is loaded once. What a family came to is written when it is
-whole, so a sweep that was stopped in whatever way goes on with the families that are missing.
+A *member* is a family with a seed, run in a workspace of its own. As many worker processes as run at a time, each on
+processor cores of its own, take one member after another: what they learn with is loaded once. The *result* of a member
+is written when it is whole, so a sweep that was stopped in whatever way goes on with the members that are missing. The
+results of a family, one a seed, make a *contender*, which is a row of the table and a run in MLflow above theirs.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from filelock import FileLock
 from flows import member
 from flows.member import Member
 from mnistflow import backend, comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
-from mnistflow.comparison import Contender
+from mnistflow.comparison import Contender, Result
 from mnistflow.config import Config
 from mnistflow.data import fetch, splits
 from mnistflow.errors import ConfigError
@@ -36,7 +38,7 @@ logger = logging.getLogger("mnistflow.sweep")
 
 ALL = "all"
 SUMMARY = "sweep.json"
-BYTES_PER_MEMBER = 1_500_000_000  # TensorFlow, the data and the export of one family
+BYTES_PER_MEMBER = 1_500_000_000  # TensorFlow, the data and the export of one model
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Sweep:
     Attributes:
         metric: that ranks the contenders: the task's headline.
         contenders: best first.
-        failed: family -> why it has no row.
+        failed: member -> why it has no result.
         folder: holds `sweep.json` and `pareto.png`.
     """
 
@@ -74,15 +76,18 @@ def choose_families(text: str, settings: Config) -> list[str]:
     return names
 
 
-def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], jobs: int | None = None) -> Sweep:
-    """Run each family once with these overrides and compare them.
+def sweep(
+    home: Project, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
+) -> Sweep:
+    """Run each family with these overrides and compare them.
 
     Args:
         overrides: parameters of all members, by dotted key.
-        jobs: families at a time; None: as many as cores and free memory allow.
+        seeds: runs of each family; the first has the seeds of the parameters, each further one those plus one.
+        jobs: members at a time; None: as many as cores and free memory allow.
 
     Raises:
-        MnistflowError: what all families need, the data or an override, is not there or not valid.
+        MnistflowError: what all members need, the data or an override, is not there or not valid.
     """
     if "model.family" in overrides:
         raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
@@ -91,32 +96,32 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
     dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
     if dataset != settings.fetch.dataset:
         logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
-    pins = {name: train.pin(settings.with_values({"model.family": name}), dataset) for name in names}
-    slots = core_sets(jobs or default_jobs(), len(names))
+    plan = _plan(settings, families, seeds, dataset)
+    slots = core_sets(jobs or default_jobs(), len(plan))
     values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
     headline, data_sha256 = _prepare(home, settings, values)
     tracking.close_dead_runs(home, dataset)
-    folder = home.sweeps / lineage.digest(data_sha256, pins, _what_matters(settings), lineage.code_digest())
+    folder = home.sweeps / lineage.digest(data_sha256, plan, _what_matters(settings), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        done = _finished(folder, names)
-        if len(done) == len(names) and (folder / SUMMARY).is_file():
-            logger.info("unchanged: every family is done")
+        done = _finished(folder, plan)
+        if len(done) == len(plan) and (folder / SUMMARY).is_file():
+            logger.info("unchanged: every member is done")
             run_id = files.read_json(folder / SUMMARY)["run_id"]
-            return Sweep(dataset, headline.name, run_id, _rank(done, headline), {}, folder)
-        run = tracking.start(home, dataset, f"sweep of {len(names)} families", kind="sweep")
+            return Sweep(dataset, headline.name, run_id, comparison.rank(done.values(), headline), {}, folder)
+        if done:
+            logger.info("going on with %d of %d members done", len(done), len(plan))
+        run = tracking.start(home, dataset, f"sweep of {len(families)} families", kind="sweep")
         try:
             with tracking.finished(run):
-                _adopt(done, run, len(names))
-                known = {contender.name for contender in done}
                 with _copied_sources(home, values):
-                    members = [
-                        _member(home, folder, name, values | pins[name], run) for name in names if name not in known
+                    missing = [
+                        _member(home, folder, name, values | own, run) for name, own in plan.items() if name not in done
                     ]
-                    failed = _run(members, _workers(settings, slots))
-                contenders = _rank(_finished(folder, names), headline)
+                    failed = _run(missing, _workers(settings, slots))
+                contenders = comparison.rank(_finished(folder, plan).values(), headline)
                 result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
-                _record(result, headline, run)
+                _record(home, result, headline, run)
         finally:
             # A worker that ends between the start of its run and its first word there leaves it open.
             tracking.close_dead_runs(home, dataset)
@@ -124,15 +129,25 @@ def sweep(home: Project, names: Sequence[str], overrides: Mapping[str, Any], job
 
 
 def default_jobs() -> int:
-    """Return how many families this machine bears at a time."""
+    """Return how many members this machine bears at a time."""
     return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_MEMBER))
 
 
-def core_sets(jobs: int, families: int) -> list[set[int]]:
+def core_sets(jobs: int, members: int) -> list[set[int]]:
     """Deal the cores of this process out to as many members as run at a time; all share them when they are fewer."""
     cores = sorted(os.sched_getaffinity(0))
-    count = max(1, min(jobs, families))
+    count = max(1, min(jobs, members))
     return [set(cores[place::count]) or set(cores) for place in range(count)]
+
+
+def _plan(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters of its own of each member, by its name."""
+    plan = {}
+    for family, repeat in product(families, range(seeds)):
+        seed = settings.train.seed + repeat
+        own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
+        plan[f"{family} seed={seed}"] = own | train.pin(settings.with_values(own), dataset)
+    return plan
 
 
 def _prepare(home: Project, settings: Config, values: Mapping[str, Any]) -> tuple[Headline, str]:
@@ -156,27 +171,21 @@ def _what_matters(settings: Config) -> dict[str, Any]:
     )
 
 
-def _finished(folder: Path, names: Sequence[str]) -> list[Contender]:
-    """Return what earlier starts have finished, as far as MLflow still knows it."""
-    files_there = [path for name in names if (path := folder / f"{name}.json").is_file()]
-    contenders = [Contender.from_json(files.read_json(path)) for path in files_there]
-    return [contender for contender in contenders if tracking.exists(contender.run_id)]
+def _finished(folder: Path, names: Iterable[str]) -> dict[str, Result]:
+    """Return what members have finished, in earlier starts too, as far as MLflow still knows it."""
+    files_there = {name: path for name in names if (path := _result_file(folder, name)).is_file()}
+    results = {name: Result.from_json(files.read_json(path)) for name, path in files_there.items()}
+    return {name: result for name, result in results.items() if tracking.exists(result.run_id)}
 
 
-def _rank(contenders: Sequence[Contender], headline: Headline) -> tuple[Contender, ...]:
-    return tuple(sorted(contenders, key=lambda one: (headline.place(one.score), one.parameters)))
+def _result_file(folder: Path, member_name: str) -> Path:
+    return folder / f"{member_name}.json"
 
 
-def _adopt(done: Sequence[Contender], run: tracking.Run, total: int) -> None:
-    """Families finished under a run that was stopped belong to this one."""
-    for contender in done:
-        tracking.resume(contender.run_id).set_tags({"mlflow.parentRunId": run.run_id})
-    if done:
-        logger.info("going on with %d of %d families done", len(done), total)
-
-
-def _record(result: Sweep, headline: Headline, run: tracking.Run) -> None:
-    """Write the result and its picture into the sweep's folder, and log them to its run."""
+def _record(home: Project, result: Sweep, headline: Headline, run: tracking.Run) -> None:
+    """Write the result and its picture into the sweep's folder, and log them to its run and those of the contenders."""
+    for contender in result.contenders:
+        _record_contender(home, result, contender)
     files.write_json(result.folder / SUMMARY, {**asdict(result), "folder": str(result.folder)})
     run.log_file(result.folder / SUMMARY, "sweep")
     run.set_tags({"mnistflow.failed": ", ".join(result.failed)} if result.failed else {})
@@ -189,9 +198,17 @@ def _record(result: Sweep, headline: Headline, run: tracking.Run) -> None:
         run.log_file(result.folder / "pareto.png", "sweep")
 
 
-def _member(home: Project, folder: Path, family: str, values: Mapping[str, Any], run: tracking.Run) -> Member:
-    workspace = pipeline.create_workspace(home, {**values, "model.family": family})
-    return Member(family, workspace, folder / f"{family}.json", run.run_id)
+def _record_contender(home: Project, result: Sweep, contender: Contender) -> None:
+    """Give the runs of a family one above them; some of them may have been made under a sweep that was stopped."""
+    run = tracking.start(home, result.dataset, contender.name, kind="contender", parent=result.run_id)
+    with tracking.finished(run):
+        run.log_metrics(contender.logged(result.metric))
+        for one in contender.results:
+            tracking.resume(one.run_id).set_tags({"mlflow.parentRunId": run.run_id})
+
+
+def _member(home: Project, folder: Path, name: str, values: Mapping[str, Any], run: tracking.Run) -> Member:
+    return Member(name, pipeline.create_workspace(home, values), _result_file(folder, name), run.run_id)
 
 
 @contextmanager
@@ -222,14 +239,14 @@ def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, 
         while waiting or running:
             while waiting and len(running) < workers.capacity():
                 started = waiting.pop(0)
-                logger.info("%s: started", started.family)
+                logger.info("%s: started", started.name)
                 running[workers.submit(member.run, started)] = started
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 ended = running.pop(future)
                 reason = _result(workers, future, ended)
                 if reason:
-                    failed[ended.family] = reason
-                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", ended.family, reason or "done")
+                    failed[ended.name] = reason
+                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", ended.name, reason or "done")
     return failed
 
 

@@ -25,7 +25,7 @@ from mnistflow.project import Project
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KIND = "mnistflow.kind"  # retrain | sweep | trial | stage
+KIND = "mnistflow.kind"  # retrain | sweep | contender | trial | stage
 METRIC_POLL_SECONDS = 1.0
 LIMIT = 100  # parameters, tags and metrics in one call
 

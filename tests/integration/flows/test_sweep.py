@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 TINY = {
     "prepare.train_limit": "400",
-    "tune.trials": "0",
+    "tune.space": "{lstm: {train.learning_rate: {low: 0.001, high: 0.01}}}",  # the only family that is tuned
     "train.epochs": "2",
     "evaluate.repeats": "3",
     "evaluate.robustness_images": "50",
@@ -43,6 +45,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made.close()
 
 
+def runs(row: dict[str, Any]) -> list[str]:
+    """Return the MLflow runs of a row, in the order of their seeds."""
+    return [result["run_id"] for result in row["results"]]
+
+
 def finished(checkout: Checkout) -> set[Path]:
     return {path for path in checkout.folder.glob("var/sweeps/*/*.json") if path.name != "sweep.json"}
 
@@ -52,7 +59,7 @@ def running(checkout: Checkout) -> set[str]:
 
 
 def children(checkout: Checkout, run: str) -> dict[str, str]:
-    """Return the names and states of a run's child runs."""
+    """Return the names and states of a run's child runs that were not ended from outside."""
     return dict(
         checkout.query(
             "select name, status from runs join tags on runs.run_uuid = tags.run_uuid "
@@ -60,6 +67,15 @@ def children(checkout: Checkout, run: str) -> dict[str, str]:
             run,
         )
     )
+
+
+def metrics(checkout: Checkout, run: str) -> dict[str, float]:
+    return dict(checkout.query("select key, value from latest_metrics where run_uuid = ?", run))
+
+
+def parent(checkout: Checkout, run: str) -> str:
+    ((above,),) = checkout.query("select value from tags where run_uuid = ? and key = 'mlflow.parentRunId'", run)
+    return str(above)
 
 
 def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(checkout: Checkout) -> None:
@@ -74,7 +90,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     done = checkout.run("sweep", "--json")
     result = json.loads(done.stdout)
     rows = {row["name"]: row for row in result["contenders"]}
-    assert f"going on with {len(before)} of {len(EVERY)} families done" in done.stderr
+    assert f"going on with {len(before)} of {len(EVERY)} members done" in done.stderr
     assert not any(f"{path.stem}: started" in done.stderr for path in before)
     assert set(rows) == set(EVERY)
     assert result["failed"] == {}
@@ -87,36 +103,63 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
         assert 1 <= row["best_epoch"] <= row["epochs"] <= 2
 
     assert children(checkout, result["run_id"]) == dict.fromkeys(EVERY, "FINISHED")
+    trials = {name: metrics(checkout, *runs(row))["tune.trials"] for name, row in rows.items()}
+    assert trials == {**dict.fromkeys(EVERY, 0), "lstm": 2}
+    assert len(children(checkout, *runs(rows["lstm"]))) == 2
     assert not running(checkout)
     artifacts = next(checkout.folder.glob(f"var/mlflow/artifacts/**/{result['run_id']}/artifacts/sweep"))
     assert {path.name for path in artifacts.iterdir()} == {"sweep.json", "pareto.png"}
     assert Image.open(artifacts / "pareto.png").width > 800
     assert not list(checkout.folder.glob("var/sweeps/**/.*.tmp"))
-    assert {row["name"] for row in json.loads(checkout.run("leaderboard", "--json").stdout)} >= set(EVERY)
+    assert {row["family"] for row in json.loads(checkout.run("leaderboard", "--json").stdout)} == set(EVERY)
 
     again = checkout.run("sweep")
     assert "unchanged" in again.stderr
     assert all(name in again.stdout for name in EVERY)
 
 
+def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: Checkout) -> None:
+    repeated = ("sweep", "--families", "linear,forest", "--seeds", "2")
+    result = json.loads(checkout.run(*repeated, "--json").stdout)
+    assert children(checkout, result["run_id"]) == {"linear": "FINISHED", "forest": "FINISHED"}
+    for row in result["contenders"]:
+        scores = [one["score"] for one in row["results"]]
+        assert scores[0] != scores[1]
+        assert (row["score"], row["spread"]) == pytest.approx((mean(scores), stdev(scores)))
+        above = {parent(checkout, run) for run in runs(row)}
+        assert len(above) == 1
+        assert children(checkout, *above) == {f"{row['name']} seed={seed}": "FINISHED" for seed in (0, 1)}
+        logged = metrics(checkout, *above)
+        assert (logged["test_accuracy"], logged["test_accuracy.spread"]) == (row["score"], row["spread"])
+        assert logged["test_accuracy.n"] == 2
+        assert logged["train_seconds"] == median(one["train_seconds"] for one in row["results"])
+        for seed, run in enumerate(runs(row)):
+            kept = next(checkout.folder.glob(f"var/mlflow/artifacts/**/{run}/artifacts/params.yaml"))
+            settings = config.load(kept)
+            assert (settings.train.seed, settings.tune.seed) == (seed, seed)
+    again = checkout.run(*repeated)
+    assert "unchanged" in again.stderr
+    assert again.stdout.count(" ± ") == 2
+
+
 def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkout: Checkout) -> None:
     settings = {"model.attention.patch": "5", "train.seed": "3"}
     process = checkout.start("sweep", "--families", "linear,attention,forest", "--jobs", "1", **settings)
-    wait_until(lambda: "linear" in running(checkout), process)
+    wait_until(lambda: "linear seed=3" in running(checkout), process)
     workers(process.pid)[0].kill()
     said = process.communicate()[0]
     error = said.splitlines()[-1]
     assert process.returncode == 1
-    assert "forest: done" in said
-    assert error.startswith("error: 2 of 3 families failed: linear: its process was ended from outside")
-    assert "; attention: stage train failed" in error
+    assert "forest seed=3: done" in said
+    assert error.startswith("error: 2 of 3 runs failed: linear seed=3: its process was ended from outside")
+    assert "; attention seed=3: stage train failed" in error
     assert "patch" in error
     assert "Traceback" not in said
     assert not running(checkout)
     result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
     assert [row["name"] for row in result["contenders"]] == ["forest"]
-    assert list(result["failed"]) == ["linear", "attention"]
-    assert children(checkout, result["run_id"]) == {"forest": "FINISHED", "attention": "FAILED"}
+    assert list(result["failed"]) == ["linear seed=3", "attention seed=3"]
+    assert children(checkout, result["run_id"]) == {"forest": "FINISHED", "attention seed=3": "FAILED"}
 
 
 @pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
@@ -124,7 +167,8 @@ def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals
     """While the workers start, and in the middle of a family."""
     process = checkout.start("sweep", "--families", "linear,mlp", **{"train.seed": str(signal_sent.value)})
     wait_until(lambda: len(workers(process.pid)) == len(os.sched_getaffinity(0) & {0, 1}), process)
-    wait_until(lambda: len(running(checkout) & {"linear", "mlp"}) >= under_way, process)
+    seed = signal_sent.value
+    wait_until(lambda: len(running(checkout) & {f"linear seed={seed}", f"mlp seed={seed}"}) >= under_way, process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal_sent)
     said = process.communicate()[0]

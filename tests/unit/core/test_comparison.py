@@ -1,17 +1,25 @@
 """Intervals and fronts of finished runs."""
 
+from typing import Any
+
 import pytest
 from PIL import Image
 
 from mnistflow import comparison
-from mnistflow.comparison import Contender
+from mnistflow.comparison import Contender, Result
 from mnistflow.tasks.task import Headline
 
 ACCURACY = Headline("accuracy", is_share=True)
 
 
-def contender(name: str, score: float, latency: float | None = 1.0) -> Contender:
-    return Contender(name, "run", score, None, None, None, 10, 0.1, latency, 1.0, 3, 2)
+def result(family: str, score: float, **changes: Any) -> Result:
+    known = {"score": score, "interval": None, "errors": None, "robust_score": None, "latency_ms": 1.0}
+    costs = {"parameters": 10, "file_megabytes": 0.1, "train_seconds": 1.0, "epochs": 3, "best_epoch": 2}
+    return Result(**{"family": family, "seed": 0, "run_id": "run", **known, **costs, **changes})
+
+
+def contender(name: str, score: float, **changes: Any) -> Contender:
+    return Contender.of(name, [result(name, score, **changes)])
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,19 @@ def test_the_interval_is_wilsons(errors: int, rows: int, low: float, high: float
     assert comparison.wilson(errors, rows) == pytest.approx((low, high), abs=5e-5)
 
 
+def test_a_family_is_the_mean_of_its_scores_and_the_median_of_its_costs() -> None:
+    first = result("a", 0.8, errors=20, interval=(0.7, 0.9), train_seconds=1.0, epochs=3)
+    second = result("a", 0.9, errors=11, interval=(0.8, 1.0), train_seconds=9.0, epochs=5)
+    third = result("a", 1.0, errors=2, interval=(0.9, 1.0), train_seconds=2.0, epochs=4)
+    other = result("b", 0.95)
+    best, repeated = comparison.rank([first, other, second, third], ACCURACY)
+    assert (best.name, best.score, best.spread, best.interval, best.results) == ("b", 0.95, None, None, (other,))
+    assert (repeated.name, repeated.results) == ("a", (first, second, third))
+    assert (repeated.score, repeated.spread, repeated.errors) == pytest.approx((0.9, 0.1, 11))
+    assert repeated.interval == pytest.approx((0.8, 29 / 30))
+    assert (repeated.train_seconds, repeated.epochs, repeated.latency_ms) == (2.0, 4, 1.0)
+
+
 def test_the_front_holds_what_no_cheaper_one_reaches() -> None:
     contenders = [contender(*pair) for pair in (("a", 0.5), ("b", 0.9), ("c", 0.7), ("d", 0.95), ("e", 0.9))]
     costs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 2.0}
@@ -37,5 +58,5 @@ def test_the_front_holds_what_no_cheaper_one_reaches() -> None:
 
 
 def test_the_picture_bears_a_run_whose_latency_nobody_measured(tmp_path) -> None:
-    comparison.draw(tmp_path / "pareto.png", [contender("a", 0.5), contender("b", 0.7, None)], ACCURACY)
+    comparison.draw(tmp_path / "pareto.png", [contender("a", 0.5), contender("b", 0.7, latency_ms=None)], ACCURACY)
     assert Image.open(tmp_path / "pareto.png").width > 800
