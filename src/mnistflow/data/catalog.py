@@ -28,8 +28,9 @@ class File:
         sha256: of the file.
         md5: of the file, as other libraries publish it.
         raw_bytes: size of what is in it, decompressed.
-        raw_sha256: of what is in it, decompressed; None where it was never seen, as for `kmnist`, whose sizes and
-            sha256 are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`), its md5 those of torchvision.
+        raw_sha256: of what is in it, decompressed; None where it was never seen. `kmnist` could not be fetched where
+            this was written: its sizes and sha256 are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`),
+            its md5 those of torchvision.
     """
 
     bytes: int

@@ -16,6 +16,12 @@ class Recurrent(Network):
 
     Input float32 `[batch, rows, columns]`, features float32 `[batch, dense[-1]]` (the last state `[batch, units[-1]]`
     when `dense` is empty).
+
+    Attributes:
+        units: of each recurrent layer, the first at the rows; all but the last pass on their state at every row.
+        dense: units of each layer behind them.
+        activation: of the dense layers.
+        dropout: share of the values behind each layer that training sets to 0.
     """
 
     input_dimensions = 2

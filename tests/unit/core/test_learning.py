@@ -48,6 +48,8 @@ VARIANTS: list[dict[str, Any]] = [
         "train.optimizer": "adamw",
     },
     {"model.family": "mlp", "model.mlp.initializer": "orthogonal", "model.mlp.activation": "sigmoid"},
+    {"model.family": "mlp", "model.mlp.units": [128, 64]},
+    {"model.family": "mlp", "model.mlp.units": [32], "model.mlp.activation": "tanh", "model.mlp.l2": 1e-4},
     {"model.family": "cnn"},
     {
         "model.family": "cnn",
