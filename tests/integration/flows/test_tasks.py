@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ TINY = {
     "evaluate.repeats": "3",
     "gate.max_mse": "0.1",
 }
+SHORT = {"train.epochs": "4"}  # of the preset's twelve
 PROMISED = {
     "sine-forecaster": ("windows", [10, 1], "next_values"),
     "vectors-classifier": ("features", [100], "probability"),
@@ -30,18 +32,30 @@ PROMISED = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Checkout]:
-    """A checkout after a retraining of each, side by side; that of the vectors has its settings in params.yaml."""
+    """A checkout after two retrainings of each, side by side; those of the vectors have settings in params.yaml."""
     made = make_checkout(tmp_path_factory.mktemp("tasks") / "checkout", PREFECT_API_URL=prefect_api)
     write_params(made, **TINY)
     vectors = made.start("retrain")
     wait_until((made.folder / "var/runs").is_dir, vectors)  # the stores are made by then
-    sine = made.start("retrain", **{"fetch.dataset": "sine", "model.family": "rnn"})
-    said = [process.communicate()[0] for process in (vectors, sine)]
-    assert [vectors.returncode, sine.returncode] == [0, 0], said
+    said = ended(vectors, made.start("retrain", "--preset", "sine", **SHORT))
     assert "promoted: vectors-classifier version 1, test accuracy 9" in said[0]
     assert "promoted: sine-forecaster version 1, test mse 0.0" in said[1]
+    worse = {"train.epochs": "1", "train.learning_rate": "0.0001", "gate.min_accuracy": "0", "gate.max_mse": "10"}
+    said = ended(
+        made.start("retrain", **worse, **{"gate.min_class_recall": "0"}),
+        made.start("retrain", "--preset", "sine", **worse),
+    )
+    assert "kept as challenger: vectors-classifier version 2" in said[0]
+    assert "kept as challenger: sine-forecaster version 2" in said[1]
     yield made
     made.close()
+
+
+def ended(*processes: subprocess.Popen[str]) -> list[str]:
+    """Return what the processes have printed, all of them with success."""
+    said = [process.communicate()[0] for process in processes]
+    assert not any(process.returncode for process in processes), said
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +107,7 @@ def test_a_server_starts_with_a_single_model_that_takes_no_pictures(checkout: Ch
 
 
 def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkout) -> None:
-    (row,) = json.loads(checkout.run("leaderboard", "--dataset", "sine", "--json").stdout)
+    row, _ = json.loads(checkout.run("leaderboard", "--dataset", "sine", "--json").stdout)
     assert (row["metric"], row["version"], row["aliases"], row["errors"]) == ("mse", 1, ["champion"], None)
     assert 0 < row["score"] < 0.1
     found = {path.relative_to(path.parents[2]).as_posix() for path in checkout.folder.glob("var/mlflow/artifacts/**/*")}
@@ -106,6 +120,18 @@ def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkou
     checkout.tool("dvc", "plots", "show", "-o", str(page))
     assert "roc.png" in (page / "index.html").read_text()
     assert "roc_auc" in checkout.tool("dvc", "metrics", "show")
+
+
+@pytest.mark.parametrize(
+    ("name", "test"), [("sine-forecaster", "Wilcoxon signed-rank"), ("vectors-classifier", "McNemar exact")]
+)
+def test_the_gate_asks_the_paired_test_of_the_task(checkout: Checkout, name: str, test: str) -> None:
+    tags = dict(checkout.query("select key, value from model_version_tags where name = ? and version = 2", name))
+    evidence = json.loads(tags["mnistflow.evidence"])["champion"]
+    assert tags["mnistflow.decision"] == "hold"
+    assert (evidence["version"], evidence["test"]["name"]) == (1, test)
+    assert evidence["test"]["losses"] > evidence["test"]["wins"]
+    assert not evidence["test"]["favours_candidate"]
 
 
 def test_a_family_that_cannot_take_such_inputs_is_refused_in_one_line(checkout: Checkout) -> None:
