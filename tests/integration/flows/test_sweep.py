@@ -3,15 +3,19 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, wait_until, workers, write_params
 from PIL import Image
+from serving_kit import Server, question
 
 from mnistflow import comparison, config
 from mnistflow.models import families
@@ -33,6 +37,30 @@ TINY = {
     "model.forest.trees": "10",
     "model.boosting.rounds": "5",
 }
+PUBLISHING = """
+import json, shutil, sys
+from pathlib import Path
+
+from dvc.repo import Repo
+from mlflow.artifacts import download_artifacts
+
+from mnistflow import environment, evaluate, promotion, tracking
+from mnistflow.project import Project
+
+runs, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
+home = Project.locate()
+environment.configure(home)
+versions = {}
+for family, run in runs.items():
+    download_artifacts(run_id=run, artifact_path="dvc.lock", dst_path=str(home.workspace))
+    with Repo() as repository:
+        repository.checkout(force=True)
+    version = promotion.register(home, tracking.resume(run), evaluate.load(home))
+    promotion.make_champion(home, version, "test")
+    shutil.copyfile(home.evaluated / "predictions.npz", folder / f"{family}.npz")
+    versions[family] = version.number
+(folder / "versions.json").write_text(json.dumps(versions))
+"""
 MODELS = config.load(ROOT / "params.yaml").model
 EVERY = [name for name in families() if MODELS.parameters_of(name).complete]
 
@@ -116,6 +144,29 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     again = checkout.run("sweep")
     assert "unchanged" in again.stderr
     assert all(name in again.stdout for name in EVERY)
+
+
+def test_every_family_is_published_and_served_from_what_its_run_has_kept(checkout: Checkout, tmp_path: Path) -> None:
+    """The lock file in a run's record names all that the run has made."""
+    rows = json.loads(checkout.run("sweep", "--json").stdout)["contenders"]
+    runs_of = {row["name"]: runs(row)[0] for row in rows}
+    command = [sys.executable, "-W", "ignore", "-c", PUBLISHING, json.dumps(runs_of), str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    versions = json.loads((tmp_path / "versions.json").read_text())
+    assert set(versions) == set(EVERY)
+    with Server(checkout.folder / "var/models") as server:
+        for family, version in versions.items():
+            with np.load(tmp_path / f"{family}.npz") as evaluated:
+                expected = evaluated["outputs"]
+            with np.load(checkout.folder / f"var/models/digits-classifier/{version}/probe.npz") as probe:
+                images = probe["inputs"]
+            answer = server.client.post(f"/v2/models/digits-classifier/versions/{version}/infer", json=question(images))
+            assert answer.status_code == 200, answer.text
+            probabilities = np.reshape(answer.json()["outputs"][0]["data"], (-1, 10))
+            assert probabilities == pytest.approx(expected[: len(images)], abs=1e-5), family
 
 
 def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: Checkout) -> None:
