@@ -1,4 +1,4 @@
-"""A user's own folder of images goes the whole way, and what is added to it is noticed."""
+"""A user's own images go the whole way, as a folder or as an .npz file, and what is added to them is noticed."""
 
 import json
 from pathlib import Path
@@ -30,6 +30,13 @@ def test_own_images_from_the_folder_to_a_served_class_name(tmp_path: Path, prefe
     picture = next((letters / "four").glob("*.png"))
     assert f"{picture.name}: four" in checkout.run("predict", str(picture)).stdout
     assert json.loads(checkout.run("status", "--json").stdout)["dataset"] == "letters"
+    pictures = sorted(letters.glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in pictures])
+    np.savez(checkout.folder / "var/letters.npz", x=pixels, y=[path.parent.name for path in pictures])
+    same = checkout.run("retrain", **{"fetch.own": "{letters: var/letters.npz}"})
+    assert "fetch: done" in same.stderr
+    assert "train: unchanged" in same.stderr
+    assert "letters-classifier version 1" in same.stdout
     (letters / "zero/again.png").write_bytes(next((letters / "zero").glob("*.png")).read_bytes())
     assert "fetch done, prepare done" in checkout.run("ingest").stdout
     assert "fetch unchanged, prepare unchanged" in checkout.run("ingest").stdout

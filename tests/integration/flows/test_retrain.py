@@ -115,6 +115,7 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
         "reports/evaluate/pictures/confusion.png",
         "reports/evaluate/pictures/mistakes.png",
         "reports/evaluate/pictures/robustness.png",
+        "reports/evaluate/tables/classes.json",
         "reports/prepare/samples.png",
     } <= kept
 
