@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -51,15 +52,21 @@ def options(
     """Train, compare, and serve models of small images."""
 
 
-def _chosen(base: Config, preset: str | None, overrides: list[str] | None) -> tuple[dict[str, object], Config]:
+def _chosen(
+    base: Config, preset: str | None, overrides: list[str] | None, without: Sequence[str] = ()
+) -> tuple[dict[str, object], Config]:
     """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
+
+    Args:
+        without: keys that a preset may have, and that do not count here.
 
     Raises:
         ConfigError: there is no such preset, key, value or data set.
     """
     from mnistflow.data import catalog
 
-    values = {**(base.preset(preset) if preset else {}), **config.parse_overrides(overrides or [])}
+    named = {key: value for key, value in (base.preset(preset) if preset else {}).items() if key not in without}
+    values = {**named, **config.parse_overrides(overrides or [])}
     settings = base.with_values(values)
     if settings.fetch.dataset not in settings.fetch.own:
         catalog.get(settings.fetch.dataset)
@@ -112,7 +119,7 @@ def sweep(
     """Run the model families side by side, and compare them; nothing is registered or promoted."""
     cli.log_to_terminal()
     project, base = cli.start()
-    values, settings = _chosen(base, preset, overrides)
+    values, settings = _chosen(base, preset, overrides, without=["model.family"])
     from flows import report
     from flows import sweep as flow
 
