@@ -55,7 +55,7 @@ class Member:
 
 
 def run(member: Member) -> str:
-    """Run the stages, record them, and write what they came to; return why that failed, or nothing."""
+    """Run the stages, record them, and write what they came to; return why that failed in short, or nothing."""
     with _output_to(member.log):
         cli.log_to_terminal()
         try:
@@ -63,7 +63,7 @@ def run(member: Member) -> str:
                 _run(member)
         except MnistflowError as error:
             logger.error(str(error))
-            return str(error)
+            return error.problem
         finally:
             backend.clear()
     return ""

@@ -26,7 +26,7 @@ from flows.member import Member
 from mnistflow import backend, comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
 from mnistflow.comparison import Contender, Result
 from mnistflow.config import Config
-from mnistflow.data import fetch, splits
+from mnistflow.data import catalog, fetch, splits
 from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
 from mnistflow.pipeline import Pipeline
@@ -61,14 +61,20 @@ class Sweep:
 
 
 def choose_families(text: str, settings: Config) -> list[str]:
-    """Turn `all`, or names with commas between them, into families; `all` are those with complete parameters.
+    """Turn `all`, or names with commas between them, into families.
+
+    `all` are those with complete parameters that can learn from the data set.
 
     Raises:
         ConfigError: one of them does not exist.
     """
     known = known_families()
     if text.strip() == ALL:
-        return [name for name in known if settings.model.parameters_of(name).complete]
+        entry = catalog.described(settings.fetch.dataset, ())
+        able = settings.model.able(tasks.get(entry.task), entry.input_shape)
+        if unable := [name for name in known if name not in able]:
+            logger.info("left out, as they cannot learn from %s: %s", entry.name, ", ".join(unable))
+        return [name for name in able if settings.model.parameters_of(name).complete]
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
@@ -243,15 +249,17 @@ def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, 
                 running[workers.submit(member.run, started)] = started
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 ended = running.pop(future)
-                reason = _result(workers, future, ended)
+                reason = _result(workers, future)
                 if reason:
                     failed[ended.name] = reason
-                logger.log(logging.WARNING if reason else logging.INFO, "%s: %s", ended.name, reason or "done")
+                    logger.warning("%s: %s; its log: %s", ended.name, reason, ended.log)
+                else:
+                    logger.info("%s: done", ended.name)
     return failed
 
 
-def _result(workers: Workers[Member, str], future: Future[str], ended: Member) -> str:
+def _result(workers: Workers[Member, str], future: Future[str]) -> str:
     try:
         return workers.result(future)
     except WorkerDied:
-        return f"its process was ended from outside, or crashed; its log: {ended.log}"
+        return "its process was ended from outside, or crashed"

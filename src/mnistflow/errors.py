@@ -9,12 +9,12 @@ class MnistflowError(Exception):
     """Base of every expected failure; the command line prints it as one line and exits with 1.
 
     Args:
-        problem: what is wrong and where, without a final full stop.
+        problem: what is wrong and where; a final full stop, as other libraries' messages have it, is dropped.
         mend: what the user can do about it, as an imperative.
     """
 
     def __init__(self, problem: str, mend: str = "") -> None:
-        self.problem = " ".join(problem.split())
+        self.problem = " ".join(problem.split()).rstrip(".")
         self.mend = mend
         super().__init__(f"{self.problem}. {mend}".strip() if mend else self.problem)
 

@@ -157,7 +157,7 @@ class Pipeline:
         except WorkerDied as error:
             raise StageCrashed(f"stage {stage} was ended from outside, killed or out of memory", mend) from error
         except MnistflowError as error:
-            raise StageError(f"stage {stage} failed: {error}", mend) from error
+            raise StageError(f"stage {stage} failed: {error.problem}", f"{error.mend} {mend}".strip()) from error
 
     def push(self) -> int:
         """Copy what the stages made to DVC's default remote; return how many files were new there."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from mnistflow import learners, lineage, tracking
+from mnistflow import learners, lineage, tasks, tracking
 from mnistflow.config import Config
-from mnistflow.data import splits
+from mnistflow.data import catalog, splits
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.learner import WATCHED, History, Learner, Training
 from mnistflow.project import Project
@@ -53,8 +53,11 @@ def pin(config: Config, dataset: str) -> dict[str, Any]:
     """Return the parameters, by dotted key, that make definite what a training takes beside the data.
 
     Raises:
-        MnistflowError: it is not there.
+        ConfigError: the family cannot learn from such data.
+        MnistflowError: what it takes is not there.
     """
+    entry = catalog.described(dataset, ())
+    config.model.require_able(tasks.get(entry.task), entry.input_shape)
     family = config.model.chosen
     pinned = learners.of(family).pin(family, dataset)
     return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}
@@ -64,7 +67,7 @@ def train(project: Project, config: Config) -> TrainingRecord:
     """Fit on the training split; write the model, `training.json` and the learning curves."""
     config = tuned_config(project, config)
     data = splits.load(project.prepared)
-    config.model.require_inputs(data.input_shape)
+    config.model.require_able(tasks.get(data.task), data.input_shape)
     learner = learners.of(config.model.chosen)
     learner.prepare(config.train)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())

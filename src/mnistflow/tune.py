@@ -64,11 +64,11 @@ def tune(project: Project, config: Config) -> Search:
     """Search `tune.space` of the chosen family; write `best.json`, `trials.json` and the pictures of the study.
 
     Raises:
-        ConfigError: the family does not take such inputs, or the backend is not installed.
+        ConfigError: the family cannot learn from such data, or the backend is not installed.
         StageError: no workers, or they died again and again, or no trial came to an end.
     """
     data = splits.load(project.prepared)
-    config.model.require_inputs(data.input_shape)
+    config.model.require_able(tasks.get(data.task), data.input_shape)
     backend.use(config.train.backend)  # what the workers load brings Keras with it
     space = config.tune.space.get(config.model.family, {})
     if not (config.tune.trials and space):

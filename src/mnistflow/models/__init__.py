@@ -1,6 +1,8 @@
 """The model families. `ModelConfig` is their list: a family is one file and one line here."""
 
-from typing import Self
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
@@ -18,6 +20,9 @@ from mnistflow.models.mlp import Mlp
 from mnistflow.models.resnet import Resnet
 from mnistflow.models.rnn import Rnn
 from mnistflow.models.svm import Svm
+
+if TYPE_CHECKING:
+    from mnistflow.tasks.task import Task
 
 
 class ModelConfig(Section):
@@ -48,19 +53,19 @@ class ModelConfig(Section):
         """The parameters of the chosen family."""
         return self.parameters_of(self.family)
 
-    def require_inputs(self, shape: tuple[int, ...]) -> None:
-        """Check that the chosen family takes inputs of this shape, without the batch dimension.
+    def able(self, task: Task, input_shape: tuple[int, ...]) -> list[str]:
+        """Return the families that can learn the task from inputs of this shape, without the batch dimension."""
+        return [name for name in families() if not self.parameters_of(name).obstacle(task, input_shape)]
+
+    def require_able(self, task: Task, input_shape: tuple[int, ...]) -> None:
+        """Check that the chosen family can learn the task from inputs of this shape, without the batch dimension.
 
         Raises:
-            ConfigError: it does not; names those that do.
+            ConfigError: it cannot; names those that can.
         """
-        able = [name for name in families() if self.parameters_of(name).input_dimensions in (None, len(shape))]
-        if self.family not in able:
-            raise ConfigError(
-                f"model.family: {self.family} takes inputs of {self.chosen.input_dimensions} dimensions, "
-                f"and those of this data set have the shape {list(shape)}",
-                f"Choose one of: {', '.join(able)}.",
-            )
+        if obstacle := self.chosen.obstacle(task, input_shape):
+            able = ", ".join(self.able(task, input_shape))
+            raise ConfigError(f"model.family: {self.family} {obstacle}", f"Choose one of: {able}.")
 
     def parameters_of(self, name: str) -> Family:
         """Return the parameters of the family of that name."""

@@ -15,6 +15,7 @@ class Classical(Family):
     """
 
     learner = "scikit-learn"
+    answers_for_each_class = True
 
     @abstractmethod
     def estimator(self, seed: int, threads: int) -> Any:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import keras
 
+    from mnistflow.tasks.task import Task
+
 Activation = Literal["relu", "tanh", "sigmoid", "gelu"]
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -30,15 +32,28 @@ class Family(Section, ABC):
     Attributes:
         learner: what fits and exports it, by its name in `mnistflow.learners`.
         input_dimensions: that inputs must have, such as 2 for height and width; None for any number.
+        answers_for_each_class: whether its models give a probability for each class, and nothing else.
     """
 
     learner: ClassVar[str]
     input_dimensions: ClassVar[int | None] = None
+    answers_for_each_class: ClassVar[bool] = False
 
     @property
     def complete(self) -> bool:
         """Whether these parameters suffice to train; some families want a choice that has no default."""
         return True
+
+    def obstacle(self, task: Task, input_shape: tuple[int, ...]) -> str | None:
+        """Return why this family cannot learn the task from inputs of this shape, without the batch dimension."""
+        if self.input_dimensions not in (None, len(input_shape)):
+            return (
+                f"takes inputs of {self.input_dimensions} dimensions, "
+                f"and those of this data set have the shape {list(input_shape)}"
+            )
+        if self.answers_for_each_class and not task.asks_for_each_class:
+            return f"gives a probability for each class, which task {task.name} does not ask for"
+        return None
 
 
 class Network(Family):

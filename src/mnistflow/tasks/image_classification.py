@@ -20,6 +20,7 @@ class ImageClassification(Classification):
     """Images uint8 `[batch, height, width]` to probabilities float32 `[batch, classes]`."""
 
     name = "image_classification"
+    asks_for_each_class = True
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("images", "uint8", input_shape, "probabilities", (len(classes),))

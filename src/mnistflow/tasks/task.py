@@ -123,12 +123,14 @@ class Task(ABC):
     Attributes:
         product: what its models are: they are registered as `<dataset>-<product>`.
         chronological: examples follow one another in time, so that only the latest may be held out.
+        asks_for_each_class: outputs are a probability for each class.
     """
 
     name: str
     product: str
     headline: Headline
     chronological = False
+    asks_for_each_class = False
 
     @abstractmethod
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -204,6 +205,8 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
     assert "forest seed=3: done" in said
     assert error.startswith("error: 2 of 3 runs failed: linear seed=3: its process was ended from outside")
     assert "; attention seed=3: stage train failed" in error
+    assert ".." not in error
+    assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/member\.log", said)) == 2
     assert "patch" in error
     assert "Traceback" not in said
     assert not running(checkout)

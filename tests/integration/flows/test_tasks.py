@@ -134,11 +134,33 @@ def test_the_gate_asks_the_paired_test_of_the_task(checkout: Checkout, name: str
     assert not evidence["test"]["favours_candidate"]
 
 
-def test_a_family_that_cannot_take_such_inputs_is_refused_in_one_line(checkout: Checkout) -> None:
-    done = checkout.run("tune", check=False, **{"model.family": "cnn"})
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["tune", "-S", "model.family=cnn"], "cnn takes inputs of 2 dimensions, and those of this data set have"),
+        (
+            ["sweep", "--families", "mlp,svm"],
+            "svm gives a probability for each class, which task binary_classification",
+        ),
+    ],
+)
+def test_a_family_that_cannot_learn_from_such_data_is_refused_in_one_line(
+    checkout: Checkout, command: list[str], problem: str
+) -> None:
+    done = checkout.run(*command, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(
-        "error: model.family: cnn takes inputs of 2 dimensions, and those of this data set have the shape [100]. "
-        "Choose one of: linear, mlp"
+    assert line.startswith(f"error: model.family: {problem}")
+    assert line.endswith("Choose one of: linear, mlp, ensemble.")
+
+
+def test_a_sweep_of_all_families_with_a_preset_leaves_out_those_that_cannot_learn_from_its_data(
+    checkout: Checkout,
+) -> None:
+    done = checkout.run("sweep", "--preset", "vectors", "--jobs", "1", "--json", **{"train.epochs": "1"})
+    result = json.loads(done.stdout)
+    assert {row["name"] for row in result["contenders"]} == {"linear", "mlp"}
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("left out")]
+    assert line == (
+        "left out, as they cannot learn from vectors: cnn, rnn, lstm, gru, attention, resnet, svm, forest, boosting"
     )

@@ -8,7 +8,7 @@ from mnistflow import config, gate, tasks
 from mnistflow.errors import ConfigError
 from mnistflow.evaluate import Evaluation
 from mnistflow.gate import Comparison
-from mnistflow.models import ModelConfig
+from mnistflow.models import ModelConfig, families
 from mnistflow.tasks.task import Outputs, PairedTest
 
 from .conftest import ROOT
@@ -79,11 +79,23 @@ def test_a_probability_is_judged_as_two_classes() -> None:
     assert (tested.wins, tested.losses) == (1, 0)
 
 
-def test_a_family_that_takes_no_such_inputs_names_those_that_do() -> None:
-    with pytest.raises(
-        ConfigError, match=r"rnn takes inputs of 2 dimensions.* \[100\]\. Choose one of: .*mlp"
-    ) as error:
-        ModelConfig(family="rnn").require_inputs((100,))
-    assert "cnn" not in error.value.mend
-    ModelConfig(family="rnn").require_inputs((10, 1))
-    ModelConfig(family="mlp").require_inputs((100,))
+@pytest.mark.parametrize(
+    ("family", "task", "shape", "problem"),
+    [
+        ("rnn", BINARY, (100,), "rnn takes inputs of 2 dimensions, and those of this data set have the shape [100]"),
+        ("svm", BINARY, (100,), "svm gives a probability for each class, which task binary_classification does not"),
+        ("forest", FORECASTING, (10, 1), "forest gives a probability for each class, which task forecasting does not"),
+    ],
+)
+def test_a_family_that_cannot_learn_from_such_data_names_those_that_can(family, task, shape, problem) -> None:
+    with pytest.raises(ConfigError) as error:
+        ModelConfig(family=family).require_able(task, shape)
+    assert error.value.problem.startswith(f"model.family: {problem}")
+    able = error.value.mend.removeprefix("Choose one of: ").rstrip(".").split(", ")
+    assert able == ModelConfig().able(task, shape)
+    assert {"linear", "mlp"} < set(able)
+    assert not {family, "svm", "forest", "boosting"} & set(able)
+
+
+def test_every_family_can_learn_from_images() -> None:
+    assert ModelConfig().able(tasks.get("image_classification"), (28, 28)) == families()
