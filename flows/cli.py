@@ -80,7 +80,9 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     project, base = cli.start()
     values, settings = _chosen(base, preset, overrides)
     from flows import api
+    from mnistflow import train
 
+    train.require_able(settings, settings.fetch.dataset)
     prefect = api.connect(project)
     from flows import quiet, report
     from flows.retrain import retrain as flow

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from mnistflow import scheduler
 from mnistflow.acceleration import Precision
 from mnistflow.backend import Backend
 from mnistflow.errors import ConfigError
@@ -94,7 +95,7 @@ class TuneConfig(Section):
     train_limit: PositiveInt | None
     pruner: Literal["median", "hyperband", "halving", "none"]
     storage: str | None
-    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss|ucx)://[^:/]+:\d+$")] | None
+    scheduler: scheduler.Address | None
     space: dict[str, dict[str, FloatRange | Choices]]
 
     @model_validator(mode="after")

@@ -49,6 +49,16 @@ def tuned_config(project: Project, config: Config) -> Config:
     return config.with_values(read_json(project.tuned / "best.json")["overrides"])
 
 
+def require_able(config: Config, dataset: str) -> None:
+    """Check that the chosen family can learn from the data set of that name, before there is any data.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    entry = catalog.described(dataset, ())
+    config.model.require_able(tasks.get(entry.task), entry.input_shape)
+
+
 def pin(config: Config, dataset: str) -> dict[str, Any]:
     """Return the parameters, by dotted key, that make definite what a training takes beside the data.
 
@@ -56,8 +66,7 @@ def pin(config: Config, dataset: str) -> dict[str, Any]:
         ConfigError: the family cannot learn from such data.
         MnistflowError: what it takes is not there.
     """
-    entry = catalog.described(dataset, ())
-    config.model.require_able(tasks.get(entry.task), entry.input_shape)
+    require_able(config, dataset)
     family = config.model.chosen
     pinned = learners.of(family).pin(family, dataset)
     return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}

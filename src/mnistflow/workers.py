@@ -21,18 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from threading import Lock, Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
-from mnistflow import backend, environment, lineage, native, signals
+from mnistflow import backend, environment, lineage, native, scheduler, signals
 from mnistflow.errors import StageError
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 logger = logging.getLogger(__name__)
 
-ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
-CONNECT_SECONDS = 10
 STOP_SECONDS = 15.0  # for a worker to close what it has under way
 INTERRUPTED = 130
 
@@ -75,17 +70,18 @@ class Workers(ABC, Generic[Job, Result]):
         """Let the workers go."""
 
 
-def find_workers(scheduler: str | None, count: int, threads: int) -> Workers[Job, Result]:
+def find_workers(configured: scheduler.Address | None, count: int, threads: int) -> Workers[Job, Result]:
     """Return the workers of the Dask scheduler named here or in `DASK_SCHEDULER_ADDRESS`, else `count` processes.
 
     Args:
+        configured: where the scheduler is.
         threads: of TensorFlow's operators in a Dask worker; 0 = as its environment says.
 
     Raises:
+        ConfigError: the variable holds no address.
         StageError: no scheduler answers there.
     """
-    address = scheduler or os.environ.get(ADDRESS_VARIABLE)
-    if address:
+    if address := scheduler.find(configured):
         return DaskWorkers(address, threads)
     cores = os.sched_getaffinity(0)
     return LocalWorkers([cores] * count, max(1, len(cores) // count))
@@ -176,25 +172,9 @@ class DaskWorkers(Workers[Job, Result]):
     They need these sources, and see the checkout's folder at the same path.
     """
 
-    def __init__(self, address: str, threads: int) -> None:
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise StageError(
-                f"the scheduler {address} cannot be used: Dask is not installed",
-                "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
-            ) from error
-        # What its loggers have to say about a scheduler that is gone is told once, by `_gone`.
-        for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+    def __init__(self, address: scheduler.Address, threads: int) -> None:
         self._address, self._threads, self._warned = address, threads, False
-        try:
-            self._client: Client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, AssertionError) as error:
-            raise StageError(
-                f"no Dask scheduler answers at {address}: {error}",
-                f"Start it, or mend tune.scheduler or {ADDRESS_VARIABLE}; null searches on this machine.",
-            ) from error
+        self._client = scheduler.connect(address)
         self._executor = self._client.get_executor(pure=False)
         logger.info("searching on the Dask cluster at %s: %d workers", address, len(self._client.nthreads()))
 
@@ -238,7 +218,7 @@ class DaskWorkers(Workers[Job, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._client.close(timeout=CONNECT_SECONDS)
+        self._client.close(timeout=scheduler.CONNECT_SECONDS)
 
 
 def _start_process(cores: set[int], threads: int | None) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -12,12 +13,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 import pytest
 from checkouts import QUICK, ROOT, Checkout, make_checkout, wait_until, write_params
 from cluster import BINARIES, Cluster, dask_cluster, postgresql
+from mirror import Mirror
 
 pytestmark = pytest.mark.slow
 
@@ -205,15 +208,29 @@ def test_a_worker_with_other_sources_is_refused(prepared: Checkout, tmp_path: Pa
     ("address", "problem"),
     [
         ("tcp://127.0.0.1:1", "error: no Dask scheduler answers at tcp://127.0.0.1:1"),
-        ("nonsense", "error: the overridden parameters: tune.scheduler"),
-        ("tcp://127.0.0.1", "error: the overridden parameters: tune.scheduler"),
+        ("nonsense", "error: DASK_SCHEDULER_ADDRESS: is no address of a Dask scheduler, such as tcp://"),
     ],
 )
 def test_a_bad_address_is_told_in_one_line(prepared: Checkout, address: str, problem: str) -> None:
-    done = prepared.run("tune", check=False, **{"tune.scheduler": address})
+    environment = {**prepared.environment, "DASK_SCHEDULER_ADDRESS": address}
+    done = replace(prepared, environment=environment).run("tune", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(problem)
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_answers_and_is_no_scheduler_is_told_in_one_line(prepared: Checkout, tmp_path: Path) -> None:
+    """Something that says nothing, and a web server."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, Mirror(tmp_path) as web:
+        addresses = [f"tcp://127.0.0.1:{port}" for port in (silent.getsockname()[1], urlsplit(web.url).port)]
+        searches = [
+            prepared.start("tune", **{"tune.scheduler": address, "tune.seed": str(seed)})
+            for seed, address in enumerate(addresses)
+        ]
+        said = [search.communicate()[0].splitlines() for search in searches]
+    assert [search.returncode for search in searches] == [1, 1]
+    for address, (line,) in zip(addresses, said, strict=True):
+        assert line.startswith(f"error: no Dask scheduler answers at {address}: ")
 
 
 def test_a_database_that_does_not_answer_is_told_in_one_line_without_its_password(prepared: Checkout) -> None:

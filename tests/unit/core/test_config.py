@@ -54,6 +54,12 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("model.mlp.initializer", "zeros", "'glorot_uniform'"),
         ("presets.fast", {"train.speed": 1}, "presets.fast: override train.speed: no such key"),
         ("presets.fast", {"train.epochs": 0}, "presets.fast: the overridden parameters: train.epochs"),
+        ("tune.scheduler", "127.0.0.1:8786", "no address of a Dask scheduler, such as tcp://127.0.0.1:8786"),
+        ("tune.scheduler", "tcp://head", "(got 'tcp://head')"),
+        ("tune.scheduler", "tcp://head:65536", "no address"),
+        ("tune.scheduler", "tcp://[::1:8786", "no address"),
+        ("tune.scheduler", "http://head:8786", "no address"),
+        ("tune.scheduler", "tcp://head:8786/", "no address"),
         ("tune.pruner", "hope", "'median', 'hyperband', 'halving' or 'none'"),
     ],
 )
@@ -121,6 +127,11 @@ def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
     with pytest.raises(ConfigError):
         config.write_with_overrides(PARAMS, tmp_path / "bad.yaml", {"train.epochs": 0})
     assert not (tmp_path / "bad.yaml").exists()
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tls://head.example:8786"])
+def test_addresses_of_schedulers(params, address) -> None:
+    assert params.with_values({"tune.scheduler": address}).tune.scheduler == address
 
 
 def test_pytorch_goes_step_by_step() -> None:
