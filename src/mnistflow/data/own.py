@@ -1,9 +1,9 @@
 """A user's own images: a folder with a folder a class, or an .npz file, brought into the form of MNIST's files.
 
-A folder holds `<class>/*.png` (JPEG, BMP, WebP and GIF too), or `train/<class>/...` and `test/<class>/...`. An .npz
-file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`; images are uint8 `[n, height, width]`, with or
-without a last dimension of 1 or 3 colours. Where there is no test split, a stratified fifth becomes one, the same each
-time.
+A folder holds `<class>/*.png` (JPEG, BMP, WebP and GIF too), or `train/<class>/...`, with or without
+`test/<class>/...`. An .npz file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`; images are uint8
+`[n, height, width]`, with or without a last dimension of 1 or 3 colours. Where there is no test split, a stratified
+fifth becomes one, the same each time.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,7 +109,7 @@ def like_mnist(image: Image.Image) -> NDArray[np.uint8]:
 
 def _pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield split, class and path of every picture, sorted."""
-    split_by_hand = all((folder / name).is_dir() for name in (_TRAIN, _TEST))
+    split_by_hand = any((folder / _TRAIN).glob("*/*"))  # else `train` may be a class
     roots = {name: folder / name for name in (_TRAIN, _TEST)} if split_by_hand else {_TRAIN: folder}
     for split, root in roots.items():
         for file in sorted(root.glob("*/*")):

@@ -32,8 +32,10 @@ def write_folder(folder: Path, pairs: list[tuple[str, np.ndarray]]) -> Path:
     return folder
 
 
-def test_a_folder_becomes_mnists_files_with_a_stratified_test_split(tmp_path: Path) -> None:
-    source = own.find(write_folder(tmp_path / "letters", examples()))
+@pytest.mark.parametrize("place", ["letters", "letters/train"])
+def test_a_folder_becomes_mnists_files_with_a_stratified_test_split(tmp_path: Path, place: str) -> None:
+    write_folder(tmp_path / place, examples())
+    source = own.find(tmp_path / "letters")
     assert source.classes == NAMES
     source.write_official_files(tmp_path)
     splits = idx.read_splits(tmp_path)
@@ -64,6 +66,12 @@ def test_a_test_split_that_is_given_stays_the_test_split(tmp_path: Path) -> None
     assert (len(splits.train), len(splits.test)) == (23, 22)
     given = sorted(pairs[1::2], key=lambda pair: pair[0])
     assert np.array_equal(splits.test.inputs, [own.like_mnist(Image.fromarray(image)) for _, image in given])
+
+
+def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
+    names = {"one": "train", "two": "test", "zero": "zero"}
+    source = own.find(write_folder(tmp_path / "vehicles", [(names[name], image) for name, image in examples()]))
+    assert source.classes == ("test", "train", "zero")
 
 
 def test_the_fingerprint_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
