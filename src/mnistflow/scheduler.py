@@ -68,7 +68,7 @@ def connect(address: Address) -> Client:
             "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
         ) from error
     # What its loggers have to say about a scheduler that is not there, or is gone, is told in one line.
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith(("distributed", "tornado"))]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # The client would wait for ever for a peer that says nothing, and cannot be closed in order where it fails.

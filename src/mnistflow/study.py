@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 RUN = "run_id"  # the attribute of a trial that names its MLflow run
+PRUNED = "pruned"  # the one that says after which epoch it was ended
 PICTURES = ("history.png", "importance.png")
 COMPARABLE = 2  # complete trials
 

@@ -58,7 +58,8 @@ class TrialResult:
 def run_trial(job: TrialJob) -> TrialResult:
     """Fit once with the job's parameters, report each epoch to the study, and stop when it says so.
 
-    A job whose worker died is run again as it is: the epochs that the study knows already have the same losses.
+    A job whose worker died is run again as it is: the epochs that the study knows already have the same losses, and
+    it ends where it was ended; a pruner that is asked about an epoch again has forgotten.
     """
     import optuna
 
@@ -69,6 +70,7 @@ def run_trial(job: TrialJob) -> TrialResult:
         tracking.close(died)
     run = tracking.start(job.project, dataset.name, f"trial {job.number}", kind="trial", parent=job.parent_run)
     trial.set_user_attr(study.RUN, run.run_id)
+    pruned = trial.user_attrs.get(study.PRUNED)
     measured: dict[str, float] = {}
     epochs = 0
 
@@ -81,7 +83,8 @@ def run_trial(job: TrialJob) -> TrialResult:
         diverged = not math.isfinite(measures[WATCHED])
         if not diverged:
             trial.report(measures[WATCHED], step=epoch)
-        if diverged or trial.should_prune():
+        if diverged or epoch == pruned or trial.should_prune():
+            trial.set_user_attr(study.PRUNED, epoch)
             raise optuna.TrialPruned
 
     started = time.perf_counter()

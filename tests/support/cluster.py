@@ -1,19 +1,73 @@
-"""What a search beyond one process needs: a Dask cluster and a PostgreSQL server, as processes of their own."""
+"""What a search beyond one process needs: a Dask cluster, hosts for it, and a PostgreSQL server, as processes."""
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a process runs.
+
+    Attributes:
+        address: that others reach it by.
+        enter: what a command that runs there begins with.
+    """
+
+    address: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+
+
+HERE = Host()
+
+
+@contextmanager
+def network_hosts(count: int) -> Iterator[list[Host]]:
+    """Make network namespaces that reach each other, and are reached from here, by a bridge; skip where that fails."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if not shutil.which("ip"):
+        pytest.skip("network namespaces need iproute2: apt-get install iproute2")
+    own = os.getpid()
+    bridge, network = f"mf{own}", f"198.18.{own % 256}"  # of the addresses set aside for tests (RFC 2544)
+    hosts = []
+    with ExitStack() as made:
+        try:
+            _ip(f"link add {bridge} type bridge")
+            made.callback(_ip, f"link delete {bridge}")
+            _ip(f"address add {network}.1/24 dev {bridge}")
+            _ip(f"link set {bridge} up")
+            for number in range(count):
+                name, link, address = f"mnistflow-{own}-{number}", f"mf{own}-{number}", f"{network}.{number + 2}"
+                _ip(f"netns add {name}")
+                made.callback(_ip, f"netns delete {name}")
+                _ip(f"link add {link} type veth peer name eth0 netns {name}")
+                _ip(f"link set {link} master {bridge} up")
+                _ip(f"-netns {name} address add {address}/24 dev eth0")
+                for device in ("lo", "eth0"):
+                    _ip(f"-netns {name} link set {device} up")
+                hosts.append(Host(address, ("ip", "netns", "exec", name)))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"network namespaces cannot be made here: {error.stderr.strip()}")
+        yield hosts
+
+
+def _ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
 
 
 @dataclass
@@ -24,24 +78,43 @@ class Cluster:
     scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+    def add_worker(self, host: Host = HERE, **environment: str) -> subprocess.Popen[bytes]:
         arguments = (self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", ".")
-        worker = _start("dask_worker", *arguments, **environment)
+        worker = _start(host, "dask_worker", *arguments, "--name", f"worker-{len(self.workers)}", **environment)
         self.workers.append(worker)
         return worker
 
+    @contextmanager
+    def occupied(self, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Let a worker do something else in the block."""
+        from distributed import Client, Event
+
+        with Client(self.address, set_as_default=False) as client:
+            end = Event(client=client)
+            name = f"worker-{self.workers.index(worker)}"
+            other = client.submit(lambda event: Event(event).wait(), end.name, workers=[name])
+            try:
+                yield
+            finally:
+                end.set()
+                other.result()
+
 
 @contextmanager
-def dask_cluster(workers: int) -> Iterator[Cluster]:
-    """Start a scheduler and workers, and end them."""
+def dask_cluster(workers: int, hosts: Sequence[Host] = (HERE,)) -> Iterator[Cluster]:
+    """Start a scheduler on the first host and workers on the last ones, and end them."""
+    from distributed import Client
+
     port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    arguments = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-    cluster = Cluster(address, _start("dask_scheduler", *arguments))
+    arguments = ("--host", hosts[0].address, "--port", str(port), "--no-dashboard")
+    cluster = Cluster(f"tcp://{hosts[0].address}:{port}", _start(hosts[0], "dask_scheduler", *arguments))
     try:
-        wait_for_port(port, cluster.scheduler)
-        for _ in range(workers):
-            cluster.add_worker()
+        wait_for_port(port, cluster.scheduler, hosts[0].address)
+        for number in range(workers):
+            cluster.add_worker(hosts[-1 - number % len(hosts)])
+        if workers:
+            with Client(cluster.address, set_as_default=False) as client:
+                client.wait_for_workers(workers)
         yield cluster
     finally:
         for process in (*cluster.workers, cluster.scheduler):
@@ -49,9 +122,9 @@ def dask_cluster(workers: int) -> Iterator[Cluster]:
             process.wait()
 
 
-def _start(command: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+def _start(host: Host, command: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", f"distributed.cli.{command}", *arguments],
+        [*host.enter, sys.executable, "-m", f"distributed.cli.{command}", *arguments],
         env={**os.environ, **environment},
         cwd=tempfile.gettempdir(),
         stdout=subprocess.DEVNULL,
@@ -99,11 +172,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], host: str = "127.0.0.1", seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             assert process.poll() is None
