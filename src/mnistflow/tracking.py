@@ -184,7 +184,7 @@ def system_metrics(run: Run, after: str) -> Iterator[None]:
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run.run_id, sampling_interval=5, samples_before_logging=1, resume_logging=True)
+    monitor = SystemMetricsMonitor(run.run_id, sampling_interval=2, samples_before_logging=1, resume_logging=True)
     ended = Event()
 
     def monitor_in_time() -> None:
