@@ -25,6 +25,7 @@ class Outcome:
     Attributes:
         stages: what became of each.
         run_id: MLflow run of the version.
+        registered: whether the version is new; otherwise its very file was registered before.
         opponent: the champion that the version was compared with; None if there was none, or it is the champion.
         champion: number of the version that serves now.
     """
@@ -32,6 +33,7 @@ class Outcome:
     dataset: str
     stages: tuple[StageOutcome, ...]
     run_id: str
+    registered: bool
     version: Version
     evaluation: Evaluation
     verdict: Verdict
@@ -40,8 +42,8 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether any stage had to run."""
-        return any(stage.executed for stage in self.stages)
+        """Whether there is a new version, or any stage had to run."""
+        return self.registered or any(stage.executed for stage in self.stages)
 
 
 @flow(name="retrain", log_prints=False)
@@ -63,7 +65,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     run = tracking.start(home, dataset, _run_name(base, settings, overrides or {}), kind="retrain")
     with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
         outcome = _run_in(workspace, settings, run, dataset)
-    if not outcome.changed and outcome.run_id != run.run_id:
+    if not outcome.changed:
         # Nothing happened that is not recorded already.
         tracking.client().delete_run(run.run_id)
     if not overrides:
@@ -88,6 +90,7 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
         dataset=dataset,
         stages=stages,
         run_id=version.run_id,
+        registered=version.run_id == run.run_id,
         version=version,
         evaluation=evaluation,
         verdict=judgement.verdict,

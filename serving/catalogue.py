@@ -242,11 +242,18 @@ class Catalogue:
 
     async def follow(self, poll_seconds: float) -> None:
         """Look for new champions until cancelled; none has to wait for that of another model."""
+        trouble = ""
         try:
             while True:
                 await asyncio.sleep(poll_seconds)
                 try:
                     await self._refresh()
+                    trouble = ""
+                except OSError as error:
+                    # Said once, not at every look.
+                    if str(error) != trouble:
+                        trouble = str(error)
+                        log.error("the model repository cannot be read, what is in memory goes on serving: %s", trouble)
                 except Exception:
                     log.exception("looking for new champions failed; what is in memory goes on serving")
                 for name in self._entries.keys() - self._bringing_in.keys():

@@ -1,4 +1,4 @@
-"""Environment variables of the tools used: quiet, no usage statistics, nothing outside the checkout.
+"""Environment variables of the tools used: quiet, no usage statistics, nothing outside the checkout but temporary files.
 
 What the user has set in the environment wins.
 """
@@ -12,6 +12,7 @@ DEFAULTS = {
     "DVC_NO_ANALYTICS": "1",
     "DVC_SITE_CACHE_DIR": "{home}/var/dvc/site",
     "DVC_GLOBAL_CONFIG_DIR": "{home}/var/dvc/config",
+    "KERAS_HOME": "{home}/var/keras",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -21,6 +22,7 @@ DEFAULTS = {
     # OpenMP's threads, of scikit-learn and PyTorch, spin while they wait: 5 times as long on a busy machine. It is read
     # when the first library that brings OpenMP is loaded.
     "OMP_WAIT_POLICY": "passive",
+    "ORT_DISABLE_TELEMETRY": "1",
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -238,6 +240,30 @@ def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
         assert version_serving(server) == 1
         reason = server.client.post("/v2/repository/index").json()[1]["reason"]
         assert "the limit is 0.2 ms" in reason
+
+
+def test_a_repository_that_is_gone_is_told_once_and_what_serves_goes_on(repository, data, second):
+    with kit.Server(repository) as server:
+        aside = repository.rename(repository.with_name("aside"))
+        kit.wait_until(lambda: any("cannot be read" in line for line in server.log))
+        time.sleep(0.5)  # ten more looks
+
+        assert version_serving(server) == 1
+        assert sum("cannot be read" in line for line in server.log) == 1
+        assert "Traceback" not in "".join(server.log)
+
+        kit.publish(aside, 2, second, data[0])
+        kit.crown(aside, 2)
+        aside.rename(repository)
+        kit.wait_until(lambda: version_serving(server) == 2)
+
+
+def test_nothing_is_written_at_home(repository, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    unset = ("env", "-u", "ORT_DISABLE_TELEMETRY")
+    with kit.Server(repository, command=(*unset, sys.executable, "-m", "serving"), HOME=str(home)) as server:
+        assert version_serving(server) == 1
+    assert list(home.iterdir()) == []
 
 
 def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repository, data, heavy):

@@ -522,5 +522,8 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     bare = subprocess.run([*serve, "--grpc-port", str(free_port())], capture_output=True, text=True, check=False)
     assert bare.returncode == 1
     assert "extra grpc" in bare.stderr.splitlines()[-1]
+    pipeline = subprocess.run([str(tmp_path / "venv/bin/mnistflow")], capture_output=True, text=True, check=False)
+    assert pipeline.returncode == 1
+    assert pipeline.stderr == "error: typer is not installed. Install the pipeline: pip install '.[pipeline]'.\n"
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)
