@@ -1,4 +1,4 @@
-"""Environment variables of the tools used: quiet, no usage statistics, nothing outside the checkout but temporary files.
+"""Environment variables of the tools used: quiet, no usage statistics, all but temporary files in the checkout.
 
 What the user has set in the environment wins.
 """
