@@ -201,6 +201,10 @@ def system_metrics(run: Run, after: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    # A block shorter than the interval has no other sample.
+    monitor.collect_metrics()
+    monitor.publish_metrics(monitor.aggregate_metrics())
+    monitor.mlflow_logger.flush()
 
 
 def close_dead_runs(project: Project, experiment: str) -> int:
