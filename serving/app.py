@@ -21,12 +21,13 @@ from serving.invocations import InvocationsDoor
 from serving.metrics import Metrics
 from serving.page import PageDoor
 from serving.predict import PredictDoor
+from serving.request import Request
 from serving.service import InferenceService
 from serving.settings import Settings
 from serving.status import StatusDoor
 from serving.telemetry import log_call, watched_answers
 from serving.v2 import V2Door
-from serving.web import Answer, Answering, Application, Request, Route
+from serving.web import Answer, Answering, Application, Route
 
 if TYPE_CHECKING:
     from serving.rpc import GrpcDoor
@@ -48,9 +49,6 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
 
     async def expose_metrics(_: Request) -> Answer:
         return Answer(metrics.exposition(), media=metrics.content_type)
-
-    def observe(path: str, status: int, seconds: float) -> None:
-        metrics.request(_door(path), status, seconds)
 
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)
@@ -83,7 +81,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         wrappers.append(partial(shared_answers, origins=settings.cors_origins))
     if watchers:
         wrappers.append(partial(watched_answers, watchers=watchers, door=_door))
-    return Application(routes, access, observe, running, wrappers)
+    return Application(routes, access, _door, metrics.request, running, wrappers)
 
 
 @asynccontextmanager

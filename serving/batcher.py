@@ -5,6 +5,7 @@ collect. So an idle server adds no delay, and a busy one makes larger batches.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.errors import ClientGoneError, DeadlineError, InferenceFailedError, OverloadedError
+from serving.errors import ClientGoneError, DeadlineError, InferenceFailedError, OverloadedError, ServingError
 from serving.model import Model
 from serving.tensors import Array
+
+log = logging.getLogger(__name__)
 
 # A hop to a thread costs about 0.1 ms. What is predicted to take less than this is computed on the event loop.
 INLINE_SECONDS = 0.001
 
 Outputs = dict[str, Array]
 Outcomes = Sequence[Outputs | InferenceFailedError]
+# Takes what became of a request: its outputs, or why there are none.
+Settle = Callable[[Outputs | ServingError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class _Item:
     rows: int
     deadline: float
     is_gone: Callable[[], bool]
-    future: asyncio.Future[Outputs]
+    settle: Settle
 
 
 class Batcher:
@@ -95,15 +100,34 @@ class Batcher:
         Raises:
             OverloadedError: too much waits already.
         """
+        future: asyncio.Future[Outputs] = self._loop.create_future()
+
+        def settle(outcome: Outputs | ServingError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, ServingError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.enqueue(inputs, outputs, lambda: future.done() or is_gone(), settle)
+        return future
+
+    def enqueue(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], is_gone: Callable[[], bool], settle: Settle
+    ) -> None:
+        """Like `submit`, with a function that is called once, later, with the outputs or the error.
+
+        Raises:
+            OverloadedError: too much waits already.
+        """
         rows = max(map(len, inputs.values()))
         if self._items and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
-        future: asyncio.Future[Outputs] = self._loop.create_future()
         deadline = time.perf_counter() + self._limits.queue_seconds
-        self._items.append(_Item(inputs, outputs, rows, deadline, is_gone, future))
+        self._items.append(_Item(inputs, outputs, rows, deadline, is_gone, settle))
         self._rows += rows
         self._schedule()
-        return future
 
     @property
     def waiting(self) -> int:
@@ -138,12 +162,8 @@ class Batcher:
         failed = 0
         for item, outcome in zip(batch, outcomes, strict=True):
             waited -= item.deadline
-            if isinstance(outcome, InferenceFailedError):
-                failed += 1
-                if not item.future.done():
-                    item.future.set_exception(outcome)
-            elif not item.future.done():
-                item.future.set_result(outcome)
+            failed += isinstance(outcome, InferenceFailedError)
+            _tell(item, outcome)
         self._on_batch(len(batch), rows, failed, waited, seconds)
 
     def _go_on(self) -> None:
@@ -163,16 +183,22 @@ class Batcher:
                 break
             self._items.popleft()
             self._rows -= item.rows
-            if item.future.done():
-                continue
             if item.is_gone():
-                item.future.set_exception(ClientGoneError("the client went away"))
+                _tell(item, ClientGoneError("the client went away"))
             elif now > item.deadline:
-                item.future.set_exception(DeadlineError("the request waited too long for its turn"))
+                _tell(item, DeadlineError("the request waited too long for its turn"))
             else:
                 batch.append(item)
                 rows += item.rows
         return batch, rows, now
+
+
+def _tell(item: _Item, outcome: Outputs | ServingError) -> None:
+    try:
+        item.settle(outcome)
+    except Exception:
+        # The neighbours in the batch are to be told all the same.
+        log.exception("an answer could not be given")
 
 
 def _fit_together(one: _Item, other: _Item) -> bool:

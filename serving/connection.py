@@ -1,29 +1,47 @@
 """HTTP/1.1 connections: bytes in, requests to the application, answers out; with limits on what a client may send.
 
-httptools parses. Requests of a connection are answered one after the other, in the order in which they came
-(RFC 9112, 9.3). A request is started when the bytes at hand are parsed, so that a small one is there as a whole.
+httptools parses, but for whole requests whose head has been parsed before. Requests of a connection are answered one
+after the other, in the order in which they came (RFC 9112, 9.3). A request is started when the bytes at hand are
+parsed, so that a small one is there as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
 
-from serving.web import Answer, Application, Request, compressed, error_answer
+from serving.request import Head, Request
+from serving.web import Answer, Application, compressed, error_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from uvicorn import Config
     from uvicorn.server import ServerState
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 # Not in the standard, but what nginx logs for a client that has left.
 STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
+
+
+@lru_cache
+def _opening(status: int, media: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return the lines that an answer begins with; the same all through a second, of which they give the time."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"%bcontent-type: %b\r\n%b" % (STATUS_LINES[status], media.encode("latin-1"), b"".join(lines))
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -53,6 +71,8 @@ class HttpConnection(asyncio.Protocol):
         self._since = self._loop.time()
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._newest: Head | None = None
+        self._is_between = True
         self._incoming: Request | None = None
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
@@ -81,7 +101,18 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        if self._is_between and (known := self._application.heads.find(data)) is not None:
+            head, body = known
+            self._since = self._loop.time()
+            self._overhead_bytes = 0
+            self._waiting.append(Request(head, self._transport, body))
+            self._start_next()
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         self._is_progressing = False
+        begins, self._newest = self._is_between, None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -93,6 +124,8 @@ class HttpConnection(asyncio.Protocol):
         self._overhead_bytes = 0 if self._is_progressing else self._overhead_bytes + len(data)
         if self._overhead_bytes > self._max_overhead_bytes:
             self._transport.abort()
+        if begins and self._is_between and self._newest is not None and not self._is_deaf:
+            self._application.heads.remember(data, self._newest)
         self._start_next()
 
     def pause_writing(self) -> None:
@@ -112,6 +145,7 @@ class HttpConnection(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        self._is_between = False
         self._since = self._loop.time()
         self._url = b""
         self._headers = {}
@@ -126,15 +160,15 @@ class HttpConnection(asyncio.Protocol):
         self._is_progressing = True
         url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
-        self._incoming = request = Request(
+        self._newest = Head(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
             url.query or b"",
             self._headers,
-            self._transport,
+            self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
         )
-        request.keeps_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
-        self._waiting.append(request)
+        self._incoming = Request(self._newest, self._transport)
+        self._waiting.append(self._incoming)
 
     def on_body(self, body: bytes) -> None:
         self._is_progressing = True
@@ -142,6 +176,7 @@ class HttpConnection(asyncio.Protocol):
             self._incoming.feed(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         self._is_progressing = True
         self._since = self._loop.time()
         if self._incoming is not None:
@@ -154,28 +189,49 @@ class HttpConnection(asyncio.Protocol):
         if self._current is not None or self._is_unread or self._transport.is_closing():
             return
         if self._waiting:
-            self._current = request = self._waiting.popleft()
-            task = self._loop.create_task(self._serve(request))
-            self._state.tasks.add(task)
-            task.add_done_callback(self._state.tasks.discard)
+            self._serve(self._waiting.popleft())
         if self._waiting:
             self._transport.pause_reading()
         elif not self._transport.is_reading():
             self._transport.resume_reading()
 
-    async def _serve(self, request: Request) -> None:
-        try:
+    def _serve(self, request: Request) -> None:
+        self._current = request
+        request.since = time.perf_counter()
+        if not self._application.start(request, partial(self._conclude, request)):
+            task = self._loop.create_task(self._serve_in_task(request))
+            self._state.tasks.add(task)
+            task.add_done_callback(self._state.tasks.discard)
+
+    async def _serve_in_task(self, request: Request) -> None:
+        with self._abort_on_fault():
             answer = await self._application.answer(request)
+        self._finish(answer, request)
+
+    def _conclude(self, request: Request, outcome: Answer | Exception) -> None:
+        with self._abort_on_fault():
+            answer = self._application.conclude(request, outcome)
+        self._finish(answer, request)
+
+    @contextmanager
+    def _abort_on_fault(self) -> Iterator[None]:
+        """Cut the connection when its request is cancelled, or what watches or counts it fails.
+
+        Nobody would ever answer on it again.
+        """
+        try:
+            yield
         except BaseException:
-            # Cancelled, or a fault of what watches or counts: nobody would ever answer on this connection again.
             self._transport.abort()
             raise
+
+    def _finish(self, answer: Answer, request: Request) -> None:
         self._write(answer, request)
         self._state.total_requests += 1
         self._current = None
         self._since = self._loop.time()
         request.discard()
-        if self._is_ending or not request.keeps_alive:
+        if self._is_ending or not request.head.keeps_alive:
             self._transport.close()
         else:
             self._start_next()
@@ -184,19 +240,15 @@ class HttpConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         answer = compressed(answer, request)
-        lines = [STATUS_LINES[answer.status], b"content-type: ", answer.media.encode("latin-1"), b"\r\n"]
-        for name, value in self._state.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        if answer.headers:
-            for header, text in answer.headers.items():
-                lines += (header.lower().encode("latin-1"), b": ", text.encode("latin-1"), b"\r\n")
-        lines += (b"x-request-id: ", request.id.encode("latin-1"), b"\r\n")
-        if self._is_ending or not request.keeps_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-        if not request.is_head:
-            lines.append(answer.body)
-        self._transport.write(b"".join(lines))
+        opening = _opening(answer.status, answer.media, tuple(self._state.default_headers))
+        headers = b"" if answer.headers is None else _lines(answer.headers)
+        ends = self._is_ending or not request.head.keeps_alive
+        closing = b"connection: close\r\n" if ends else b""
+        body = b"" if request.head.is_head else answer.body
+        self._transport.write(
+            b"%b%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
+            % (opening, headers, request.id.encode(), closing, len(answer.body), body)
+        )
 
     def _refuse(self) -> None:
         """Answer what is no HTTP; nothing behind it can be understood."""
@@ -210,7 +262,7 @@ class HttpConnection(asyncio.Protocol):
     def _turn_away(self, answer: Answer) -> None:
         """Answer what is no request, and close the connection."""
         self._is_deaf = self._is_ending = True
-        self._write(answer, Request("GET", "", b"", {}, self._transport))
+        self._write(answer, Request(Head("GET", "", b"", {}, keeps_alive=False), self._transport))
         self._transport.close()
 
     def _check_time(self) -> None:

@@ -3,7 +3,8 @@
 https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
-from serving.web import Answer, Answering, Request
+from serving.request import Request
+from serving.web import Answer, Answering
 
 ANY = "*"
 EXPOSED = {"access-control-expose-headers": "inference-header-content-length, retry-after, x-request-id"}

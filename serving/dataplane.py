@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from serving.batcher import Batcher, Limits, Outputs
+from serving.batcher import Batcher, Limits, Outputs, Settle
 from serving.catalogue import Catalogue
 from serving.copies import Copies
 from serving.errors import DeadlineError, InferenceFailedError, OverloadedError
@@ -87,9 +87,31 @@ class DataPlane:
             DeadlineError: they waited too long.
             ClientGoneError: `is_gone` said so.
         """
-        known = self._batchers.get(model)
-        batcher = known or self._new_batcher(model, self._batchers, self._limits, self._threads)
-        return await batcher.submit(inputs, outputs, is_gone)
+        return await self._batcher(model).submit(inputs, outputs, is_gone)
+
+    def start(
+        self,
+        model: Model,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        is_gone: Callable[[], bool],
+        settle: Settle,
+    ) -> None:
+        """Like `infer`, without a task: `settle` is called once, later, with the outputs or with what `infer` raises.
+
+        Raises:
+            OverloadedError: too much waits for this version.
+        """
+        self._batcher(model).enqueue(inputs, outputs, is_gone, settle)
+
+    def sole_champion(self, name: str) -> Model | None:
+        """Return the champion, unless a challenger is tried beside it.
+
+        Raises:
+            UnknownModelError: no such model.
+            NotReadyError: it is not fit to serve.
+        """
+        return None if name in self.catalogue.rollouts else self.catalogue.champion(name)
 
     async def answer(
         self,
@@ -168,6 +190,10 @@ class DataPlane:
         if rollout.plan.shadow and not is_canary:
             self._copies.add(rollout, rollout.challenger, inputs, answer)
         return rollout.champion, answer
+
+    def _batcher(self, model: Model) -> Batcher:
+        known = self._batchers.get(model)
+        return known or self._new_batcher(model, self._batchers, self._limits, self._threads)
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""

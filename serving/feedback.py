@@ -7,7 +7,8 @@ import orjson
 from serving.errors import InvalidRequestError
 from serving.inference_log import InferenceLog
 from serving.log_store import Feedback
-from serving.web import Answer, Request, Route, json_answer
+from serving.request import Request
+from serving.web import Answer, Route, json_answer
 
 MAX_BYTES = 4096
 SECONDS = 10.0

@@ -16,9 +16,10 @@ import orjson
 from serving.dataplane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
 from serving.protocol import array_from_values
+from serving.request import Request
 from serving.settings import Settings
 from serving.tensors import Array, TensorSpec
-from serving.web import JSON, Answer, Request, Route, json_answer
+from serving.web import JSON, Answer, Route, json_answer
 
 CSV = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -48,7 +49,7 @@ class InvocationsDoor:
         return Answer(self._version.encode(), media="text/plain")
 
     async def invoke(self, request: Request) -> Answer:
-        media = request.media()
+        media = request.media
         if media not in ("", JSON, CSV):
             raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)

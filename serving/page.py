@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from serving.web import Answer, Request, Route
+from serving.request import Request
+from serving.web import Answer, Route
 
 STATIC = Path(__file__).parent / "static"
 FILES = {

@@ -11,9 +11,10 @@ from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.pictures import Picture, parse_pictures, to_model_inputs
 from serving.preprocessing import Manner
+from serving.request import Request
 from serving.settings import Settings
 from serving.tensors import Array
-from serving.web import Answer, Request, Route, json_answer
+from serving.web import Answer, Route, json_answer
 
 
 class PredictDoor:
@@ -46,7 +47,7 @@ class PredictDoor:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._plane.catalogue.picture_classifier()
-        pictures, are_listed = parse_pictures(body, request.media(), self._settings.max_rows)
+        pictures, are_listed = parse_pictures(body, request.media, self._settings.max_rows)
         images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         inputs = {spec.name: images}

@@ -6,6 +6,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -43,6 +44,10 @@ class InferenceRequest(NamedTuple):
     inputs: dict[str, Array]
     outputs: tuple[RequestedOutput, ...]
 
+    @property
+    def output_names(self) -> list[str]:
+        return [output.name for output in self.outputs]
+
 
 class SerialisedResponse(NamedTuple):
     """A body, and the length of the JSON at its start when tensors follow as bytes."""
@@ -71,16 +76,22 @@ def parse_request(
     split = len(body) if header_length is None else header_length
     if split > len(body):
         raise InvalidRequestError("Inference-Header-Content-Length is more than the body has")
-    return parse_tree(_json(body[:split]), memoryview(body)[split:], inputs, outputs, max_rows)
+    text = body if split == len(body) else body[:split]
+    # Looked for in the text, because among hundreds of values it takes longer than reading them.
+    has_truths = b"r" in text or b"l" in text
+    return parse_tree(_json(text), memoryview(body)[split:], inputs, outputs, max_rows, has_truths)
 
 
-def parse_tree(tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
+def parse_tree(
+    tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_rows: int, has_truths: bool
+) -> InferenceRequest:
     """Read an inference request that is decoded already.
 
     Args:
         tree: the request as JSON has it.
         rest: bytes of the binary tensors, in the order of the inputs.
         inputs, outputs, max_rows: as in `parse_request`.
+        has_truths: whether `true` or `false` may be among the data.
 
     Raises:
         InvalidRequestError: says what is not as it should be.
@@ -90,7 +101,7 @@ def parse_tree(tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_r
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidRequestError("id has to be a string")
     parameters = _parameters(tree, "the request")
-    arrays = _parse_inputs(tree.get("inputs"), rest, inputs, max_rows)
+    arrays = _parse_inputs(tree.get("inputs"), rest, inputs, max_rows, has_truths)
     wanted = _parse_outputs(tree.get("outputs"), _flag(parameters, "binary_data_output", False), outputs)
     return InferenceRequest(request_id, arrays, wanted)
 
@@ -171,15 +182,23 @@ def check_load_request(body: bytes) -> None:
         raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
 
 
-def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+def array_from_values(
+    values: Sequence[Any], spec: TensorSpec, shape: tuple[int, ...], has_truths: bool = True
+) -> Array:
     """Return numbers, as JSON has them, as an array of this shape.
 
     JSON knows one kind of number, and some clients write all of them with a point: 7.0 is a whole number, too.
 
+    Args:
+        values: as many as the shape holds.
+        spec: of the array.
+        shape: which fits `spec`.
+        has_truths: whether truth values, which are no numbers, may be among the values.
+
     Raises:
         InvalidRequestError: a value is of another type, or out of range.
     """
-    if spec.dtype == np.uint8 and (array := _pixels(values)) is not None:
+    if spec.datatype == "UINT8" and (array := _pixels(values, has_truths)) is not None:
         return array.reshape(shape)
     kinds = set(map(type, values))
     if not kinds <= {int, float} or (float in kinds and spec.dtype.kind != "f" and not all(map(_is_whole, values))):
@@ -201,14 +220,17 @@ def _is_whole(value: float) -> bool:
     return type(value) is int or (abs(value) <= EXACT_FLOAT and value == int(value))
 
 
-def _pixels(values: Sequence[Any]) -> Array | None:
+def _pixels(values: Sequence[Any], has_truths: bool) -> Array | None:
     """Return whole numbers from 0 to 255, several times as fast as other numbers are read; None for others."""
     try:
-        content = bytes(values)
-    except (TypeError, ValueError, OverflowError):
+        # Three times as fast as bytes.
+        content = bytearray(values)
+    except (TypeError, ValueError):
         return None
     # Truth values pass for numbers up to here; in JSON they are the ones that are written with letters.
-    return None if b"e" in orjson.dumps(values) else np.frombuffer(content, np.uint8)
+    if has_truths and b"e" in orjson.dumps(values):
+        return None
+    return np.frombuffer(content, np.uint8)
 
 
 def _configured(spec: TensorSpec) -> dict[str, Any]:
@@ -235,7 +257,7 @@ def _raw_request(body: bytes, inputs: Specs, outputs: Specs, max_rows: int) -> I
     return InferenceRequest(None, {spec.name: array}, tuple(RequestedOutput(name, binary=True) for name in outputs))
 
 
-def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -> dict[str, Array]:
+def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int, has_truths: bool) -> dict[str, Array]:
     if not isinstance(tensors, list) or len(tensors) != len(specs):
         raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(specs)}")
     arrays: dict[str, Array] = {}
@@ -246,21 +268,21 @@ def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -
         _check_rows(shape[0], max_rows)
         size = _parameters(tensor, spec.name).get("binary_data_size")
         if size is None:
-            arrays[spec.name] = _from_json(tensor, spec, shape)
+            arrays[spec.name] = _from_json(tensor, spec, shape, has_truths)
         else:
             blob = _blob(tensor, spec, shape, size, rest)
             arrays[spec.name] = _from_bytes(blob, spec, shape)
             rest = rest[len(blob) :]
     if len(rest):
         raise InvalidRequestError("the body has bytes that belong to no input")
-    if len({len(array) for array in arrays.values()}) != 1:
+    if len(arrays) > 1 and len({len(array) for array in arrays.values()}) != 1:
         raise InvalidRequestError("the inputs differ in their number of rows")
     return arrays
 
 
 def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> tuple[RequestedOutput, ...]:
     if entries is None or entries == []:
-        return tuple(RequestedOutput(name, binary_by_default) for name in specs)
+        return _all_outputs(tuple(specs), binary_by_default)
     if not isinstance(entries, list) or len(entries) > len(specs):
         raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(specs)}")
     requested: dict[str, RequestedOutput] = {}
@@ -270,6 +292,11 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> tuple
         binary = _flag(_parameters(output, name), "binary_data", binary_by_default)
         requested[name] = RequestedOutput(name, binary)
     return tuple(requested.values())
+
+
+@lru_cache
+def _all_outputs(names: tuple[str, ...], binary: bool) -> tuple[RequestedOutput, ...]:
+    return tuple(RequestedOutput(name, binary) for name in names)
 
 
 def _named(tensor: dict[str, Any], specs: Specs, seen: Mapping[str, Any], kind: str) -> TensorSpec:
@@ -313,10 +340,10 @@ def _from_bytes(blob: memoryview, spec: TensorSpec, shape: tuple[int, ...]) -> A
     return array if spec.dtype.itemsize == 1 else array.copy()
 
 
-def _from_json(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+def _from_json(tensor: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...], has_truths: bool) -> Array:
     if spec.datatype == "FP16":
         raise InvalidRequestError("FP16 cannot be sent as JSON, send it as binary data")
-    return array_from_values(_flat(tensor.get("data"), shape, spec.name), spec, shape)
+    return array_from_values(_flat(tensor.get("data"), shape, spec.name), spec, shape, has_truths)
 
 
 def _flat(data: Any, shape: tuple[int, ...], name: str) -> list[Any]:

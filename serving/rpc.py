@@ -30,10 +30,11 @@ from serving.errors import (
 )
 from serving.inference_log import InferenceLog
 from serving.messages import read_request, write_response
+from serving.request import new_id, sane_id
 from serving.service import InferenceService
 from serving.settings import Settings
 from serving.telemetry import Call, Watcher, watched
-from serving.web import Guard, new_id, sane_id
+from serving.web import Guard
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from serving.catalogue import Catalogue
 from serving.metrics import Metrics
-from serving.web import Answer, Request, Route, json_answer
+from serving.request import Request
+from serving.web import Answer, Route, json_answer
 
 COUNTED = (
     "mnistflow_rollout_seconds_count",

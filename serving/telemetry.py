@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import orjson
 
-from serving.web import Answer, Answering, Request
+from serving.request import Request
+from serving.web import Answer, Answering
 
 log = logging.getLogger("serving.requests")
 

@@ -1,12 +1,16 @@
 """The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
 from serving import protocol
+from serving.batcher import Outputs
 from serving.dataplane import DataPlane
-from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
+from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
 from serving.inference_log import InferenceLog
+from serving.model import Model
+from serving.protocol import InferenceRequest
+from serving.request import Request, sane_id
 from serving.service import InferenceService
 from serving.settings import Settings
-from serving.web import JSON, Answer, Request, Route, json_answer, sane_id
+from serving.web import JSON, Answer, Finish, Route, json_answer
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
@@ -29,7 +33,7 @@ class V2Door:
     def routes(self) -> list[Route]:
         return [
             # First, because routes are tried in order and this is the one that counts.
-            Route("POST", MODEL + "/infer", self.infer),
+            Route("POST", MODEL + "/infer", self.infer, self.start_infer),
             Route("GET", "/v2/?", self.describe_server),
             Route("GET", "/v2/health/live", self.live, is_open=True),
             Route("GET", "/v2/health/ready", self.ready, is_open=True),
@@ -88,25 +92,60 @@ class V2Door:
 
     async def infer(self, request: Request, name: str, number: str | None) -> Answer:
         model = await self._service.model(name, number)
-        header_length = _header_length(request)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        question = protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
-        names = [output.name for output in question.outputs]
-        request_id = sane_id(question.id) or request.id
+        question = self._read(request, body, model)
         if number is None:
-            model, arrays = await self._plane.answer(model, request_id, question.inputs, names, request.is_gone)
+            request_id = _id(request, question)
+            names, is_gone = question.output_names, request.is_gone
+            model, arrays = await self._plane.answer(model, request_id, question.inputs, names, is_gone)
         else:
-            arrays = await self._plane.infer(model, question.inputs, names, request.is_gone)
+            arrays = await self._plane.infer(model, question.inputs, question.output_names, request.is_gone)
+        return self._answer(request, model, question, arrays)
+
+    def start_infer(self, request: Request, finish: Finish, name: str, number: str | None) -> bool:
+        """Do as `infer` without waiting for anything but the turn, if there is nothing else to wait for."""
+        body = request.body_at_hand(self._settings.max_body_bytes)
+        if body is None or number is not None:
+            return False
+        model = self._plane.sole_champion(name)
+        if model is None:
+            return False
+        question = self._read(request, body, model)
+
+        def settle(outcome: Outputs | ServingError) -> None:
+            if isinstance(outcome, ServingError):
+                finish(outcome)
+                return
+            try:
+                answer = self._answer(request, model, question, outcome)
+            except Exception as error:
+                finish(error)
+            else:
+                finish(answer)
+
+        self._plane.start(model, question.inputs, question.output_names, request.is_gone, settle)
+        return True
+
+    def _read(self, request: Request, body: bytes, model: Model) -> InferenceRequest:
+        header_length = _header_length(request)
+        return protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
+
+    def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Answer:
         if model.classifies_images:
-            self._log.add(request_id, model, next(iter(question.inputs.values())), arrays[names[0]])
+            images, probabilities = next(iter(question.inputs.values())), arrays[question.outputs[0].name]
+            self._log.add(_id(request, question), model, images, probabilities)
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
             return Answer(answer.body)
         return Answer(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
 
 
+def _id(request: Request, question: InferenceRequest) -> str:
+    return sane_id(question.id) or request.id
+
+
 def _header_length(request: Request) -> int | None:
-    if request.media() not in MEDIA:
+    if request.media not in MEDIA:
         raise UnsupportedMediaError("send the request as application/json or, with binary tensors, octet-stream")
     if not request.has(b"inference-header-content-length"):
         return None

@@ -1,9 +1,7 @@
-"""What every HTTP door stands on: requests, answers, routes, bodies within limits, errors."""
+"""What every HTTP door stands on: routes, answers, errors."""
 
 import asyncio
-import itertools
 import logging
-import os
 import re
 import time
 import zlib
@@ -12,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
 
 import orjson
 
@@ -34,6 +31,7 @@ from serving.errors import (
     UnknownRequestError,
     UnsupportedMediaError,
 )
+from serving.request import WINDOW_BITS, KnownHeads, Request
 
 log = logging.getLogger(__name__)
 
@@ -62,172 +60,11 @@ ERROR_HEADERS: Mapping[type[ServingError], Mapping[str, str]] = {
     UnauthorizedError: {"www-authenticate": "Bearer"},
 }
 JSON = "application/json"
-IDENTITY = "identity"
-WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 # Below this size a compressed answer costs more time than it saves.
 MIN_COMPRESSED_BYTES = 1024
-# The server joins what arrives together, so the pieces of an honest body are larger than this in the mean.
-MIN_PIECE_BYTES = 512
-# As many pieces as these are taken of any body.
-FEW_PIECES = 1024
-# An id that a client may give; others are replaced.
-ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-# No two processes give the same ids.
-PROCESS_ID = os.urandom(6).hex()
-_numbers = itertools.count(1)
 # Paths are the clients' to choose: only so many are remembered, of this length at most.
 REMEMBERED_PATHS = 64
 LONGEST_REMEMBERED = 256
-# What a request may hold before its handler asks for the body.
-MAX_UNASKED_BYTES = 64 * 1024
-
-
-class Request:
-    """A request as far as its head has been read; its connection feeds it the body.
-
-    Attributes:
-        method: such as GET; HEAD is handled as GET.
-        is_head: whether the answer goes without its body.
-        path: decoded.
-        id: what the client calls the request in `X-Request-Id`, else one made here.
-        keeps_alive: whether the connection stays open behind the answer.
-        is_gone: says whether the client has left.
-    """
-
-    __slots__ = (
-        "_headers",
-        "_is_abandoned",
-        "_is_complete",
-        "_limit",
-        "_pieces",
-        "_query",
-        "_size",
-        "_transport",
-        "_waiter",
-        "id",
-        "is_gone",
-        "is_head",
-        "keeps_alive",
-        "method",
-        "path",
-    )
-
-    def __init__(
-        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], transport: asyncio.Transport
-    ) -> None:
-        self.is_head = method == "HEAD"
-        self.method = "GET" if self.is_head else method
-        self.path = path
-        given = headers.get(b"x-request-id")
-        self.id = new_id() if given is None else sane_id(given.decode("latin-1")) or new_id()
-        self.keeps_alive = True
-        self.is_gone: Callable[[], bool] = transport.is_closing
-        self._query = query
-        self._headers = headers
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._limit: int | None = None
-        self._is_complete = False
-        self._is_abandoned = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def header(self, name: bytes, default: str = "") -> str:
-        """Return a header by its lower-case name."""
-        value = self._headers.get(name)
-        return default if value is None else value.decode("latin-1")
-
-    def has(self, name: bytes) -> bool:
-        """Say whether a header, by its lower-case name, was sent."""
-        return name in self._headers
-
-    def parameter(self, name: str) -> str | None:
-        """Return the first value of a query parameter."""
-        return parse_qs(self._query.decode("latin-1")).get(name, [None])[0]
-
-    def media(self) -> str:
-        """Return the type of the body, without parameters."""
-        return self.header(b"content-type").partition(";")[0].strip().lower()
-
-    async def body(self, max_bytes: int, seconds: float) -> bytes:
-        """Return the whole body, inflated.
-
-        Raises:
-            TooLargeError: it is larger than `max_bytes` or comes in too many pieces; the rest is not kept.
-            BodyTimeoutError: it did not arrive within `seconds`.
-            InvalidRequestError: it is not compressed as it says.
-            ClientGoneError: the client left before it was complete.
-            UnsupportedMediaError: it is compressed otherwise than by gzip or deflate.
-        """
-        encoding = self.header(b"content-encoding", IDENTITY).strip().lower()
-        if encoding != IDENTITY and encoding not in WINDOW_BITS:
-            raise UnsupportedMediaError("a body may be compressed by gzip or deflate")
-        self._limit = max_bytes
-        if self._is_too_large() or (not self._is_complete and self._announced_bytes() > max_bytes):
-            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in too many pieces")
-        if not self._is_complete:
-            await self._arrival(max_bytes, seconds)
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        return body if encoding == IDENTITY else await asyncio.to_thread(_inflated, body, encoding, max_bytes)
-
-    def feed(self, piece: bytes) -> None:
-        """Take more of the body."""
-        if self._limit is not None and self._is_too_large():
-            return
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._limit is None:
-            if self._size > MAX_UNASKED_BYTES or len(self._pieces) > FEW_PIECES:
-                self._transport.pause_reading()
-        elif self._is_too_large():
-            self._settle()
-
-    def finish(self) -> None:
-        """The body is complete."""
-        self._is_complete = True
-        self._settle()
-
-    def abandon(self) -> None:
-        """The rest of the body will not come, or cannot be read."""
-        self._is_abandoned = True
-        self._settle()
-
-    def discard(self) -> None:
-        """Keep nothing of what may still come: the answer is given."""
-        self._limit = -1
-        self._pieces.clear()
-
-    def _announced_bytes(self) -> int:
-        length = self.header(b"content-length")
-        return int(length) if length.isdecimal() else 0
-
-    async def _arrival(self, max_bytes: int, seconds: float) -> None:
-        if not self._is_abandoned:
-            if self.header(b"expect").lower() == "100-continue":
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if not self._transport.is_reading():
-                self._transport.resume_reading()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._waiter
-            except TimeoutError:
-                raise BodyTimeoutError(f"the body did not arrive within {seconds:g} seconds") from None
-        if self._is_too_large():
-            raise TooLargeError(f"the body is larger than {max_bytes} bytes, or in too many pieces")
-        if self._transport.is_closing():
-            raise ClientGoneError("the client went away before the body was complete")
-        if not self._is_complete:
-            raise InvalidRequestError("the body is not sent as HTTP says")
-
-    def _is_too_large(self) -> bool:
-        if self._limit is None:
-            return False
-        return self._size > self._limit or len(self._pieces) > max(FEW_PIECES, self._limit // MIN_PIECE_BYTES)
-
-    def _settle(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class Answer(NamedTuple):
@@ -240,6 +77,9 @@ class Answer(NamedTuple):
 
 
 Handler = Callable[..., Awaitable[Answer]]
+# Takes the answer, or why there is none.
+Finish = Callable[[Answer | Exception], None]
+Starter = Callable[..., bool]
 Answering = Callable[[Request], Awaitable[Answer]]
 # Given the Authorization header; raises when that is not enough.
 Guard = Callable[[str], None]
@@ -250,6 +90,8 @@ class Route:
     """Paths that a handler answers; it is given the request and the groups of the pattern.
 
     Attributes:
+        starter: answers without a task what needs nothing but its turn: given a request, what takes the answer, and the
+            groups, it returns whether it has started; then it calls that once, later. Else the handler answers.
         is_open: whether it answers without a key: health, for probes, and the page.
         is_admin: whether it answers admins only.
     """
@@ -257,6 +99,7 @@ class Route:
     method: str
     pattern: str
     handler: Handler
+    starter: Starter | None = None
     is_open: bool = False
     is_admin: bool = False
 
@@ -266,6 +109,7 @@ class _Destination:
     """Where a request goes."""
 
     handler: Handler
+    starter: Starter | None
     guard: Guard
     groups: Sequence[str | None]
 
@@ -276,51 +120,73 @@ class Application:
     Args:
         routes: of all doors; no two with the same method and pattern.
         access: decides who may call what is not open.
-        observe: told path, status, and seconds of every request.
+        door: names the door of a path, one of few.
+        observe: told door, status, and seconds of every request.
         running: entered when the server starts, left when it stops.
         wrappers: each is given what answers requests, and returns what does that and more; the last is the outermost.
 
     Attributes:
         answer: returns the answer to a request, whatever goes wrong.
+        heads: of the requests on all connections.
     """
 
     def __init__(
         self,
         routes: Sequence[Route],
         access: Access,
+        door: Callable[[str], str],
         observe: Callable[[str, int, float], None],
         running: AbstractAsyncContextManager[None],
         wrappers: Sequence[Callable[[Answering], Answering]] = (),
     ) -> None:
-        patterns: dict[str, dict[str, tuple[Handler, Guard]]] = {}
+        methods: dict[str, dict[str, Route]] = {}
         for route in routes:
-            guard = _open if route.is_open else access.admit_admin if route.is_admin else access.admit
-            patterns.setdefault(route.pattern, {})[route.method] = (route.handler, guard)
-        self._routes = [(re.compile(pattern), methods) for pattern, methods in patterns.items()]
+            methods.setdefault(route.pattern, {})[route.method] = route
+        self._routes = [(re.compile(pattern), by_method) for pattern, by_method in methods.items()]
+        self._access = access
         self._remembered = lru_cache(REMEMBERED_PATHS)(self._find)
+        self._door = lru_cache(REMEMBERED_PATHS)(door)
         self._observe = observe
         self._running = running
+        self._is_wrapped = bool(wrappers)
+        self.heads = KnownHeads()
         self.answer: Answering = self._observed_answer
         for wrap in wrappers:
             self.answer = wrap(self.answer)
 
-    async def _observed_answer(self, request: Request) -> Answer:
-        start = time.perf_counter()
+    def start(self, request: Request, finish: Finish) -> bool:
+        """Let the door answer without a task, if it can: `finish` is called later then, with what `conclude` takes."""
+        if self._is_wrapped:
+            return False
+        found = self._destination(request)
+        if isinstance(found, Answer) or found.starter is None:
+            return False
         try:
-            find = self._remembered if len(request.path) <= LONGEST_REMEMBERED else self._find
-            found = find(request.method, request.path)
+            found.guard(request.header(b"authorization"))
+            return found.starter(request, finish, *found.groups)
+        except Exception as error:
+            # Not at once: what calls this is still busy with the connection.
+            asyncio.get_running_loop().call_soon(finish, error)
+            return True
+
+    def conclude(self, request: Request, outcome: Answer | Exception) -> Answer:
+        """Return the answer to a request that has been started, whatever became of it."""
+        answer = outcome if isinstance(outcome, Answer) else _error(outcome)
+        self._observe(self._door_of(request), answer.status, time.perf_counter() - request.since)
+        return answer
+
+    async def _observed_answer(self, request: Request) -> Answer:
+        outcome: Answer | Exception
+        try:
+            found = self._destination(request)
             if isinstance(found, Answer):
-                answer = found
+                outcome = found
             else:
                 found.guard(request.header(b"authorization"))
-                answer = await found.handler(request, *found.groups)
-        except ServingError as error:
-            answer = _serving_error(error)
-        except Exception:
-            log.exception("a request failed for a reason that was not foreseen")
-            answer = error_answer(500, "internal error")
-        self._observe(request.path, answer.status, time.perf_counter() - start)
-        return answer
+                outcome = await found.handler(request, *found.groups)
+        except Exception as error:
+            outcome = error
+        return self.conclude(request, outcome)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Start and stop as ASGI's lifespan says; requests come by `answer`."""
@@ -332,28 +198,31 @@ class Application:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def _destination(self, request: Request) -> _Destination | Answer:
+        find = self._remembered if len(request.path) <= LONGEST_REMEMBERED else self._find
+        return find(request.method, request.path)
+
+    def _door_of(self, request: Request) -> str:
+        return self._door(request.path[:LONGEST_REMEMBERED])
+
     def _find(self, method: str, path: str) -> _Destination | Answer:
-        for pattern, methods in self._routes:
+        for pattern, by_method in self._routes:
             match = pattern.fullmatch(path)
             if match is not None:
-                if method not in methods:
-                    return error_answer(405, "not with this method", {"allow": ", ".join(methods)})
-                return _Destination(*methods[method], match.groups())
+                route = by_method.get(method)
+                if route is None:
+                    return error_answer(405, "not with this method", {"allow": ", ".join(by_method)})
+                return _Destination(route.handler, route.starter, self._guard(route), match.groups())
         return error_answer(404, "nothing is here")
+
+    def _guard(self, route: Route) -> Guard:
+        if route.is_open:
+            return _open
+        return self._access.admit_admin if route.is_admin else self._access.admit
 
 
 def _open(_: str) -> None:
     """Let everybody pass."""
-
-
-def sane_id(text: str | None) -> str | None:
-    """Return the id if there is one that may stand in headers, logs and tables as it is."""
-    return text if text and ID.fullmatch(text) else None
-
-
-def new_id() -> str:
-    """Return an id for a request whose client gave none."""
-    return f"{PROCESS_ID}-{next(_numbers)}"
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -366,7 +235,10 @@ def error_answer(status: int, text: str, headers: Mapping[str, str] | None = Non
     return json_answer({"error": text}, status, headers)
 
 
-def _serving_error(error: ServingError) -> Answer:
+def _error(error: Exception) -> Answer:
+    if not isinstance(error, ServingError):
+        log.error("a request failed for a reason that was not foreseen", exc_info=error)
+        return error_answer(500, "internal error")
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("%s", error, exc_info=error)
@@ -394,16 +266,3 @@ def _accepted_encoding(header: str) -> str | None:
         if encoding.strip() in WINDOW_BITS and weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}:
             return encoding.strip()
     return None
-
-
-def _inflated(body: bytes, encoding: str, max_bytes: int) -> bytes:
-    inflater = zlib.decompressobj(WINDOW_BITS[encoding])
-    try:
-        content = inflater.decompress(body, max_bytes + 1)
-    except zlib.error:
-        raise InvalidRequestError(f"the body is not valid {encoding}") from None
-    if len(content) > max_bytes:
-        raise TooLargeError(f"the body is larger than {max_bytes} bytes once inflated")
-    if not inflater.eof or inflater.unused_data:
-        raise InvalidRequestError(f"the body is not valid {encoding}")
-    return content
