@@ -83,6 +83,8 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._on_idle = on_idle
+        # Else all inputs fit together.
+        self._sizes_vary = any(-1 in spec.shape[1:] for spec in model.inputs.values())
         self._loop = asyncio.get_running_loop()
         self._items: deque[_Item] = deque()
         self._rows = 0
@@ -121,7 +123,7 @@ class Batcher:
         Raises:
             OverloadedError: too much waits already.
         """
-        rows = max(map(len, inputs.values()))
+        rows = len(next(iter(inputs.values())))
         if self._items and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
         deadline = time.perf_counter() + self._limits.queue_seconds
@@ -172,6 +174,11 @@ class Batcher:
         elif not self._running:
             self._on_idle()
 
+    def _fit_together(self, one: _Item, other: _Item) -> bool:
+        return not self._sizes_vary or all(
+            array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items()
+        )
+
     def _next_batch(self) -> tuple[list[_Item], int, float]:
         """Return what is to be run, its rows, and the time."""
         batch: list[_Item] = []
@@ -179,7 +186,7 @@ class Batcher:
         now = time.perf_counter()
         while self._items:
             item = self._items[0]
-            if batch and (rows + item.rows > self._limits.batch_rows or not _fit_together(batch[0], item)):
+            if batch and (rows + item.rows > self._limits.batch_rows or not self._fit_together(batch[0], item)):
                 break
             self._items.popleft()
             self._rows -= item.rows
@@ -201,10 +208,6 @@ def _tell(item: _Item, outcome: Outputs | ServingError) -> None:
         log.exception("an answer could not be given")
 
 
-def _fit_together(one: _Item, other: _Item) -> bool:
-    return all(array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items())
-
-
 def _outcomes(model: Model, batch: Sequence[_Item]) -> Outcomes:
     """Return what becomes of each item; when the batch fails as a whole, each is tried alone."""
     try:
@@ -213,10 +216,11 @@ def _outcomes(model: Model, batch: Sequence[_Item]) -> Outcomes:
         if len(batch) == 1:
             return [error]
     except Exception as error:
-        # Nobody else is there to hear of it: an item without an outcome would wait for ever.
-        failure = InferenceFailedError("the batch failed")
-        failure.__cause__ = error
-        return [failure] * len(batch)
+        if len(batch) == 1:
+            # Nobody else is there to hear of it: an item without an outcome would wait for ever.
+            failure = InferenceFailedError("the batch failed")
+            failure.__cause__ = error
+            return [failure]
     return [_outcomes(model, [item])[0] for item in batch]
 
 

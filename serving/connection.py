@@ -11,7 +11,6 @@ import asyncio
 import math
 import time
 from collections import deque
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from serving.request import Head, Request
 from serving.web import Answer, Application, compressed, error_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from uvicorn import Config
     from uvicorn.server import ServerState
@@ -105,8 +104,12 @@ class HttpConnection(asyncio.Protocol):
             head, body = known
             self._since = self._loop.time()
             self._overhead_bytes = 0
-            self._waiting.append(Request(head, self._transport, body))
-            self._start_next()
+            request = Request(head, self._transport, body)
+            if self._current is None and not self._waiting and not self._is_unread:
+                self._serve(request)
+            else:
+                self._waiting.append(request)
+                self._start_next()
         else:
             self._parse(data)
 
@@ -204,26 +207,21 @@ class HttpConnection(asyncio.Protocol):
             task.add_done_callback(self._state.tasks.discard)
 
     async def _serve_in_task(self, request: Request) -> None:
-        with self._abort_on_fault():
+        try:
             answer = await self._application.answer(request)
+        except BaseException:
+            # Cancelled, or a fault of what watches or counts: nobody would ever answer on this connection again.
+            self._transport.abort()
+            raise
         self._finish(answer, request)
 
     def _conclude(self, request: Request, outcome: Answer | Exception) -> None:
-        with self._abort_on_fault():
-            answer = self._application.conclude(request, outcome)
-        self._finish(answer, request)
-
-    @contextmanager
-    def _abort_on_fault(self) -> Iterator[None]:
-        """Cut the connection when its request is cancelled, or what watches or counts it fails.
-
-        Nobody would ever answer on it again.
-        """
         try:
-            yield
+            answer = self._application.conclude(request, outcome)
         except BaseException:
             self._transport.abort()
             raise
+        self._finish(answer, request)
 
     def _finish(self, answer: Answer, request: Request) -> None:
         self._write(answer, request)

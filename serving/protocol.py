@@ -100,10 +100,10 @@ def parse_tree(
     request_id = tree.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidRequestError("id has to be a string")
-    parameters = _parameters(tree, "the request")
+    given = tree.get("parameters")
+    binary = given is not None and _flag(_parameters(given, "the request"), "binary_data_output", False)
     arrays = _parse_inputs(tree.get("inputs"), rest, inputs, max_rows, has_truths)
-    wanted = _parse_outputs(tree.get("outputs"), _flag(parameters, "binary_data_output", False), outputs)
-    return InferenceRequest(request_id, arrays, wanted)
+    return InferenceRequest(request_id, arrays, _parse_outputs(tree.get("outputs"), binary, outputs))
 
 
 def serialise_response(
@@ -178,7 +178,7 @@ def check_load_request(body: bytes) -> None:
     Raises:
         InvalidRequestError: it brings a configuration or files, or is not as it should be.
     """
-    if body and _parameters(_object(_json(body), "the request"), "the request"):
+    if body and _parameters(_object(_json(body), "the request").get("parameters"), "the request"):
         raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
 
 
@@ -266,7 +266,8 @@ def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int, h
         spec = _named(tensor, specs, arrays, "input")
         shape = _shape(tensor, spec)
         _check_rows(shape[0], max_rows)
-        size = _parameters(tensor, spec.name).get("binary_data_size")
+        given = tensor.get("parameters")
+        size = None if given is None else _parameters(given, spec.name).get("binary_data_size")
         if size is None:
             arrays[spec.name] = _from_json(tensor, spec, shape, has_truths)
         else:
@@ -289,7 +290,7 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> tuple
     for entry in entries:
         output = _object(entry, "an output")
         name = _named(output, specs, requested, "output").name
-        binary = _flag(_parameters(output, name), "binary_data", binary_by_default)
+        binary = _flag(_parameters(output.get("parameters"), name), "binary_data", binary_by_default)
         requested[name] = RequestedOutput(name, binary)
     return tuple(requested.values())
 
@@ -381,8 +382,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _parameters(owner: dict[str, Any], what: str) -> dict[str, Any]:
-    given = owner.get("parameters")
+def _parameters(given: Any, what: str) -> dict[str, Any]:
     if given is None:
         return {}
     parameters = _object(given, f"parameters of {what}")

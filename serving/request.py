@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 from urllib.parse import parse_qs
 
 from serving.errors import (
@@ -46,6 +47,7 @@ class Head:
         path: decoded.
         query: as sent.
         keeps_alive: whether the connection stays open behind the answer.
+        destination: the application's, where requests with this head go; None before the first.
     """
 
     def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], keeps_alive: bool) -> None:
@@ -54,6 +56,7 @@ class Head:
         self.path = path
         self.query = query
         self.keeps_alive = keeps_alive
+        self.destination: Any = None
         self._headers = headers
 
     def header(self, name: bytes, default: str = "") -> str:

@@ -31,7 +31,7 @@ from serving.errors import (
     UnknownRequestError,
     UnsupportedMediaError,
 )
-from serving.request import WINDOW_BITS, KnownHeads, Request
+from serving.request import WINDOW_BITS, Head, KnownHeads, Request
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +108,11 @@ class Route:
 class _Destination:
     """Where a request goes."""
 
+    door: str
     handler: Handler
-    starter: Starter | None
-    guard: Guard
-    groups: Sequence[str | None]
+    starter: Starter | None = None
+    guard: Guard | None = None
+    groups: Sequence[str | None] = ()
 
 
 class Application:
@@ -145,7 +146,7 @@ class Application:
         self._routes = [(re.compile(pattern), by_method) for pattern, by_method in methods.items()]
         self._access = access
         self._remembered = lru_cache(REMEMBERED_PATHS)(self._find)
-        self._door = lru_cache(REMEMBERED_PATHS)(door)
+        self._door = door
         self._observe = observe
         self._running = running
         self._is_wrapped = bool(wrappers)
@@ -156,14 +157,13 @@ class Application:
 
     def start(self, request: Request, finish: Finish) -> bool:
         """Let the door answer without a task, if it can: `finish` is called later then, with what `conclude` takes."""
-        if self._is_wrapped:
-            return False
-        found = self._destination(request)
-        if isinstance(found, Answer) or found.starter is None:
+        destination = request.head.destination or self._destination(request.head)
+        if destination.starter is None:
             return False
         try:
-            found.guard(request.header(b"authorization"))
-            return found.starter(request, finish, *found.groups)
+            if destination.guard is not None:
+                destination.guard(request.header(b"authorization"))
+            return bool(destination.starter(request, finish, *destination.groups))
         except Exception as error:
             # Not at once: what calls this is still busy with the connection.
             asyncio.get_running_loop().call_soon(finish, error)
@@ -172,18 +172,16 @@ class Application:
     def conclude(self, request: Request, outcome: Answer | Exception) -> Answer:
         """Return the answer to a request that has been started, whatever became of it."""
         answer = outcome if isinstance(outcome, Answer) else _error(outcome)
-        self._observe(self._door_of(request), answer.status, time.perf_counter() - request.since)
+        self._observe(request.head.destination.door, answer.status, time.perf_counter() - request.since)
         return answer
 
     async def _observed_answer(self, request: Request) -> Answer:
         outcome: Answer | Exception
+        destination = request.head.destination or self._destination(request.head)
         try:
-            found = self._destination(request)
-            if isinstance(found, Answer):
-                outcome = found
-            else:
-                found.guard(request.header(b"authorization"))
-                outcome = await found.handler(request, *found.groups)
+            if destination.guard is not None:
+                destination.guard(request.header(b"authorization"))
+            outcome = await destination.handler(request, *destination.groups)
         except Exception as error:
             outcome = error
         return self.conclude(request, outcome)
@@ -198,31 +196,35 @@ class Application:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _destination(self, request: Request) -> _Destination | Answer:
-        find = self._remembered if len(request.path) <= LONGEST_REMEMBERED else self._find
-        return find(request.method, request.path)
+    def _destination(self, head: Head) -> _Destination:
+        find = self._remembered if len(head.path) <= LONGEST_REMEMBERED else self._find
+        head.destination = found = find(head.method, head.path)
+        return found
 
-    def _door_of(self, request: Request) -> str:
-        return self._door(request.path[:LONGEST_REMEMBERED])
-
-    def _find(self, method: str, path: str) -> _Destination | Answer:
+    def _find(self, method: str, path: str) -> _Destination:
+        door = self._door(path)
         for pattern, by_method in self._routes:
             match = pattern.fullmatch(path)
             if match is not None:
                 route = by_method.get(method)
                 if route is None:
-                    return error_answer(405, "not with this method", {"allow": ", ".join(by_method)})
-                return _Destination(route.handler, route.starter, self._guard(route), match.groups())
-        return error_answer(404, "nothing is here")
+                    answer = error_answer(405, "not with this method", {"allow": ", ".join(by_method)})
+                    return _Destination(door, _giving(answer))
+                starter = None if self._is_wrapped else route.starter
+                return _Destination(door, route.handler, starter, self._guard(route), match.groups())
+        return _Destination(door, _giving(error_answer(404, "nothing is here")))
 
-    def _guard(self, route: Route) -> Guard:
+    def _guard(self, route: Route) -> Guard | None:
         if route.is_open:
-            return _open
+            return None
         return self._access.admit_admin if route.is_admin else self._access.admit
 
 
-def _open(_: str) -> None:
-    """Let everybody pass."""
+def _giving(answer: Answer) -> Handler:
+    async def give(_: Request) -> Answer:
+        return answer
+
+    return give
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -148,6 +148,7 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     augment: AugmentConfig
+    statistics: Annotated[int, Field(ge=0)]
     patience: PositiveInt
     min_delta: Annotated[float, Field(ge=0)]
     threads: Annotated[int, Field(ge=0)]

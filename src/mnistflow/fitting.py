@@ -27,6 +27,7 @@ from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
 from mnistflow.models.family import Network
+from mnistflow.normalization import take_statistics
 from mnistflow.tasks.task import Signature, Task
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def fit(
 
     Args:
         train: what the model is fitted to; images are augmented by `config.augment`.
-        validation: what early stopping looks at; never augmented, its labels never smoothed.
+        validation: what early stopping looks at; never augmented. Its loss is the one that is minimized, with smoothed
+            labels where those are: plain labels would favour epochs in which the model is not yet as sure as it will be.
         on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
         journal: folder for the state after each epoch; a training found there is continued.
 
@@ -135,7 +137,8 @@ def _start(task: Task, signature: Signature, family: Network, config: TrainConfi
     trainee = accelerated(network, config.precision)
     if config.from_logits:
         trainee = task.to_logits(trainee)
-    task.compile(network, keras.optimizers.SGD())  # which takes no step: this one is judged only
+    # An optimizer that takes no step: this one is judged only, by what the other minimizes.
+    task.compile(network, keras.optimizers.SGD(), config.label_smoothing)
     task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
     trainee.steps_per_execution = config.steps_per_execution
     return _Progress(network, trainee, _copied_weights(network), {})
@@ -206,6 +209,7 @@ def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validatio
         type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
         # A copy: under JAX, variables that share an array lose it when one of them is updated.
         progress.network.set_weights(_copied_weights(progress.network))
+    take_statistics(progress.network, train.inputs[: config.statistics])
     judging = prefetched(batches(validation.inputs, validation.targets, size=JUDGED))
     judged = progress.network.evaluate(judging, verbose=0, return_dict=True)
     progress.seconds += time.perf_counter() - started
