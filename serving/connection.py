@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from functools import lru_cache, partial
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -201,7 +201,7 @@ class HttpConnection(asyncio.Protocol):
     def _serve(self, request: Request) -> None:
         self._current = request
         request.since = time.perf_counter()
-        if not self._application.start(request, partial(self._conclude, request)):
+        if not self._application.start(request, self._conclude):
             task = self._loop.create_task(self._serve_in_task(request))
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)

@@ -56,7 +56,7 @@ def read_request(message: ModelInferRequest, inputs: Specs, outputs: Specs, max_
         "parameters": {"binary_data_output": bool(blobs)},
     }
     rest = memoryview(blobs[0] if len(blobs) == 1 else b"".join(blobs))
-    return protocol.parse_tree(tree, rest, inputs, outputs, max_rows, has_truths=False)
+    return protocol.parse_tree(tree, rest, inputs, outputs, max_rows)
 
 
 def write_response(

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from serving.errors import InferenceFailedError, ModelRefusedError
+from serving.reader import RequestReader
 from serving.repository import Manifest, StoredModel
 from serving.tensors import Array, TensorSpec
 
@@ -42,6 +43,7 @@ class Model:
     Attributes:
         manifest: what model.json says of it.
         inputs, outputs: its signature by name.
+        reader: of the requests for it.
         classifies_images: whether it takes grey pictures of 28x28 and gives a probability for each class.
     """
 
@@ -59,6 +61,7 @@ class Model:
         self.manifest = stored.manifest
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
         self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
+        self.reader = RequestReader(self.inputs, self.outputs)
         self.classifies_images = _classifies_images(stored.manifest)
         self._session = _open_session(stored.onnx)
         self._shrinking = onnxruntime.RunOptions()

@@ -92,8 +92,9 @@ class V2Door:
 
     async def infer(self, request: Request, name: str, number: str | None) -> Answer:
         model = await self._service.model(name, number)
+        header_length = _header_length(request)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        question = self._read(request, body, model)
+        question = self._read(body, header_length, model)
         if number is None:
             request_id = _id(request, question)
             names, is_gone = question.output_names, request.is_gone
@@ -110,25 +111,24 @@ class V2Door:
         model = self._plane.sole_champion(name)
         if model is None:
             return False
-        question = self._read(request, body, model)
+        question = self._read(body, _header_length(request), model)
 
         def settle(outcome: Outputs | ServingError) -> None:
             if isinstance(outcome, ServingError):
-                finish(outcome)
+                finish(request, outcome)
                 return
             try:
                 answer = self._answer(request, model, question, outcome)
             except Exception as error:
-                finish(error)
+                finish(request, error)
             else:
-                finish(answer)
+                finish(request, answer)
 
         self._plane.start(model, question.inputs, question.output_names, request.is_gone, settle)
         return True
 
-    def _read(self, request: Request, body: bytes, model: Model) -> InferenceRequest:
-        header_length = _header_length(request)
-        return protocol.parse_request(body, header_length, model.inputs, model.outputs, self._settings.max_rows)
+    def _read(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
+        return model.reader.read(body, header_length, self._settings.max_rows)
 
     def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Answer:
         if model.classifies_images:

@@ -77,8 +77,8 @@ class Answer(NamedTuple):
 
 
 Handler = Callable[..., Awaitable[Answer]]
-# Takes the answer, or why there is none.
-Finish = Callable[[Answer | Exception], None]
+# Takes a request's answer, or why there is none.
+Finish = Callable[[Request, Answer | Exception], None]
 Starter = Callable[..., bool]
 Answering = Callable[[Request], Awaitable[Answer]]
 # Given the Authorization header; raises when that is not enough.
@@ -166,7 +166,7 @@ class Application:
             return bool(destination.starter(request, finish, *destination.groups))
         except Exception as error:
             # Not at once: what calls this is still busy with the connection.
-            asyncio.get_running_loop().call_soon(finish, error)
+            asyncio.get_running_loop().call_soon(finish, request, error)
             return True
 
     def conclude(self, request: Request, outcome: Answer | Exception) -> Answer:

@@ -73,8 +73,8 @@ def fit(
 
     Args:
         train: what the model is fitted to; images are augmented by `config.augment`.
-        validation: what early stopping looks at; never augmented. Its loss is the one that is minimized, with smoothed
-            labels where those are: plain labels would favour epochs in which the model is not yet as sure as it will be.
+        validation: what early stopping looks at; never augmented. Its loss is the one that is minimized,
+            with smoothed labels where those are: plain ones would favour epochs in which the model was more sure.
         on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
         journal: folder for the state after each epoch; a training found there is continued.
 

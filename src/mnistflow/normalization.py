@@ -1,9 +1,9 @@
 """The statistics that batch normalization goes by when a model answers, taken from the data it will see.
 
-While a model is fitted, Keras keeps a running mean of what the batches had. That is of augmented images, of weights that
-have changed since, and behind dropout: none of which there is when the model answers. Measured anew with the weights that
-are kept (Izmailov et al., arXiv:1803.05407, section 3.2) on inputs as they are (after Touvron et al., arXiv:1906.06423,
-who do so for crops), they cost a twentieth of an epoch; docs/training.md has what they bring.
+While a model is fitted, Keras keeps a running mean of what the batches had: augmented images, seen with weights that
+have changed since, behind dropout. None of that is there when the model answers. So they are measured anew, with the
+weights that are kept (after Izmailov et al., arXiv:1803.05407, section 3.2), on inputs as they are (after Touvron et
+al., arXiv:1906.06423, who do so for crops). docs/training.md has what that costs and brings.
 """
 
 from __future__ import annotations

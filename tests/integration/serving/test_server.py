@@ -4,12 +4,14 @@ import base64
 import concurrent.futures
 import functools
 import io
+import itertools
 import json
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,6 +231,66 @@ def test_a_flood_of_tiny_chunks_is_cut_off(attacked) -> None:
         except ConnectionError:
             answer = b"HTTP/1.1 413 connection closed"
     assert answer.startswith(b"HTTP/1.1 4")
+
+
+def sent(path: str, body: bytes, *headers: str) -> bytes:
+    head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def answers(server: kit.Server, pieces: list[bytes], count: int) -> list[tuple[int, bytes]]:
+    """Return status and body of so many answers on one connection, to pieces sent with a pause behind each."""
+    host, port = server.url.removeprefix("http://").split(":")
+    found = []
+    with socket.create_connection((host, int(port)), timeout=30) as connection, connection.makefile("rb") as stream:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.02)
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            lines = itertools.takewhile(bytes.strip, stream)
+            headers = dict(line.lower().rstrip().split(b": ", 1) for line in lines)
+            found.append((status, stream.read(int(headers[b"content-length"]))))
+    return found
+
+
+CUTS = {
+    "each as a whole": lambda requests: requests,
+    "all at once": lambda requests: [b"".join(requests)],
+    "a head alone": lambda requests: [part for whole in requests for part in whole.partition(b"\r\n\r\n")],
+    "two halves together": lambda requests: _shifted(requests, 100),
+    "the last byte late": lambda requests: _shifted(requests, -1),
+    "broken off within the end of the head": lambda requests: _shifted(requests, requests[0].index(b"\r\n\r\n") + 2),
+}
+
+
+def _shifted(requests: list[bytes], cut: int) -> list[bytes]:
+    whole = b"".join(requests)
+    starts = itertools.accumulate(map(len, requests[:-1]), initial=0)
+    places = [0, *(start + cut % len(request) for start, request in zip(starts, requests, strict=True)), len(whole)]
+    return [whole[start:end] for start, end in itertools.pairwise(places)]
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
+def test_requests_with_the_same_head_are_each_answered_however_they_arrive(server, data, first, cut) -> None:
+    images = data[0][:6]
+    bodies = [json.dumps(kit.question(image[None])).encode() for image in images]
+    # Of two lengths, so that heads come again and do not.
+    bodies = [body.ljust(4000 + number % 2) for number, body in enumerate(bodies)]
+    found = answers(server, cut([sent(INFER, body) for body in bodies]), len(bodies))
+    assert [status for status, _ in found] == [200] * len(bodies)
+    probabilities = [json.loads(body)["outputs"][0]["data"] for _, body in found]
+    assert np.allclose(probabilities, first.probabilities(images), atol=1e-5)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("length", ["10", "+4000", "4000, 4000", "0x10", "", "4000\r\nContent-Length: 4000"])
+def test_a_known_head_with_another_length_is_read_anew(server, data, length) -> None:
+    good = sent(INFER, json.dumps(kit.question(data[0][:1])).encode().ljust(4000))
+    bad = good.replace(b"Content-Length: 4000", f"Content-Length: {length}".encode())
+    found = answers(server, [good, good, bad], 3)
+    assert [status for status, _ in found] == [200, 200, 400]
 
 
 def test_pictures_of_all_kinds_are_read(server, data) -> None:
