@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def take_statistics(model: keras.Model, inputs: Array) -> None:
-    """Replace the moving means and variances of a model by those of these inputs, `[n, *input_shape]`."""
+    """Replace the moving means and variances of a model by those of these inputs, `[n, *input_shape]`.
+
+    They are taken in whole batches: of fewer inputs than one, nothing is taken.
+    """
     import keras
 
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -256,7 +256,28 @@ def test_the_average_of_the_weights_is_kept_and_the_training_is_not_disturbed(lo
     assert loss == pytest.approx(average.best["val_loss"], abs=1e-5)
 
 
-def test_smoothed_labels_lower_confidence_and_leave_validation_alone(longer, digits, plain) -> None:
+@pytest.mark.parametrize("family", ["cnn", "mlp"])
+def test_batch_normalization_goes_by_training_inputs_as_they_are(settings, digits, family) -> None:
+    """Augmentation blackens a quarter of each image and dropout a half of each layer: the statistics are of neither."""
+    import keras
+
+    strong = {"train.augment": {"shift": 0.3, "rotation": 30.0, "cutout": 0.5}, "train.statistics": 250}
+    dropped = {"model.cnn.dropout": 0.5, "model.mlp.dropout": 0.5, "model.mlp.batch_normalization": True}
+    changed = settings.with_values({"model.family": family, **strong, **dropped})
+    model = fit(changed, digits).model
+    running = fit(changed.with_values({"train.statistics": 0}), digits).model
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert normalizations
+    for layer in normalizations:
+        arriving = keras.Model(model.inputs, layer.input).predict(digits.train.inputs[:250], verbose=0)
+        axes = tuple(range(arriving.ndim - 1))
+        spread = arriving.std(axis=axes).max()
+        assert np.allclose(layer.moving_mean, arriving.mean(axis=axes), atol=0.01 * spread)
+        assert np.allclose(layer.moving_variance, arriving.var(axis=axes), atol=0.01 * spread**2)
+        assert not np.allclose(running.get_layer(layer.name).moving_mean, layer.moving_mean, atol=0.05 * spread)
+
+
+def test_smoothed_labels_lower_confidence_and_are_validated_as_they_are_learned(longer, digits, plain) -> None:
     smooth = fit(longer.with_values({"train.label_smoothing": 0.3}), digits)
     outputs = [
         model.predict(digits.train.inputs, verbose=0).max(axis=1).mean() for model in (smooth.model, plain.model)
