@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class Limits:
 @dataclass(slots=True, eq=False)
 class _Item:
     inputs: Mapping[str, Array]
-    outputs: Sequence[str]
+    outputs: Collection[str]
     rows: int
     deadline: float
     is_gone: Callable[[], bool]
@@ -92,7 +92,7 @@ class Batcher:
         self._is_scheduled = False
 
     def submit(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], is_gone: Callable[[], bool]
+        self, inputs: Mapping[str, Array], outputs: Collection[str], is_gone: Callable[[], bool]
     ) -> asyncio.Future[Outputs]:
         """Return the outputs to come; cancel the future, or let `is_gone` say so, to withdraw what still waits.
 
@@ -116,7 +116,7 @@ class Batcher:
         return future
 
     def enqueue(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], is_gone: Callable[[], bool], settle: Settle
+        self, inputs: Mapping[str, Array], outputs: Collection[str], is_gone: Callable[[], bool], settle: Settle
     ) -> None:
         """Like `submit`, with a function that is called once, later, with the outputs or the error.
 
@@ -234,6 +234,9 @@ def _run(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
     start = 0
     for item in batch:
         stop = start + item.rows
-        outcomes.append({name: arrays[name][start:stop] for name in item.outputs})
+        outputs = {}
+        for name in item.outputs:
+            outputs[name] = arrays[name][start:stop]
+        outcomes.append(outputs)
         start = stop
     return outcomes

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import httptools
 
 from serving.request import Head, Request
-from serving.web import Answer, Application, compressed, error_answer
+from serving.web import MIN_COMPRESSED_BYTES, Answer, Application, compressed, error_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,12 +102,12 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._is_between and (known := self._application.heads.find(data)) is not None:
             head, body = known
-            self._since = self._loop.time()
             self._overhead_bytes = 0
             request = Request(head, self._transport, body)
             if self._current is None and not self._waiting and not self._is_unread:
                 self._serve(request)
             else:
+                self._since = self._loop.time()
                 self._waiting.append(request)
                 self._start_next()
         else:
@@ -228,7 +228,8 @@ class HttpConnection(asyncio.Protocol):
         self._state.total_requests += 1
         self._current = None
         self._since = self._loop.time()
-        request.discard()
+        if request is self._incoming:
+            request.discard()
         if self._is_ending or not request.head.keeps_alive:
             self._transport.close()
         else:
@@ -237,12 +238,13 @@ class HttpConnection(asyncio.Protocol):
     def _write(self, answer: Answer, request: Request) -> None:
         if self._transport.is_closing():
             return
-        answer = compressed(answer, request)
+        if len(answer.body) >= MIN_COMPRESSED_BYTES:
+            answer = compressed(answer, request)
         opening = _opening(answer.status, answer.media, tuple(self._state.default_headers))
         headers = b"" if answer.headers is None else _lines(answer.headers)
-        ends = self._is_ending or not request.head.keeps_alive
-        closing = b"connection: close\r\n" if ends else b""
-        body = b"" if request.head.is_head else answer.body
+        head = request.head
+        closing = b"connection: close\r\n" if self._is_ending or not head.keeps_alive else b""
+        body = b"" if head.is_head else answer.body
         self._transport.write(
             b"%b%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
             % (opening, headers, request.id.encode(), closing, len(answer.body), body)

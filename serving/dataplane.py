@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -70,7 +70,7 @@ class DataPlane:
         self,
         model: Model,
         inputs: Mapping[str, Array],
-        outputs: Sequence[str],
+        outputs: Collection[str],
         is_gone: Callable[[], bool] = _never,
     ) -> dict[str, Array]:
         """Run a model on inputs that fit its signature, together with whatever else waits for it.
@@ -87,13 +87,13 @@ class DataPlane:
             DeadlineError: they waited too long.
             ClientGoneError: `is_gone` said so.
         """
-        return await self._batcher(model).submit(inputs, outputs, is_gone)
+        return await (self._batchers.get(model) or self._new(model)).submit(inputs, outputs, is_gone)
 
     def start(
         self,
         model: Model,
         inputs: Mapping[str, Array],
-        outputs: Sequence[str],
+        outputs: Collection[str],
         is_gone: Callable[[], bool],
         settle: Settle,
     ) -> None:
@@ -102,7 +102,7 @@ class DataPlane:
         Raises:
             OverloadedError: too much waits for this version.
         """
-        self._batcher(model).enqueue(inputs, outputs, is_gone, settle)
+        (self._batchers.get(model) or self._new(model)).enqueue(inputs, outputs, is_gone, settle)
 
     def sole_champion(self, name: str) -> Model | None:
         """Return the champion, unless a challenger is tried beside it.
@@ -118,7 +118,7 @@ class DataPlane:
         model: Model,
         request_id: str,
         inputs: Mapping[str, Array],
-        outputs: Sequence[str],
+        outputs: Collection[str],
         is_gone: Callable[[], bool] = _never,
     ) -> tuple[Model, Outputs]:
         """Like `infer`, for requests that name no version: when a challenger is tried, it may answer instead.
@@ -171,7 +171,7 @@ class DataPlane:
         rollout: Rollout,
         request_id: str,
         inputs: Mapping[str, Array],
-        outputs: Sequence[str],
+        outputs: Collection[str],
         is_gone: Callable[[], bool],
     ) -> tuple[Model, Outputs]:
         is_canary = rollout.is_canary(request_id)
@@ -191,9 +191,8 @@ class DataPlane:
             self._copies.add(rollout, rollout.challenger, inputs, answer)
         return rollout.champion, answer
 
-    def _batcher(self, model: Model) -> Batcher:
-        known = self._batchers.get(model)
-        return known or self._new_batcher(model, self._batchers, self._limits, self._threads)
+    def _new(self, model: Model) -> Batcher:
+        return self._new_batcher(model, self._batchers, self._limits, self._threads)
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""

@@ -68,11 +68,11 @@ def write_response(
         InvalidRequestError: an output is of a type that has no typed contents.
     """
     response = ModelInferResponse(model_name=model_name, model_version=str(model_version), id=request.id or "")
-    for output in request.outputs:
-        spec = outputs[output.name]
-        array = np.ascontiguousarray(arrays[output.name], spec.dtype)
+    for name, is_binary in request.outputs.items():
+        spec = outputs[name]
+        array = np.ascontiguousarray(arrays[name], spec.dtype)
         tensor = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
-        if output.binary:
+        if is_binary:
             response.raw_output_contents.append(array.tobytes())
         elif spec.datatype in CONTENTS:
             getattr(tensor.contents, CONTENTS[spec.datatype]).extend(array.ravel().tolist())

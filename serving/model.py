@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnxruntime
@@ -80,7 +80,7 @@ class Model:
     def version(self) -> int:
         return self.manifest.version
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], outputs: Collection[str]) -> dict[str, Array]:
         """Compute the named outputs; inputs must fit the signature and agree in their first dimension.
 
         Raises:

@@ -24,29 +24,18 @@ SCALARS = frozenset((str, int, float, bool))
 ASK_BINARY = "ask for it as binary data"
 
 
-class RequestedOutput(NamedTuple):
-    """An output to answer with, as JSON or as bytes behind it."""
-
-    name: str
-    binary: bool
-
-
 class InferenceRequest(NamedTuple):
     """A request that fits the model's signature.
 
     Attributes:
         id: to be echoed; None when none was given.
         inputs: arrays by name, all with the same number of rows.
-        outputs: at least one, in the order of the answer.
+        outputs: whether each is wanted as bytes behind the JSON, by name; at least one, in the order of the answer.
     """
 
     id: str | None
     inputs: dict[str, Array]
-    outputs: tuple[RequestedOutput, ...]
-
-    @property
-    def output_names(self) -> list[str]:
-        return [output.name for output in self.outputs]
+    outputs: Mapping[str, bool]
 
 
 class SerialisedResponse(NamedTuple):
@@ -110,17 +99,17 @@ def serialise_response(
     """
     tensors: list[bytes] = []
     blobs: list[bytes] = []
-    for name, is_binary in request.outputs:
+    for name, is_binary in request.outputs.items():
         spec = outputs[name]
         array = np.ascontiguousarray(arrays[name], spec.dtype)
+        opening = _tensor_opening(name, spec.datatype, array.shape)
         if is_binary:
             blobs.append(array.tobytes())
-            data = b'"parameters":{"binary_data_size":%d}' % array.nbytes
+            tensors.append(opening + b'"parameters":{"binary_data_size":%d}}' % array.nbytes)
         else:
-            data = b'"data":%b' % _numbers(array, spec)
-        tensors.append(b"%b%b}" % (_tensor_opening(name, spec.datatype, array.shape), data))
-    request_id = b"" if request.id is None else b',"id":%b' % orjson.dumps(request.id)
-    header = b"%b%b]%b}" % (_answer_opening(model_name, model_version), b",".join(tensors), request_id)
+            tensors.append(opening + b'"data":' + _numbers(array, spec) + b"}")
+    ending = b"]}" if request.id is None else b'],"id":%b}' % orjson.dumps(request.id)
+    header = _answer_opening(model_name, model_version) + b",".join(tensors) + ending
     return SerialisedResponse(b"".join((header, *blobs)), len(header)) if blobs else SerialisedResponse(header, None)
 
 
@@ -235,7 +224,7 @@ def _raw_request(body: bytes, inputs: Specs, outputs: Specs, max_rows: int) -> I
         raise InvalidRequestError(f"a body without JSON has to hold a multiple of {row_bytes} bytes")
     _check_rows(rows, max_rows)
     array = array_from_bytes(memoryview(body), spec, (rows, *spec.shape[1:]))
-    return InferenceRequest(None, {spec.name: array}, tuple(RequestedOutput(name, binary=True) for name in outputs))
+    return InferenceRequest(None, {spec.name: array}, dict.fromkeys(outputs, True))
 
 
 def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -> dict[str, Array]:
@@ -262,23 +251,17 @@ def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -
     return arrays
 
 
-def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> tuple[RequestedOutput, ...]:
+def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> Mapping[str, bool]:
     if entries is None or entries == []:
-        return _all_outputs(tuple(specs), binary_by_default)
+        return dict.fromkeys(specs, binary_by_default)
     if not isinstance(entries, list) or len(entries) > len(specs):
         raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(specs)}")
-    requested: dict[str, RequestedOutput] = {}
+    requested: dict[str, bool] = {}
     for entry in entries:
         output = _object(entry, "an output")
         name = _named(output, specs, requested, "output").name
-        binary = _flag(_parameters(output.get("parameters"), name), "binary_data", binary_by_default)
-        requested[name] = RequestedOutput(name, binary)
-    return tuple(requested.values())
-
-
-@lru_cache
-def _all_outputs(names: tuple[str, ...], binary: bool) -> tuple[RequestedOutput, ...]:
-    return tuple(RequestedOutput(name, binary) for name in names)
+        requested[name] = _flag(_parameters(output.get("parameters"), name), "binary_data", binary_by_default)
+    return requested
 
 
 def _named(tensor: dict[str, Any], specs: Specs, seen: Mapping[str, Any], kind: str) -> TensorSpec:

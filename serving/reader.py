@@ -4,11 +4,12 @@ What stands around the data is the same in most requests of a client: names, dat
 their data only are taken apart by the place of the data, and what the rest means is looked up.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import orjson
 
-from serving.protocol import InferenceRequest, RequestedOutput, Specs, array_from_bytes, parse_request, pixels
+from serving.protocol import InferenceRequest, Specs, array_from_bytes, parse_request, pixels
 from serving.tensors import Array, TensorSpec
 
 # Requests are the clients' to choose: only so many are remembered, of this length at most without their data.
@@ -23,7 +24,7 @@ class _Meaning(NamedTuple):
     spec: TensorSpec
     shape: tuple[int, ...]
     size: int
-    outputs: tuple[RequestedOutput, ...]
+    outputs: Mapping[str, bool]
 
 
 class RequestReader:
@@ -40,31 +41,31 @@ class RequestReader:
         Raises:
             InvalidRequestError: says what is not as it should be.
         """
-        data: bytes | memoryview
         if header_length is None:
             start = body.find(b"[", body.find(b'"data"') + 1)
             end = body.find(b"]", start) + 1
-            around, data = body[:start] + GAP + body[end:], body[start:end]
+            around = body[:start] + GAP + body[end:]
+            meaning = self._known.get(around)
+            array = None if meaning is None else _array_of_pixels(body[start:end], meaning)
         else:
-            around, data = body[:header_length], memoryview(body)[header_length:]
-        meaning = self._known.get(around)
-        if meaning is not None and meaning.shape[0] <= max_rows:
-            array = _array(data, meaning)
-            if array is not None:
-                return InferenceRequest(None, {meaning.spec.name: array}, meaning.outputs)
+            around = body[:header_length]
+            meaning = self._known.get(around)
+            array = None if meaning is None else _array_of_bytes(memoryview(body)[header_length:], meaning)
+        if array is not None and meaning is not None and len(array) <= max_rows:
+            return InferenceRequest(None, {meaning.spec.name: array}, meaning.outputs)
         request = parse_request(body, header_length, self._inputs, self._outputs, max_rows)
         if meaning is None and len(around) <= LONGEST_REMEMBERED and request.id is None and len(request.inputs) == 1:
-            self._remember(around, data, request)
+            self._remember(around, len(body) - len(around), request)
         return request
 
-    def _remember(self, around: bytes, data: bytes | memoryview, request: InferenceRequest) -> None:
+    def _remember(self, around: bytes, rest: int, request: InferenceRequest) -> None:
         ((name, array),) = request.inputs.items()
         meaning = _Meaning(self._inputs[name], array.shape, array.size, request.outputs)
-        if isinstance(data, memoryview):
-            is_known_to_be_the_data = len(around) > 0 and data.nbytes == array.nbytes
+        if GAP in around:
+            is_sure = meaning.spec.datatype == "UINT8" and _has_lost_its_data(around)
         else:
-            is_known_to_be_the_data = meaning.spec.datatype == "UINT8" and _has_lost_its_data(around)
-        if is_known_to_be_the_data:
+            is_sure = rest == array.nbytes
+        if is_sure:
             if len(self._known) == REMEMBERED:
                 self._known.clear()
             self._known[around] = meaning
@@ -79,17 +80,21 @@ def _has_lost_its_data(around: bytes) -> bool:
     return tree["inputs"][0].get("data", 0) is None
 
 
-def _array(data: bytes | memoryview, meaning: _Meaning) -> Array | None:
-    """Return the data as an array; None if they are not what the meaning is true of."""
-    if isinstance(data, memoryview):
-        is_whole = len(data) == meaning.size * meaning.spec.dtype.itemsize
-        return array_from_bytes(data, meaning.spec, meaning.shape) if is_whole else None
+def _array_of_bytes(data: memoryview, meaning: _Meaning) -> Array | None:
+    """Return the data as an array; None if they are too many or too few."""
+    if len(data) != meaning.size * meaning.spec.dtype.itemsize:
+        return None
+    return array_from_bytes(data, meaning.spec, meaning.shape)
+
+
+def _array_of_pixels(text: bytes, meaning: _Meaning) -> Array | None:
+    """Return the data as an array; None if they are no list of as many whole numbers from 0 to 255."""
     # Truth values, which would pass for numbers, are the only ones with letters in them, but for 1e2.
-    if b"e" in data:
+    if b"e" in text:
         return None
     try:
-        values = orjson.loads(data)
+        values = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
     array = pixels(values)
-    return array.reshape(meaning.shape) if array is not None and len(values) == meaning.size else None
+    return array.reshape(meaning.shape) if array is not None and len(array) == meaning.size else None

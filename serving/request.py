@@ -32,7 +32,6 @@ ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 PROCESS_ID = os.urandom(6).hex()
 _numbers = itertools.count(1)
 
-END_OF_HEAD = b"\r\n\r\n"
 # Heads are the clients' to choose: only so many are remembered, of this length at most.
 REMEMBERED_HEADS = 1024
 LONGEST_REMEMBERED = 1024
@@ -98,7 +97,7 @@ class KnownHeads:
 
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return head and body, when the data are a whole request whose head came before."""
-        end = data.find(END_OF_HEAD, 0, LONGEST_REMEMBERED) + len(END_OF_HEAD)
+        end = data.find(b"\r\n\r\n", 0, LONGEST_REMEMBERED) + 4
         head = self._heads.get(data[:end])
         if head is None or head.announced_bytes != len(data) - end:
             return None
@@ -109,8 +108,8 @@ class KnownHeads:
 
         The connection stays open behind such a request, so that reading it leaves nothing to remember but the head.
         """
-        end = data.find(END_OF_HEAD, 0, LONGEST_REMEMBERED) + len(END_OF_HEAD)
-        is_whole = end >= len(END_OF_HEAD) and head.announced_bytes == len(data) - end
+        end = data.find(b"\r\n\r\n", 0, LONGEST_REMEMBERED) + 4
+        is_whole = end > 3 and head.announced_bytes == len(data) - end
         if is_whole and head.keeps_alive and not head.has(b"transfer-encoding") and not head.has(b"upgrade"):
             if len(self._heads) == REMEMBERED_HEADS:
                 self._heads.clear()

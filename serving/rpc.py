@@ -160,15 +160,15 @@ class GrpcDoor:
     async def infer(self, message: pb.ModelInferRequest) -> Message:
         model = await self._service.model(message.model_name, message.model_version)
         question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
-        names = [output.name for output in question.outputs]
         request_id = sane_id(message.id) or REQUEST_ID.get()
         # A client that leaves cancels this coroutine, which withdraws what waits.
         if message.model_version:
-            arrays = await self._plane.infer(model, question.inputs, names)
+            arrays = await self._plane.infer(model, question.inputs, question.outputs)
         else:
-            model, arrays = await self._plane.answer(model, request_id, question.inputs, names)
-        if model.classifies_images:
-            self._log.add(request_id, model, next(iter(question.inputs.values())), arrays[names[0]])
+            model, arrays = await self._plane.answer(model, request_id, question.inputs, question.outputs)
+        if model.classifies_images and self._log.is_kept:
+            images, probabilities = next(iter(question.inputs.values())), arrays[next(iter(question.outputs))]
+            self._log.add(request_id, model, images, probabilities)
         return write_response(model.name, model.version, question, arrays, model.outputs)
 
     def _calls(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
+from functools import lru_cache
+
 from serving import protocol
 from serving.batcher import Outputs
 from serving.dataplane import DataPlane
@@ -7,7 +9,7 @@ from serving.errors import InvalidRequestError, NotReadyError, ServingError, Uns
 from serving.inference_log import InferenceLog
 from serving.model import Model
 from serving.protocol import InferenceRequest
-from serving.request import Request, sane_id
+from serving.request import Head, Request, sane_id
 from serving.service import InferenceService
 from serving.settings import Settings
 from serving.web import JSON, Answer, Finish, Route, json_answer
@@ -92,15 +94,15 @@ class V2Door:
 
     async def infer(self, request: Request, name: str, number: str | None) -> Answer:
         model = await self._service.model(name, number)
-        header_length = _header_length(request)
+        header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = self._read(body, header_length, model)
         if number is None:
             request_id = _id(request, question)
-            names, is_gone = question.output_names, request.is_gone
-            model, arrays = await self._plane.answer(model, request_id, question.inputs, names, is_gone)
+            inputs, outputs = question.inputs, question.outputs
+            model, arrays = await self._plane.answer(model, request_id, inputs, outputs, request.is_gone)
         else:
-            arrays = await self._plane.infer(model, question.inputs, question.output_names, request.is_gone)
+            arrays = await self._plane.infer(model, question.inputs, question.outputs, request.is_gone)
         return self._answer(request, model, question, arrays)
 
     def start_infer(self, request: Request, finish: Finish, name: str, number: str | None) -> bool:
@@ -111,7 +113,7 @@ class V2Door:
         model = self._plane.sole_champion(name)
         if model is None:
             return False
-        question = self._read(body, _header_length(request), model)
+        question = self._read(body, _header_length(request.head), model)
 
         def settle(outcome: Outputs | ServingError) -> None:
             if isinstance(outcome, ServingError):
@@ -124,15 +126,15 @@ class V2Door:
             else:
                 finish(request, answer)
 
-        self._plane.start(model, question.inputs, question.output_names, request.is_gone, settle)
+        self._plane.start(model, question.inputs, question.outputs, request.is_gone, settle)
         return True
 
     def _read(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
         return model.reader.read(body, header_length, self._settings.max_rows)
 
     def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Answer:
-        if model.classifies_images:
-            images, probabilities = next(iter(question.inputs.values())), arrays[question.outputs[0].name]
+        if model.classifies_images and self._log.is_kept:
+            images, probabilities = next(iter(question.inputs.values())), arrays[next(iter(question.outputs))]
             self._log.add(_id(request, question), model, images, probabilities)
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
@@ -144,12 +146,13 @@ def _id(request: Request, question: InferenceRequest) -> str:
     return sane_id(question.id) or request.id
 
 
-def _header_length(request: Request) -> int | None:
-    if request.media not in MEDIA:
+@lru_cache
+def _header_length(head: Head) -> int | None:
+    if head.media not in MEDIA:
         raise UnsupportedMediaError("send the request as application/json or, with binary tensors, octet-stream")
-    if not request.has(b"inference-header-content-length"):
+    if not head.has(b"inference-header-content-length"):
         return None
-    text = request.header(b"inference-header-content-length")
+    text = head.header(b"inference-header-content-length")
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
     return int(text)

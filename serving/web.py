@@ -249,9 +249,7 @@ def _error(error: Exception) -> Answer:
 
 
 def compressed(answer: Answer, request: Request) -> Answer:
-    """Return the answer in an encoding that the client accepts, when it is large enough for that to pay."""
-    if len(answer.body) < MIN_COMPRESSED_BYTES:
-        return answer
+    """Return the answer in an encoding that the client accepts; pays from `MIN_COMPRESSED_BYTES` on."""
     headers = dict(answer.headers or {})
     headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "accept-encoding")))
     encoding = _accepted_encoding(request.header(b"accept-encoding"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from serving.errors import InvalidRequestError
-from serving.protocol import InferenceRequest, RequestedOutput, parse_request, serialise_response
+from serving.protocol import InferenceRequest, parse_request, serialise_response
 from serving.tensors import DTYPES, TensorSpec
 
 NUMBERS = {"x": TensorSpec("x", "INT16", (-1, 2, 3)), "y": TensorSpec("y", "FP32", (-1,))}
@@ -151,7 +151,7 @@ def test_a_body_without_json_is_the_single_input_and_is_answered_in_binary():
     request = parse_request(array.tobytes(), 0, spec, OUTPUTS, 100)
 
     assert np.array_equal(request.inputs["x"], array)
-    assert request.outputs == (RequestedOutput("a", True), RequestedOutput("b", True))
+    assert request.outputs == {"a": True, "b": True}
     with pytest.raises(InvalidRequestError, match="multiple of 6"):
         parse_request(array.tobytes() + b"\0", 0, spec, OUTPUTS, 100)
 
@@ -170,12 +170,12 @@ def test_a_body_without_json_is_the_single_input_and_is_answered_in_binary():
 def test_outputs_are_those_asked_for_in_the_form_asked_for(asked, by_default, expected):
     tree = {"inputs": [tensor(data=[0] * 6), y()], "parameters": {"binary_data_output": by_default}, "outputs": asked}
 
-    assert [(output.name, output.binary) for output in parse(tree).outputs] == expected
+    assert list(parse(tree).outputs.items()) == expected
 
 
 def test_an_answer_holds_json_and_bytes_side_by_side():
     arrays = {"a": np.array([[0.25, 0.75]], np.float32), "b": np.array([7], np.int64)}
-    request = InferenceRequest("q", {}, (RequestedOutput("b", True), RequestedOutput("a", False)))
+    request = InferenceRequest("q", {}, {"b": True, "a": False})
 
     answer = serialise_response("m", 3, request, arrays, OUTPUTS)
 
@@ -196,7 +196,7 @@ def test_an_answer_holds_json_and_bytes_side_by_side():
 def test_what_json_has_no_number_for_is_not_passed_off_as_null(datatype, value):
     outputs = {"a": TensorSpec("a", datatype, (-1, 2))}
     arrays = {"a": np.array([[value, 1]], outputs["a"].dtype)}
-    request = InferenceRequest(None, {}, (RequestedOutput("a", False),))
+    request = InferenceRequest(None, {}, {"a": False})
 
     with pytest.raises(InvalidRequestError, match="binary"):
         serialise_response("m", 3, request, arrays, outputs)
