@@ -298,6 +298,9 @@ def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool |
         console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
         return
     console.print(f"{name}: {rollout}")
+    tried = registry.find(name, rollout.challenger)
+    if rollout.canary and tried.decision == "reject":
+        console.print(f"the gate rejected it: {'; '.join(tried.reasons)}. `mnistflow shadow on` compares without risk.")
 
 
 @app.command()

@@ -188,7 +188,8 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
 def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     wrong = checkout.run("canary", "110%", check=False)
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1)
-    checkout.run("canary", "12.5%")
+    warning = "the gate rejected it" in checkout.run("canary", "12.5%").stdout
+    assert warning == (status(checkout)["challenger"]["decision"] == "reject")
     assert f"version {challenger} answers 12.5% of the requests and gets a copy" in checkout.run("shadow", "on").stdout
     port = free_port()
     server = checkout.start("serve", "--port", str(port))
