@@ -189,14 +189,15 @@ class HttpConnection(asyncio.Protocol):
     # Requests, one after the other.
 
     def _start_next(self) -> None:
-        if self._current is not None or self._is_unread or self._transport.is_closing():
+        if self._transport.is_closing():
             return
-        if self._waiting:
-            self._serve(self._waiting.popleft())
+        if self._current is None and not self._is_unread:
+            if self._waiting:
+                self._serve(self._waiting.popleft())
+            if not self._waiting and not self._transport.is_reading():
+                self._transport.resume_reading()
         if self._waiting:
             self._transport.pause_reading()
-        elif not self._transport.is_reading():
-            self._transport.resume_reading()
 
     def _serve(self, request: Request) -> None:
         self._current = request
@@ -208,20 +209,18 @@ class HttpConnection(asyncio.Protocol):
 
     async def _serve_in_task(self, request: Request) -> None:
         try:
-            answer = await self._application.answer(request)
+            self._finish(await self._application.answer(request), request)
         except BaseException:
             # Cancelled, or a fault of what watches or counts: nobody would ever answer on this connection again.
             self._transport.abort()
             raise
-        self._finish(answer, request)
 
     def _conclude(self, request: Request, outcome: Answer | Exception) -> None:
         try:
-            answer = self._application.conclude(request, outcome)
+            self._finish(self._application.conclude(request, outcome), request)
         except BaseException:
             self._transport.abort()
             raise
-        self._finish(answer, request)
 
     def _finish(self, answer: Answer, request: Request) -> None:
         self._write(answer, request)

@@ -15,6 +15,7 @@ from serving.tensors import Array, TensorSpec
 # Requests are the clients' to choose: only so many are remembered, of this length at most without their data.
 REMEMBERED = 256
 LONGEST_REMEMBERED = 1024
+UNKNOWN = b"\0\0"
 GAP = b"\0"  # which JSON cannot hold, where the data were
 
 
@@ -44,17 +45,19 @@ class RequestReader:
         if header_length is None:
             start = body.find(b"[", body.find(b'"data"') + 1)
             end = body.find(b"]", start) + 1
-            around = body[:start] + GAP + body[end:]
+            # What is too long to be remembered is not put together in the first place.
+            is_short = len(body) - (end - start) <= LONGEST_REMEMBERED
+            around = body[:start] + GAP + body[end:] if is_short else UNKNOWN
             meaning = self._known.get(around)
             array = None if meaning is None else _array_of_pixels(body[start:end], meaning)
         else:
-            around = body[:header_length]
+            around = body[:header_length] if header_length <= LONGEST_REMEMBERED else UNKNOWN
             meaning = self._known.get(around)
             array = None if meaning is None else _array_of_bytes(memoryview(body)[header_length:], meaning)
         if array is not None and meaning is not None and len(array) <= max_rows:
             return InferenceRequest(None, {meaning.spec.name: array}, meaning.outputs)
         request = parse_request(body, header_length, self._inputs, self._outputs, max_rows)
-        if meaning is None and len(around) <= LONGEST_REMEMBERED and request.id is None and len(request.inputs) == 1:
+        if meaning is None and around != UNKNOWN and request.id is None and len(request.inputs) == 1:
             self._remember(around, len(body) - len(around), request)
         return request
 

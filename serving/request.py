@@ -35,6 +35,8 @@ _numbers = itertools.count(1)
 # Heads are the clients' to choose: only so many are remembered, of this length at most.
 REMEMBERED_HEADS = 1024
 LONGEST_REMEMBERED = 1024
+# Python refuses to read numbers of thousands of digits.
+LONGEST_NUMBER = 20
 
 
 class Head:
@@ -86,7 +88,12 @@ class Head:
     def announced_bytes(self) -> int:
         """How long the body will be, as far as that is said."""
         length = self.header(b"content-length")
-        return int(length) if length.isdecimal() else 0
+        return int(length) if length.isdecimal() and len(length) <= LONGEST_NUMBER else 0
+
+    @cached_property
+    def json_bytes(self) -> str | None:
+        """How much of the body is JSON, as sent for the inference protocol; None when all or nothing is said."""
+        return self.header(b"inference-header-content-length") if self.has(b"inference-header-content-length") else None
 
 
 class KnownHeads:
@@ -104,13 +111,18 @@ class KnownHeads:
         return head, data[end:]
 
     def remember(self, data: bytes, head: Head) -> None:
-        """Keep the first head in these data, in which nothing stands before it, if the data are its request as a whole.
+        """Keep the last head in these data if they are one request as a whole, behind which the connection stays open.
 
-        The connection stays open behind such a request, so that reading it leaves nothing to remember but the head.
+        Then it is also the first, and reading it leaves nothing to remember but the head. With an id of its own it
+        would hardly come again.
         """
         end = data.find(b"\r\n\r\n", 0, LONGEST_REMEMBERED) + 4
         is_whole = end > 3 and head.announced_bytes == len(data) - end
-        if is_whole and head.keeps_alive and not head.has(b"transfer-encoding") and not head.has(b"upgrade"):
+        if (
+            is_whole
+            and head.keeps_alive
+            and not any(map(head.has, (b"transfer-encoding", b"upgrade", b"x-request-id")))
+        ):
             if len(self._heads) == REMEMBERED_HEADS:
                 self._heads.clear()
             self._heads[data[:end]] = head

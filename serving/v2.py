@@ -1,7 +1,5 @@
 """The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
-from functools import lru_cache
-
 from serving import protocol
 from serving.batcher import Outputs
 from serving.dataplane import DataPlane
@@ -146,13 +144,12 @@ def _id(request: Request, question: InferenceRequest) -> str:
     return sane_id(question.id) or request.id
 
 
-@lru_cache
 def _header_length(head: Head) -> int | None:
     if head.media not in MEDIA:
         raise UnsupportedMediaError("send the request as application/json or, with binary tensors, octet-stream")
-    if not head.has(b"inference-header-content-length"):
+    text = head.json_bytes
+    if text is None:
         return None
-    text = head.header(b"inference-header-content-length")
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
     return int(text)

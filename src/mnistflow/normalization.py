@@ -8,7 +8,7 @@ al., arXiv:1906.06423, who do so for crops). docs/training.md has what that cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,34 +22,31 @@ if TYPE_CHECKING:
 def take_statistics(model: keras.Model, inputs: Array) -> None:
     """Replace the moving means and variances of a model by those of these inputs, `[n, *input_shape]`.
 
-    They are taken in whole batches: of fewer inputs than one, nothing is taken.
+    They are the means over a few batches, each from all over the inputs. No inputs change nothing.
     """
     import keras
 
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if not layers:
+    if not layers or not len(inputs):
         return
-    with _without_dropout(model):
-        momenta = [layer.momentum for layer in layers]
-        for number, start in enumerate(range(0, len(inputs) - JUDGED + 1, JUDGED)):
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    batches = -(-len(inputs) // JUDGED)
+    with _kept(layers, "momentum"), _kept(dropouts, "rate"):
+        for dropout in dropouts:
+            dropout.rate = 0
+        for number in range(batches):
             for layer in layers:
                 # So that the moving mean is the mean of the batches so far.
                 layer.momentum = number / (number + 1)
-            model(inputs[start : start + JUDGED], training=True)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+            model(inputs[number::batches], training=True)
 
 
 @contextmanager
-def _without_dropout(model: keras.Model) -> Iterator[None]:
-    import keras
-
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    rates = [layer.rate for layer in dropouts]
-    for layer in dropouts:
-        layer.rate = 0
+def _kept(layers: Sequence[keras.Layer], attribute: str) -> Iterator[None]:
+    """Put an attribute of the layers back behind the block."""
+    values = [getattr(layer, attribute) for layer in layers]
     try:
         yield
     finally:
-        for layer, rate in zip(dropouts, rates, strict=True):
-            layer.rate = rate
+        for layer, value in zip(layers, values, strict=True):
+            setattr(layer, attribute, value)

@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 import json
+import select
 import signal
 import socket
 import struct
@@ -282,6 +283,29 @@ def test_requests_with_the_same_head_are_each_answered_however_they_arrive(serve
     assert [status for status, _ in found] == [200] * len(bodies)
     probabilities = [json.loads(body)["outputs"][0]["data"] for _, body in found]
     assert np.allclose(probabilities, first.probabilities(images), atol=1e-5)
+
+
+@pytest.mark.hostile
+def test_a_length_of_thousands_of_digits_is_a_number_like_others(server, data) -> None:
+    good = sent(INFER, json.dumps(kit.question(data[0][:1])).encode())
+    padded = good.replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5000)
+    assert [status for status, _ in answers(server, [padded[:6000], padded[6000:], padded], 2)] == [200, 200]
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("length", [4000, 60_000])
+def test_requests_of_a_client_that_reads_no_answers_are_left_in_the_network(server, data, length) -> None:
+    question = sent(INFER, json.dumps(kit.question(data[0][:1])).encode().ljust(length))
+    assert len(answers(server, [question] * 2, 2)) == 2  # so that the head has come before
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        for _ in range(400):  # one by one, so that none waits behind another
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.003)
+        taken = 0
+        while taken < 100_000_000 and select.select([], [connection], [], 1)[1]:
+            taken += connection.send(question)
+    assert taken < 50_000_000
 
 
 @pytest.mark.hostile
