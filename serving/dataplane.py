@@ -87,7 +87,7 @@ class DataPlane:
             DeadlineError: they waited too long.
             ClientGoneError: `is_gone` said so.
         """
-        return await (self._batchers.get(model) or self._new(model)).submit(inputs, outputs, is_gone)
+        return await self._batcher(model).submit(inputs, outputs, is_gone)
 
     def start(
         self,
@@ -102,7 +102,7 @@ class DataPlane:
         Raises:
             OverloadedError: too much waits for this version.
         """
-        (self._batchers.get(model) or self._new(model)).enqueue(inputs, outputs, is_gone, settle)
+        self._batcher(model).enqueue(inputs, outputs, is_gone, settle)
 
     def sole_champion(self, name: str) -> Model | None:
         """Return the champion, unless a challenger is tried beside it.
@@ -191,8 +191,9 @@ class DataPlane:
             self._copies.add(rollout, rollout.challenger, inputs, answer)
         return rollout.champion, answer
 
-    def _new(self, model: Model) -> Batcher:
-        return self._new_batcher(model, self._batchers, self._limits, self._threads)
+    def _batcher(self, model: Model) -> Batcher:
+        known = self._batchers.get(model)
+        return known or self._new_batcher(model, self._batchers, self._limits, self._threads)
 
     def _aside(self, model: Model) -> Batcher:
         """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""

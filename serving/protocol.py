@@ -83,8 +83,7 @@ def parse_tree(tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_r
     request_id = tree.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidRequestError("id has to be a string")
-    given = tree.get("parameters")
-    binary = given is not None and _flag(_parameters(given, "the request"), "binary_data_output", False)
+    binary = _flag(_parameters(tree, "the request"), "binary_data_output", False)
     arrays = _parse_inputs(tree.get("inputs"), rest, inputs, max_rows)
     return InferenceRequest(request_id, arrays, _parse_outputs(tree.get("outputs"), binary, outputs))
 
@@ -152,7 +151,7 @@ def check_load_request(body: bytes) -> None:
     Raises:
         InvalidRequestError: it brings a configuration or files, or is not as it should be.
     """
-    if body and _parameters(_object(_json(body), "the request").get("parameters"), "the request"):
+    if body and _parameters(_object(_json(body), "the request"), "the request"):
         raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
 
 
@@ -236,8 +235,7 @@ def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -
         spec = _named(tensor, specs, arrays, "input")
         shape = _shape(tensor, spec)
         _check_rows(shape[0], max_rows)
-        given = tensor.get("parameters")
-        size = None if given is None else _parameters(given, spec.name).get("binary_data_size")
+        size = _parameters(tensor, spec.name).get("binary_data_size")
         if size is None:
             arrays[spec.name] = _from_json(tensor, spec, shape)
         else:
@@ -246,7 +244,7 @@ def _parse_inputs(tensors: Any, rest: memoryview, specs: Specs, max_rows: int) -
             rest = rest[len(blob) :]
     if len(rest):
         raise InvalidRequestError("the body has bytes that belong to no input")
-    if len(arrays) > 1 and len({len(array) for array in arrays.values()}) != 1:
+    if len({len(array) for array in arrays.values()}) != 1:
         raise InvalidRequestError("the inputs differ in their number of rows")
     return arrays
 
@@ -260,7 +258,7 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> Mappi
     for entry in entries:
         output = _object(entry, "an output")
         name = _named(output, specs, requested, "output").name
-        requested[name] = _flag(_parameters(output.get("parameters"), name), "binary_data", binary_by_default)
+        requested[name] = _flag(_parameters(output, name), "binary_data", binary_by_default)
     return requested
 
 
@@ -361,7 +359,8 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _parameters(given: Any, what: str) -> dict[str, Any]:
+def _parameters(owner: dict[str, Any], what: str) -> dict[str, Any]:
+    given = owner.get("parameters")
     if given is None:
         return {}
     parameters = _object(given, f"parameters of {what}")

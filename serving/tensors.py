@@ -45,8 +45,6 @@ class TensorSpec:
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Say whether an array of this shape (sizes of at least 1) fits."""
-        if len(shape) != len(self.shape) or min(shape, default=0) < 1 or self.shape[0] not in (-1, shape[0]):
-            return False
-        return shape[1:] == self.shape[1:] or all(
-            wanted in (-1, size) for size, wanted in zip(shape[1:], self.shape[1:], strict=True)
+        return len(shape) == len(self.shape) and all(
+            size >= 1 and wanted in (-1, size) for size, wanted in zip(shape, self.shape, strict=True)
         )
