@@ -100,7 +100,7 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     if outcome.dataset != settings.fetch.dataset:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
-    console.print(Panel("\n".join(outcome.verdict.reasons), title=report.headline(outcome), expand=False))
+    console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
     if outcome.champion is None:
         console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}` would overrule that")
     else:
@@ -176,6 +176,17 @@ def models() -> None:
         values = ", ".join(f"{key}={value}" for key, value in parameters.model_dump(mode="json").items())
         chosen = "[bold]" if name == settings.model.family else ""
         table.add_row(f"{chosen}{name}", summary, values)
+    console.print(table)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets of params.yaml with what they override."""
+    _, settings = cli.start()
+    table = Table("preset", "overrides")
+    for name in settings.presets:
+        values = (f"{key}={json.dumps(value)}" for key, value in settings.preset(name).items())
+        table.add_row(name, ", ".join(values))
     console.print(table)
 
 

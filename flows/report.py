@@ -27,14 +27,21 @@ def headline(outcome: Outcome) -> str:
     return f"{said}: {name}"
 
 
+def reasons(outcome: Outcome) -> Sequence[str]:
+    """Return why the verdict is what it is, a line each."""
+    if outcome.changed:
+        return outcome.verdict.reasons
+    return [f"when it was registered: {reason}" for reason in outcome.verdict.reasons]
+
+
 def markdown(outcome: Outcome, project: Project) -> str:
     """Return what changed, the metrics against those of the champion, the verdict and where to look further."""
     candidate = tracking.read(outcome.run_id)
     opponent = tracking.read(outcome.opponent.run_id) if outcome.opponent else None
-    reasons = "\n".join(f"- {reason}" for reason in outcome.verdict.reasons)
+    why = "\n".join(f"- {reason}" for reason in reasons(outcome))
     return f"""# {headline(outcome)}
 
-{reasons}
+{why}
 
 Champion now: version {outcome.champion}.
 

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -71,9 +71,12 @@ class InferenceLog:
     def is_kept(self) -> bool:
         return bool(self._where)
 
-    def add(self, request_id: str, model: Model, images: Array, probabilities: Array) -> None:
+    def add(self, request_id: str, model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """Log the pictures of a request, `[n, height, width]`, and the answers, `[n, classes]`."""
-        if not self._where or not self._admits(len(images)):
+        if not self._where or not model.classifies_images:
+            return
+        (images,), (probabilities,) = inputs.values(), outputs.values()
+        if not self._admits(len(images)):
             return
         common = (time.time(), model.name, model.version)
         described = (orjson.dumps(images.shape[1:]).decode(), orjson.dumps(model.manifest.classes).decode())

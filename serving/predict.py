@@ -52,7 +52,7 @@ class PredictDoor:
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         inputs = {spec.name: images}
         model, arrays = await self._plane.answer(model, request.id, inputs, [output], request.is_gone)
-        self._log.add(request.id, model, images, arrays[output])
+        self._log.add(request.id, model, inputs, arrays)
         predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
         source = {
             "model": model.name,

@@ -166,9 +166,7 @@ class GrpcDoor:
             arrays = await self._plane.infer(model, question.inputs, question.outputs)
         else:
             model, arrays = await self._plane.answer(model, request_id, question.inputs, question.outputs)
-        if model.classifies_images:
-            images, probabilities = next(iter(question.inputs.values())), arrays[next(iter(question.outputs))]
-            self._log.add(request_id, model, images, probabilities)
+        self._log.add(request_id, model, question.inputs, arrays)
         return write_response(model.name, model.version, question, arrays, model.outputs)
 
     def _calls(self) -> dict[str, Any]:

@@ -131,9 +131,8 @@ class V2Door:
         return model.reader.read(body, header_length, self._settings.max_rows)
 
     def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Answer:
-        if model.classifies_images and self._log.is_kept:
-            images, probabilities = next(iter(question.inputs.values())), arrays[next(iter(question.outputs))]
-            self._log.add(_id(request, question), model, images, probabilities)
+        if self._log.is_kept:
+            self._log.add(_id(request, question), model, question.inputs, arrays)
         answer = protocol.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
             return Answer(answer.body)

@@ -1,9 +1,10 @@
 """The server beside MLServer, BentoML, LitServe and `mlflow models serve`: the same model, image, cores and load.
 
 Each repeat measures everything once, one after the other. One worker runs on one core, wrk on another; a request is
-one image as JSON. Before a server is measured, its answer has to be that of onnxruntime. Without --repository the model
-is a small dense network, so that what is compared is the servers and not the model behind them; the first row is
-onnxruntime alone, the most that a server that batches nothing could reach on its core.
+one image as JSON, a handwritten digit of scikit-learn's. Before a server is measured, its answer has to be that of
+onnxruntime. Without --repository the model is a small dense network, so that what is compared is the servers and not
+the model behind them; the first row is onnxruntime alone, the most that a server that batches nothing could reach on
+its core.
 
 Each peer has an environment of its own in var/peers, made at the first run, and is set up as its documents recommend
 for many small requests to one worker. All have uvloop and httptools, open the model with one thread that does not spin,
@@ -134,7 +135,7 @@ class Comparison:
     @classmethod
     def of(cls, repository: Path, seconds: float) -> "Comparison":
         file = model_file(repository)
-        image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
+        image = kit.digits()[0][:1]
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         return cls(repository, file, image, session.run(["probabilities"], {"images": image})[0], seconds)
 
@@ -266,7 +267,7 @@ def environments(names: Sequence[str]) -> dict[str, Path]:
 
 def small_network(repository: Path) -> Path:
     """Publish a network of 784, 128 and 10 units, and return the repository."""
-    kit.publish(repository, 1, kit.untrained(0), np.random.default_rng(0).integers(0, 256, (16, 28, 28), np.uint8))
+    kit.publish(repository, 1, kit.untrained(0), kit.digits()[0][:16])
     kit.crown(repository, 1)
     return repository
 

@@ -3,6 +3,7 @@
 Each repeat measures everything once, one after the other. One worker runs on one core, the load generator on another.
 The bare loop runs the same ONNX file in the same kind of session on the server's core, and does nothing else. One and
 two workers on two cores share them with the load generator, whose part is the smaller the more images a request has.
+The images are scikit-learn's handwritten digits, most of whose pixels are black as in MNIST.
 
     apt-get install wrk
     python benchmarks/serving/throughput.py --repository var/models --repeats 3
@@ -23,9 +24,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
+import serving_kit as kit
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -49,7 +52,7 @@ def bare(file: Path, rows: int, seconds: float) -> float:
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    inputs = {"images": np.random.default_rng(0).integers(0, 256, (rows, 28, 28), np.uint8)}
+    inputs = {"images": kit.digits()[0][:rows]}
     calls = 0
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -99,7 +102,7 @@ def _milliseconds(text: str) -> float:
 def scripts(folder: Path, model: str) -> dict[str, Path]:
     """Write what wrk sends: one image in JSON, one as bytes behind JSON, 64 as bytes."""
     path = f"/v2/models/{model}/infer"
-    images = np.random.default_rng(0).integers(0, 256, (MANY, 28, 28), np.uint8)
+    images, _ = kit.digits()
 
     def binary(rows: int) -> tuple[bytes, dict[str, str]]:
         size = {"binary_data_size": rows * 784}

@@ -125,7 +125,15 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     before = registered(reporting), champion(reporting), reporting.query(runs)
     said = reporting.run("retrain")
     assert "unchanged" in said.stdout
+    assert "when it was registered: no champion yet" in said.stdout
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
+
+
+def test_presets_are_listed_with_what_they_override(retrained: Checkout) -> None:
+    shown = retrained.run("presets").stdout
+    names = yaml.safe_load((retrained.folder / "params.yaml").read_text())["presets"]
+    assert all(f" {name} " in shown for name in names)
+    assert 'model.family="cnn", train.epochs=2,' in shown
 
 
 def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) -> None:
