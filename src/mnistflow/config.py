@@ -132,9 +132,18 @@ class AugmentConfig(Section):
         """Whether anything is changed at all."""
         return any(self.model_dump().values())
 
+    def weakened(self, strength: float) -> Self:
+        """Return changes `strength` times as large; mirrored is mirrored."""
+        sizes = self.model_dump(exclude={"flip"})
+        return self.model_copy(update={name: strength * size for name, size in sizes.items()})
+
 
 class TrainConfig(Section):
-    """How a model is fitted."""
+    """How a model is fitted.
+
+    Attributes:
+        augment_fade: share of the epochs, the last ones, through which the changes of images shrink to none.
+    """
 
     backend: Backend
     seed: Seed
@@ -148,6 +157,7 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     augment: AugmentConfig
+    augment_fade: Annotated[float, Field(ge=0, le=1)]
     statistics: Annotated[int, Field(ge=0)]
     patience: PositiveInt
     min_delta: Annotated[float, Field(ge=0)]

@@ -228,14 +228,21 @@ def _shuffled(train: Split, config: TrainConfig, epoch: int) -> Any:
 
     order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
     pipeline = batches(train.inputs[order], train.targets[order], size=config.batch_size)
-    if config.augment.active:
+    augmentation = config.augment.weakened(_strength(epoch, config))
+    if augmentation.active:
         first = epoch * _steps(len(train), config)
 
         def changed(step: Any, batch: Any) -> Any:
-            return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), config.augment), batch[1]
+            return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation), batch[1]
 
         pipeline = pipeline.enumerate(first).map(changed, num_parallel_calls=threads())
     return prefetched(pipeline)
+
+
+def _strength(epoch: int, config: TrainConfig) -> float:
+    """Return how large the changes of images are in an epoch, from 0: 1 until they fade in a straight line."""
+    left = (config.epochs - epoch - 0.5) / config.epochs
+    return min(1.0, left / config.augment_fade) if config.augment_fade else 1.0
 
 
 def _best_epoch(history: History) -> int:

@@ -277,6 +277,13 @@ def test_batch_normalization_goes_by_training_inputs_as_they_are(settings, digit
         assert not np.allclose(running.get_layer(layer.name).moving_mean, layer.moving_mean, atol=0.05 * spread)
 
 
+def test_augmentation_fades_through_the_last_epochs(longer, digits) -> None:
+    strong = longer.with_values({"train.augment": {"rotation": 180.0, "cutout": 0.5}})
+    steady, fading = (fit(strong.with_values({"train.augment_fade": share}), digits).history for share in (0.0, 0.5))
+    assert fading["loss"][:5] == steady["loss"][:5]
+    assert fading["loss"][9] < steady["loss"][9] - 0.1
+
+
 def test_smoothed_labels_lower_confidence_and_are_validated_as_they_are_learned(longer, digits, plain) -> None:
     smooth = fit(longer.with_values({"train.label_smoothing": 0.3}), digits)
     outputs = [
@@ -353,6 +360,7 @@ fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model
 EVERY_OPTION = {
     "model.mlp.batch_normalization": True,
     "train.augment": {"shift": 0.1, "rotation": 10.0, "scale": 0.1, "shear": 0.1, "elastic": 0.02, "cutout": 0.1},
+    "train.augment_fade": 0.7,
     "train.label_smoothing": 0.1,
     "train.ema": 0.9,
     "train.schedule": "one_cycle",
