@@ -79,5 +79,5 @@ proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
 
 clean:  ## remove the environment and everything written at run time: models, runs, data
-	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -5,10 +5,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from mnistflow import cli, config, signals
 from mnistflow.cli import Overrides
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError, MnistflowError
+
+if TYPE_CHECKING:
+    from mnistflow.registry import Version
 
 app = cli.application
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -173,7 +176,7 @@ def models() -> None:
     for name in families():
         parameters = settings.model.parameters_of(name)
         summary = (inspect.getmodule(type(parameters)).__doc__ or "").strip().rstrip(".")
-        values = ", ".join(f"{key}={value}" for key, value in parameters.model_dump(mode="json").items())
+        values = _settings_as_typed(parameters.model_dump(mode="json"))
         chosen = "[bold]" if name == settings.model.family else ""
         table.add_row(f"{chosen}{name}", summary, values)
     console.print(table)
@@ -185,9 +188,13 @@ def presets() -> None:
     _, settings = cli.start()
     table = Table("preset", "overrides")
     for name in settings.presets:
-        values = (f"{key}={json.dumps(value)}" for key, value in settings.preset(name).items())
-        table.add_row(name, ", ".join(values))
+        table.add_row(name, _settings_as_typed(settings.preset(name)))
     console.print(table)
+
+
+def _settings_as_typed(values: Mapping[str, object]) -> str:
+    """Return settings as -S takes them."""
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 @app.command()
@@ -256,6 +263,7 @@ def promote(version: int, dataset: DatasetOption = None) -> None:
     name = registry.model_name(state.choose_dataset(project, settings, dataset))
     crowned = promotion.promote(project, name, version)
     console.print(f"champion: {name} version {crowned.number} ({crowned.quality})")
+    _warn_of_rejected(crowned, "`mnistflow rollback` takes it back.")
 
 
 @app.command()
@@ -309,9 +317,14 @@ def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool |
         console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
         return
     console.print(f"{name}: {rollout}")
-    tried = registry.find(name, rollout.challenger)
-    if rollout.canary and tried.decision == "reject":
-        console.print(f"the gate rejected it: {'; '.join(tried.reasons)}. `mnistflow shadow on` compares without risk.")
+    if canary:
+        tried = registry.find(name, rollout.challenger)
+        _warn_of_rejected(tried, "`mnistflow canary off` and `shadow on` compare without risk.")
+
+
+def _warn_of_rejected(version: "Version", mend: str) -> None:
+    if version.decision == "reject":
+        console.print(f"the gate rejected it: {'; '.join(version.reasons)}. {mend}")
 
 
 @app.command()
@@ -326,8 +339,11 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
 
 
 @app.command()
-def serve(host: Host = "127.0.0.1", port: int = 8000) -> None:
-    """Serve the champions of the model repository over HTTP."""
+def serve(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes one that is free.")] = 8000,
+) -> None:
+    """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
     project, _ = cli.start()
     from mnistflow import server
 

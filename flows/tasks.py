@@ -74,7 +74,8 @@ def compare(workspace: Project, version: Version, evaluation: Evaluation, config
     """Judge the candidate against the champion and keep the verdict with the version."""
     judgement = promotion.judge(workspace, version, evaluation, config.gate)
     promotion.note(version, judgement, evaluation)
-    get_run_logger().info("%s: %s", judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
+    said = "the verdict stands, " if judgement.recorded else ""
+    get_run_logger().info("%s%s: %s", said, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
     return judgement
 
 

@@ -42,7 +42,8 @@ def require(backend: Backend) -> None:
     if find_spec(backend) is None:
         raise ConfigError(
             f"train.backend: {backend} is not installed",
-            f"Install it with `pip install --require-hashes -r requirements-{backend}.lock`, "
+            f"Install it with `.venv/bin/uv pip install --python .venv/bin/python --require-hashes "
+            f"-r requirements-{backend}.lock`, "
             f"or set train.backend to {DEFAULT}.",
         )
 

@@ -165,12 +165,14 @@ def rollback(project: Project, name: str) -> Version:
 def try_out(project: Project, name: str, *, canary: float | None = None, shadow: bool | None = None) -> Rollout | None:
     """Let servers try the challenger beside the champion, or end that; None leaves a setting as it is.
 
+    What is tried stays the same version until all of it has ended, whoever has become the challenger meanwhile.
+
     Args:
         canary: share of the requests that it answers, 0 to 1.
         shadow: whether it gets a copy of the others.
 
     Raises:
-        RegistryError: there is no champion or no challenger, or its files are gone.
+        RegistryError: there is no champion or no challenger, its files are gone, or another version is tried.
     """
     now = repository.rollout(project, name) or Rollout(0)
     wanted = replace(
@@ -179,6 +181,20 @@ def try_out(project: Project, name: str, *, canary: float | None = None, shadow:
     if not wanted.canary and not wanted.shadow:
         repository.try_out(project, name, None)
         return None
+    if canary or shadow:
+        challenger = _challenger(name)
+        if now.challenger not in (0, challenger.number):
+            raise RegistryError(
+                f"version {now.challenger} is tried, and the challenger is version {challenger.number} now",
+                "First `mnistflow canary off` and `mnistflow shadow off`.",
+            )
+        repository.publish(project, challenger)
+        wanted = replace(wanted, challenger=challenger.number)
+    repository.try_out(project, name, wanted)
+    return wanted
+
+
+def _challenger(name: str) -> Version:
     if not registry.holder(name, registry.CHAMPION):
         raise RegistryError(
             f"{name} has no champion beside which to try another", "`mnistflow promote VERSION` makes one."
@@ -186,10 +202,7 @@ def try_out(project: Project, name: str, *, canary: float | None = None, shadow:
     challenger = registry.holder(name, registry.CHALLENGER)
     if not challenger:
         raise RegistryError(f"{name} has no challenger to try", "The next version that does not win becomes one.")
-    repository.publish(project, challenger)
-    wanted = replace(wanted, challenger=challenger.number)
-    repository.try_out(project, name, wanted)
-    return wanted
+    return challenger
 
 
 def reconcile(project: Project, name: str) -> bool:

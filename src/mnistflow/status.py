@@ -132,7 +132,7 @@ def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, st
     for version, reason in served.refused.items():
         yield "refused", f"version {version}: {reason}"
     if rollout := served.rollout:
-        yield "challenger", f"version {rollout.challenger} {rollout.state}"
+        yield "", f"rollout of version {rollout.challenger}: {rollout.state}"
         for role, calls in rollout.calls.items():
             mean = f", {calls.mean_milliseconds} ms on average" if calls.calls else ""
             yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} without an answer{mean}"

@@ -53,10 +53,11 @@ def require_able(config: Config, dataset: str) -> None:
     """Check that the chosen family can learn from the data set of that name, before there is any data.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or what it needs is not installed.
     """
     entry = catalog.described(dataset, ())
     config.model.require_able(tasks.get(entry.task), entry.input_shape)
+    learners.of(config.model.chosen).require(config.train)
 
 
 def pin(config: Config, dataset: str) -> dict[str, Any]:

@@ -66,6 +66,13 @@ class Learner(ABC, Generic[Parameters]):
         """
         return {}
 
+    def require(self, config: TrainConfig) -> None:
+        """Check that what fitting needs is installed.
+
+        Raises:
+            ConfigError: it is not.
+        """
+
     def prepare(self, config: TrainConfig) -> None:
         """Load what fitting needs, with its threads; once a process, before the first use."""
 

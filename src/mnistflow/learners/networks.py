@@ -30,6 +30,9 @@ FILE = "model.keras"
 class Networks(Learner[Network]):
     """Its models are Keras models."""
 
+    def require(self, config: TrainConfig) -> None:
+        backend.require(config.backend)
+
     def prepare(self, config: TrainConfig) -> None:
         backend.use(config.backend)
         backend.load_tensorflow(config.threads)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from checkouts import QUICK, Checkout, left, make_checkout, wait_until, workers, write_params
 from cluster import free_port, wait_for_port
+from mlflow import MlflowClient
 
 pytestmark = pytest.mark.slow
 
@@ -186,11 +187,28 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert now["challenger"]["decision"] in {"hold", "reject"}
     assert {row["version"] for row in leaderboard(retrained)} >= {1, challenger}
     rollout_is_asked_for_and_shown(retrained, challenger)
-    retrained.run("promote", str(challenger))
+    warned = "the gate rejected it" in retrained.run("promote", str(challenger)).stdout
+    assert warned == (now["challenger"]["decision"] == "reject")
     assert (retrained.folder / MODEL / "champion").read_text() == f"{challenger}\n"
     assert not (retrained.folder / MODEL / "rollout.json").exists()
     retrained.run("rollback")
     assert champion(retrained) == 1
+
+
+def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Checkout) -> None:
+    store = MlflowClient(f"sqlite:///{retrained.folder}/var/mlflow/mlflow.db")
+    first, second = sorted(registered(retrained).keys() - {champion(retrained)})[:2]
+    store.set_registered_model_alias(NAME, "challenger", str(first))
+    retrained.run("canary", "10%")
+    retrained.run("shadow", "on")
+    store.set_registered_model_alias(NAME, "challenger", str(second))
+    refused = retrained.run("canary", "20%", check=False)
+    assert refused.returncode == 1
+    assert f"version {first} is tried, and the challenger is version {second} now" in refused.stderr
+    store.delete_registered_model_alias(NAME, "challenger")
+    assert f"version {first} gets a copy of all requests" in retrained.run("canary", "off").stdout
+    retrained.run("shadow", "off")
+    assert not (retrained.folder / MODEL / "rollout.json").exists()
 
 
 def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:

@@ -21,7 +21,7 @@ def test_refusals_and_how_the_challenger_does_are_said() -> None:
     said = lines(Served(3, {5: "model.onnx is missing"}, TRIED))
 
     assert "refused: version 5: model.onnx is missing" in said
-    assert "challenger: version 4 withdrawn: 60 calls failed" in said
+    assert "rollout of version 4: withdrawn: 60 calls failed" in said
     assert "challenger: 1,180 calls, 60 without an answer" in said
     assert "98.50% of 1,120" in said
 
