@@ -67,7 +67,6 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
 
 def test_all_runs_can_be_compared_in_mlflow(up: Running, retrained: Checkout, page: Page, screenshots: Path) -> None:
     runs = json.loads(retrained.run("leaderboard", "--json").stdout)
-    page.goto(up.addresses["MLflow"])
     page.goto(f"{up.addresses['MLflow']}/#/experiments/{experiment(up)}/runs")
     for run in runs:
         expect(page.get_by_role("link", name=run["name"], exact=True).first).to_be_visible()
