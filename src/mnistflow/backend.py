@@ -43,8 +43,7 @@ def require(backend: Backend) -> None:
         raise ConfigError(
             f"train.backend: {backend} is not installed",
             f"Install it with `.venv/bin/uv pip install --python .venv/bin/python --require-hashes "
-            f"-r requirements-{backend}.lock`, "
-            f"or set train.backend to {DEFAULT}.",
+            f"-r requirements-{backend}.lock`, or set train.backend to {DEFAULT}.",
         )
 
 
