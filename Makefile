@@ -25,14 +25,14 @@ help:  ## list the commands
 
 setup: $(READY)  ## make .venv with the locked requirements (the others do this when needed)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml hatch_build.py serving/_pixels.c
 	@test -n "$(PYTHON)" || { echo "mnistflow needs Python 3.11, 3.12 or 3.13, none of which answers. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
 	echo "installing the locked requirements into $(VENV)"
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall-package mnistflow --editable .
 	touch $@
 
 run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promote, publish
@@ -79,5 +79,5 @@ proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
 
 clean:  ## remove the environment and everything written at run time: models, runs, data
-	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache serving/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -163,7 +163,7 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
     Raises:
         InvalidRequestError: a value is of another type, or out of range.
     """
-    if spec.datatype == "UINT8" and (array := pixels(values)) is not None and not _have_truths(values):
+    if spec.datatype == "UINT8" and (array := _pixels(values)) is not None and not _have_truths(values):
         return array.reshape(shape)
     kinds = set(map(type, values))
     if not kinds <= {int, float} or (float in kinds and spec.dtype.kind != "f" and not all(map(_is_whole, values))):
@@ -185,7 +185,7 @@ def _is_whole(value: float) -> bool:
     return type(value) is int or (abs(value) <= EXACT_FLOAT and value == int(value))
 
 
-def pixels(values: Sequence[Any]) -> Array | None:
+def _pixels(values: Sequence[Any]) -> Array | None:
     """Return whole numbers from 0 to 255, several times as fast as other numbers are read; None for others.
 
     Truth values pass for 0 and 1.

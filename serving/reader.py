@@ -7,9 +7,11 @@ their data only are taken apart by the place of the data, and what the rest mean
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import orjson
 
-from serving.protocol import InferenceRequest, Specs, array_from_bytes, parse_request, pixels
+from serving.pixels import pixels_from_json
+from serving.protocol import InferenceRequest, Specs, array_from_bytes, parse_request
 from serving.tensors import Array, TensorSpec
 
 # Requests are the clients' to choose: only so many are remembered, of this length at most without their data.
@@ -49,7 +51,7 @@ class RequestReader:
             is_short = len(body) - (end - start) <= LONGEST_REMEMBERED
             around = body[:start] + GAP + body[end:] if is_short else UNKNOWN
             meaning = self._known.get(around)
-            array = None if meaning is None else _array_of_pixels(body[start:end], meaning)
+            array = None if meaning is None else _array_of_pixels(body, start, end, meaning)
         else:
             around = body[:header_length] if header_length <= LONGEST_REMEMBERED else UNKNOWN
             meaning = self._known.get(around)
@@ -90,14 +92,7 @@ def _array_of_bytes(data: memoryview, meaning: _Meaning) -> Array | None:
     return array_from_bytes(data, meaning.spec, meaning.shape)
 
 
-def _array_of_pixels(text: bytes, meaning: _Meaning) -> Array | None:
+def _array_of_pixels(body: bytes, start: int, end: int, meaning: _Meaning) -> Array | None:
     """Return the data as an array; None if they are no list of as many whole numbers from 0 to 255."""
-    # Truth values, which would pass for numbers, are the only ones with letters in them, but for 1e2.
-    if b"e" in text:
-        return None
-    try:
-        values = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    array = pixels(values)
-    return array.reshape(meaning.shape) if array is not None and len(array) == meaning.size else None
+    pixels = pixels_from_json(body, start, end, meaning.size)
+    return None if pixels is None else np.ndarray(meaning.shape, np.uint8, pixels)
