@@ -17,15 +17,18 @@ class CompileHook(BuildHookInterface):
     """Runs the compiler that Python itself was built with."""
 
     def initialize(self, _: str, build_data: dict[str, Any]) -> None:
-        root = Path(self.root)
-        (root / LIBRARY).unlink(missing_ok=True)
+        library = Path(self.root, LIBRARY)
+        unfinished = library.with_name("unfinished.so")
         compiler = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
-        options = ["-O3", "-fPIC", f"-I{sysconfig.get_path('include')}"]
+        options = ["-O3", "-fPIC", f"-I{sysconfig.get_path('include')}", "-o", unfinished]
         try:
-            subprocess.run([*compiler, *options, root / SOURCE, "-o", root / LIBRARY], check=True, capture_output=True)
+            subprocess.run([*compiler, Path(self.root, SOURCE), *options], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            self.app.display_warning(f"the server will read JSON without {SOURCE}, it could not be compiled: {error}")
+            library.unlink(missing_ok=True)
+            self.app.display_warning(f"the server will do without {SOURCE}, which could not be compiled: {error}")
             return
+        # At once, because servers may start from this folder meanwhile.
+        unfinished.replace(library)
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
         build_data["artifacts"].append(str(LIBRARY))

@@ -47,6 +47,8 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 import serving_kit as kit
 from cluster import free_port
 
+from serving.pixels import IS_COMPILED
+
 SERVICES = Path(__file__).parent / "peer_services"
 ENVIRONMENTS = ROOT / "var/peers"
 FOR_ALL = ("onnxruntime==1.31.0", "uvicorn[standard]==0.54.0")
@@ -287,7 +289,9 @@ def main() -> None:
         repository = arguments.repository or small_network(Path(folder))
         comparison = Comparison.of(repository.resolve(), arguments.seconds)
         repeats = [repeat(comparison, installed) for _ in shown(range(arguments.repeats))]
+    pixels = "C" if IS_COMPILED else "Python"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {CONNECTIONS} connections, n = {len(repeats)}, medians")
+    print(f"{OURS} reads pixels in {pixels}")
     print("\n".join(table(repeats)))
 
 

@@ -613,3 +613,10 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     assert pipeline.stderr == "error: typer is not installed. Install the pipeline: pip install '.[pipeline]'.\n"
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)
+    # As if there had been no compiler.
+    for compiled in (tmp_path / "venv").rglob("serving/_pixels.*so"):
+        compiled.unlink()
+    with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
+        kit.wait_until(lambda: any("without the compiled part" in line for line in server.log))
+        # What was learnt from the first request is used for the second.
+        assert all(still_right(server, data, first) for _ in range(2))
