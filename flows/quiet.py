@@ -1,4 +1,4 @@
-"""Prefect's log, shortened to what a reader needs: no traceback for an expected error, no line for each success."""
+"""Prefect's log, shortened to what a reader needs: no line for each success, and an expected error only once, last."""
 
 import logging
 from collections.abc import Iterator
@@ -9,26 +9,42 @@ from mnistflow.errors import MnistflowError
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
-class _Short(logging.Filter):
+class _WithoutTraceback(logging.Filter):
+    """Takes the traceback from expected errors, here and in Prefect's UI."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], MnistflowError):
+            record.exc_info, record.exc_text = None, None
+        return True
+
+
+class _Needed(logging.Filter):
+    """Keeps from the terminal what says no more than the lines of this project do."""
+
     def __init__(self, needless: tuple[str, ...]) -> None:
         super().__init__()
         self._needless = needless
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, MnistflowError):
-            record.exc_info, record.exc_text = None, None
-        return not record.getMessage().startswith(self._needless)
+        if record.name.partition(".")[0] != "prefect":
+            return True
+        # The command ends with it; Prefect would tell it for the task, the flow and their states as well.
+        is_expected_error = record.levelno >= logging.ERROR and not record.exc_info
+        return not is_expected_error and not record.getMessage().startswith(self._needless)
 
 
 @contextmanager
 def short_log(links: bool) -> Iterator[None]:
     """Shorten what Prefect logs while the block runs; without `links`, leave out where its UI shows the run."""
-    short = _Short(("Finished in state Completed", *([] if links else ["View at"])))
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(short)
+    filters: list[tuple[logging.Filterer, logging.Filter]] = [
+        (logging.getLogger(name), _WithoutTraceback()) for name in _LOGGERS
+    ]
+    needed = _Needed(("Finished in state", *([] if links else ["View at"])))
+    filters += [(handler, needed) for handler in logging.getLogger().handlers]
+    for place, each in filters:
+        place.addFilter(each)
     try:
         yield
     finally:
-        for name in _LOGGERS:
-            logging.getLogger(name).removeFilter(short)
+        for place, each in filters:
+            place.removeFilter(each)

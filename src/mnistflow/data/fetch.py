@@ -168,14 +168,16 @@ def _first_that_gives(
     for attempt in range(config.attempts):
         left = [place for place in places if place not in failures or failures[place].transient]
         if attempt and left:
+            log.info("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
             time.sleep(config.backoff_seconds * 2 ** (attempt - 1))
         for place in left:
             try:
                 obtain(place, target, file, config.timeout_seconds, progress)
                 return place
             except UnobtainableError as error:
+                if str(error) != str(failures.get(place)):
+                    log.info("%s: %s: %s", target.name, _public(place), error)
                 failures[place] = error
-                log.info("%s: attempt %d: %s: %s", target.name, attempt + 1, _public(place), error)
     reasons = "; ".join(f"{_short(place)}: {error}" for place, error in failures.items())
     raise MirrorsExhausted(
         f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})", MEND

@@ -47,6 +47,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1, done.stderr
     assert done.stderr.splitlines()[-1] == lines[0]
     assert "Traceback" not in done.stderr
+    assert "ERROR" not in done.stderr  # nor does Prefect tell it before
     return lines[0]
 
 
