@@ -40,7 +40,7 @@ class Version:
         model_json: what servers read about it, see `repository`.
         decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
-        source: MLflow URI of the logged model.
+        history: when it became champion, and by whom, a line each.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Version:
     reasons: tuple[str, ...]
     aliases: tuple[str, ...]
     created_ms: int
+    history: tuple[str, ...]
 
     @property
     def headline(self) -> Headline:
@@ -248,6 +249,7 @@ def _version(entry: ModelVersion, aliases: tuple[str, ...] | None = None) -> Ver
         reasons=tuple(json.loads(tags.get(_TAG + "reasons", "[]"))),
         aliases=tuple(entry.aliases) if aliases is None else aliases,
         created_ms=entry.creation_timestamp,
+        history=tuple(tags.get(_TAG + "history", "").splitlines()),
     )
 
 

@@ -32,6 +32,7 @@ class VersionState:
     run_id: str
     decision: str
     reasons: tuple[str, ...]
+    history: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Status:
     """The state of one data set's models.
 
     Attributes:
+        previous: what served before the champion.
         serving: number of the version that the model repository names.
         model_repository: folder that servers read.
         rollout: how servers are to try the challenger.
@@ -59,6 +61,7 @@ class Status:
     dataset: str
     champion: VersionState | None
     challenger: VersionState | None
+    previous: VersionState | None
     last_run: RunState | None
     serving: int | None
     model_repository: str
@@ -97,6 +100,7 @@ def read(project: Project, dataset: str) -> Status:
         dataset=dataset,
         champion=_state(registry.holder(name, registry.CHAMPION)),
         challenger=_state(registry.holder(name, registry.CHALLENGER)),
+        previous=_state(registry.holder(name, registry.PREVIOUS)),
         last_run=_last_run(project, dataset),
         serving=repository.champion(project, name),
         model_repository=str(project.models / name),
@@ -113,8 +117,15 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         if version:
             yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
             yield "", f"{version.decision}: {'; '.join(version.reasons)}"
+            if version.history:
+                yield "", version.history[-1]
         else:
             yield name, "none yet: `mnistflow retrain` makes one" if name == "champion" else "none"
+    if status.previous:
+        yield (
+            "previous",
+            f"version {status.previous.version}, {status.previous.quality}: `mnistflow rollback` lets it serve again",
+        )
     if status.last_run:
         yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
     yield "serves", f"version {status.serving} from {status.model_repository}" if status.serving else "nothing yet"
@@ -156,6 +167,7 @@ def _state(version: Version | None) -> VersionState | None:
         run_id=version.run_id,
         decision=version.decision,
         reasons=version.reasons,
+        history=version.history,
     )
 
 

@@ -192,8 +192,12 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert warned == (now["challenger"]["decision"] == "reject")
     assert (retrained.folder / MODEL / "champion").read_text() == f"{challenger}\n"
     assert not (retrained.folder / MODEL / "rollout.json").exists()
+    now = status(retrained)
+    assert now["previous"]["version"] == 1
+    assert now["champion"]["history"][-1].endswith("became champion by hand")
     retrained.run("rollback")
     assert champion(retrained) == 1
+    assert status(retrained)["champion"]["history"][-1].endswith("became champion by rollback")
 
 
 def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Checkout) -> None:

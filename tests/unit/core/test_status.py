@@ -12,7 +12,7 @@ TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 def lines(served: Served | None) -> str:
     state = Status(
-        "mnist", None, None, None, 3, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served=served
+        "mnist", None, None, None, None, 3, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served=served
     )
     return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
 
