@@ -1,34 +1,51 @@
 """Compiles the part of the server that is written in C; where that cannot be done, the server does without it."""
 
+import os
 import shlex
+import shutil
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("serving/_pixels.c")
-# Of Python's stable interface, so that every version loads it.
-LIBRARY = SOURCE.with_suffix(".abi3.so")
+SOURCE = "serving/_pixels.c"
+# Of Python's stable interface: every version from 3.11 on loads it.
+LIBRARY = "serving/_pixels.abi3.so"
+PYTHONS = "cp311-abi3"
 
 
 class CompileHook(BuildHookInterface):
     """Runs the compiler that Python itself was built with."""
 
-    def initialize(self, _: str, build_data: dict[str, Any]) -> None:
-        library = Path(self.root, LIBRARY)
-        unfinished = library.with_name("unfinished.so")
-        compiler = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
-        options = ["-O3", "-fPIC", f"-I{sysconfig.get_path('include')}", "-o", unfinished]
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        compiled = Path(self._folder.name, "compiled.so")
         try:
-            subprocess.run([*compiler, Path(self.root, SOURCE), *options], check=True, capture_output=True)
+            self._compile(compiled)
+            if version == "editable":
+                self._put_in_place(compiled)
         except (OSError, subprocess.CalledProcessError) as error:
-            library.unlink(missing_ok=True)
-            self.app.display_warning(f"the server will do without {SOURCE}, which could not be compiled: {error}")
+            reason = getattr(error, "stderr", None) or str(error)
+            self.app.display_warning(f"the server will do without {SOURCE}, which could not be compiled: {reason}")
             return
-        # At once, because servers may start from this folder meanwhile.
-        unfinished.replace(library)
+        if version != "editable":
+            build_data["force_include"][str(compiled)] = LIBRARY
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
-        build_data["artifacts"].append(str(LIBRARY))
+        build_data["tag"] = f"{PYTHONS}-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def finalize(self, *_: Any) -> None:
+        self._folder.cleanup()
+
+    def _compile(self, library: Path) -> None:
+        compiler = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
+        options = ["-O3", "-fPIC", f"-I{sysconfig.get_path('include')}", "-o", library]
+        subprocess.run([*compiler, Path(self.root, SOURCE), *options], check=True, capture_output=True, text=True)
+
+    def _put_in_place(self, compiled: Path) -> None:
+        # In one step, because servers may start from this folder meanwhile.
+        beside = Path(self.root, f"{LIBRARY}.{os.getpid()}.so")
+        shutil.copy(compiled, beside)
+        beside.replace(Path(self.root, LIBRARY))

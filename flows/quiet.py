@@ -10,11 +10,12 @@ _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect
 
 
 class _WithoutTraceback(logging.Filter):
-    """Takes the traceback from expected errors, here and in Prefect's UI."""
+    """Takes the traceback from expected errors, here and in Prefect's UI, and marks them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], MnistflowError):
             record.exc_info, record.exc_text = None, None
+            record.is_expected = True
         return True
 
 
@@ -28,9 +29,9 @@ class _Needed(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] != "prefect":
             return True
-        # The command ends with it; Prefect would tell it for the task, the flow and their states as well.
-        is_expected_error = record.levelno >= logging.ERROR and not record.exc_info
-        return not is_expected_error and not record.getMessage().startswith(self._needless)
+        # The command ends with it; Prefect would tell it for the task and the flow as well.
+        is_told = getattr(record, "is_expected", False)
+        return not is_told and not record.getMessage().startswith(self._needless)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ static PyObject *pixels_from_json(PyObject *Py_UNUSED(module), PyObject *args)
     Py_ssize_t start, stop, size;
     if (!PyArg_ParseTuple(args, "Snnn", &text, &start, &stop, &size))
         return NULL;
-    if (start < 0 || stop > PyBytes_Size(text) || size < 1 || size > stop - start)
+    if (start < 0 || stop < start || stop > PyBytes_Size(text) || size < 1 || size > stop - start)
         Py_RETURN_NONE;
     PyObject *pixels = PyBytes_FromStringAndSize(NULL, size);
     if (pixels == NULL)

@@ -1,6 +1,7 @@
 """Reads pixels from JSON: most of what there is to read in a request.
 
-`_pixels.c` does it in a quarter of the time. It is compiled at installation, where there is a compiler.
+`_pixels.c` does it in a quarter of the time. It is compiled at installation, where there are a compiler and Python's
+headers.
 """
 
 import orjson

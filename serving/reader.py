@@ -36,7 +36,9 @@ class RequestReader:
     def __init__(self, inputs: Specs, outputs: Specs) -> None:
         self._inputs = inputs
         self._outputs = outputs
-        self._known: dict[bytes, _Meaning] = {}
+        # By what stands around the data, and by the JSON before the bytes.
+        self._texts: dict[bytes, _Meaning] = {}
+        self._heads: dict[bytes, _Meaning] = {}
 
     def read(self, body: bytes, header_length: int | None, max_rows: int) -> InferenceRequest:
         """Read a request, as `protocol.parse_request` does.
@@ -45,35 +47,37 @@ class RequestReader:
             InvalidRequestError: says what is not as it should be.
         """
         if header_length is None:
+            known = self._texts
             start = body.find(b"[", body.find(b'"data"') + 1)
             end = body.find(b"]", start) + 1
             # What is too long to be remembered is not put together in the first place.
             is_short = len(body) - (end - start) <= LONGEST_REMEMBERED
             around = body[:start] + GAP + body[end:] if is_short else UNKNOWN
-            meaning = self._known.get(around)
+            meaning = known.get(around)
             array = None if meaning is None else _array_of_pixels(body, start, end, meaning)
         else:
+            known = self._heads
             around = body[:header_length] if header_length <= LONGEST_REMEMBERED else UNKNOWN
-            meaning = self._known.get(around)
+            meaning = known.get(around)
             array = None if meaning is None else _array_of_bytes(memoryview(body)[header_length:], meaning)
         if array is not None and meaning is not None and len(array) <= max_rows:
             return InferenceRequest(None, {meaning.spec.name: array}, meaning.outputs)
         request = parse_request(body, header_length, self._inputs, self._outputs, max_rows)
         if meaning is None and around != UNKNOWN and request.id is None and len(request.inputs) == 1:
-            self._remember(around, len(body) - len(around), request)
+            self._remember(known, around, len(body) - len(around), request)
         return request
 
-    def _remember(self, around: bytes, rest: int, request: InferenceRequest) -> None:
+    def _remember(self, known: dict[bytes, _Meaning], around: bytes, rest: int, request: InferenceRequest) -> None:
         ((name, array),) = request.inputs.items()
         meaning = _Meaning(self._inputs[name], array.shape, array.size, request.outputs)
-        if GAP in around:
+        if known is self._texts:
             is_sure = meaning.spec.datatype == "UINT8" and _has_lost_its_data(around)
         else:
             is_sure = rest == array.nbytes
         if is_sure:
-            if len(self._known) == REMEMBERED:
-                self._known.clear()
-            self._known[around] = meaning
+            if len(known) == REMEMBERED:
+                known.clear()
+            known[around] = meaning
 
 
 def _has_lost_its_data(around: bytes) -> bool:

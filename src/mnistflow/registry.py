@@ -40,7 +40,7 @@ class Version:
         model_json: what servers read about it, see `repository`.
         decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
-        history: when it became champion, and by whom, a line each.
+        history: when and how it became champion, a line each.
     """
 
     name: str

@@ -117,7 +117,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         if version:
             yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
             yield "", f"{version.decision}: {'; '.join(version.reasons)}"
-            if version.history:
+            if name == "champion" and version.history:
                 yield "", version.history[-1]
         else:
             yield name, "none yet: `mnistflow retrain` makes one" if name == "champion" else "none"

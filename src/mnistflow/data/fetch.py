@@ -168,8 +168,8 @@ def _first_that_gives(
     for attempt in range(config.attempts):
         left = [place for place in places if place not in failures or failures[place].transient]
         if attempt and left:
-            log.info("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
             time.sleep(config.backoff_seconds * 2 ** (attempt - 1))
+            log.info("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
         for place in left:
             try:
                 obtain(place, target, file, config.timeout_seconds, progress)

@@ -7,11 +7,13 @@ import io
 import itertools
 import json
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import time
 import zlib
 from collections.abc import Iterator
@@ -611,11 +613,16 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     pipeline = subprocess.run([str(tmp_path / "venv/bin/mnistflow")], capture_output=True, text=True, check=False)
     assert pipeline.returncode == 1
     assert pipeline.stderr == "error: typer is not installed. Install the pipeline: pip install '.[pipeline]'.\n"
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    has_compiler = bool(shutil.which(sysconfig.get_config_var("LDSHARED").split()[0]))
+    compiled = list((tmp_path / "venv").rglob("serving/_pixels.*so"))
+    assert len(compiled) == int(has_compiler and has_headers)
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)
+        assert bool(compiled) != any("without the compiled part" in line for line in server.log)
     # As if there had been no compiler.
-    for compiled in (tmp_path / "venv").rglob("serving/_pixels.*so"):
-        compiled.unlink()
+    for library in compiled:
+        library.unlink()
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         kit.wait_until(lambda: any("without the compiled part" in line for line in server.log))
         # What was learnt from the first request is used for the second.

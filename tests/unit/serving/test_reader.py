@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving import pixels
 from serving.errors import InvalidRequestError
 from serving.protocol import parse_request
 from serving.reader import REMEMBERED, RequestReader
@@ -33,11 +34,14 @@ def outcome(read, *arguments):
 
 
 def agree(bodies, inputs=INPUTS):
-    """Check that a reader gives for each, in turn, what it gives for it alone."""
-    reader = RequestReader(inputs, OUTPUTS)
-    for body, header_length in bodies:
-        anew = outcome(parse_request, body, header_length, inputs, OUTPUTS, MAX_ROWS)
-        assert outcome(reader.read, body, header_length, MAX_ROWS) == anew
+    """Check that a reader gives for each, in turn, what it gives for it alone: with the compiled part, and without."""
+    for read_pixels in (pixels.pixels_from_json, pixels.pixels_in_python):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("serving.reader.pixels_from_json", read_pixels)
+            reader = RequestReader(inputs, OUTPUTS)
+            for body, header_length in bodies:
+                anew = outcome(parse_request, body, header_length, inputs, OUTPUTS, MAX_ROWS)
+                assert outcome(reader.read, body, header_length, MAX_ROWS) == anew
 
 
 TEXTS = {
@@ -109,6 +113,12 @@ def test_bytes_behind_a_known_head_are_counted(rows, difference):
     content = bytes(range(4 * rows))
     other = content[::-1] + bytes(max(difference, 0))
     agree([(head + content, len(head)), (head + other[: 4 * rows + difference], len(head)), (head, len(head))])
+
+
+def test_a_text_with_a_gap_is_no_head():
+    known = json.dumps(request(VALUES)).encode()
+    gap = known.replace(b"[1, 2, 3, 4]", b"\0")
+    agree([(known, None), (gap + bytes(VALUES), len(gap))])
 
 
 def test_wide_numbers_are_aligned_whenever_they_come():
