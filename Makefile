@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up test test-fast lint bench bench-serving lock proto clean
+.PHONY: help setup run up test test-fast lint bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -78,6 +78,9 @@ lock: $(READY)  ## resolve the requirements anew
 proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
 
-clean:  ## remove the environment and everything written at run time: models, runs, data
-	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache serving/*.so
+clean:  ## remove the environment and caches; models, runs and data stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache serving/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean  ## remove that and everything written at run time: models, runs, data
+	@rm -rf var

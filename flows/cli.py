@@ -29,7 +29,8 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", metavar="NAME", help="A named set of overrides from params.yaml; -S wins.")
+    list[str] | None,
+    typer.Option("--preset", metavar="NAME", help="A named set of overrides from params.yaml; -S wins."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -56,7 +57,7 @@ def options(
 
 
 def _chosen(
-    base: Config, preset: str | None, overrides: list[str] | None, without: Sequence[str] = ()
+    base: Config, presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
 ) -> tuple[dict[str, object], Config]:
     """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
 
@@ -68,7 +69,9 @@ def _chosen(
     """
     from mnistflow.data import catalog
 
-    named = {key: value for key, value in (base.preset(preset) if preset else {}).items() if key not in without}
+    if presets and len(presets) > 1:
+        raise ConfigError(f"--preset is given twice: {', '.join(presets)}", "Take one, and change single values by -S.")
+    named = {key: value for name in presets or () for key, value in base.preset(name).items() if key not in without}
     values = {**named, **config.parse_overrides(overrides or [])}
     settings = base.with_values(values)
     if settings.fetch.dataset not in settings.fetch.own:
@@ -105,7 +108,8 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
     if outcome.champion is None:
-        console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}` would overrule that")
+        other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
+        console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}{other}` would overrule that")
     else:
         console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
 
@@ -276,6 +280,7 @@ def rollback(dataset: DatasetOption = None) -> None:
     name = registry.model_name(state.choose_dataset(project, settings, dataset))
     crowned = promotion.rollback(project, name)
     console.print(f"champion: {name} version {crowned.number} again ({crowned.quality})")
+    _warn_of_rejected(crowned, "`mnistflow promote VERSION` names another.")
 
 
 @app.command()

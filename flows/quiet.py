@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from mnistflow.errors import MnistflowError
 
+# What Prefect calls Ctrl-C.
+INTERRUPTED = "Crash detected! Execution was aborted by an interrupt signal"
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
@@ -40,7 +42,7 @@ def short_log(links: bool) -> Iterator[None]:
     filters: list[tuple[logging.Filterer, logging.Filter]] = [
         (logging.getLogger(name), _WithoutTraceback()) for name in _LOGGERS
     ]
-    needed = _Needed(("Finished in state", *([] if links else ["View at"])))
+    needed = _Needed(("Finished in state", INTERRUPTED, *([] if links else ["View at"])))
     filters += [(handler, needed) for handler in logging.getLogger().handlers]
     for place, each in filters:
         place.addFilter(each)

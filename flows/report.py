@@ -22,14 +22,15 @@ def headline(outcome: Outcome) -> str:
     """Return the verdict in one line."""
     name = f"{outcome.version.name} version {outcome.version.number}, {outcome.version.quality}"
     if not outcome.changed:
-        return f"unchanged: {name}"
+        is_back = outcome.opponent and outcome.champion == outcome.version.number
+        return f"{'promoted again' if is_back else 'unchanged'}: {name}"
     said = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[outcome.verdict.decision]
     return f"{said}: {name}"
 
 
 def reasons(outcome: Outcome) -> Sequence[str]:
     """Return why the verdict is what it is, a line each."""
-    if outcome.changed:
+    if outcome.changed or outcome.opponent:
         return outcome.verdict.reasons
     return [f"when it was registered: {reason}" for reason in outcome.verdict.reasons]
 

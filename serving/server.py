@@ -51,7 +51,7 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
     configure_logging(settings.log_format)
     if not IS_COMPILED:
         log.info(
-            "pixels in JSON are read without the compiled part, which is four times as fast: "
+            "the compiled part, which reads pixels in JSON four times as fast, is missing: "
             "install a C compiler and Python's headers, then this server again"
         )
     metrics = Metrics()

@@ -69,7 +69,7 @@ def register(workspace: Project, run: tracking.Run, evaluation: Evaluation) -> V
 def judge(workspace: Project, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Compare a registered candidate with the champion on the workspace's test split; change nothing.
 
-    The champion itself keeps the verdict it was given.
+    The champion itself keeps the verdict it was given. What was replaced by hand does not come back by itself.
 
     Raises:
         RegistryError: the champion's files cannot be had.
@@ -79,7 +79,11 @@ def judge(workspace: Project, version: Version, evaluation: Evaluation, policy: 
     if champion and champion.number == version.number:
         return Judgement(Verdict(version.decision, version.reasons), None, recorded=True)
     comparison = _compare(workspace, data, champion) if champion else None
-    return Judgement(gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy), comparison)
+    verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
+    if version.is_overruled and verdict.decision == "promote":
+        way_back = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
+        verdict = Verdict("hold", (way_back, *verdict.reasons))
+    return Judgement(verdict, comparison)
 
 
 def _compare(workspace: Project, data: Dataset, champion: Version) -> Comparison:
@@ -145,21 +149,32 @@ def promote(project: Project, name: str, number: int) -> Version:
         RegistryError: there is no such version, or its files are gone.
     """
     version = registry.find(name, number)
-    make_champion(project, version, "hand")
+    _overrule(project, version, "hand")
     return version
 
 
 def rollback(project: Project, name: str) -> Version:
-    """Let the version serve again that served before the champion.
+    """Let the version serve again that served before the champion, which becomes the challenger if there is none.
 
     Raises:
         RegistryError: none did.
     """
+    replaced = registry.holder(name, registry.CHAMPION)
     previous = registry.holder(name, registry.PREVIOUS)
     if not previous:
         raise RegistryError(f"{name} has no previous champion", "`mnistflow promote VERSION` names one.")
-    make_champion(project, previous, "rollback")
+    _overrule(project, previous, "rollback")
+    if replaced and not registry.holder(name, registry.CHALLENGER):
+        registry.keep_as_challenger(replaced)
     return previous
+
+
+def _overrule(project: Project, version: Version, by: str) -> None:
+    champion = registry.holder(version.name, registry.CHAMPION)
+    if champion and champion.number != version.number:
+        registry.overrule(champion, True)
+    registry.overrule(version, False)
+    make_champion(project, version, by)
 
 
 def try_out(project: Project, name: str, *, canary: float | None = None, shadow: bool | None = None) -> Rollout | None:

@@ -41,6 +41,7 @@ class Version:
         decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
         history: when and how it became champion, a line each.
+        is_overruled: whether somebody put another version in its place by hand.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Version:
     aliases: tuple[str, ...]
     created_ms: int
     history: tuple[str, ...]
+    is_overruled: bool
 
     @property
     def headline(self) -> Headline:
@@ -179,6 +181,12 @@ def trace(version: Version, entry: str) -> None:
     client.set_model_version_tag(version.name, str(version.number), _TAG + "history", history)
 
 
+def overrule(version: Version, is_overruled: bool) -> None:
+    """Note whether somebody put another version in its place by hand."""
+    value = str(is_overruled).lower()
+    tracking.client().set_model_version_tag(version.name, str(version.number), _TAG + "overruled", value)
+
+
 def crown(version: Version) -> None:
     """Make a version the champion; the one before it stays known as `previous`."""
     client = tracking.client()
@@ -250,6 +258,7 @@ def _version(entry: ModelVersion, aliases: tuple[str, ...] | None = None) -> Ver
         aliases=tuple(entry.aliases) if aliases is None else aliases,
         created_ms=entry.creation_timestamp,
         history=tuple(tags.get(_TAG + "history", "").splitlines()),
+        is_overruled=tags.get(_TAG + "overruled") == "true",
     )
 
 

@@ -71,11 +71,14 @@ class Status:
 
 
 def current_dataset(project: Project, config: Config) -> str:
-    """Return the configured data set, or its fallback when only that one has a champion."""
+    """Return the configured data set, or its fallback when only that one has a champion, or any runs at all."""
     wanted, fallback = config.fetch.dataset, config.fetch.fallback
-    if fallback and not _has_champion(project, wanted) and _has_champion(project, fallback):
-        return fallback
-    return wanted
+    if fallback is None or _has_champion(project, wanted):
+        return wanted
+    is_fallback = _has_champion(project, fallback) or (
+        tracking.has_experiment(fallback) and not tracking.has_experiment(wanted)
+    )
+    return fallback if is_fallback else wanted
 
 
 def choose_dataset(project: Project, config: Config, name: str | None) -> str:
@@ -116,7 +119,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     for name, version in (("champion", status.champion), ("challenger", status.challenger)):
         if version:
             yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
-            yield "", f"{version.decision}: {'; '.join(version.reasons)}"
+            yield "", f"the gate said {version.decision}: {'; '.join(version.reasons)}"
             if name == "champion" and version.history:
                 yield "", version.history[-1]
         else:
@@ -128,7 +131,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         )
     if status.last_run:
         yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
-    yield "serves", f"version {status.serving} from {status.model_repository}" if status.serving else "nothing yet"
+    yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
     if status.rollout:
         yield "rollout", str(status.rollout)
     if status.server:

@@ -57,7 +57,7 @@ def require_able(config: Config, dataset: str) -> None:
     """
     entry = catalog.described(dataset, ())
     config.model.require_able(tasks.get(entry.task), entry.input_shape)
-    learners.of(config.model.chosen).require(config.train)
+    learners.of(config.model.chosen).require(config.model.chosen, config.train)
 
 
 def pin(config: Config, dataset: str) -> dict[str, Any]:

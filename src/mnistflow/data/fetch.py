@@ -109,8 +109,8 @@ def choose_dataset(config: FetchConfig, project: Project) -> str:
 def fallback_warning(wanted: str, fallback: str) -> str:
     """Return what to tell the user who asked for one data set and gets another."""
     return (
-        f"NO MIRROR GAVE {wanted}: GOING ON WITH {fallback} INSTEAD. This run, its model and its figures are "
-        f"{fallback}'s and say nothing about {wanted}. {MEND} fetch.fallback: null makes this an error."
+        f"NO MIRROR GAVE {wanted}: GOING ON WITH {fallback} INSTEAD. This run, its model and its figures are of "
+        f"{fallback} and say nothing about {wanted}. {MEND} fetch.fallback: null makes this an error."
     )
 
 

@@ -28,6 +28,9 @@ Members = tuple[bytes, ...]
 class Ensembles(Learner[Ensemble]):
     """Its models are ONNX files, one a member."""
 
+    def require(self, family: Ensemble, config: TrainConfig) -> None:
+        _require_members(family)
+
     def pin(self, family: Ensemble, dataset: str) -> dict[str, Any]:
         return {"sha256": [_sha256(version) for version in _find(family, dataset)]}
 
@@ -72,13 +75,17 @@ class Ensembles(Learner[Ensemble]):
         return _mean([onnx.load_from_string(member) for member in model], signature)
 
 
-def _find(family: Ensemble, dataset: str) -> list[Version]:
-    """Return the versions of the members, in their order."""
+def _require_members(family: Ensemble) -> None:
     if not family.members:
         raise ConfigError(
             "model.ensemble.members is empty: an ensemble averages models that are registered already",
             "Name versions or runs, as in -S model.ensemble.members=[1,2]; `mnistflow leaderboard` lists them.",
         )
+
+
+def _find(family: Ensemble, dataset: str) -> list[Version]:
+    """Return the versions of the members, in their order."""
+    _require_members(family)
     name = registry.model_name(dataset)
     known = registry.versions(name)
     found = [_find_member(member, name, known) for member in family.members]

@@ -66,11 +66,11 @@ class Learner(ABC, Generic[Parameters]):
         """
         return {}
 
-    def require(self, config: TrainConfig) -> None:
-        """Check that what fitting needs is installed.
+    def require(self, family: Parameters, config: TrainConfig) -> None:
+        """Check, before anything else is done, that fitting has what it needs.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: something is not named, or not installed.
         """
 
     def prepare(self, config: TrainConfig) -> None:

@@ -30,7 +30,7 @@ FILE = "model.keras"
 class Networks(Learner[Network]):
     """Its models are Keras models."""
 
-    def require(self, config: TrainConfig) -> None:
+    def require(self, family: Network, config: TrainConfig) -> None:
         backend.require(config.backend)
 
     def prepare(self, config: TrainConfig) -> None:

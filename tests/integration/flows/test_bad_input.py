@@ -88,6 +88,12 @@ def test_an_unknown_preset(undamaged: Checkout) -> None:
     assert "unknown preset 'fats'. Known: fast, best" in error
 
 
+def test_two_presets(undamaged: Checkout) -> None:
+    assert "given twice: fast, best" in error_of(
+        undamaged.run("retrain", "--preset", "fast", "--preset", "best", check=False)
+    )
+
+
 def test_a_corrupted_download_and_a_wrong_checksum(undamaged: Checkout, tmp_path: Path) -> None:
     folder = tmp_path / "mirror/mnist"
     folder.mkdir(parents=True)

@@ -198,6 +198,18 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     retrained.run("rollback")
     assert champion(retrained) == 1
     assert status(retrained)["champion"]["history"][-1].endswith("became champion by rollback")
+    assert status(retrained)["challenger"]["version"] == challenger
+
+
+def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout) -> None:
+    worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
+    assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout
+    again = retrained.run("retrain")
+    assert "unchanged" in again.stdout
+    assert "replaced by hand: only `mnistflow promote 1` brings it back" in again.stderr
+    assert champion(retrained) == worst
+    retrained.run("promote", "1")
+    assert champion(retrained) == 1
 
 
 def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Checkout) -> None:
