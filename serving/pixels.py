@@ -4,9 +4,24 @@
 headers.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import orjson
 
-__all__ = ["IS_COMPILED", "pixels_from_json", "pixels_in_python"]
+__all__ = ["IS_COMPILED", "pixels_from_json", "pixels_in_python", "pixels_of"]
+
+
+def pixels_of(values: Sequence[Any]) -> bytearray | None:
+    """Return whole numbers from 0 to 255, several times as fast as other numbers are read; None for others.
+
+    Truth values pass for 0 and 1.
+    """
+    try:
+        # Three times as fast as bytes.
+        return bytearray(values)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def pixels_in_python(text: bytes, start: int, stop: int, size: int) -> bytearray | None:
@@ -20,10 +35,9 @@ def pixels_in_python(text: bytes, start: int, stop: int, size: int) -> bytearray
         return None
     try:
         values = orjson.loads(part)
-        # Three times as fast as bytes. Of a mere number it would be as many zeros.
-        return bytearray(values) if isinstance(values, list) and len(values) == size else None
-    except (TypeError, ValueError, OverflowError):
+    except orjson.JSONDecodeError:
         return None
+    return pixels_of(values) if isinstance(values, list) and len(values) == size else None
 
 
 try:

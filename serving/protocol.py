@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from serving.errors import InvalidRequestError
+from serving.pixels import pixels_of
 from serving.tensors import Array, TensorSpec
 
 Specs = Mapping[str, TensorSpec]
@@ -163,8 +164,8 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
     Raises:
         InvalidRequestError: a value is of another type, or out of range.
     """
-    if spec.datatype == "UINT8" and (array := _pixels(values)) is not None and not _have_truths(values):
-        return array.reshape(shape)
+    if spec.datatype == "UINT8" and (pixels := pixels_of(values)) is not None and not _have_truths(values):
+        return np.frombuffer(pixels, np.uint8).reshape(shape)
     kinds = set(map(type, values))
     if not kinds <= {int, float} or (float in kinds and spec.dtype.kind != "f" and not all(map(_is_whole, values))):
         raise InvalidRequestError(f"input {spec.name} has values that are no {spec.datatype}")
@@ -183,18 +184,6 @@ def array_from_values(values: Sequence[Any], spec: TensorSpec, shape: tuple[int,
 def _is_whole(value: float) -> bool:
     # Larger ones need not be what was written: beyond 64 bits, whole numbers are read as floats as well.
     return type(value) is int or (abs(value) <= EXACT_FLOAT and value == int(value))
-
-
-def _pixels(values: Sequence[Any]) -> Array | None:
-    """Return whole numbers from 0 to 255, several times as fast as other numbers are read; None for others.
-
-    Truth values pass for 0 and 1.
-    """
-    try:
-        # Three times as fast as bytes.
-        return np.frombuffer(bytearray(values), np.uint8)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _have_truths(values: Sequence[Any]) -> bool:
