@@ -159,22 +159,24 @@ def rollback(project: Project, name: str) -> Version:
     Raises:
         RegistryError: none did.
     """
-    replaced = registry.holder(name, registry.CHAMPION)
     previous = registry.holder(name, registry.PREVIOUS)
     if not previous:
         raise RegistryError(f"{name} has no previous champion", "`mnistflow promote VERSION` names one.")
-    _overrule(project, previous, "rollback")
+    replaced = _overrule(project, previous, "rollback")
     if replaced and not registry.holder(name, registry.CHALLENGER):
         registry.keep_as_challenger(replaced)
     return previous
 
 
-def _overrule(project: Project, version: Version, by: str) -> None:
+def _overrule(project: Project, version: Version, by: str) -> Version | None:
+    """Make a version champion whatever the gate said, and return the one that it replaces."""
     champion = registry.holder(version.name, registry.CHAMPION)
-    if champion and champion.number != version.number:
-        registry.overrule(champion, True)
+    replaced = champion if champion and champion.number != version.number else None
+    if replaced:
+        registry.overrule(replaced, True)
     registry.overrule(version, False)
     make_champion(project, version, by)
+    return replaced
 
 
 def try_out(project: Project, name: str, *, canary: float | None = None, shadow: bool | None = None) -> Rollout | None:
