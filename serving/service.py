@@ -1,6 +1,5 @@
 """What the Open Inference Protocol may be asked besides inference: the same answers for REST and for gRPC."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from serving import protocol, statistics
@@ -9,7 +8,7 @@ from serving.errors import UnknownModelError
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.repository import VERSION
-from serving.settings import Settings
+from serving.settings import Settings, own_version
 from serving.statistics import Counts
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
@@ -26,7 +25,7 @@ class InferenceService:
         self._plane = plane
         self._metrics = metrics
         self._max_rows = settings.max_rows
-        self._server = {"name": "mnistflow", "version": _own_version(), "extensions": EXTENSIONS}
+        self._server = {"name": "mnistflow", "version": own_version(), "extensions": EXTENSIONS}
 
     async def model(self, name: str, number: str | None) -> Model:
         """Return the version asked for."""
@@ -79,10 +78,3 @@ class InferenceService:
             for state in self._plane.catalogue.states()
             if state.state == "READY" or not only_ready
         ]
-
-
-def _own_version() -> str:
-    try:
-        return version("mnistflow")
-    except PackageNotFoundError:
-        return "unknown"

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -95,11 +96,12 @@ class Settings:
 
         Raises:
             StartError: a value is of the wrong type or too small.
-            SystemExit: an argument is unknown, or help was asked for.
+            SystemExit: an argument is unknown, or help or the version was asked for.
         """
         parser = argparse.ArgumentParser(
             prog="mnistflow-serve", description="Serve the champions of a repository.", allow_abbrev=False
         )
+        parser.add_argument("--version", action="version", version=f"mnistflow-serve {own_version()}")
         settings = _settings(cls)
         defaults = {entry.name: entry.default for entry in fields(cls)}
         for name, (_, setting) in settings.items():
@@ -114,6 +116,14 @@ class Settings:
             if text is not None:
                 values[name] = _converted(name, kind, text, setting)
         return cls(**values)
+
+
+def own_version() -> str:
+    """Return the version of this package; `unknown` where it runs without being installed."""
+    try:
+        return version("mnistflow")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _settings(cls: type[Settings]) -> dict[str, tuple[type[Any], Setting]]:

@@ -45,7 +45,8 @@ class TrialTable:
             self._live.update(self._render())
         losses = [trial.user_attrs["loss"] for trial in self._trials if trial.user_attrs["loss"] is not None]
         best = f"{min(losses):.4f}" if losses else "none yet"
-        logger.info("trial %d/%d: %s, best %s", len(self._trials), self._total, _outcome(trial), best)
+        outcome = "pruned" if trial.user_attrs["loss"] is None else f"validation loss {_outcome(trial)}"
+        logger.info("trial %d/%d: %s, best %s", len(self._trials), self._total, outcome, best)
 
     def _render(self) -> Table:
         table = Table(title=f"search: {len(self._trials)} of {self._total} trials")

@@ -1,5 +1,6 @@
 """Where settings come from, and which values are refused."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,10 @@ def test_names_are_not_guessed(capsys):
     with pytest.raises(SystemExit):
         Settings.parse(["--po", "7000"], {})
     assert "--po" in capsys.readouterr().err
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        Settings.parse(["--version"], {})
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"mnistflow-serve {metadata.version('mnistflow')}\n"
