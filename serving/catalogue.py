@@ -84,14 +84,13 @@ class Catalogue:
             StartError: there is no repository, or no model in it that can serve.
         """
         folder = self._repository.folder
+        mend = "Run `mnistflow retrain` first, or give another --repository."
         try:
             self._entries = self._repository.scan()
         except OSError as error:
-            raise StartError(
-                f"no model repository at {folder} ({error.strerror}). Run `mnistflow retrain` first."
-            ) from None
+            raise StartError(f"no model repository at {folder} ({error.strerror}). {mend}") from None
         if not self._entries:
-            raise StartError(f"the model repository at {folder} has no champion. Run `mnistflow retrain` first.")
+            raise StartError(f"the model repository at {folder} has no champion. {mend}")
         if self._default and self._default not in self._entries:
             raise StartError(f"no model {self._default!r} has a champion. There are: {', '.join(self._entries)}.")
         self._switched = self._switches.read()
