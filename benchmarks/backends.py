@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--precision", choices=["float32", "auto"], default="float32")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/datasets/mnist", help="folder of IDX files")
+    parser.add_argument("--data", type=Path, default=ROOT / "var/downloads/mnist", help="folder of IDX files")
     parser.add_argument("--one", nargs=2, metavar=("BACKEND", "NETWORK"), help="only this, in this process")
     arguments = parser.parse_args()
     if arguments.one:
