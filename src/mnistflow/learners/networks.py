@@ -59,8 +59,10 @@ class Networks(Learner[Network]):
         import_tensorflow()
         import keras
 
+        from mnistflow.models.geometry import Geometry
+
         # Without its optimizer, a class of the backend that may not be installed.
-        return keras.models.load_model(folder / FILE, compile=False)
+        return keras.models.load_model(folder / FILE, custom_objects={"Geometry": Geometry}, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
         outputs: Outputs = model.predict(prefetched(batches(inputs, size=JUDGED)), verbose=0)

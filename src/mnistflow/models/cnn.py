@@ -23,6 +23,8 @@ class Cnn(Network):
     quarter of the values is left: for an activation that never falls the maximum is the same before and after.
 
     Attributes:
+        geometry: what becomes of the images first: `box` stretches their bounding box to the same size, `upright`
+            undoes their slant.
         blocks: filters of the convolutions in each block.
         stem_kernel: of the first convolution; None = as the others.
         stem_stride: 2 lets the first convolution halve height and width, and takes the place of its block's pooling.
@@ -33,6 +35,7 @@ class Cnn(Network):
 
     input_dimensions = 2
 
+    geometry: Literal["none", "box", "upright"] = "none"
     blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64,), (128,))
     kernel: Positive = 3
     stem_kernel: Positive | None = 5
@@ -50,7 +53,7 @@ class Cnn(Network):
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
-        x = keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
+        x = keras.layers.Reshape((*inputs.shape[1:], 1))(self._arranged(inputs))
         for number, filters in enumerate(self.blocks):
             x = self._block(x, filters, first=number == 0, last=number == len(self.blocks) - 1)
         x = keras.layers.GlobalMaxPooling2D()(x) if self.head == "max" else keras.layers.Flatten()(x)
@@ -63,6 +66,13 @@ class Cnn(Network):
             )
             x = self._dropped(self._activated(dense(x)))
         return x
+
+    def _arranged(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        if self.geometry == "none":
+            return images
+        from mnistflow.models.geometry import Geometry
+
+        return Geometry(self.geometry)(images)
 
     def _block(self, x: keras.KerasTensor, filters: Sizes, first: bool, last: bool) -> keras.KerasTensor:
         import keras

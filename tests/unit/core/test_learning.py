@@ -61,6 +61,8 @@ VARIANTS: list[dict[str, Any]] = [
         "train.optimizer": "momentum",
     },
     {"model.family": "cnn", "model.cnn.pooling": "none", "train.from_logits": True, "train.label_smoothing": 0.1},
+    {"model.family": "cnn", "model.cnn.geometry": "box", "train.ema": 0.9},
+    {"model.family": "cnn", "model.cnn.geometry": "upright", "train.precision": "bfloat16", "export.views": 5},
     {"model.family": "rnn", "train.optimizer": "rmsprop"},
     {"model.family": "lstm", "model.lstm.units": [8, 4], "model.lstm.dense": [8]},
     {"model.family": "gru", "model.gru.dropout": 0.0},
