@@ -3,9 +3,9 @@
 import argparse
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -101,13 +101,16 @@ class Settings:
         parser = argparse.ArgumentParser(
             prog="mnistflow-serve", description="Serve the champions of a repository.", allow_abbrev=False
         )
-        parser.add_argument("--version", action="version", version=f"mnistflow-serve {own_version()}")
+        parser.add_argument("--version", action="store_true", help="show the version and exit")
         settings = _settings(cls)
         defaults = {entry.name: entry.default for entry in fields(cls)}
         for name, (_, setting) in settings.items():
             meaning = f"{setting.meaning} (default: {defaults[name]})"
             parser.add_argument(_option(name), metavar="VALUE", help=meaning)
         given = vars(parser.parse_args(arguments))
+        if given["version"]:
+            sys.stdout.write(f"mnistflow-serve {own_version()}\n")
+            sys.exit(0)
         values = {}
         for name, (kind, setting) in settings.items():
             text = given[name]
@@ -120,6 +123,9 @@ class Settings:
 
 def own_version() -> str:
     """Return the version of this package; `unknown` where it runs without being installed."""
+    # Not above: a server starts sooner without, and its validator before anybody asks.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("mnistflow")
     except PackageNotFoundError:

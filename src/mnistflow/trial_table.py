@@ -45,7 +45,7 @@ class TrialTable:
             self._live.update(self._render())
         losses = [trial.user_attrs["loss"] for trial in self._trials if trial.user_attrs["loss"] is not None]
         best = f"{min(losses):.4f}" if losses else "none yet"
-        outcome = "pruned" if trial.user_attrs["loss"] is None else f"validation loss {_outcome(trial)}"
+        outcome = _outcome(trial, "validation loss ")
         logger.info("trial %d/%d: %s, best %s", len(self._trials), self._total, outcome, best)
 
     def _render(self) -> Table:
@@ -70,9 +70,9 @@ def _rank(trial: FrozenTrial) -> float:
     return float("inf") if loss is None else float(loss)
 
 
-def _outcome(trial: FrozenTrial) -> str:
+def _outcome(trial: FrozenTrial, label: str = "") -> str:
     loss = trial.user_attrs["loss"]
-    return "pruned" if loss is None else f"{loss:.4f}"
+    return "pruned" if loss is None else f"{label}{loss:.4f}"
 
 
 def _short(value: object) -> str:
