@@ -89,6 +89,8 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(train(*arguments.one, arguments.precision, arguments.data)))
         return
+    if not arguments.data.is_dir():
+        sys.exit(f"{arguments.data} is missing. Run `mnistflow fetch`, or name a folder of IDX files with --data.")
     there = [name for name in BACKENDS if find_spec(name)]
     print(
         f"{platform.machine()}, {arguments.precision}, n = {arguments.repeats}, medians; installed: {', '.join(there)}"

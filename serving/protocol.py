@@ -339,6 +339,10 @@ def _json(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
+        if b"binary_data_size" in content:
+            raise InvalidRequestError(
+                "the body is not JSON alone: bytes behind it need its length in Inference-Header-Content-Length"
+            ) from None
         raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
 
 

@@ -140,7 +140,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 
 def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
     if not served:
-        yield "server", f"none answers at {address}"
+        yield "server", f"none answers at {address}: `mnistflow serve` starts one"
         return
     yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
     for version, reason in served.refused.items():

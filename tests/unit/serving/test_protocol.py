@@ -144,6 +144,13 @@ def test_missing_and_trailing_bytes_are_refused(rest):
         parse({"inputs": [y(), tensor(parameters={"binary_data_size": 12})]}, rest)
 
 
+def test_bytes_behind_the_json_without_its_length_say_which_header_is_missing():
+    header = json.dumps({"inputs": [y(), tensor(parameters={"binary_data_size": 12})]}).encode()
+
+    with pytest.raises(InvalidRequestError, match="Inference-Header-Content-Length"):
+        parse_request(header + bytes(12), None, NUMBERS, OUTPUTS, 100)
+
+
 def test_a_body_without_json_is_the_single_input_and_is_answered_in_binary():
     spec = {"x": TensorSpec("x", "INT16", (-1, 3))}
     array = np.arange(6, dtype=np.int16).reshape(2, 3)
