@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -77,6 +78,8 @@ def connect(project: Project) -> Api:
 
 
 def _end(server: subprocess.Popen[bytes], log: Path) -> None:
+    # The command is done: a Ctrl-C that comes now would only leave the server behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     died = server.poll() is not None
     leash.release(server)
     if not died:

@@ -345,16 +345,17 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
 
 @app.command()
 def serve(
-    host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes one that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="MNISTFLOW_SERVE_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes one that is free.", envvar="MNISTFLOW_SERVE_PORT")] = 8000,
 ) -> None:
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
-    project, _ = cli.start()
+    project, settings = cli.start()
+    from flows import services
     from mnistflow import server
 
     if port:
         server.note(project, server.url(host, port))
-    _become("serving", "--repository", str(project.models), "--host", host, "--port", str(port))
+    _become(*services.server_command(project, settings, host, port))
 
 
 @app.command()
@@ -385,7 +386,7 @@ def up(host: Host = "127.0.0.1") -> None:
 
     promotion.reconcile(project, registry.model_name(state.current_dataset(project, settings)))
 
-    services.up(project, host)
+    services.up(project, settings, host)
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -63,14 +63,16 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(base, settings, overrides or {}), kind="retrain")
-    with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
-        outcome = _run_in(workspace, settings, run, dataset)
-    if not outcome.changed:
-        # Nothing happened that is not recorded already.
-        tracking.client().delete_run(run.run_id)
-    if not overrides:
-        pipeline.bring_home(workspace)
-    pipeline.tidy(workspace)
+    try:
+        with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
+            outcome = _run_in(workspace, settings, run, dataset)
+        if not outcome.changed:
+            # Nothing happened that is not recorded already.
+            tracking.client().delete_run(run.run_id)
+        if not overrides:
+            pipeline.bring_home(workspace)
+    finally:
+        pipeline.tidy(workspace)
     create_markdown_artifact(report.markdown(outcome, home), key="retrain", description=report.headline(outcome))
     return outcome
 
@@ -100,9 +102,21 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
 
 
 def _run_name(base: Config, settings: Config, overrides: Mapping[str, Any]) -> str:
-    """The family, and what its parameters have that is not in params.yaml, in the order of the overrides."""
-    before, after = base.entries(), settings.entries()
-    changed = [key for key, value in after.items() if not isinstance(value, dict) and value != before.get(key)]
+    """The family, the preset if one was asked for, and what else the overrides changed, in their order."""
+    presets = [name for name, values in base.presets.items() if values.keys() <= overrides.keys()]
+    from_base = _changes(base, settings, overrides)
+    from_presets = [[name, *_changes(base.with_values(base.preset(name)), settings, overrides)] for name in presets]
+    return " ".join([settings.model.family, *min([*from_presets, from_base], key=len)])[:100]
+
+
+def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:
+    """Return what the overrides changed, a leaf each; the sections `model` and `train` go without saying."""
+    old, new = before.entries(), after.entries()
+    changed = [key for key, value in new.items() if not isinstance(value, dict) and value != old.get(key)]
     ordered = dict.fromkeys(key for given in overrides for key in changed if f"{key}.".startswith(f"{given}."))
-    special = [f"{key.rpartition('.')[2]}={after[key]}" for key in ordered if key != "model.family"]
-    return " ".join([settings.model.family, *special])[:100]
+    ordered.pop("model.family", None)
+    return [f"{_short(key)}={new[key]}" for key in ordered]
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2] if key.startswith(("model.", "train.")) else key

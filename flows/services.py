@@ -12,16 +12,19 @@ from rich.table import Table
 
 from flows import deployments, ports
 from flows.supervisor import Service, Supervisor
-from mnistflow import files, server
+from mnistflow import files, registry, repository, server, status
+from mnistflow.config import Config
+from mnistflow.data.catalog import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
 from mnistflow.project import Project
 
 LOCAL = "127.0.0.1"
+MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # the server's own
 
 console = Console(soft_wrap=True)
 
 
-def up(project: Project, host: str) -> None:
+def up(project: Project, settings: Config, host: str) -> None:
     """Run the MLflow UI, the Prefect server, the schedules and the prediction server until Ctrl-C.
 
     Raises:
@@ -36,7 +39,7 @@ def up(project: Project, host: str) -> None:
             api, scheduling = _scheduling(project, host) if claimed else (None, [])
             if not claimed:
                 console.print("Prefect and the schedules are run by another process of this checkout")
-            _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, host)], api)
+            _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, settings, host)], api)
 
 
 def schedule(project: Project) -> None:
@@ -119,13 +122,27 @@ def _runner(project: Project, api: str, *arguments: str) -> Service:
     )
 
 
-def _predictions(project: Project, host: str) -> Service:
+def server_command(project: Project, settings: Config, host: str, port: int) -> tuple[str, ...]:
+    """Return module and arguments of the prediction server.
+
+    Behind `/predict` is the current data set's model, if there is one for pictures: the champion of another data set,
+    made today, must not answer in its place.
+    """
+    dataset = status.current_dataset(project, settings)
+    name = registry.model_name(dataset)
+    takes_pictures = registry.task_of(dataset).name == IMAGE_CLASSIFICATION
+    is_chosen = takes_pictures and repository.champion(project, name) and MODEL_VARIABLE not in os.environ
+    model = ("--model", name) if is_chosen else ()
+    return "serving", "--repository", str(project.models), *_listen(host, port), *model
+
+
+def _predictions(project: Project, settings: Config, host: str) -> Service:
     port = _port("predictions", host, 8000)
     address = server.url(host, port)
     server.note(project, address)
     return Service(
         name="predictions",
-        command=("serving", "--repository", str(project.models), *_listen(host, port)),
+        command=server_command(project, settings, host, port),
         startable=lambda: any(project.models.glob("*/champion")),
         waiting="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
         works=partial(_answers, f"{address}/v2/health/ready"),

@@ -97,7 +97,7 @@ class Catalogue:
         await asyncio.gather(*map(self._follow_champion, self._entries))
         needed = {self._default} if self._default else self._entries.keys()
         if not any(name in self._champions or self._is_off(name) for name in needed):
-            raise StartError("no champion is fit to serve, the reasons are above. Promote another version.")
+            raise StartError("no champion is fit to serve, the reasons are above. Promote it anew, or another version.")
 
     @property
     def champions(self) -> list[Model]:

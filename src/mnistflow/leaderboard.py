@@ -54,6 +54,8 @@ def rank(project: Project, dataset: str, limit: int = 1000) -> list[Row]:
     rows = []
     for run in runs:
         metrics, version = run.data.metrics, versions.get(run.info.run_id)
+        if version is None and run.info.status != "FINISHED":
+            continue  # killed before its model was registered: whatever was measured is measured again
         rows.append(
             Row(
                 run_id=run.info.run_id,

@@ -223,12 +223,15 @@ def _challenger(name: str) -> Version:
 
 
 def reconcile(project: Project, name: str) -> bool:
-    """Let the repository serve the registry's champion; return whether it did not.
+    """Let the repository serve the registry's champion, undamaged; return whether it did not.
 
     A run killed between the move of the alias and that of the pointer leaves the old champion serving until then.
     """
     champion = registry.holder(name, registry.CHAMPION)
-    if not champion or repository.champion(project, name) == champion.number:
+    if not champion:
+        return False
+    serves = repository.champion(project, name) == champion.number
+    if serves and repository.is_whole(project, name, champion.number):
         return False
     repository.publish(project, champion)
     repository.serve(project, champion)

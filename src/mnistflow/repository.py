@@ -3,8 +3,8 @@
     <dataset>-classifier/
       config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion   rollout.json
 
-A version's folder appears whole, by a rename, and is never changed; `champion` and `rollout.json` are replaced
-atomically. A server that reads at any moment sees a whole model or none.
+A version's folder appears whole, by a rename, and is written anew only when it is damaged; `champion` and
+`rollout.json` are replaced atomically. A server that reads at any moment sees a whole model or none.
 """
 
 from __future__ import annotations
@@ -91,14 +91,24 @@ def try_out(project: Project, name: str, rollout: Rollout | None) -> None:
         files.write_json(path, asdict(rollout))
 
 
+def is_whole(project: Project, name: str, number: int) -> bool:
+    """Whether a version is published, and its files are as they were written."""
+    folder = project.models / name / str(number)
+    try:
+        wanted = files.read_json(folder / "model.json")["sha256"]
+        return files.sha256(folder / "model.onnx") == wanted and (folder / "probe.npz").is_file()
+    except (DataError, OSError, KeyError, TypeError):
+        return False
+
+
 def publish(project: Project, version: Version) -> Path:
-    """Put a registered version into the repository; one that is there already is left as it is.
+    """Put a registered version into the repository; one that is there already, undamaged, is left as it is.
 
     Raises:
         RegistryError: its files cannot be had from the registry.
     """
     folder = project.models / version.name / str(version.number)
-    if folder.is_dir():
+    if is_whole(project, version.name, version.number):
         return folder
     with files.atomic_write(folder) as temporary, tempfile.TemporaryDirectory(dir=project.var) as downloads:
         temporary.mkdir()

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -61,11 +60,13 @@ class Served:
     Attributes:
         champion: the version that serves; None when none does.
         refused: why it does not serve a version, by the version's number.
+        wants_key: whether it says nothing without a key.
     """
 
     champion: int | None
     refused: Mapping[int, str]
     rollout: Rollout | None
+    wants_key: bool = False
 
 
 def url(host: str, port: int) -> str:
@@ -94,8 +95,10 @@ def ask(address: str, name: str) -> Served | None:
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer: Any = httpx.get(f"{address}/status", headers=headers, timeout=TIMEOUT_SECONDS).raise_for_status().json()
-        return TypeAdapter(Served).validate_python(answer["models"][name])
+        answer = httpx.get(f"{address}/status", headers=headers, timeout=TIMEOUT_SECONDS)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return Served(None, {}, None, wants_key=True)
+        return TypeAdapter(Served).validate_python(answer.raise_for_status().json()["models"][name])
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError, ValidationError):
         return None
 

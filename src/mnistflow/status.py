@@ -52,6 +52,7 @@ class Status:
     Attributes:
         previous: what served before the champion.
         serving: number of the version that the model repository names.
+        serving_is_whole: whether that version's files are there, as they were written.
         model_repository: folder that servers read.
         rollout: how servers are to try the challenger.
         server: address of the prediction server, as far as it is known.
@@ -64,6 +65,7 @@ class Status:
     previous: VersionState | None
     last_run: RunState | None
     serving: int | None
+    serving_is_whole: bool
     model_repository: str
     rollout: Rollout | None
     server: str | None
@@ -99,13 +101,15 @@ def read(project: Project, dataset: str) -> Status:
     """Gather the state of a data set's models."""
     name = registry.model_name(dataset)
     address = server.address(project)
+    serving = repository.champion(project, name)
     return Status(
         dataset=dataset,
         champion=_state(registry.holder(name, registry.CHAMPION)),
         challenger=_state(registry.holder(name, registry.CHALLENGER)),
         previous=_state(registry.holder(name, registry.PREVIOUS)),
         last_run=_last_run(project, dataset),
-        serving=repository.champion(project, name),
+        serving=serving,
+        serving_is_whole=serving is not None and repository.is_whole(project, name, serving),
         model_repository=str(project.models / name),
         rollout=repository.rollout(project, name),
         server=address,
@@ -132,6 +136,8 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.last_run:
         yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
     yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
+    if status.serving and not status.serving_is_whole:
+        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them anew"
     if status.rollout:
         yield "rollout", str(status.rollout)
     if status.server:
@@ -141,6 +147,9 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
     if not served:
         yield "server", f"none answers at {address}: `mnistflow serve` starts one"
+        return
+    if served.wants_key:
+        yield "server", f"{address} wants a key: set {server.KEYS_VARIABLE}"
         return
     yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
     for version, reason in served.refused.items():

@@ -160,6 +160,16 @@ def test_images_that_are_none_get_a_line_each_and_the_others_their_answer(retrai
     assert [error.startswith(f"error: {path}") for path, error in zip(bad, errors, strict=True)] == [True] * len(bad)
 
 
+def test_a_damaged_published_file_is_said_and_written_anew(retrained: Checkout) -> None:
+    model = retrained.folder / "var/models/digits-classifier/1/model.onnx"
+    sound = model.read_bytes()
+    model.write_bytes(sound[:-1])
+    assert "missing or damaged: `mnistflow promote 1` writes them anew" in retrained.run("status").stdout
+    retrained.run("promote", "1")
+    assert model.read_bytes() == sound
+    assert "damaged" not in retrained.run("status").stdout
+
+
 def test_versions_and_data_sets_that_do_not_exist(retrained: Checkout) -> None:
     assert "Known: digits, " in error_of(retrained.run("leaderboard", "--dataset", "fashion", check=False))
     assert "Use one of: mnist, " in error_of(retrained.run("retrain", check=False, **{"fetch.dataset": "minst"}))

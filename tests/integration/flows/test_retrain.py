@@ -212,6 +212,15 @@ def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Check
     assert champion(retrained) == 1
 
 
+def test_a_run_that_was_killed_before_its_model_was_registered_is_not_ranked(retrained: Checkout) -> None:
+    before = leaderboard(retrained)
+    store = MlflowClient(f"sqlite:///{retrained.folder}/var/mlflow/mlflow.db")
+    run = store.create_run(store.get_experiment_by_name("digits").experiment_id, tags={"mnistflow.kind": "retrain"})
+    store.log_metric(run.info.run_id, "test_accuracy", 1.0)
+    store.set_terminated(run.info.run_id, "KILLED")
+    assert leaderboard(retrained) == before
+
+
 def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Checkout) -> None:
     store = MlflowClient(f"sqlite:///{retrained.folder}/var/mlflow/mlflow.db")
     first, second = sorted(registered(retrained).keys() - {champion(retrained)})[:2]
@@ -325,6 +334,8 @@ def test_an_end_from_outside_ends_the_whole_family(retrained: Checkout, signal_s
     assert "goes on where this one stopped" in said
     assert "Traceback" not in said
     assert ("stage train was ended from outside" in said) == (signal_sent == signal.SIGTERM)
+    workspace = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
+    assert {path.name for path in workspace.iterdir()} <= {"params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", "logs"}
 
 
 def wait_for_an_epoch(checkout: Checkout, process: subprocess.Popen[str]) -> None:
@@ -362,4 +373,4 @@ def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own
     assert [path.name for path in (checkout.folder / "var/models").iterdir()] == ["digits-classifier"]
     assert {name for (name,) in checkout.query("select name from experiments")} == {"Default", "digits"}
     assert checkout.query("select distinct value from params where key = 'data.name'") == [("digits",)]
-    assert ("cnn epochs=1 trials=0",) in checkout.query("select name from runs")
+    assert ("cnn fast epochs=1",) in checkout.query("select name from runs")

@@ -3,14 +3,17 @@
 import signal
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import services
+import serving_kit as kit
 import yaml
 from checkouts import Checkout, make_checkout, wait_until, write_params
+from cluster import free_port, wait_for_port
 from services import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
@@ -41,6 +44,25 @@ def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
 def test_kill_9_of_up_leaves_no_process(retrained: Checkout) -> None:
     with services.running(retrained, "up") as up:
         assert up.stop(signal.SIGKILL) == []
+
+
+def test_the_current_data_set_answers_pictures_however_new_the_champion_of_another(checkout: Checkout) -> None:
+    """The variables of `mnistflow-serve` hold for `mnistflow serve` too."""
+    models = checkout.folder / "var/models"
+    write_params(checkout, **{"fetch.dataset": "digits"})
+    images, labels = kit.digits()
+    for dataset in ("digits", "fashion_mnist"):
+        name = f"{dataset}-classifier"
+        kit.publish(models, 1, kit.network(images, labels), images, name=name, dataset=dataset)
+        kit.crown(models, 1, name)
+    port = free_port()
+    settings = {"MNISTFLOW_SERVE_PORT": str(port), "MNISTFLOW_SERVE_KEYS": "secret"}
+    with_key = replace(checkout, environment={**checkout.environment, **settings})
+    wait_for_port(port, with_key.start("serve"))
+    url, headers = f"http://127.0.0.1:{port}", {"Authorization": "Bearer secret"}
+    assert httpx.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
+    assert f"{url}, version 1" in with_key.run("status").stdout
+    assert f"{url} wants a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
 
 
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:

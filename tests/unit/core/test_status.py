@@ -12,7 +12,7 @@ TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 def lines(served: Served | None) -> str:
     state = Status(
-        "mnist", None, None, None, None, 3, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served=served
+        "mnist", None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served
     )
     return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
 
@@ -31,6 +31,10 @@ def test_a_server_that_refused_the_first_champion_is_said_with_the_reason() -> N
 
     assert "server: http://localhost:8000, serves no version" in said
     assert "refused: version 1: model.onnx is missing" in said
+
+
+def test_a_server_that_wants_a_key_is_said() -> None:
+    assert "wants a key: set MNISTFLOW_SERVE_KEYS" in lines(Served(None, {}, None, wants_key=True))
 
 
 def test_a_server_that_does_not_answer_is_said() -> None:
