@@ -74,7 +74,9 @@ def _train(project: Project, settings: Config) -> str:
 
     done = train.train(project, settings)
     kept = ", ".join(f"{name} {value:.4f}" for name, value in done.best.items() if name.startswith("val_"))
-    return f"trained {done.family}: {done.epochs} epochs in {done.seconds:.0f} s, kept epoch {done.best_epoch} ({kept})"
+    seconds = f"in {done.seconds:.0f} s"
+    how = f": {done.epochs} epochs {seconds}, kept epoch {done.best_epoch}" if done.epochs > 1 else f" {seconds}"
+    return f"trained {done.family}{how} ({kept})"
 
 
 def _export(project: Project, settings: Config) -> str:

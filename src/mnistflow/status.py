@@ -127,7 +127,8 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
             if name == "champion" and version.history:
                 yield "", version.history[-1]
         else:
-            yield name, "none yet: `mnistflow retrain` makes one" if name == "champion" else "none"
+            mend = f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` makes one"
+            yield name, mend if name == "champion" else "none"
     if status.previous:
         yield (
             "previous",
