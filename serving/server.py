@@ -10,6 +10,7 @@ import uvicorn
 from serving.app import create_app
 from serving.catalogue import Catalogue
 from serving.connection import HttpConnection
+from serving.errors import NotReadyError, UnknownModelError
 from serving.metrics import Metrics
 from serving.pixels import IS_COMPILED
 from serving.repository import ModelRepository
@@ -88,7 +89,14 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
 
 
 def _summary(catalogue: Catalogue) -> str:
-    return ", ".join(f"{model.name} version {model.version}" for model in catalogue.champions)
+    champions = sorted(catalogue.champions, key=lambda model: model.name)
+    said = ", ".join(f"{model.name} version {model.version}" for model in champions)
+    if len(champions) < 2:
+        return said
+    try:
+        return f"{said}; pictures go to {catalogue.picture_classifier().name},"
+    except (NotReadyError, UnknownModelError):
+        return said
 
 
 def _address(scheme: str, host: str, port: int) -> str:

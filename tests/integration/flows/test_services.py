@@ -58,11 +58,14 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     port = free_port()
     settings = {"MNISTFLOW_SERVE_PORT": str(port), "MNISTFLOW_SERVE_KEYS": "secret"}
     with_key = replace(checkout, environment={**checkout.environment, **settings})
-    wait_for_port(port, with_key.start("serve"))
+    server = with_key.start("serve")
+    wait_for_port(port, server)
     url, headers = f"http://127.0.0.1:{port}", {"Authorization": "Bearer secret"}
     assert httpx.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} wants a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
+    server.terminate()
+    assert "pictures go to digits-classifier" in server.communicate()[0]
 
 
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:
