@@ -103,7 +103,7 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
 
 def _run_name(base: Config, settings: Config, overrides: Mapping[str, Any]) -> str:
     """The family, the preset if one was asked for, and what else the overrides changed, in their order."""
-    presets = [name for name, values in base.presets.items() if values.keys() <= overrides.keys()]
+    presets = [name for name, values in base.presets.items() if values and values.keys() <= overrides.keys()]
     from_base = _changes(base, settings, overrides)
     from_presets = [[name, *_changes(base.with_values(base.preset(name)), settings, overrides)] for name in presets]
     return " ".join([settings.model.family, *min([*from_presets, from_base], key=len)])[:100]
