@@ -15,9 +15,9 @@ def ingest() -> tuple[StageOutcome, ...]:
     environment.configure(home)
     settings = config.load(home.params)
     workspace = pipeline.create_workspace(home, tasks.choose_dataset(home, settings))
-    with stage_runner.beside(settings.train) as runner:
-        steps = Pipeline(workspace, runner)
-        stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
-    tasks.push(steps)
-    pipeline.tidy(workspace)
+    with pipeline.tidied(workspace):
+        with stage_runner.beside(settings.train) as runner:
+            steps = Pipeline(workspace, runner)
+            stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
+        tasks.push(steps)
     return stages

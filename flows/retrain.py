@@ -63,7 +63,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     tracking.close_dead_runs(home, dataset)
     promotion.reconcile(home, registry.model_name(dataset))
     run = tracking.start(home, dataset, _run_name(base, settings, overrides or {}), kind="retrain")
-    try:
+    with pipeline.tidied(workspace):
         with tracking.finished(run), tracking.system_metrics(run, after=WATCHED):
             outcome = _run_in(workspace, settings, run, dataset)
         if not outcome.changed:
@@ -71,8 +71,6 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
             tracking.client().delete_run(run.run_id)
         if not overrides:
             pipeline.bring_home(workspace)
-    finally:
-        pipeline.tidy(workspace)
     create_markdown_artifact(report.markdown(outcome, home), key="retrain", description=report.headline(outcome))
     return outcome
 
@@ -103,10 +101,13 @@ def _run_in(workspace: Project, settings: Config, run: tracking.Run, dataset: st
 
 def _run_name(base: Config, settings: Config, overrides: Mapping[str, Any]) -> str:
     """The family, the preset if one was asked for, and what else the overrides changed, in their order."""
-    presets = [name for name, values in base.presets.items() if values and values.keys() <= overrides.keys()]
-    from_base = _changes(base, settings, overrides)
-    from_presets = [[name, *_changes(base.with_values(base.preset(name)), settings, overrides)] for name in presets]
-    return " ".join([settings.model.family, *min([*from_presets, from_base], key=len)])[:100]
+    candidates = [
+        [name, *_changes(base.with_values(values), settings, overrides)]
+        for name, values in base.presets.items()
+        if values and values.keys() <= overrides.keys()
+    ]
+    candidates.append(_changes(base, settings, overrides))
+    return " ".join([settings.model.family, *min(candidates, key=len)])[:100]
 
 
 def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:

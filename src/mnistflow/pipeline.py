@@ -201,6 +201,15 @@ def tidy(workspace: Project) -> None:
         files.remove(workspace.workspace / name)
 
 
+@contextmanager
+def tidied(workspace: Project) -> Iterator[None]:
+    """Tidy a workspace when the block ends, however it does."""
+    try:
+        yield
+    finally:
+        tidy(workspace)
+
+
 def lock(workspace: Project) -> Mapping[str, Any]:
     """Return the stages of a workspace's dvc.lock."""
     stages: Mapping[str, Any] = yaml.safe_load((workspace.workspace / "dvc.lock").read_text(encoding="utf-8"))["stages"]
