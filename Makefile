@@ -64,7 +64,7 @@ bench-serving: $(wildcard benchmarks/serving/*.py) | $(READY)  ## those of the s
 	$(BENCH)
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
-PIPELINE := $(addprefix --extra ,pipeline cluster serving grpc otel postgres dev)
+PIPELINE := $(addprefix --extra ,pipeline cluster serving grpc otel postgres dev docs)
 
 lock: $(READY)  ## resolve the requirements anew
 	@$(COMPILE) $(PIPELINE) --output-file requirements.lock
