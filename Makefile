@@ -63,17 +63,18 @@ bench: $(wildcard benchmarks/*.py) | $(READY)  ## print the figures of training 
 bench-serving: $(wildcard benchmarks/serving/*.py) | $(READY)  ## those of the server: over an hour, 40 minutes of it fuzzing; installs four others (0.9 GB), needs wrk
 	$(BENCH)
 
-COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
-PIPELINE := $(addprefix --extra ,pipeline cluster serving grpc otel postgres dev docs)
+# The lock files begin with these commands, from which Renovate repeats them; it reads arguments after an equals sign only.
+COMPILE := uv pip compile --quiet --universal --python-version=3.11 --generate-hashes pyproject.toml
+PIPELINE := $(addprefix --extra=,pipeline cluster serving grpc otel postgres dev docs)
 
 lock: $(READY)  ## resolve the requirements anew
-	@$(COMPILE) $(PIPELINE) --output-file requirements.lock
+	@$(COMPILE) $(PIPELINE) --output-file=requirements.lock
 	for backend in jax torch; do
-		$(COMPILE) --no-annotate --extra $$backend --constraint requirements.lock --output-file requirements-$$backend.lock
+		$(COMPILE) --extra=$$backend --constraint=requirements.lock --output-file=requirements-$$backend.lock
 	done
-	$(COMPILE) --extra serving --output-file serving/requirements.lock
-	$(COMPILE) --extra serving --extra grpc --extra otel --output-file serving/extras.lock
-	$(COMPILE) --no-annotate --group clients --output-file tests/conformance/clients.lock
+	$(COMPILE) --extra=serving --output-file=serving/requirements.lock
+	$(COMPILE) --extra=serving --extra=grpc --extra=otel --output-file=serving/extras.lock
+	$(COMPILE) --group=clients --output-file=tests/conformance/clients.lock
 
 proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
