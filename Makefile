@@ -25,7 +25,7 @@ help:  ## list the commands
 
 setup: $(READY)  ## make .venv with the locked requirements (the others do this when needed)
 
-$(READY): requirements.lock pyproject.toml hatch_build.py serving/_pixels.c
+$(READY): requirements.lock pyproject.toml hatch_build.py serving/protocol/_pixels.c
 	@test -n "$(PYTHON)" || { echo "mnistflow needs Python 3.11, 3.12 or 3.13, none of which answers. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
@@ -77,10 +77,10 @@ lock: $(READY)  ## resolve the requirements anew
 	$(COMPILE) --group=clients --output-file=tests/conformance/clients.lock
 
 proto: $(READY)  ## generate the messages of the gRPC service anew
-	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/inference.proto
+	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/protocol/inference.proto
 
 clean:  ## remove the environment and caches; models, runs and data stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache serving/*.so
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dvc_plots .dvc/tmp .dvc/cache serving/protocol/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## remove that and everything written at run time: models, runs, data

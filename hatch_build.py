@@ -11,9 +11,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "serving/_pixels.c"
+SOURCE = "serving/protocol/_pixels.c"
 # Of Python's stable interface: every version from 3.11 on loads it.
-LIBRARY = "serving/_pixels.abi3.so"
+LIBRARY = "serving/protocol/_pixels.abi3.so"
 PYTHONS = "cp311-abi3"
 
 

@@ -21,8 +21,10 @@ from typing import get_args
 
 import numpy as np
 
-from mnistflow import backend, config, environment, fitting, tasks
-from mnistflow.data import idx
+from mnistflow import config, environment, tasks
+from mnistflow.data.sources import idx
+from mnistflow.learners import fitting
+from mnistflow.runtime import backend
 
 ROOT = Path(__file__).parents[1]
 BACKENDS = get_args(backend.Backend)

@@ -18,10 +18,12 @@ import optuna
 from bare_keras import read
 from orchestration import ROOT
 
-from mnistflow import backend, config, fitting, tasks
-from mnistflow.data.splits import Split
+from mnistflow import config, tasks
+from mnistflow.learners import fitting
 from mnistflow.learners.learner import WATCHED
-from mnistflow.study import make_pruner
+from mnistflow.runtime import backend
+from mnistflow.splits import Split
+from mnistflow.tuning.study import make_pruner
 
 GRID = {
     "model.mlp.units": [[32], [128], [256, 128]],

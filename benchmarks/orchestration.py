@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mnistflow.native import ONEDNN
+from mnistflow.runtime.tensorflow_import import ONEDNN
 
 ROOT = Path(__file__).resolve().parents[1]
 # The network of bare_keras.py, trained as there.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from orchestration import ROOT
 
-from mnistflow.native import ONEDNN
+from mnistflow.runtime.tensorflow_import import ONEDNN
 
 GOAL = 0.99
 MOST_EPOCHS = 15
@@ -101,8 +101,10 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     """Return seconds, epochs and test accuracy of the preset."""
     from bare_keras import read
 
-    from mnistflow import backend, config, fitting, tasks
-    from mnistflow.data.splits import Split
+    from mnistflow import config, tasks
+    from mnistflow.learners import fitting
+    from mnistflow.runtime import backend
+    from mnistflow.splits import Split
 
     params = config.load(ROOT / "params.yaml")
     settings = params.with_values({**params.preset("fast"), "train.seed": seed})

@@ -19,11 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mnistflow import config, environment, study, tune
+from mnistflow import config, environment
 from mnistflow.data import fetch, prepare
-from mnistflow.project import Project
-from mnistflow.trial import TrialJob, TrialResult
-from mnistflow.workers import Workers, find_workers
+from mnistflow.paths import Paths
+from mnistflow.tuning import study, tune
+from mnistflow.tuning.trial import TrialJob, TrialResult
+from mnistflow.tuning.tune import find_workers
+from mnistflow.workers.base import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIALS = 8
@@ -61,14 +63,14 @@ def dask(workers: int) -> Iterator[str]:
             process.wait()
 
 
-def seconds_of_search(project: Project, settings: config.Config) -> float:
+def seconds_of_search(paths: Paths, settings: config.Config) -> float:
     """Return how long stage tune takes, with the start of its workers."""
     started = time.perf_counter()
-    assert len(tune.tune(project, settings).trials) == settings.tune.trials
+    assert len(tune.tune(paths, settings).trials) == settings.tune.trials
     return time.perf_counter() - started
 
 
-def scaling(project: Project, settings: config.Config, repeats: int) -> None:
+def scaling(paths: Paths, settings: config.Config, repeats: int) -> None:
     """Print the trials a minute by workers, alternating between the settings."""
     with dask(2) as address:
         ways: dict[str, dict[str, object]] = {
@@ -80,14 +82,14 @@ def scaling(project: Project, settings: config.Config, repeats: int) -> None:
         for seed in range(repeats):
             for name, values in ways.items():
                 chosen = settings.with_values({**values, "tune.seed": seed})
-                rates[name].append(TRIALS / seconds_of_search(project, chosen) * 60)
+                rates[name].append(TRIALS / seconds_of_search(paths, chosen) * 60)
                 print(f"repeat {seed + 1}, {name}: {rates[name][-1]:.1f} trials a minute", flush=True)
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, n = {repeats}, medians of trials a minute")
     for name, measured in rates.items():
         print(f"{name:<16}{statistics.median(measured):7.1f}")
 
 
-def coordinator(project: Project, settings: config.Config, folder: Path) -> None:
+def coordinator(paths: Paths, settings: config.Config, folder: Path) -> None:
     """Print the processor time of this process for trials that do nothing."""
     print(f"\n{STUB_TRIALS:,} trials of a stub objective, 2 workers")
     with dask(2) as address:
@@ -103,7 +105,7 @@ def coordinator(project: Project, settings: config.Config, folder: Path) -> None
                     STUB_TRIALS,
                     workers,
                     lambda trial: TrialJob(
-                        project, settings, study.parameters(trial), "", "", trial.number, trial._trial_id, ""
+                        paths, settings, study.parameters(trial), "", "", trial.number, trial._trial_id, ""
                     ),
                     stub,
                     lambda _: None,
@@ -123,18 +125,18 @@ def main() -> None:
     for name in ("MLFLOW_TRACKING_URI", "DASK_SCHEDULER_ADDRESS"):
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as folder:
-        project = Project(Path(folder), Path(folder))
-        environment.configure(project)
+        paths = Paths(Path(folder), Path(folder))
+        environment.configure(paths)
         params = config.load(ROOT / "params.yaml")
         network = {key: value for key, value in params.preset("best").items() if key.startswith("model.")}
         values = {"tune.trials": TRIALS, "tune.epochs": 1, "tune.train_limit": 6000, "tune.pruner": "none"}
         settings = params.with_values({**network, **values, "train.augment": {}})
-        fetch.fetch(project, settings.fetch)
-        prepare.prepare(project, settings.prepare)
+        fetch.fetch(paths, settings.fetch)
+        prepare.prepare(paths, settings.prepare)
         if arguments.only != "coordinator":
-            scaling(project, settings, arguments.repeats)
+            scaling(paths, settings, arguments.repeats)
         if arguments.only != "scaling":
-            coordinator(project, settings, Path(folder))
+            coordinator(paths, settings, Path(folder))
 
 
 if __name__ == "__main__":

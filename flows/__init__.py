@@ -1,1 +1,1 @@
-"""Prefect flows: when, where, and what happens on failure. What is computed stands in `mnistflow`."""
+"""Prefect flows and the command line: when, where, and what happens on failure. Imports `mnistflow`, not `serving`."""

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line; exits 1 with one line where only the server is installed."""
     try:
-        from flows.cli import main as run
+        from flows.cli.app import main as run
     except ModuleNotFoundError as error:
         sys.exit(f"error: {error.name} is not installed. Install the pipeline: pip install '.[pipeline]'.")
     run()

@@ -2,22 +2,22 @@
 
 from prefect import flow
 
-from flows import tasks
-from mnistflow import config, environment, pipeline, stage_runner
-from mnistflow.pipeline import Pipeline, StageOutcome
-from mnistflow.project import Project
+from flows import prefect_tasks
+from mnistflow import environment
+from mnistflow.paths import Paths
+from mnistflow.pipeline import workspace as workspaces
+from mnistflow.pipeline.pipeline import Pipeline
+from mnistflow.pipeline.stage_runner import StageOutcome
 
 
 @flow(name="ingest")
 def ingest() -> tuple[StageOutcome, ...]:
     """Fetch, prepare, version, push."""
-    home = Project.locate()
-    environment.configure(home)
-    settings = config.load(home.params)
-    workspace = pipeline.create_workspace(home, tasks.choose_dataset(home, settings))
-    with pipeline.tidied(workspace):
-        with stage_runner.beside(settings.train) as runner:
-            steps = Pipeline(workspace, runner)
-            stages = tuple(tasks.run_stage(steps, stage) for stage in ("fetch", "prepare"))
-        tasks.push(steps)
+    checkout = Paths.locate()
+    environment.configure(checkout)
+    plan = prefect_tasks.resolve(checkout, {})
+    workspace = workspaces.create(checkout, plan.values)
+    with workspaces.tidied(workspace), Pipeline(workspace, plan.config) as pipeline:
+        stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
+        prefect_tasks.push(pipeline)
     return stages

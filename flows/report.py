@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mnistflow import tracking
-from mnistflow.project import Project
-from mnistflow.tracking import Record
+from mnistflow.paths import Paths
+from mnistflow.tracking import runs
+from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
-    from flows.retrain import Outcome
+    from flows.outcome import Outcome
     from flows.sweep import Sweep
-    from mnistflow.comparison import Contender
+    from mnistflow.registry.comparison import Contender
 
 
 def headline(outcome: Outcome) -> str:
@@ -35,10 +35,10 @@ def reasons(outcome: Outcome) -> Sequence[str]:
     return [f"when it was registered: {reason}" for reason in outcome.verdict.reasons]
 
 
-def markdown(outcome: Outcome, project: Project) -> str:
+def markdown(outcome: Outcome, paths: Paths) -> str:
     """Return what changed, the metrics against those of the champion, the verdict and where to look further."""
-    candidate = tracking.read(outcome.run_id)
-    opponent = tracking.read(outcome.opponent.run_id) if outcome.opponent else None
+    candidate = runs.read(outcome.run_id)
+    opponent = runs.read(outcome.opponent.run_id) if outcome.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
     return f"""# {headline(outcome)}
 
@@ -57,7 +57,7 @@ Champion now: version {outcome.champion}.
 
 ## Where to look further
 - MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
-- model repository {project.models / outcome.version.name}
+- model repository {paths.models / outcome.version.name}
 """
 
 

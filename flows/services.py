@@ -10,13 +10,15 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from flows import deployments, ports
-from flows.supervisor import Service, Supervisor
-from mnistflow import files, registry, repository, server, status
+from flows.orchestration import deployments
+from flows.processes import ports
+from flows.processes.supervisor import Service, Supervisor
+from mnistflow import files
 from mnistflow.config import Config
-from mnistflow.data.catalog import IMAGE_CLASSIFICATION
+from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
-from mnistflow.project import Project
+from mnistflow.paths import Paths
+from mnistflow.registry import publisher, server_client, status, versions
 
 LOCAL = "127.0.0.1"
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # the server's own
@@ -24,47 +26,47 @@ MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # the server's own
 console = Console(soft_wrap=True)
 
 
-def up(project: Project, settings: Config, host: str) -> None:
+def up(paths: Paths, settings: Config, host: str) -> None:
     """Run the MLflow UI, the Prefect server, the schedules and the prediction server until Ctrl-C.
 
     Raises:
         ConfigError: prefect.yaml is not valid.
         MnistflowError: one of them does not start, or ended by itself; or this checkout is up already.
     """
-    deployments.read(project)
-    with files.claim(project.var / "up.lock") as alone:
+    deployments.read(paths)
+    with files.claim(paths.var / "up.lock") as alone:
         if not alone:
             raise MnistflowError("this checkout is up already", "Stop that process first.")
-        with deployments.claim(project) as claimed:
-            api, scheduling = _scheduling(project, host) if claimed else (None, [])
+        with deployments.claim(paths) as claimed:
+            api, scheduling = _scheduling(paths, host) if claimed else (None, [])
             if not claimed:
                 console.print("Prefect and the schedules are run by another process of this checkout")
-            _run(project, [*_mlflow(host, 5000), *scheduling, _predictions(project, settings, host)], api)
+            _run(paths, [*_mlflow(host, 5000), *scheduling, _predictions(paths, settings, host)], api)
 
 
-def schedule(project: Project) -> None:
+def schedule(paths: Paths) -> None:
     """Run the schedules, and a Prefect server unless `PREFECT_API_URL` names one, until Ctrl-C.
 
     Raises:
         ConfigError: prefect.yaml is not valid.
         MnistflowError: one of them does not start, or ended by itself; or they run already.
     """
-    deployments.read(project)
-    with deployments.claim(project) as claimed:
+    deployments.read(paths)
+    with deployments.claim(paths) as claimed:
         if not claimed:
             raise MnistflowError("the schedules of this checkout are run already", "Stop that process first.")
-        api, scheduling = _scheduling(project, LOCAL)
-        _run(project, scheduling, api)
+        api, scheduling = _scheduling(paths, LOCAL)
+        _run(paths, scheduling, api)
 
 
-def ui(project: Project, host: str, port: int) -> None:
+def ui(paths: Paths, host: str, port: int) -> None:
     """Run the MLflow UI until Ctrl-C.
 
     Raises:
         MnistflowError: it does not start, or ended by itself.
     """
     if mlflow := _mlflow(host, port):
-        _run(project, mlflow, api=None)
+        _run(paths, mlflow, api=None)
 
 
 def _mlflow(host: str, wanted: int) -> list[Service]:
@@ -73,7 +75,7 @@ def _mlflow(host: str, wanted: int) -> list[Service]:
         console.print(f"MLflow runs already at {uri}")
         return []
     port = _port("MLflow", host, wanted)
-    address = server.url(host, port)
+    address = server_client.url(host, port)
     return [
         Service(
             name="MLflow",
@@ -86,17 +88,17 @@ def _mlflow(host: str, wanted: int) -> list[Service]:
     ]
 
 
-def _scheduling(project: Project, host: str) -> tuple[str, list[Service]]:
+def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
     """Return the Prefect API and what to start for the schedules to run there."""
     if api := os.environ.get(deployments.API_VARIABLE):
-        return api, [_runner(project, api)]
+        return api, [_runner(paths, api)]
     port = _port("Prefect", host, 4200)
-    api = f"{server.url(host, port)}/api"
-    return api, [_prefect(project, host, port), _runner(project, api, "--alone")]
+    api = f"{server_client.url(host, port)}/api"
+    return api, [_prefect(paths, host, port), _runner(paths, api, "--alone")]
 
 
-def _prefect(project: Project, host: str, port: int) -> Service:
-    address = server.url(host, port)
+def _prefect(paths: Paths, host: str, port: int) -> Service:
+    address = server_client.url(host, port)
     return Service(
         name="Prefect",
         command=("prefect", "server", "start", *_listen(host, port)),
@@ -107,61 +109,61 @@ def _prefect(project: Project, host: str, port: int) -> Service:
             "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             # By default the UI is unpacked into the installed package, which may be read-only.
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(project.var / "prefect/ui"),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(paths.var / "prefect/ui"),
         },
     )
 
 
-def _runner(project: Project, api: str, *arguments: str) -> Service:
+def _runner(paths: Paths, api: str, *arguments: str) -> Service:
     return Service(
         name="schedules",
-        command=("flows.runner", *arguments),
+        command=("flows.orchestration.deployment_runner", *arguments),
         startable=partial(deployments.answers, api),
-        works=partial(deployments.are_served, project, api),
+        works=partial(deployments.are_served, paths, api),
         environment={deployments.API_VARIABLE: api},
     )
 
 
-def server_command(project: Project, settings: Config, host: str, port: int) -> tuple[str, ...]:
+def server_command(paths: Paths, settings: Config, host: str, port: int) -> tuple[str, ...]:
     """Return module and arguments of the prediction server.
 
     Behind `/predict` is the current data set's model, if there is one for pictures: the champion of another data set,
     made today, must not answer in its place.
     """
-    dataset = status.current_dataset(project, settings)
-    name = registry.model_name(dataset)
-    takes_pictures = registry.task_of(dataset).name == IMAGE_CLASSIFICATION
-    is_chosen = takes_pictures and repository.champion(project, name) and MODEL_VARIABLE not in os.environ
+    dataset = status.current_dataset(paths, settings.fetch)
+    name = versions.model_name(dataset)
+    takes_pictures = versions.task_of(dataset).name == IMAGE_CLASSIFICATION
+    is_chosen = takes_pictures and publisher.champion(paths, name) and MODEL_VARIABLE not in os.environ
     model = ("--model", name) if is_chosen else ()
-    return "serving", "--repository", str(project.models), *_listen(host, port), *model
+    return "serving", "--repository", str(paths.models), *_listen(host, port), *model
 
 
-def _predictions(project: Project, settings: Config, host: str) -> Service:
+def _predictions(paths: Paths, settings: Config, host: str) -> Service:
     port = _port("predictions", host, 8000)
-    address = server.url(host, port)
-    server.note(project, address)
+    address = server_client.url(host, port)
+    server_client.note(paths, address)
     return Service(
         name="predictions",
-        command=server_command(project, settings, host, port),
-        startable=lambda: any(project.models.glob("*/champion")),
+        command=server_command(paths, settings, host, port),
+        startable=lambda: any(paths.models.glob("*/champion")),
         waiting="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
         works=partial(_answers, f"{address}/v2/health/ready"),
         address=address,
     )
 
 
-def _run(project: Project, services: Sequence[Service], api: str | None) -> None:
+def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
     def started() -> None:
         if api:
-            deployments.note_server(project, api)
+            deployments.note_server(paths, api)
         _print_addresses(services, api)
 
     console.print("starting " + ", ".join(service.name for service in services))
     try:
-        Supervisor(services, project.home, project.var / "logs", console.print).run(started)
+        Supervisor(services, paths.checkout, paths.var / "logs", console.print).run(started)
     finally:
         if api:
-            deployments.forget_server(project)
+            deployments.forget_server(paths)
 
 
 def _print_addresses(services: Sequence[Service], api: str | None) -> None:

@@ -21,18 +21,24 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from flows import member
-from flows.member import Member
-from mnistflow import backend, comparison, config, files, lineage, pipeline, stage_runner, tasks, tracking, train
-from mnistflow.comparison import Contender, Result
+from flows import sweep_worker
+from flows.sweep_worker import Member
+from mnistflow import config, files, lineage, splits, tasks
 from mnistflow.config import Config
-from mnistflow.data import catalog, fetch, splits
+from mnistflow.data import catalog, fetch
 from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
-from mnistflow.pipeline import Pipeline
-from mnistflow.project import Project
+from mnistflow.paths import Paths
+from mnistflow.pipeline import run_plan, stage_runner
+from mnistflow.pipeline import workspace as workspaces
+from mnistflow.pipeline.pipeline import Pipeline, import_folders
+from mnistflow.registry import comparison
+from mnistflow.registry.comparison import Contender, Result
+from mnistflow.runtime import backend
 from mnistflow.tasks.task import Headline
-from mnistflow.workers import LocalWorkers, WorkerDied, Workers
+from mnistflow.tracking import runs
+from mnistflow.workers.base import WorkerDied, Workers
+from mnistflow.workers.processes import LocalWorkers
 
 logger = logging.getLogger("mnistflow.sweep")
 
@@ -83,7 +89,7 @@ def choose_families(text: str, settings: Config) -> list[str]:
 
 
 def sweep(
-    home: Project, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
+    home: Paths, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
 ) -> Sweep:
     """Run each family with these overrides and compare them.
 
@@ -106,7 +112,7 @@ def sweep(
     slots = core_sets(jobs or default_jobs(), len(plan))
     values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
     headline, data_sha256 = _prepare(home, settings, values)
-    tracking.close_dead_runs(home, dataset)
+    runs.close_dead_runs(home, dataset)
     folder = home.sweeps / lineage.digest(data_sha256, plan, _what_matters(settings), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -117,20 +123,20 @@ def sweep(
             return Sweep(dataset, headline.name, run_id, comparison.rank(done.values(), headline), {}, folder)
         if done:
             logger.info("going on with %d of %d members done", len(done), len(plan))
-        run = tracking.start(home, dataset, f"sweep of {len(families)} families", kind="sweep")
+        run = runs.start(home, dataset, f"sweep of {len(families)} families", kind="sweep")
         try:
-            with tracking.finished(run):
-                with _copied_sources(home, values):
+            with runs.finished(run):
+                with _copied_sources(home, values) as sources:
                     missing = [
                         _member(home, folder, name, values | own, run) for name, own in plan.items() if name not in done
                     ]
-                    failed = _run(missing, _workers(settings, slots))
+                    failed = _run(missing, _workers(settings, slots, sources))
                 contenders = comparison.rank(_finished(folder, plan).values(), headline)
                 result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
                 _record(home, result, headline, run)
         finally:
             # A worker that ends between the start of its run and its first word there leaves it open.
-            tracking.close_dead_runs(home, dataset)
+            runs.close_dead_runs(home, dataset)
     return result
 
 
@@ -152,21 +158,20 @@ def _plan(settings: Config, families: Sequence[str], seeds: int, dataset: str) -
     for family, repeat in product(families, range(seeds)):
         seed = settings.train.seed + repeat
         own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
-        plan[f"{family} seed={seed}"] = own | train.pin(settings.with_values(own), dataset)
+        plan[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
     return plan
 
 
-def _prepare(home: Project, settings: Config, values: Mapping[str, Any]) -> tuple[Headline, str]:
+def _prepare(home: Paths, settings: Config, values: Mapping[str, Any]) -> tuple[Headline, str]:
     """Make once what every member would make; return the headline metric and the data's digest."""
-    workspace = pipeline.create_workspace(home, values)
+    workspace = workspaces.create(home, values)
     try:
-        with stage_runner.beside(settings.train) as runner:
-            steps = Pipeline(workspace, runner)
+        with Pipeline(workspace, settings.with_values(values)) as pipeline:
             for stage in ("fetch", "prepare"):
-                steps.run(stage)
+                pipeline.run(stage)
         data = splits.load(workspace.prepared)
     finally:
-        files.remove(workspace.workspace)
+        files.remove(workspace.root)
     return tasks.get(data.task).headline, data.data_sha256
 
 
@@ -181,14 +186,14 @@ def _finished(folder: Path, names: Iterable[str]) -> dict[str, Result]:
     """Return what members have finished, in earlier starts too, as far as MLflow still knows it."""
     files_there = {name: path for name in names if (path := _result_file(folder, name)).is_file()}
     results = {name: Result.from_json(files.read_json(path)) for name, path in files_there.items()}
-    return {name: result for name, result in results.items() if tracking.exists(result.run_id)}
+    return {name: result for name, result in results.items() if runs.exists(result.run_id)}
 
 
 def _result_file(folder: Path, member_name: str) -> Path:
     return folder / f"{member_name}.json"
 
 
-def _record(home: Project, result: Sweep, headline: Headline, run: tracking.Run) -> None:
+def _record(home: Paths, result: Sweep, headline: Headline, run: runs.Run) -> None:
     """Write the result and its picture into the sweep's folder, and log them to its run and those of the contenders."""
     for contender in result.contenders:
         _record_contender(home, result, contender)
@@ -204,36 +209,36 @@ def _record(home: Project, result: Sweep, headline: Headline, run: tracking.Run)
         run.log_file(result.folder / "pareto.png", "sweep")
 
 
-def _record_contender(home: Project, result: Sweep, contender: Contender) -> None:
+def _record_contender(home: Paths, result: Sweep, contender: Contender) -> None:
     """Give the runs of a family one above them; some of them may have been made under a sweep that was stopped."""
-    run = tracking.start(home, result.dataset, contender.name, kind="contender", parent=result.run_id)
-    with tracking.finished(run):
+    run = runs.start(home, result.dataset, contender.name, kind="contender", parent=result.run_id)
+    with runs.finished(run):
         run.log_metrics(contender.logged(result.metric))
         for one in contender.results:
-            tracking.resume(one.run_id).set_tags({"mlflow.parentRunId": run.run_id})
+            runs.resume(one.run_id).set_tags({"mlflow.parentRunId": run.run_id})
 
 
-def _member(home: Project, folder: Path, name: str, values: Mapping[str, Any], run: tracking.Run) -> Member:
-    return Member(name, pipeline.create_workspace(home, values), _result_file(folder, name), run.run_id)
+def _member(home: Paths, folder: Path, name: str, values: Mapping[str, Any], run: runs.Run) -> Member:
+    return Member(name, workspaces.create(home, values), _result_file(folder, name), run.run_id)
 
 
 @contextmanager
-def _copied_sources(home: Project, values: Mapping[str, Any]) -> Iterator[None]:
+def _copied_sources(home: Paths, values: Mapping[str, Any]) -> Iterator[Paths]:
     """Let workers import a copy of the sources: editing a file does not change a sweep that is under way."""
-    workspace = pipeline.create_workspace(home, values)
+    workspace = workspaces.create(home, values)
     try:
-        with stage_runner.importable(workspace):
-            yield
+        yield workspace
     finally:
-        files.remove(workspace.workspace)
+        files.remove(workspace.root)
 
 
-def _workers(settings: Config, slots: Sequence[set[int]]) -> Workers[Member, str]:
+def _workers(settings: Config, slots: Sequence[set[int]], sources: Paths) -> Workers[Member, str]:
     """Return a worker for each slot, which runs the stages itself as far as they can share a process."""
+    folders = import_folders(sources)
     if not stage_runner.can_share_a_process(settings.train):
-        return LocalWorkers(slots)
+        return LocalWorkers(slots, import_from=folders)
     backend.use(settings.train.backend)
-    return LocalWorkers(slots, settings.train.threads)
+    return LocalWorkers(slots, settings.train.threads, folders)
 
 
 def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, str]:
@@ -246,7 +251,7 @@ def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, 
             while waiting and len(running) < workers.capacity():
                 started = waiting.pop(0)
                 logger.info("%s: started", started.name)
-                running[workers.submit(member.run, started)] = started
+                running[workers.submit(sweep_worker.run, started)] = started
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 ended = running.pop(future)
                 reason = _result(workers, future)

@@ -5,12 +5,12 @@ import sys
 from dataclasses import replace
 from types import FrameType
 
-from serving import cores
-from serving.candidate import CandidateLimits
+from serving.engine.candidate import CandidateLimits
+from serving.engine.validation import Validator
 from serving.errors import StartError
+from serving.process import cores
+from serving.process.supervisor import inherited_listener, leave_with_parent, listen, supervise
 from serving.settings import Settings
-from serving.validation import Validator
-from serving.workers import inherited_listener, leave_with_parent, listen, supervise
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
             # gRPC takes no sockets from others; this is to say in time that the port is taken.
             listen(settings.host, settings.grpc_port, option="--grpc-port")[0].close()
         if settings.workers > 1 and listener is None:
-            from serving.telemetry import configure_logging
+            from serving.http.request_log import configure_logging
 
             configure_logging(settings.log_format)
             supervise(sys.argv[1:], listen(settings.host, settings.port, settings.workers))

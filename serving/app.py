@@ -8,30 +8,30 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from serving import cores
-from serving.access import Access
-from serving.batcher import Limits
-from serving.catalogue import Catalogue
-from serving.cors import shared_answers
-from serving.dataplane import DataPlane
+from serving.endpoints.feedback import FeedbackDoor
+from serving.endpoints.invocations import InvocationsDoor
+from serving.endpoints.page import PageDoor
+from serving.endpoints.predict import PredictDoor
+from serving.endpoints.status import StatusDoor
+from serving.endpoints.v2 import V2Door
+from serving.engine.batcher import Limits
+from serving.engine.data_plane import DataPlane
+from serving.engine.inference_service import InferenceService
+from serving.engine.model_manager import Catalogue
 from serving.errors import StartError
-from serving.feedback import FeedbackDoor
-from serving.inference_log import InferenceLog
-from serving.invocations import InvocationsDoor
-from serving.metrics import Metrics
-from serving.page import PageDoor
-from serving.predict import PredictDoor
-from serving.request import Request
-from serving.service import InferenceService
+from serving.http.auth import Access
+from serving.http.cors import shared_answers
+from serving.http.request import Request
+from serving.http.request_log import log_call, watched_answers
+from serving.http.router import Answer, Answering, Application, Route
+from serving.inference_log.log import InferenceLog
+from serving.metrics.prometheus import Metrics
+from serving.process import cores
 from serving.settings import Settings
-from serving.status import StatusDoor
-from serving.telemetry import log_call, watched_answers
-from serving.v2 import V2Door
-from serving.web import Answer, Answering, Application, Route
 
 if TYPE_CHECKING:
-    from serving.rpc import GrpcDoor
-    from serving.tracing import Tracing
+    from serving.endpoints.grpc import GrpcDoor
+    from serving.http.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _tracing() -> "Tracing | None":
     if not any(os.environ.get(variable) for variable in TRACE_ENDPOINTS):
         return None
     try:
-        from serving.tracing import Tracing
+        from serving.http.tracing import Tracing
     except ImportError:
         log.warning("%s is set, but the extra otel is not installed: there are no traces", TRACE_ENDPOINTS[0])
         return None
@@ -128,7 +128,7 @@ def _tracing() -> "Tracing | None":
 
 def _grpc_door_type() -> "type[GrpcDoor]":
     try:
-        from serving.rpc import GrpcDoor
+        from serving.endpoints.grpc import GrpcDoor
     except ImportError:
         raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
     return GrpcDoor

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.candidate import CandidateLimits
-from serving.catalogue import Catalogue
+from serving.engine.candidate import CandidateLimits
+from serving.engine.model import Model
+from serving.engine.model_manager import Catalogue
+from serving.engine.repository import ModelRepository
+from serving.engine.validation import Validator
 from serving.errors import ServingError, StartError
-from serving.metrics import Metrics
-from serving.model import Model
-from serving.preprocessing import KINDS, Manner, to_model_input
-from serving.repository import ModelRepository
+from serving.images.preprocessing import KINDS, Manner, to_model_input
+from serving.metrics.prometheus import Metrics
 from serving.settings import Settings
-from serving.validation import Validator
 
 SHOWN = 3
 

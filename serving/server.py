@@ -8,18 +8,18 @@ import sys
 import uvicorn
 
 from serving.app import create_app
-from serving.catalogue import Catalogue
-from serving.connection import HttpConnection
+from serving.engine.availability import Switches
+from serving.engine.model_manager import Catalogue
+from serving.engine.repository import ModelRepository
+from serving.engine.rollout import Tolerance
+from serving.engine.validation import Validator
 from serving.errors import NotReadyError, UnknownModelError
-from serving.metrics import Metrics
-from serving.pixels import IS_COMPILED
-from serving.repository import ModelRepository
-from serving.rollout import Tolerance
+from serving.http.connection import HttpConnection
+from serving.http.request_log import configure_logging
+from serving.metrics.prometheus import Metrics
+from serving.process.supervisor import shared_folder
+from serving.protocol.pixels import IS_COMPILED
 from serving.settings import Settings
-from serving.switches import Switches
-from serving.telemetry import configure_logging
-from serving.validation import Validator
-from serving.workers import shared_folder
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from serving import inference_pb2 as pb
+from serving.protocol import inference_pb2 as pb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import serving_kit as kit

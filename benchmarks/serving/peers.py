@@ -47,7 +47,7 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 import serving_kit as kit
 from cluster import free_port
 
-from serving.pixels import IS_COMPILED
+from serving.protocol.pixels import IS_COMPILED
 
 SERVICES = Path(__file__).parent / "peer_services"
 ENVIRONMENTS = ROOT / "var/peers"

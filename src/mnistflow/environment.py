@@ -5,7 +5,7 @@ What the user has set in the environment wins.
 
 import os
 
-from mnistflow.project import Project
+from mnistflow.paths import Paths
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -29,8 +29,8 @@ DEFAULTS = {
 }
 
 
-def configure(project: Project) -> None:
+def configure(paths: Paths) -> None:
     """Set every default that the environment does not name."""
     for name, template in DEFAULTS.items():
-        os.environ.setdefault(name, template.format(home=project.home))
-    project.mlflow.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault(name, template.format(home=paths.checkout))
+    paths.mlflow.mkdir(parents=True, exist_ok=True)

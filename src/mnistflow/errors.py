@@ -1,4 +1,4 @@
-"""The errors a user can mend. Each says in one line what failed, where, and how to mend it."""
+"""Errors that a user can fix. Each message is one line: what failed, where, and how to fix it."""
 
 import logging
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ class MnistflowError(Exception):
 
     Args:
         problem: what is wrong and where; a final full stop, as other libraries' messages have it, is dropped.
-        mend: what the user can do about it, as an imperative.
+        fix: what the user can do about it, as an imperative.
     """
 
-    def __init__(self, problem: str, mend: str = "") -> None:
+    def __init__(self, problem: str, fix: str = "") -> None:
         self.problem = " ".join(problem.split()).rstrip(".")
-        self.mend = mend
-        super().__init__(f"{self.problem}. {mend}".strip() if mend else self.problem)
+        self.fix = fix
+        super().__init__(f"{self.problem}. {fix}".strip() if fix else self.problem)
 
 
 class ConfigError(MnistflowError):

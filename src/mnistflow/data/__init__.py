@@ -1,1 +1,1 @@
-"""Data sets: where they come from, what they hold, how they are checked and split."""
+"""Data: fetching, checking and splitting data sets. Imports `tasks` and `runtime`."""

@@ -5,68 +5,17 @@ brings a function that reads its raw files, and, if there is nothing to download
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data import digits, idx, own, synthetic
-from mnistflow.data.splits import OfficialSplits
+from mnistflow.data.entry import Entry, File
+from mnistflow.data.sources import digits, idx, own_images, synthetic
 from mnistflow.errors import ConfigError
 
-IMAGE_CLASSIFICATION = "image_classification"
 OWN_IMBALANCE = 100.0
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a data set, as its publisher made it.
-
-    Attributes:
-        bytes: size of the file.
-        sha256: of the file.
-        md5: of the file, as other libraries publish it.
-        raw_bytes: size of what is in it, decompressed.
-        raw_sha256: of what is in it, decompressed; None where it was never seen. `kmnist` could not be fetched where
-            this was written: its sizes and sha256 are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`),
-            its md5 those of torchvision.
-    """
-
-    bytes: int
-    sha256: str
-    md5: str
-    raw_bytes: int
-    raw_sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A data set.
-
-    Attributes:
-        name: lower case; names folders, runs and registered models.
-        classes: what the targets 0, 1, ... mean; empty where targets are numbers.
-        input_shape: of one example.
-        read: returns the official splits from a folder with the raw files; raises DataError.
-        files: what to download, by file name.
-        mirrors: public base URLs; a file lies at `<base><file name>`.
-        generate: for a data set that is not downloaded: writes its raw files to a folder and returns their paths.
-        max_imbalance: how many times larger than the smallest class the largest may be, per official split.
-        fingerprint: changes when what it is made from does; None for one that never changes.
-        task: what is learned from it, by its name in `mnistflow.tasks`.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    read: Callable[[Path], OfficialSplits]
-    files: Mapping[str, File] = field(default_factory=dict)
-    mirrors: tuple[str, ...] = ()
-    generate: Callable[[Path], tuple[Path, ...]] | None = None
-    max_imbalance: float = 10.0
-    fingerprint: str | None = None
-    task: str = IMAGE_CLASSIFICATION
 
 
 def get(name: str) -> Entry:
@@ -88,7 +37,7 @@ def described(name: str, classes: tuple[str, ...]) -> Entry:
     )
 
 
-def own_images(name: str, path: Path) -> Entry:
+def own_data_set(name: str, path: Path) -> Entry:
     """Return a user's own data set.
 
     Raises:
@@ -97,7 +46,7 @@ def own_images(name: str, path: Path) -> Entry:
     """
     if name in entries():
         raise ConfigError(f"fetch.own.{name}: this is the name of a known data set", "Give yours another name.")
-    source = own.find(path)
+    source = own_images.find(path)
     return replace(described(name, source.classes), generate=source.write_official_files, fingerprint=source.sha256)
 
 

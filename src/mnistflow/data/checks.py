@@ -3,11 +3,11 @@
 import numpy as np
 
 from mnistflow import tasks
-from mnistflow.data.catalog import Entry
-from mnistflow.data.splits import Split
+from mnistflow.data.entry import Entry
 from mnistflow.errors import DataError
+from mnistflow.splits import Split
 
-_MEND = "Check the raw files and the data set's entry, then run `mnistflow fetch` and `mnistflow prepare` again."
+_FIX = "Check the raw files and the data set's entry, then run `mnistflow fetch` and `mnistflow prepare` again."
 
 
 def check(split: Split, entry: Entry, name: str) -> None:
@@ -22,7 +22,7 @@ def check(split: Split, entry: Entry, name: str) -> None:
         or (_wrong_classes(split, entry) if entry.classes else _wrong_numbers(split))
     )
     if problem:
-        raise DataError(f"{entry.name}, {name} split: {problem}", _MEND)
+        raise DataError(f"{entry.name}, {name} split: {problem}", _FIX)
 
 
 def _wrong_arrays(split: Split, entry: Entry) -> str | None:

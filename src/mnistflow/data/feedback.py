@@ -11,14 +11,14 @@ from typing import Any, LiteralString
 
 import numpy as np
 
-from mnistflow.data.catalog import Entry
-from mnistflow.data.splits import Split
+from mnistflow.data.entry import Entry
 from mnistflow.errors import DataError
+from mnistflow.splits import Split
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
-MEND = "Mend prepare.feedback; null takes no feedback."
+FIX = "Mend prepare.feedback; null takes no feedback."
 QUERY = """
 SELECT i.image, f.class_name FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
 WHERE i.model = ? AND i.shape = ? AND f.time <= ? ORDER BY i.id, i.number
@@ -72,7 +72,7 @@ def _asked(where: str, query: LiteralString, parameters: tuple[object, ...]) -> 
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(query, parameters).fetchall()
     except sqlite3.Error as error:
-        raise DataError(f"{path} is no inference log of a server: {error}", MEND) from error
+        raise DataError(f"{path} is no inference log of a server: {error}", FIX) from error
 
 
 def _asked_postgresql(url: str, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
@@ -86,4 +86,4 @@ def _asked_postgresql(url: str, query: LiteralString, parameters: tuple[object, 
     except ImportError as error:
         raise DataError(f"{name} needs psycopg", "Install it: `pip install 'mnistflow[postgres]'`.") from error
     except psycopg.Error as error:
-        raise DataError(f"{name} is no inference log of a server: {error}", MEND) from error
+        raise DataError(f"{name} is no inference log of a server: {error}", FIX) from error

@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from mnistflow import files
-from mnistflow.config import FetchConfig
 from mnistflow.data import catalog, raw
-from mnistflow.data.catalog import Entry, File
-from mnistflow.data.download import Progress, UnobtainableError, matches, obtain
-from mnistflow.data.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
+from mnistflow.data.config import FetchConfig
+from mnistflow.data.entry import Entry, File
+from mnistflow.data.sources.download import Progress, UnobtainableError, matches, obtain
+from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
 from mnistflow.errors import DataError, MirrorsExhausted
-from mnistflow.project import Project
+from mnistflow.paths import Paths
 
 log = logging.getLogger(__name__)
 
-MEND = f"Set {MIRRORS_VARIABLE} to a folder or URL that holds <data set>/<file>, or change fetch.mirrors."
+FIX = f"Set {MIRRORS_VARIABLE} to a folder or URL that holds <data set>/<file>, or change fetch.mirrors."
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fetched:
     sha256: str
 
 
-def fetch(project: Project, config: FetchConfig) -> Fetched:
+def fetch(paths: Paths, config: FetchConfig) -> Fetched:
     """Acquire the configured data set and replace the workspace's raw files by it.
 
     Raises:
@@ -50,14 +50,14 @@ def fetch(project: Project, config: FetchConfig) -> Fetched:
         MirrorsExhausted: no mirror gave one of its files.
         DataError: a folder cannot be written.
     """
-    entry = configured(config, project)
-    paths = acquire(entry, configured_mirrors(config, os.environ), project, config)
-    data = raw.describe(entry, paths)
-    raw.save(project.raw, data, paths)
+    entry = configured(config, paths)
+    raw_files = acquire(entry, configured_mirrors(config, os.environ), paths, config)
+    data = raw.describe(entry, raw_files)
+    raw.save(paths.raw, data, raw_files)
     return Fetched(data.name, len(data.files), sum(file.bytes for file in data.files.values()), data.sha256)
 
 
-def configured(config: FetchConfig, project: Project) -> Entry:
+def configured(config: FetchConfig, paths: Paths) -> Entry:
     """Return the configured data set: a known one, or the user's own of that name.
 
     Raises:
@@ -67,10 +67,10 @@ def configured(config: FetchConfig, project: Project) -> Entry:
     path = config.own.get(config.dataset)
     if path is None:
         return catalog.get(config.dataset)
-    return catalog.own_images(config.dataset, (project.home / Path(path).expanduser()).resolve())
+    return catalog.own_data_set(config.dataset, (paths.checkout / Path(path).expanduser()).resolve())
 
 
-def pin(config: FetchConfig, project: Project) -> dict[str, str]:
+def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
     """Return the parameters, by dotted key, that make definite which data a run is about.
 
     They are the fallback's name when it has to do, and the fingerprint of a user's own images.
@@ -78,14 +78,14 @@ def pin(config: FetchConfig, project: Project) -> dict[str, str]:
     Raises:
         ConfigError, MirrorsExhausted, DataError: as `choose_dataset`.
     """
-    chosen = choose_dataset(config, project)
+    chosen = choose_dataset(config, paths)
     if chosen != config.dataset:
         return {"fetch.dataset": chosen}
-    fingerprint = configured(config, project).fingerprint
+    fingerprint = configured(config, paths).fingerprint
     return {"fetch.fingerprint": fingerprint} if fingerprint else {}
 
 
-def choose_dataset(config: FetchConfig, project: Project) -> str:
+def choose_dataset(config: FetchConfig, paths: Paths) -> str:
     """Return the configured data set if it can be had, else the fallback's name; the caller says so loudly.
 
     Raises:
@@ -93,11 +93,11 @@ def choose_dataset(config: FetchConfig, project: Project) -> str:
         MirrorsExhausted: the data set cannot be had and no fallback is configured.
         DataError: the download folder cannot be written.
     """
-    entry = configured(config, project)
+    entry = configured(config, paths)
     if entry.generate is not None:
         return config.dataset
     try:
-        acquire(entry, configured_mirrors(config, os.environ), project, config)
+        acquire(entry, configured_mirrors(config, os.environ), paths, config)
     except MirrorsExhausted as error:
         if config.fallback is None:
             raise
@@ -110,11 +110,11 @@ def fallback_warning(wanted: str, fallback: str) -> str:
     """Return what to tell the user who asked for one data set and gets another."""
     return (
         f"NO MIRROR GAVE {wanted}: GOING ON WITH {fallback} INSTEAD. This run, its model and its figures are of "
-        f"{fallback} and say nothing about {wanted}. {MEND} fetch.fallback: null makes this an error."
+        f"{fallback} and say nothing about {wanted}. {FIX} fetch.fallback: null makes this an error."
     )
 
 
-def acquire(entry: Entry, mirrors: Sequence[str], project: Project, config: FetchConfig) -> tuple[Path, ...]:
+def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchConfig) -> tuple[Path, ...]:
     """Bring the raw files of a data set into its download folder and return their paths.
 
     What is there and right is not fetched again; what was cut off is continued, also by another process later. Where
@@ -123,14 +123,14 @@ def acquire(entry: Entry, mirrors: Sequence[str], project: Project, config: Fetc
     Args:
         entry: the data set.
         mirrors: as `mnistflow.data.mirrors` describes them, in the order to try them.
-        project: gives the download folder, and the home that relative folders start from.
+        paths: gives the download folder, and the home that relative folders start from.
         config: attempts, back-off and timeout.
 
     Raises:
         MirrorsExhausted: no mirror gave one of the files.
         DataError: the download folder cannot be written.
     """
-    folder = project.downloads / entry.name
+    folder = paths.downloads / entry.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -138,7 +138,7 @@ def acquire(entry: Entry, mirrors: Sequence[str], project: Project, config: Fetc
                 log.info("%s: made here, nothing to download", entry.name)
                 return entry.generate(folder)
             sources = {
-                name: _acquire_file(folder / name, file, locations(entry, name, mirrors, project.home), config)
+                name: _acquire_file(folder / name, file, locations(entry, name, mirrors, paths.checkout), config)
                 for name, file in entry.files.items()
             }
             _remember(folder / "source.json", sources)
@@ -180,7 +180,7 @@ def _first_that_gives(
                 failures[place] = error
     reasons = "; ".join(f"{_short(place)}: {error}" for place, error in failures.items())
     raise MirrorsExhausted(
-        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})", MEND
+        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})", FIX
     )
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistflow import files, tasks
-from mnistflow.config import PrepareConfig
-from mnistflow.data import catalog, feedback, raw, report, splits
-from mnistflow.data.catalog import Entry
+from mnistflow import files, splits, tasks
+from mnistflow.data import catalog, feedback, raw, report
 from mnistflow.data.checks import check
-from mnistflow.data.splits import Dataset, Split, SplitName
+from mnistflow.data.config import PrepareConfig
+from mnistflow.data.entry import Entry
 from mnistflow.errors import ConfigError, DataError
-from mnistflow.project import Project
+from mnistflow.paths import Paths
+from mnistflow.splits import Dataset, Split, SplitName
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Prepared:
     data_sha256: str
 
 
-def prepare(project: Project, config: PrepareConfig) -> Prepared:
+def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     """Check and split the workspace's raw data, write the splits, and report on them.
 
     Raises:
         DataError: the raw data is not what its entry says, or too small to split; or a folder cannot be written.
         ConfigError: the configured sizes do not fit the data.
     """
-    fetched = raw.load(project.raw)
+    fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
-    official = entry.read(project.raw)
-    said = _feedback(project, config, entry, official.test)
+    official = entry.read(paths.raw)
+    said = _feedback(paths, config, entry, official.test)
     dataset = build(entry, config, official, said)
-    with files.atomic_write(project.prepared) as temporary:
+    with files.atomic_write(paths.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
-        files.remove(project.prepared)
-    report.write(dataset, project.reports / "prepare")
+        files.remove(paths.prepared)
+    report.write(dataset, paths.reports / "prepare")
     return Prepared(
         dataset=dataset.name,
         train=len(dataset.train),
@@ -62,13 +62,13 @@ def prepare(project: Project, config: PrepareConfig) -> Prepared:
     )
 
 
-def pin(config: PrepareConfig, project: Project) -> dict[str, float]:
+def pin(config: PrepareConfig, paths: Paths) -> dict[str, float]:
     """Return the parameters, by dotted key, that make definite which feedback a run takes.
 
     Raises:
         DataError: the configured file or database is no inference log.
     """
-    newest = feedback.newest(_log(project, config.feedback)) if config.feedback else None
+    newest = feedback.newest(_log(paths, config.feedback)) if config.feedback else None
     return {"prepare.feedback_until": newest} if newest is not None else {}
 
 
@@ -166,14 +166,14 @@ def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
     return split.take(chosen)
 
 
-def _feedback(project: Project, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
+def _feedback(paths: Paths, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
     if config.feedback is None:
         return None
-    return feedback.read(_log(project, config.feedback), config.feedback_until, entry, test)
+    return feedback.read(_log(paths, config.feedback), config.feedback_until, entry, test)
 
 
-def _log(project: Project, where: str) -> str:
-    return where if "://" in where else str((project.home / Path(where).expanduser()).resolve())
+def _log(paths: Paths, where: str) -> str:
+    return where if "://" in where else str((paths.checkout / Path(where).expanduser()).resolve())
 
 
 def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:

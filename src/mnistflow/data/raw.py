@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnistflow import files
-from mnistflow.data.catalog import Entry
+from mnistflow.data.entry import Entry
 from mnistflow.errors import DataError
 
 MANIFEST = "dataset.json"

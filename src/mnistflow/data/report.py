@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistflow import files, tasks
-from mnistflow.data.splits import Dataset, Split
+from mnistflow.splits import Dataset, Split
 
 RANGES = 10  # that targets without classes are counted in
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow import onnx_model, registry, repository, tasks
-from mnistflow.config import TrainConfig
-from mnistflow.data.splits import Dataset
+from mnistflow import tasks
+from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError, RegistryError, StageError
+from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
 from mnistflow.models.ensemble import Ensemble
-from mnistflow.registry import Version
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.registry import publisher, versions
+from mnistflow.registry.versions import Version
+from mnistflow.runtime import onnx_session
+from mnistflow.splits import Dataset
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import onnx
@@ -50,7 +53,7 @@ class Ensembles(Learner[Ensemble]):
         members = tuple(_read(version) for version in versions)
         measures = judge(data, lambda inputs: self.predict(members, inputs))
         on_epoch(1, measures)
-        parameters = sum(onnx_model.count_parameters(member) for member in members)
+        parameters = sum(onnx_session.count_parameters(member) for member in members)
         return Training.in_one_go(members, measures, parameters, time.perf_counter() - started)
 
     def save(self, model: Members, folder: Path) -> None:
@@ -61,7 +64,9 @@ class Ensembles(Learner[Ensemble]):
         return tuple(path.read_bytes() for path in sorted(folder.glob("member-*.onnx")))
 
     def predict(self, model: Members, inputs: Array) -> Outputs:
-        total = sum(onnx_model.predict(onnx_model.open_session(member), inputs).astype(np.float64) for member in model)
+        total = sum(
+            onnx_session.predict(onnx_session.open_session(member), inputs).astype(np.float64) for member in model
+        )
         return np.asarray(total / len(model), np.float32)
 
     def convert(self, model: Members, signature: Signature, opset: int) -> onnx.ModelProto:
@@ -86,8 +91,8 @@ def _require_members(family: Ensemble) -> None:
 def _find(family: Ensemble, dataset: str) -> list[Version]:
     """Return the versions of the members, in their order."""
     _require_members(family)
-    name = registry.model_name(dataset)
-    known = registry.versions(name)
+    name = versions.model_name(dataset)
+    known = versions.all_versions(name)
     found = [_find_member(member, name, known) for member in family.members]
     if len({version.number for version in found}) < len(found):
         raise ConfigError(
@@ -118,7 +123,7 @@ def _check(version: Version, data: Dataset, sha256: str | None) -> None:
     if sha256 not in (None, _sha256(version)):
         raise RegistryError(f"{label} is another file than when this run was started", "Start it again.")
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
-    wanted = {"task": data.task, "classes": list(data.classes), **repository.describe(signature)}
+    wanted = {"task": data.task, "classes": list(data.classes), **publisher.describe(signature)}
     for fact, value in wanted.items():
         if version.model_json[fact] != value:
             raise RegistryError(f"{label} has {fact} {version.model_json[fact]}, the data {value}", "Leave it out.")
@@ -126,7 +131,7 @@ def _check(version: Version, data: Dataset, sha256: str | None) -> None:
 
 def _read(version: Version) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return registry.download(version, Path(folder)).model.read_bytes()
+        return versions.download(version, Path(folder)).model.read_bytes()
 
 
 def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.ModelProto:

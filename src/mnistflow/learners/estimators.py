@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow.config import TrainConfig
-from mnistflow.data.splits import Dataset
+from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import StageError
+from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
 from mnistflow.models.classical import Classical
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.splits import Dataset
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import onnx

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import numpy as np
 
 from mnistflow import tasks
-from mnistflow.config import TrainConfig
-from mnistflow.data.splits import Dataset
+from mnistflow.arrays import Array, Outputs
+from mnistflow.learners.config import TrainConfig
 from mnistflow.models.family import Family
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.splits import Dataset
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import onnx

@@ -9,14 +9,17 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistflow import backend, fitting, tasks
-from mnistflow.batches import JUDGED, batches, prefetched
-from mnistflow.config import TrainConfig
-from mnistflow.data.splits import Dataset
+from mnistflow import tasks
+from mnistflow.arrays import Array, Outputs
+from mnistflow.learners import fitting
+from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.family import Network
-from mnistflow.native import import_tensorflow
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.runtime import backend
+from mnistflow.runtime.batches import JUDGED, batches, prefetched
+from mnistflow.runtime.tensorflow_import import import_tensorflow
+from mnistflow.splits import Dataset
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import keras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -11,7 +11,7 @@ from mnistflow.models.attention import Attention
 from mnistflow.models.boosting import Boosting
 from mnistflow.models.cnn import Cnn
 from mnistflow.models.ensemble import Ensemble
-from mnistflow.models.family import Family, Section
+from mnistflow.models.family import Family, Problem
 from mnistflow.models.forest import Forest
 from mnistflow.models.gru import Gru
 from mnistflow.models.linear import Linear
@@ -20,9 +20,7 @@ from mnistflow.models.mlp import Mlp
 from mnistflow.models.resnet import Resnet
 from mnistflow.models.rnn import Rnn
 from mnistflow.models.svm import Svm
-
-if TYPE_CHECKING:
-    from mnistflow.tasks.task import Task
+from mnistflow.schema import Section
 
 
 class ModelConfig(Section):
@@ -53,11 +51,11 @@ class ModelConfig(Section):
         """The parameters of the chosen family."""
         return self.parameters_of(self.family)
 
-    def able(self, task: Task, input_shape: tuple[int, ...]) -> list[str]:
+    def able(self, task: Problem, input_shape: tuple[int, ...]) -> list[str]:
         """Return the families that can learn the task from inputs of this shape, without the batch dimension."""
         return [name for name in families() if not self.parameters_of(name).obstacle(task, input_shape)]
 
-    def require_able(self, task: Task, input_shape: tuple[int, ...]) -> None:
+    def require_able(self, task: Problem, input_shape: tuple[int, ...]) -> None:
         """Check that the chosen family can learn the task from inputs of this shape, without the batch dimension.
 
         Raises:

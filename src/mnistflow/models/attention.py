@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from mnistflow.errors import StageError
-from mnistflow.models.family import Network, Positive, Rate
+from mnistflow.models.family import Network
+from mnistflow.schema import Positive, Rate
 
 if TYPE_CHECKING:
     import keras

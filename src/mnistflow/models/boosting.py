@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mnistflow.models.classical import Classical, count_nodes
-from mnistflow.models.family import Penalty, Positive
+from mnistflow.schema import Penalty, Positive
 
 
 class Boosting(Classical):

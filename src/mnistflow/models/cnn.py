@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mnistflow.models.family import Activation, Initializer, Network, Penalty, Positive, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Initializer, Network, activate
+from mnistflow.schema import Penalty, Positive, Rate, Sizes
 
 if TYPE_CHECKING:
     import keras

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from mnistflow.schema import Section
 
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.tasks.task import Task
-
 Activation = Literal["relu", "tanh", "sigmoid", "gelu"]
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Penalty = Annotated[float, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # YAML has lists, a frozen model wants tuples
 
 
-class Section(BaseModel):
-    """A frozen part of params.yaml; unknown keys are refused."""
+class Problem(Protocol):
+    """What a family has to know of a task: its name, and whether it asks for a probability of each class."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def asks_for_each_class(self) -> bool: ...
 
 
 class Family(Section, ABC):
@@ -44,7 +42,7 @@ class Family(Section, ABC):
         """Whether these parameters suffice to train; some families want a choice that has no default."""
         return True
 
-    def obstacle(self, task: Task, input_shape: tuple[int, ...]) -> str | None:
+    def obstacle(self, task: Problem, input_shape: tuple[int, ...]) -> str | None:
         """Return why this family cannot learn the task from inputs of this shape, without the batch dimension."""
         if self.input_dimensions not in (None, len(input_shape)):
             return (

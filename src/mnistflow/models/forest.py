@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mnistflow.models.classical import Classical, count_nodes
-from mnistflow.models.family import Positive
+from mnistflow.schema import Positive
 
 
 class Forest(Classical):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Initializer, Network, Penalty, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Initializer, Network, activate
+from mnistflow.schema import Penalty, Rate, Sizes
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Network, Rate, Sizes, activate
+from mnistflow.models.family import Activation, Network, activate
+from mnistflow.schema import Rate, Sizes
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mnistflow.models.family import Network, Penalty, Positive, Rate
+from mnistflow.models.family import Network
+from mnistflow.schema import Penalty, Positive, Rate
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mnistflow.models.classical import Classical
-from mnistflow.models.family import Positive
+from mnistflow.schema import Positive
 
 FOLDS = 3  # whose decision values the probabilities are calibrated on
 

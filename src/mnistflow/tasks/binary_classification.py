@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow.models.family import Network
-from mnistflow.tasks import pictures
+from mnistflow.arrays import Array, Outputs
+from mnistflow.tasks import plots
 from mnistflow.tasks.classification import LOGITS, Classification
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.data.splits import Dataset
+    from mnistflow.models.family import Network
+    from mnistflow.splits import Dataset
 
 
 class BinaryClassification(Classification):
@@ -27,7 +28,7 @@ class BinaryClassification(Classification):
         return Signature("features", "float32", input_shape, "probability", (1,))
 
     def draw_examples(self, path: Path, data: Dataset) -> None:
-        pictures.principal_components(path, data)
+        plots.principal_components(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -55,4 +56,4 @@ class BinaryClassification(Classification):
     ) -> None:
         """Write what every classification has, and `roc.png`."""
         super().report(folder, inputs, outputs, targets, classes, mistakes)
-        pictures.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)
+        plots.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistflow.backend import jit_compile
+from mnistflow.arrays import Array, Outputs
 from mnistflow.files import write_json
-from mnistflow.tasks import pictures
-from mnistflow.tasks.task import Array, Headline, Measurement, Outputs, PairedTest, Parity, Task
+from mnistflow.runtime.backend import jit_compile
+from mnistflow.tasks import plots
+from mnistflow.tasks.task import Headline, Measurement, PairedTest, Parity, Task
 
 if TYPE_CHECKING:
     import keras
@@ -111,8 +112,8 @@ class Classification(Task):
         predicted = probabilities.argmax(axis=1)
         write_json(folder / "tables/classes.json", _class_report(predicted, targets, classes))
         _write_confusion(folder / "tables/confusion.csv", predicted, targets, classes)
-        pictures.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
-        pictures.calibration(folder / "pictures/calibration.png", probabilities, targets)
+        plots.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
+        plots.calibration(folder / "pictures/calibration.png", probabilities, targets)
 
 
 def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnistflow.tasks.task import Array
+from mnistflow.arrays import Array
 
 WHITE = 255
 

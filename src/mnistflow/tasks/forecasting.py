@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnistflow.backend import jit_compile
+from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
-from mnistflow.models.family import Network
-from mnistflow.tasks import pictures
-from mnistflow.tasks.task import Array, Headline, Measurement, Outputs, PairedTest, Parity, Signature, Task
+from mnistflow.runtime.backend import jit_compile
+from mnistflow.tasks import plots
+from mnistflow.tasks.task import Headline, Measurement, PairedTest, Parity, Signature, Task
 
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.data.splits import Dataset
+    from mnistflow.models.family import Network
+    from mnistflow.splits import Dataset
 
 
 class Forecasting(Task):
@@ -32,7 +33,7 @@ class Forecasting(Task):
         return Signature("windows", "float32", input_shape, "next_values", (1,))
 
     def draw_examples(self, path: Path, data: Dataset) -> None:
-        pictures.series(path, data)
+        plots.series(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -100,7 +101,7 @@ class Forecasting(Task):
     ) -> None:
         """Write `predictions.csv` and, with truth against prediction and their differences, `predictions.png`."""
         _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
-        pictures.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
+        plots.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
 
 
 def _write_predictions(path: Path, predicted: Array, targets: Array) -> None:

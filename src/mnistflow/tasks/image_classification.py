@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistflow.models.family import Network
-from mnistflow.tasks import corruptions, pictures
+from mnistflow.arrays import Array, Outputs
+from mnistflow.tasks import corruptions, plots
 from mnistflow.tasks.classification import LOGITS, Classification
-from mnistflow.tasks.task import Array, Outputs, Signature
+from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.data.splits import Dataset
+    from mnistflow.models.family import Network
+    from mnistflow.splits import Dataset
 
 
 class ImageClassification(Classification):
@@ -29,7 +30,7 @@ class ImageClassification(Classification):
         return "pixels are 0 or 1 at most, not spread over 0 to 255" if inputs.max() <= 1 else None
 
     def draw_examples(self, path: Path, data: Dataset) -> None:
-        pictures.examples_of_each_class(path, data)
+        plots.examples_of_each_class(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -64,4 +65,4 @@ class ImageClassification(Classification):
     ) -> None:
         """Write what every classification has, and `mistakes.png`."""
         super().report(folder, inputs, outputs, targets, classes, mistakes)
-        pictures.worst_mistakes(folder / "pictures/mistakes.png", inputs, outputs, targets, classes, mistakes)
+        plots.worst_mistakes(folder / "pictures/mistakes.png", inputs, outputs, targets, classes, mistakes)

@@ -6,22 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
-from mnistflow.models.family import Network
 
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.data.splits import Dataset
+    from mnistflow.models.family import Network
+    from mnistflow.splits import Dataset
     from mnistflow.tasks.corruptions import Corruption
-
-Array = NDArray[Any]
-Outputs = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistflow import backend, cli, config, fitting, tasks
+from flows.cli import app
+from mnistflow import config, tasks
 from mnistflow.data import catalog, prepare
+from mnistflow.learners import fitting
+from mnistflow.runtime import backend
 
 name, params, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
@@ -62,7 +65,7 @@ def main():
     np.save(folder / "inputs.npy", data.test.inputs[:20])
 
 
-cli.run(main)
+app.run(main)
 """
 
 EXPORT = """
@@ -71,14 +74,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistflow import export, onnx_model, tasks
+from mnistflow import tasks
+from mnistflow.export import export
+from mnistflow.runtime import onnx_session
 from mnistflow.learners.networks import Networks
 
 folder = Path(sys.argv[1])
 signature = tasks.get("image_classification").signature((28, 28), tuple("0123456789"))
 proto = Networks().convert(Networks().load(folder), signature, opset=17)
 export.save(proto, folder / "model.onnx", {})
-outputs = onnx_model.predict(onnx_model.open_session(folder / "model.onnx"), np.load(folder / "inputs.npy"))
+outputs = onnx_session.predict(onnx_session.open_session(folder / "model.onnx"), np.load(folder / "inputs.npy"))
 assert np.abs(outputs - np.load(folder / "expected.npy")).max() < 1e-4
 """
 

@@ -7,8 +7,9 @@ import pytest
 import serving_kit as kit
 from checkouts import Checkout, make_checkout, write_params
 
-from mnistflow.data import digits, idx, splits
-from mnistflow.project import Project
+from mnistflow import splits
+from mnistflow.data.sources import digits, idx
+from mnistflow.paths import Paths
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Pat
         say(server, images[2], "5")
         assert "(3 of them from feedback)" in prepared(checkout)
     checkout.run("prepare")
-    train = splits.load_split(Project(checkout.folder, checkout.folder).prepared, "train")
+    train = splits.load_split(Paths(checkout.folder, checkout.folder).prepared, "train")
     added = {image.tobytes(): label for image, label in zip(train.inputs[-3:], train.targets[-3:], strict=True)}
     assert added == {images[0].tobytes(): 3, images[1].tobytes(): 7, images[2].tobytes(): 5}
 

@@ -18,8 +18,9 @@ from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, wait
 from PIL import Image
 from serving_kit import Server, question
 
-from mnistflow import comparison, config
+from mnistflow import config
 from mnistflow.models import families
+from mnistflow.registry import comparison
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,7 @@ home = Project.locate()
 environment.configure(home)
 versions = {}
 for family, run in runs.items():
-    download_artifacts(run_id=run, artifact_path="dvc.lock", dst_path=str(home.workspace))
+    download_artifacts(run_id=run, artifact_path="dvc.lock", dst_path=str(home.root))
     with Repo() as repository:
         repository.checkout(force=True)
     version = promotion.register(home, tracking.resume(run), evaluate.load(home))

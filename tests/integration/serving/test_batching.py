@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import serving_kit as kit
 
-from serving.batcher import Batcher, Limits
+from serving.engine.batcher import Batcher, Limits
+from serving.engine.model import Model
+from serving.engine.repository import ModelRepository
 from serving.errors import ClientGoneError, DeadlineError, OverloadedError
-from serving.model import Model
-from serving.repository import ModelRepository
 
 LIMITS = Limits(batch_rows=8, queue_rows=64, queue_seconds=60, threads=1)
 

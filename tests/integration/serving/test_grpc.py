@@ -14,7 +14,7 @@ from cluster import free_port
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
 
-from serving import inference_pb2 as pb
+from serving.protocol import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def client(server, port):
 
 
 def test_the_messages_are_those_of_the_proto_file(tmp_path):
-    protoc.main(["", f"-I{ROOT}", f"--python_out={tmp_path}", f"{ROOT}/serving/inference.proto"])
+    protoc.main(["", f"-I{ROOT}", f"--python_out={tmp_path}", f"{ROOT}/serving/protocol/inference.proto"])
     generated = (tmp_path / "serving/inference_pb2.py").read_text()
 
     assert generated == (ROOT / "serving/inference_pb2.py").read_text(), "run `make proto`"

@@ -12,7 +12,7 @@ import serving_kit as kit
 from cluster import BINARIES, postgresql
 
 from mnistflow.data import catalog, feedback
-from mnistflow.data.splits import Split
+from mnistflow.splits import Split
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 

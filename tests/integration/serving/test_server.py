@@ -615,7 +615,7 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     assert pipeline.stderr == "error: typer is not installed. Install the pipeline: pip install '.[pipeline]'.\n"
     has_headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     has_compiler = bool(shutil.which(sysconfig.get_config_var("LDSHARED").split()[0]))
-    compiled = list((tmp_path / "venv").rglob("serving/_pixels.*so"))
+    compiled = list((tmp_path / "venv").rglob("serving/protocol/_pixels.*so"))
     assert len(compiled) == int(has_compiler and has_headers)
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)

@@ -11,7 +11,7 @@ import serving_kit as kit
 from cluster import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from serving import inference_pb2 as pb
+from serving.protocol import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
 

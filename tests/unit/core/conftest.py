@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mnistflow import config, environment
+from mnistflow import config, environment, splits
 from mnistflow.config import Config
-from mnistflow.data import fetch, prepare, splits
-from mnistflow.data.splits import Dataset
-from mnistflow.project import Project
+from mnistflow.data import fetch, prepare
+from mnistflow.paths import Paths
+from mnistflow.splits import Dataset
 
 ROOT = Path(__file__).parents[3]
 TINY = {
@@ -37,25 +37,25 @@ def settings() -> Config:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    project = Project(folder, folder)
-    fetch.fetch(project, settings.fetch)
-    prepare.prepare(project, settings.prepare)
+    paths = Paths(folder, folder)
+    fetch.fetch(paths, settings.fetch)
+    prepare.prepare(paths, settings.prepare)
     return folder
 
 
 @pytest.fixture(scope="session")
 def digits(prepared: Path) -> Dataset:
-    return splits.load(Project(prepared, prepared).prepared)
+    return splits.load(Paths(prepared, prepared).prepared)
 
 
 @pytest.fixture
-def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def paths(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
     """A copy of the prepared project with stores of its own."""
     shutil.copytree(prepared, tmp_path / "home")
-    project = Project(tmp_path / "home", tmp_path / "home")
+    paths = Paths(tmp_path / "home", tmp_path / "home")
     for name in environment.DEFAULTS:
         monkeypatch.delenv(name, raising=False)
-    environment.configure(project)
-    yield project
+    environment.configure(paths)
+    yield paths
     for name in environment.DEFAULTS:
         os.environ.pop(name, None)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnistflow import fitting, tasks
-from mnistflow.augmentation import augment
-from mnistflow.config import AugmentConfig, Config
-from mnistflow.data.splits import Dataset, Split
+from mnistflow import tasks
+from mnistflow.config import Config
+from mnistflow.learners import fitting
+from mnistflow.learners.augmentation import augment
+from mnistflow.learners.config import AugmentConfig
+from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
 
 pytestmark = pytest.mark.slow

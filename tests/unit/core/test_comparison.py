@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mnistflow import comparison
-from mnistflow.comparison import Contender, Result
+from mnistflow.registry import comparison
+from mnistflow.registry.comparison import Contender, Result
 from mnistflow.tasks.task import Headline
 
 ACCURACY = Headline("accuracy", is_share=True)

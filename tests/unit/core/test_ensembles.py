@@ -9,13 +9,18 @@ import numpy as np
 import onnx
 import pytest
 
-from mnistflow import environment, export, learners, onnx_model, registry, repository, tasks, tracking, train
+from mnistflow import environment, learners, tasks
 from mnistflow.config import Config
-from mnistflow.data.splits import Dataset
 from mnistflow.errors import ConfigError, MnistflowError, ParityError
+from mnistflow.export import export
 from mnistflow.learners.learner import Training
-from mnistflow.project import Project
-from mnistflow.registry import Version
+from mnistflow.paths import Paths
+from mnistflow.pipeline import run_plan
+from mnistflow.registry import publisher, versions
+from mnistflow.registry.versions import Version
+from mnistflow.runtime import onnx_session
+from mnistflow.splits import Dataset
+from mnistflow.tracking import runs
 
 pytestmark = pytest.mark.slow
 
@@ -28,25 +33,25 @@ OTHER_OPSET = 3
 def registered(settings: Config, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Version]]:
     """A registry with three versions, the last one with another opset."""
     folder = tmp_path_factory.mktemp("registry")
-    project = Project(folder, folder)
+    paths = Paths(folder, folder)
     with pytest.MonkeyPatch.context() as patch:
         for name in environment.DEFAULTS:
             patch.delenv(name, raising=False)
-        environment.configure(project)
-        yield [register(project, folder, settings, digits, family, opset) for family, opset in VERSIONS]
+        environment.configure(paths)
+        yield [register(paths, folder, settings, digits, family, opset) for family, opset in VERSIONS]
         for name in environment.DEFAULTS:
             os.environ.pop(name, None)
 
 
-def register(project: Project, folder: Path, settings: Config, digits: Dataset, family: str, opset: int) -> Version:
+def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, family: str, opset: int) -> Version:
     chosen = settings.with_values({**SMALL, "model.family": family, "export.opset": opset})
     path = folder / f"{family}-{opset}.onnx"
     write(fit(chosen, digits), chosen, digits, path)
     signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
     described = {"task": digits.task, "classes": list(digits.classes), "sha256": f"{family}-{opset}"}
-    run = tracking.start(project, "digits", family, kind="retrain")
-    model_json = {**described, **repository.describe(signature)}
-    return registry.register(run, "digits-classifier", path, digits.test.inputs[:2], model_json)
+    run = runs.start(paths, "digits", family, kind="retrain")
+    model_json = {**described, **publisher.describe(signature)}
+    return versions.register(run, "digits-classifier", path, digits.test.inputs[:2], model_json)
 
 
 def fit(settings: Config, digits: Dataset) -> Training:
@@ -71,8 +76,8 @@ def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered
     learner, path = learners.of(chosen.model.chosen), tmp_path / "model.onnx"
     write(training, chosen, digits, path)
     files = [downloaded(version, tmp_path) for version in registered[:2]]
-    outputs = [onnx_model.predict(onnx_model.open_session(file), digits.test.inputs) for file in files]
-    merged = onnx_model.predict(onnx_model.open_session(path), digits.test.inputs)
+    outputs = [onnx_session.predict(onnx_session.open_session(file), digits.test.inputs) for file in files]
+    merged = onnx_session.predict(onnx_session.open_session(path), digits.test.inputs)
     assert merged == pytest.approx(np.mean(outputs, axis=0), abs=1e-6)
     expected = learner.predict(training.model, digits.test.inputs)
     assert export.check_parity(tasks.get(digits.task), expected, path, digits, settings.export).max_gap < 1e-6
@@ -80,13 +85,13 @@ def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered
         export.check_parity(tasks.get(digits.task), outputs[0], path, digits, settings.export)
     graph = onnx.load(path).graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["images", "probabilities"]
-    assert training.parameters == sum(onnx_model.count_parameters(file.read_bytes()) for file in files)
+    assert training.parameters == sum(onnx_session.count_parameters(file.read_bytes()) for file in files)
     assert list(training.best) == ["accuracy", "loss", "val_accuracy", "val_loss"]
 
 
 def downloaded(version: Version, folder: Path) -> Path:
     (folder / str(version.number)).mkdir()
-    return registry.download(version, folder / str(version.number)).model
+    return versions.download(version, folder / str(version.number)).model
 
 
 def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_path) -> None:
@@ -98,7 +103,7 @@ def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_
 
 def test_a_run_is_pinned_to_the_files_of_its_members(settings, digits, registered) -> None:
     chosen = ensemble(settings, 1, 2)
-    pinned = train.pin(chosen, "digits")
+    pinned = run_plan.pin_members(chosen, "digits")
     assert pinned == {"model.ensemble.sha256": ["forest-17", "svm-17"]}
     fit(chosen.with_values(pinned), digits)
     with pytest.raises(MnistflowError, match="version 2 is another file than when this run was started"):
@@ -111,8 +116,8 @@ def test_what_cannot_be_averaged_is_one_line(settings, digits, registered) -> No
         "digits-classifier has no version 9. It has 1, 2, 3": lambda: fit(ensemble(settings, 1, 9), digits),
         f"no version that run {'0' * 32} has registered": lambda: fit(ensemble(settings, 1, "0" * 32), digits),
         "not all different versions": lambda: fit(ensemble(settings, 1, run), digits),
-        "members is empty": lambda: train.pin(settings.with_values({"model.family": "ensemble"}), "digits"),
-        "mnist-classifier has no version 1": lambda: train.pin(ensemble(settings, 1, 2), "mnist"),
+        "members is empty": lambda: run_plan.pin_members(settings.with_values({"model.family": "ensemble"}), "digits"),
+        "mnist-classifier has no version 1": lambda: run_plan.pin_members(ensemble(settings, 1, 2), "mnist"),
         "version 1 has classes": lambda: fit(ensemble(settings, 1, 2), replace(digits, classes=("a", "b"))),
         "export.opset 17 and 18": lambda: learners.get("ensemble").convert(
             fit(ensemble(settings, 1, OTHER_OPSET), digits).model, signature, 17

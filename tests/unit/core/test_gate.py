@@ -5,9 +5,10 @@ from math import comb, nan
 import numpy as np
 import pytest
 
-from mnistflow import config, gate
-from mnistflow.evaluate import Evaluation
-from mnistflow.gate import Comparison
+from mnistflow import config
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.registry import gate
+from mnistflow.registry.gate import Comparison
 from mnistflow.tasks.classification import calibration_error
 from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import PairedTest

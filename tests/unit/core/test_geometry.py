@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnistflow.data.splits import Dataset
+from mnistflow.splits import Dataset
 
 pytestmark = pytest.mark.slow
 

@@ -13,15 +13,19 @@ import onnx
 import onnxruntime
 import pytest
 
-from mnistflow import acceleration, evaluate, export, fitting, learners, onnx_model, tasks, train, tune, views
+from mnistflow import learners, splits, tasks
 from mnistflow.config import Config
-from mnistflow.data import splits
-from mnistflow.data.splits import Dataset, Split
 from mnistflow.errors import ParityError, StageError
+from mnistflow.evaluation import evaluate
+from mnistflow.export import export, test_time_augmentation
+from mnistflow.learners import acceleration, fitting, train
 from mnistflow.learners.learner import Training
 from mnistflow.models import families
-from mnistflow.project import Project
+from mnistflow.paths import Paths
+from mnistflow.runtime import onnx_session
+from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Parity, Signature
+from mnistflow.tuning import tune
 
 pytestmark = pytest.mark.slow
 
@@ -89,10 +93,12 @@ def exported(training: Training, settings: Config, data: Dataset, path: Path) ->
     """Write the ONNX file of a model and return how it compares."""
     learner, task = learners.of(settings.model.chosen), tasks.get(data.task)
     signature = task.signature(data.input_shape, data.classes)
-    moves = views.offsets(signature, settings.export.views)
+    moves = test_time_augmentation.offsets(signature, settings.export.views)
     proto = learner.convert(training.model, signature, settings.export.opset)
-    export.save(views.averaging(proto, signature, moves), path, {"dataset": data.name})
-    expected = views.mean(lambda inputs: learner.predict(training.model, inputs), data.test.inputs, moves)
+    export.save(test_time_augmentation.averaging(proto, signature, moves), path, {"dataset": data.name})
+    expected = test_time_augmentation.mean(
+        lambda inputs: learner.predict(training.model, inputs), data.test.inputs, moves
+    )
     return export.check_parity(task, expected, path, data, settings.export)
 
 
@@ -178,12 +184,12 @@ def test_views_are_the_mean_of_the_answers_for_moved_images(settings, digits, tr
     assert not images[:, :, [0, -1]].any()  # so that rolling an image moves it
     moves = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if count == 9 or not (down and right)]
     answers = [trained.model.predict(np.roll(images, move, axis=(1, 2)), verbose=0) for move in moves]
-    outputs = onnx_model.predict(onnx_model.open_session(tmp_path / "m.onnx"), images)
+    outputs = onnx_session.predict(onnx_session.open_session(tmp_path / "m.onnx"), images)
     np.testing.assert_allclose(outputs, np.mean(answers, axis=0), atol=1e-6)
 
 
 def test_inputs_that_are_no_images_have_one_view() -> None:
-    assert views.offsets(Signature("windows", "float32", (10, 1), "next_values", (1,)), 9) == ((0, 0),)
+    assert test_time_augmentation.offsets(Signature("windows", "float32", (10, 1), "next_values", (1,)), 9) == ((0, 0),)
 
 
 def test_another_model_than_the_exported_one_fails_parity(settings, digits, trained, of_another_seed, tmp_path) -> None:
@@ -349,7 +355,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mnistflow import config, fitting, tasks
-from mnistflow.data import splits
+from mnistflow import splits
 from mnistflow.project import Project
 folder, params, journal = map(Path, sys.argv[1:])
 data, settings = splits.load(Project(folder, folder).prepared), config.load(params)
@@ -406,33 +412,33 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     assert same_weights(resumed, whole)
 
 
-def test_stages_one_after_the_other(settings: Config, project: Project) -> None:
+def test_stages_one_after_the_other(settings: Config, paths: Paths) -> None:
     rates = {"train.learning_rate": {"low": 0.02, "high": 0.03}}  # not that of params.yaml
     values = {"tune.trials": 1, "tune.workers": 1, "tune.space.mlp": rates, "export.views": 5}
     settings = settings.with_values({**values, "evaluate.robustness_images": 50})
-    search = tune.tune(project, settings)
+    search = tune.tune(paths, settings.learning, settings.tune)
     assert len(search.trials) == 1
     assert set(search.best) == set(settings.tune.space["mlp"])
-    record = train.train(project, settings)
+    record = train.train(paths, settings.learning)
     assert record.settings["train.learning_rate"] == pytest.approx(search.best["train.learning_rate"])
     assert record.settings["train.learning_rate"] != settings.train.learning_rate
-    assert export.export(project, settings).views == 5
-    assert onnx.load(project.exported / "model.onnx").graph.name == "views"
-    evaluation = evaluate.evaluate(project, settings)
-    test = splits.load(project.prepared).test
-    with np.load(project.evaluated / "predictions.npz") as arrays:
+    assert export.export(paths, settings.export).views == 5
+    assert onnx.load(paths.exported / "model.onnx").graph.name == "views"
+    evaluation = evaluate.evaluate(paths, settings.evaluate)
+    test = splits.load(paths.prepared).test
+    with np.load(paths.evaluated / "predictions.npz") as arrays:
         kept = arrays["outputs"].argmax(axis=1)
     assert evaluation.metrics["accuracy"] == pytest.approx((kept == test.targets).mean())
-    assert evaluation == evaluate.load(project)
-    outputs = onnx_model.predict(onnx_model.open_session(project.exported / "model.onnx"), test.inputs)
+    assert evaluation == evaluate.load(paths)
+    outputs = onnx_session.predict(onnx_session.open_session(paths.exported / "model.onnx"), test.inputs)
     assert outputs.argmax(axis=1).tolist() == kept.tolist()
-    assert not any(project.resume.glob("train-*/*"))
+    assert not any(paths.resume.glob("train-*/*"))
 
 
-def test_no_trials_means_the_values_of_params_yaml(settings: Config, project: Project) -> None:
-    search = tune.tune(project, settings.with_values({"tune.trials": 0}))
+def test_no_trials_means_the_values_of_params_yaml(settings: Config, paths: Paths) -> None:
+    search = tune.tune(paths, settings.learning, settings.with_values({"tune.trials": 0}).tune)
     assert search.best == {}
-    assert train.tuned_config(project, settings) == settings
+    assert train.tuned(paths, settings.learning) == settings.learning
 
 
 def test_time_is_spent_once(settings: Config, digits: Dataset, trained: Training, journal: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mnistflow import fitting, tasks
-from mnistflow.data.splits import Split
+from mnistflow import tasks
+from mnistflow.learners import fitting
 from mnistflow.models.mlp import Mlp
+from mnistflow.splits import Split
 from mnistflow.tasks.task import Signature, Task
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mnistflow import robustness, tasks
-from mnistflow.data.splits import Dataset, Split
+from mnistflow import tasks
+from mnistflow.evaluation import robustness
+from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.corruptions import OF_IMAGES, Corruption
 
 pytestmark = pytest.mark.slow

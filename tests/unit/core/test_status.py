@@ -1,10 +1,10 @@
 """What `mnistflow status` says of a server."""
 
-from mnistflow import status
-from mnistflow.repository import Rollout
-from mnistflow.server import Calls, Served
-from mnistflow.server import Rollout as Tried
-from mnistflow.status import Status
+from mnistflow.registry import status
+from mnistflow.registry.publisher import Rollout
+from mnistflow.registry.server_client import Calls, Served
+from mnistflow.registry.server_client import Rollout as Tried
+from mnistflow.registry.status import Status
 
 CALLS = {"champion": Calls(1200, 0, 0.5), "challenger": Calls(1180, 60, 0.7)}
 TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from mnistflow import config, gate, tasks
+from mnistflow import config, tasks
+from mnistflow.arrays import Outputs
 from mnistflow.errors import ConfigError
-from mnistflow.evaluate import Evaluation
-from mnistflow.gate import Comparison
+from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.models import ModelConfig, families
-from mnistflow.tasks.task import Outputs, PairedTest
+from mnistflow.registry import gate
+from mnistflow.registry.gate import Comparison
+from mnistflow.tasks.task import PairedTest
 
 from .conftest import ROOT
 
@@ -91,7 +93,7 @@ def test_a_family_that_cannot_learn_from_such_data_names_those_that_can(family, 
     with pytest.raises(ConfigError) as error:
         ModelConfig(family=family).require_able(task, shape)
     assert error.value.problem.startswith(f"model.family: {problem}")
-    able = error.value.mend.removeprefix("Choose one of: ").rstrip(".").split(", ")
+    able = error.value.fix.removeprefix("Choose one of: ").rstrip(".").split(", ")
     assert able == ModelConfig().able(task, shape)
     assert {"linear", "mlp"} < set(able)
     assert not {family, "svm", "forest", "boosting"} & set(able)

@@ -10,11 +10,12 @@ import pytest
 from mirror import Mirror
 
 from mnistflow import config
-from mnistflow.config import FetchConfig
-from mnistflow.data import catalog, digits, fetch
-from mnistflow.data.catalog import Entry, File
+from mnistflow.data import catalog, fetch
+from mnistflow.data.config import FetchConfig
+from mnistflow.data.entry import Entry, File
+from mnistflow.data.sources import digits
 from mnistflow.errors import ConfigError, DataError, MirrorsExhausted
-from mnistflow.project import Project
+from mnistflow.paths import Paths
 
 ROOT = Path(__file__).parents[3]
 LABELS = "t10k-labels-idx1-ubyte.gz"
@@ -42,8 +43,8 @@ def entry(mirror_folder: Path) -> Entry:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path, tmp_path)
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path, tmp_path)
 
 
 @pytest.fixture
@@ -52,128 +53,128 @@ def settings() -> FetchConfig:
     return config.load(ROOT / "params.yaml").with_values(values).fetch
 
 
-def assert_complete(paths: tuple[Path, ...], entry: Entry) -> None:
-    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == {
+def assert_complete(downloaded: tuple[Path, ...], entry: Entry) -> None:
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in downloaded} == {
         name: file.sha256 for name, file in entry.files.items()
     }
-    assert not list(paths[0].parent.glob("*.part"))
+    assert not list(downloaded[0].parent.glob("*.part"))
 
 
-def test_a_folder_is_a_mirror(project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path) -> None:
-    paths = fetch.acquire(entry, [str(mirror_folder)], project, settings)
-    assert_complete(paths, entry)
-    sources = json.loads((paths[0].parent / "source.json").read_text())
+def test_a_folder_is_a_mirror(paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path) -> None:
+    downloaded = fetch.acquire(entry, [str(mirror_folder)], paths, settings)
+    assert_complete(downloaded, entry)
+    sources = json.loads((downloaded[0].parent / "source.json").read_text())
     assert sources[LABELS] == str(mirror_folder / "published" / LABELS)
 
 
-def test_mirrors_are_tried_in_order(project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path) -> None:
+def test_mirrors_are_tried_in_order(paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path) -> None:
     with Mirror(mirror_folder) as first, Mirror(mirror_folder) as second:
-        assert_complete(fetch.acquire(entry, ["nowhere", first.url, second.url], project, settings), entry)
+        assert_complete(fetch.acquire(entry, ["nowhere", first.url, second.url], paths, settings), entry)
     assert len(first.requests) == len(entry.files)
     assert second.requests == []
 
 
 @pytest.mark.parametrize("fault", [404, 500, "corrupt", "cut", "stall"])
 def test_the_next_mirror_is_asked_on_any_failure(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path, fault: int | str
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path, fault: int | str
 ) -> None:
     with Mirror(mirror_folder, *[fault] * 99) as bad, Mirror(mirror_folder) as good:
-        assert_complete(fetch.acquire(entry, [bad.url, good.url], project, settings), entry)
+        assert_complete(fetch.acquire(entry, [bad.url, good.url], paths, settings), entry)
     assert bad.requests
     assert {path for path, _ in good.requests} == {f"/published/{name}" for name in entry.files}
 
 
 def test_a_download_that_breaks_off_is_continued(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
     one = replace(entry, files={LABELS: entry.files[LABELS]})
     with Mirror(mirror_folder, "cut") as mirror:
-        assert_complete(fetch.acquire(one, [mirror.url], project, settings), one)
+        assert_complete(fetch.acquire(one, [mirror.url], paths, settings), one)
     assert [wanted for _, wanted in mirror.requests] == [None, f"bytes={entry.files[LABELS].bytes // 2}-"]
 
 
 def test_what_an_earlier_process_left_is_continued_or_started_again(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
     one = replace(entry, files={LABELS: entry.files[LABELS]})
-    part = project.downloads / "published" / f"{LABELS}.part"
+    part = paths.downloads / "published" / f"{LABELS}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes((mirror_folder / "published" / LABELS).read_bytes()[:100])
     with Mirror(mirror_folder) as mirror:
-        fetch.acquire(one, [mirror.url], project, settings)
-        (project.downloads / "published" / LABELS).unlink()
+        fetch.acquire(one, [mirror.url], paths, settings)
+        (paths.downloads / "published" / LABELS).unlink()
         part.write_bytes(b"?" * 100)
-        assert_complete(fetch.acquire(one, [mirror.url], project, settings), one)
+        assert_complete(fetch.acquire(one, [mirror.url], paths, settings), one)
     assert [wanted for _, wanted in mirror.requests] == ["bytes=100-", "bytes=100-", None]
 
 
 def test_a_busy_mirror_is_asked_again_and_a_missing_file_is_not(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path, tmp_path: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path, tmp_path: Path
 ) -> None:
     one = replace(entry, files={LABELS: entry.files[LABELS]})
     with Mirror(tmp_path / "empty") as lacking, Mirror(mirror_folder, 503, 429) as busy:
-        assert_complete(fetch.acquire(one, [lacking.url, busy.url], project, settings), one)
+        assert_complete(fetch.acquire(one, [lacking.url, busy.url], paths, settings), one)
     assert len(lacking.requests) == 1
     assert len(busy.requests) == 3
 
 
 def test_what_is_there_and_right_is_not_fetched_again(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
-    paths = fetch.acquire(entry, [str(mirror_folder)], project, settings)
-    assert fetch.acquire(entry, [], project, settings) == paths
+    downloaded = fetch.acquire(entry, [str(mirror_folder)], paths, settings)
+    assert fetch.acquire(entry, [], paths, settings) == downloaded
 
 
 def test_what_is_there_and_damaged_is_replaced(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
-    paths = fetch.acquire(entry, [str(mirror_folder)], project, settings)
-    paths[0].write_bytes(b"damaged")
-    assert_complete(fetch.acquire(entry, [str(mirror_folder)], project, settings), entry)
+    downloaded = fetch.acquire(entry, [str(mirror_folder)], paths, settings)
+    downloaded[0].write_bytes(b"damaged")
+    assert_complete(fetch.acquire(entry, [str(mirror_folder)], paths, settings), entry)
 
 
 def test_without_any_mirror_the_error_names_the_file_each_reason_and_the_mend(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path, tmp_path: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path, tmp_path: Path
 ) -> None:
     with (
         Mirror(mirror_folder, *["corrupt"] * 99) as lying,
         Mirror(tmp_path) as empty,
         pytest.raises(MirrorsExhausted) as raised,
     ):
-        fetch.acquire(entry, ["nowhere", lying.url, empty.url], project, settings)
+        fetch.acquire(entry, ["nowhere", lying.url, empty.url], paths, settings)
     said = str(raised.value)
     assert f"published/{next(iter(entry.files))}" in said
     assert "No such file" in said
     assert "wrong contents (sha256)" in said
     assert "HTTP 404" in said
     assert "MNISTFLOW_MIRRORS" in said
-    assert not [path for path in (project.downloads / "published").iterdir() if path.suffix in {".gz", ".part"}]
+    assert not [path for path in (paths.downloads / "published").iterdir() if path.suffix in {".gz", ".part"}]
 
 
 def test_a_place_that_cannot_be_written_is_named(
-    project: Project, settings: FetchConfig, entry: Entry, mirror_folder: Path
+    paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
-    project.var.mkdir()
-    project.downloads.write_text("a file where a folder belongs")
-    with pytest.raises(DataError, match=f"cannot write {project.downloads}"):
-        fetch.acquire(entry, [str(mirror_folder)], project, settings)
+    paths.var.mkdir()
+    paths.downloads.write_text("a file where a folder belongs")
+    with pytest.raises(DataError, match=f"cannot write {paths.downloads}"):
+        fetch.acquire(entry, [str(mirror_folder)], paths, settings)
 
 
 def test_the_fallback_is_chosen_only_when_no_mirror_answers(
-    project: Project, settings: FetchConfig, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, settings: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MNISTFLOW_MIRRORS", raising=False)
     unreachable = settings.model_copy(update={"mirrors": ("nowhere",)})
-    assert fetch.choose_dataset(unreachable, project) == "digits"
+    assert fetch.choose_dataset(unreachable, paths) == "digits"
     with pytest.raises(MirrorsExhausted):
-        fetch.choose_dataset(unreachable.model_copy(update={"fallback": None}), project)
+        fetch.choose_dataset(unreachable.model_copy(update={"fallback": None}), paths)
     with pytest.raises(MirrorsExhausted):
-        fetch.fetch(project, unreachable)
+        fetch.fetch(paths, unreachable)
 
 
-def test_an_unknown_data_set_is_refused_with_the_known_ones(project: Project, settings: FetchConfig) -> None:
+def test_an_unknown_data_set_is_refused_with_the_known_ones(paths: Paths, settings: FetchConfig) -> None:
     with pytest.raises(ConfigError, match=r"mnits.*fashion_mnist"):
-        fetch.fetch(project, settings.model_copy(update={"dataset": "mnits"}))
+        fetch.fetch(paths, settings.model_copy(update={"dataset": "mnits"}))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
@@ -194,13 +195,13 @@ def test_a_published_data_set_is_described_completely(name: str) -> None:
 
 
 def test_the_stage_leaves_verified_files_and_a_manifest_that_names_no_place(
-    project: Project, settings: FetchConfig
+    paths: Paths, settings: FetchConfig
 ) -> None:
-    fetched = fetch.fetch(project, settings.model_copy(update={"dataset": "digits"}))
-    manifest = json.loads((project.raw / "dataset.json").read_text())
+    fetched = fetch.fetch(paths, settings.model_copy(update={"dataset": "digits"}))
+    manifest = json.loads((paths.raw / "dataset.json").read_text())
     assert manifest["name"] == fetched.dataset == "digits"
     assert manifest["sha256"] == fetched.sha256
     assert {name: file["sha256"] for name, file in manifest["files"].items()} == {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in project.raw.glob("*ubyte")
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.raw.glob("*ubyte")
     }
-    assert str(project.home) not in json.dumps(manifest)
+    assert str(paths.checkout) not in json.dumps(manifest)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnistflow.data import idx
+from mnistflow.data.sources import idx
 from mnistflow.errors import DataError
 
 ARRAY = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)

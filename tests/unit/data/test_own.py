@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mnistflow.data import idx, own
+from mnistflow.data.sources import idx, own_images
 from mnistflow.errors import DataError
 
 NAMES = ("one", "two", "zero")
@@ -35,7 +35,7 @@ def write_folder(folder: Path, pairs: list[tuple[str, np.ndarray]]) -> Path:
 @pytest.mark.parametrize("place", ["letters", "letters/train"])
 def test_a_folder_becomes_mnists_files_with_a_stratified_test_split(tmp_path: Path, place: str) -> None:
     write_folder(tmp_path / place, examples())
-    source = own.find(tmp_path / "letters")
+    source = own_images.find(tmp_path / "letters")
     assert source.classes == NAMES
     source.write_official_files(tmp_path)
     splits = idx.read_splits(tmp_path)
@@ -51,8 +51,8 @@ def test_the_same_images_give_the_same_bytes_in_a_folder_and_in_an_npz(tmp_path:
     np.savez(tmp_path / "own.npz", x=np.stack([image for _, image in pairs]), y=[name for name, _ in pairs])
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    one = own.find(write_folder(tmp_path / "letters", pairs)).write_official_files(tmp_path / "a")
-    other = own.find(tmp_path / "own.npz").write_official_files(tmp_path / "b")
+    one = own_images.find(write_folder(tmp_path / "letters", pairs)).write_official_files(tmp_path / "a")
+    other = own_images.find(tmp_path / "own.npz").write_official_files(tmp_path / "b")
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
 
 
@@ -60,26 +60,26 @@ def test_a_test_split_that_is_given_stays_the_test_split(tmp_path: Path) -> None
     pairs = examples()
     write_folder(tmp_path / "letters/train", pairs[::2])
     write_folder(tmp_path / "letters/test", pairs[1::2])
-    source = own.find(tmp_path / "letters")
+    source = own_images.find(tmp_path / "letters")
     source.write_official_files(tmp_path)
     splits = idx.read_splits(tmp_path)
     assert (len(splits.train), len(splits.test)) == (23, 22)
     given = sorted(pairs[1::2], key=lambda pair: pair[0])
-    assert np.array_equal(splits.test.inputs, [own.like_mnist(Image.fromarray(image)) for _, image in given])
+    assert np.array_equal(splits.test.inputs, [own_images.like_mnist(Image.fromarray(image)) for _, image in given])
 
 
 def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
     names = {"one": "train", "two": "test", "zero": "zero"}
-    source = own.find(write_folder(tmp_path / "vehicles", [(names[name], image) for name, image in examples()]))
+    source = own_images.find(write_folder(tmp_path / "vehicles", [(names[name], image) for name, image in examples()]))
     assert source.classes == ("test", "train", "zero")
 
 
 def test_the_fingerprint_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
     pairs = examples()
-    first = own.find(write_folder(tmp_path / "here", pairs))
-    assert own.find(write_folder(tmp_path / "there", pairs)).sha256 == first.sha256
+    first = own_images.find(write_folder(tmp_path / "here", pairs))
+    assert own_images.find(write_folder(tmp_path / "there", pairs)).sha256 == first.sha256
     (tmp_path / "here/zero/new.png").write_bytes((tmp_path / "here/zero/000.png").read_bytes())
-    assert own.find(tmp_path / "here").sha256 != first.sha256
+    assert own_images.find(tmp_path / "here").sha256 != first.sha256
 
 
 def missing(folder: Path) -> Path:
@@ -135,5 +135,5 @@ def rubbish(folder: Path) -> Path:
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        own.find(make(tmp_path)).write_official_files(tmp_path)
+        own_images.find(make(tmp_path)).write_official_files(tmp_path)
     assert "\n" not in str(caught.value)

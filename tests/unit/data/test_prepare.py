@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from mnistflow import config
-from mnistflow.config import PrepareConfig
-from mnistflow.data import catalog, digits, fetch, idx, prepare, report
-from mnistflow.data.splits import OfficialSplits, Split, load
+from mnistflow.data import catalog, fetch, prepare, report
+from mnistflow.data.config import PrepareConfig
+from mnistflow.data.sources import digits, idx
 from mnistflow.errors import ConfigError, DataError
-from mnistflow.project import Project
+from mnistflow.paths import Paths
+from mnistflow.splits import OfficialSplits, Split, load
 
 ENTRY = catalog.get("digits")
 SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=None, feedback=None, feedback_until=None)
@@ -109,16 +110,16 @@ def test_the_report_counts_classes_blanks_and_duplicates(official: OfficialSplit
 
 
 def test_the_stage_writes_splits_and_report(tmp_path: Path) -> None:
-    project = Project(tmp_path, tmp_path)
+    paths = Paths(tmp_path, tmp_path)
     settings = config.load(Path(__file__).parents[3] / "params.yaml").with_values({"fetch.dataset": "digits"})
-    fetch.fetch(project, settings.fetch)
-    done = prepare.prepare(project, settings.prepare)
-    assert load(project.prepared).data_sha256 == done.data_sha256
-    folder = project.reports / "prepare"
+    fetch.fetch(paths, settings.fetch)
+    done = prepare.prepare(paths, settings.prepare)
+    assert load(paths.prepared).data_sha256 == done.data_sha256
+    folder = paths.reports / "prepare"
     assert (folder / "samples.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "targets.csv").read_text().count("\n") > 10
     assert {"train", "validation", "test", "duplicates"} <= set(json.loads((folder / "data.json").read_text()))
-    (project.raw / "t10k-labels-idx1-ubyte").write_bytes(b"changed")
+    (paths.raw / "t10k-labels-idx1-ubyte").write_bytes(b"changed")
     with pytest.raises(DataError, match="changed after it was fetched"):
-        prepare.prepare(project, settings.prepare)
-    assert load(project.prepared).data_sha256 == done.data_sha256
+        prepare.prepare(paths, settings.prepare)
+    assert load(paths.prepared).data_sha256 == done.data_sha256

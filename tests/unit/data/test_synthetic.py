@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnistflow.config import PrepareConfig
 from mnistflow.data import catalog, prepare, report
-from mnistflow.data.splits import Dataset, OfficialSplits, Split
+from mnistflow.data.config import PrepareConfig
 from mnistflow.errors import DataError
+from mnistflow.splits import Dataset, OfficialSplits, Split
 
 SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=1000, feedback=None, feedback_until=None)
 

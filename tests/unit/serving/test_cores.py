@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from serving import cores
+from serving.process import cores
 
 BOUND = len(os.sched_getaffinity(0))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serving import pixels
+from serving.protocol import pixels
 
 # The program calls nothing of Python, so it is linked without its library.
 SANITIZED = (
@@ -21,7 +21,7 @@ SANITIZED = (
 )
 needs_compiled = pytest.mark.skipif(
     not pixels.IS_COMPILED,
-    reason="serving/_pixels.c is not compiled: install a C compiler and Python's headers, "
+    reason="serving/protocol/_pixels.c is not compiled: install a C compiler and Python's headers, "
     "then `touch hatch_build.py && make setup`",
 )
 each_reader = pytest.mark.parametrize(

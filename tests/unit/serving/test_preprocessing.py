@@ -10,7 +10,7 @@ import serving_kit as kit
 from PIL import Image, ImageFilter, ImageOps
 
 from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
-from serving.preprocessing import to_model_input
+from serving.images.preprocessing import to_model_input
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from serving.errors import InvalidRequestError
-from serving.protocol import InferenceRequest, parse_request, serialise_response
-from serving.tensors import DTYPES, TensorSpec
+from serving.protocol.codec import InferenceRequest, parse_request, serialise_response
+from serving.protocol.tensors import DTYPES, TensorSpec
 
 NUMBERS = {"x": TensorSpec("x", "INT16", (-1, 2, 3)), "y": TensorSpec("y", "FP32", (-1,))}
 OUTPUTS = {"a": TensorSpec("a", "FP32", (-1, 2)), "b": TensorSpec("b", "INT64", (-1,))}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import pixels
 from serving.errors import InvalidRequestError
-from serving.protocol import parse_request
-from serving.reader import REMEMBERED, RequestReader
-from serving.tensors import TensorSpec
+from serving.protocol import pixels
+from serving.protocol.codec import parse_request
+from serving.protocol.request_cache import REMEMBERED, RequestReader
+from serving.protocol.tensors import TensorSpec
 
 INPUTS = {"x": TensorSpec("x", "UINT8", (-1, 2, 2))}
 WIDE = {"x": TensorSpec("x", "FP32", (-1, 2))}
@@ -37,7 +37,7 @@ def agree(bodies, inputs=INPUTS):
     """Check that a reader gives for each, in turn, what it gives for it alone: with the compiled part, and without."""
     for read_pixels in (pixels.pixels_from_json, pixels.pixels_in_python):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("serving.reader.pixels_from_json", read_pixels)
+            patch.setattr("serving.protocol.request_cache.pixels_from_json", read_pixels)
             reader = RequestReader(inputs, OUTPUTS)
             for body, header_length in bodies:
                 anew = outcome(parse_request, body, header_length, inputs, OUTPUTS, MAX_ROWS)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import serving_kit as kit
 
+from serving.engine.model import Model
+from serving.engine.repository import Entry, ModelRepository
 from serving.errors import ModelRefusedError
-from serving.model import Model
-from serving.repository import Entry, ModelRepository
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,133 @@
+"""Commands that train: retrain, sweep, ingest."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+from flows.cli.context import load_context
+from flows.cli.options import Json, Overrides, Preset, console
+from mnistflow import config, logs
+from mnistflow.config import Config
+from mnistflow.errors import ConfigError, MnistflowError
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.workers import signals
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (retrain, sweep, ingest):
+        app.command()(command)
+
+
+def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
+    """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
+    logs.log_to_terminal()
+    paths, base = load_context()
+    values, settings = _chosen(base, preset, overrides)
+    from flows.orchestration import api_server
+    from mnistflow.pipeline import run_plan
+
+    run_plan.check_family(settings, settings.fetch.dataset)
+    prefect = api_server.connect(paths)
+    from flows import report
+    from flows.orchestration import log_filters
+    from flows.retrain import retrain as flow
+    from mnistflow.data import fetch
+
+    mlflow_client()  # opens MLflow's store, which takes as long as Prefect's API needs to start
+    prefect.wait()
+    try:
+        with signals.interrupting(), log_filters.short_log(links=not prefect.own):
+            outcome = flow(values)
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on where this one stopped")
+        raise typer.Exit(130) from None
+    if outcome.plan.is_fallback:
+        warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
+        console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
+    console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
+    if outcome.champion is None:
+        other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
+        console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}{other}` would overrule that")
+    else:
+        console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
+
+
+def sweep(
+    families: Annotated[str, typer.Option(help="`all`, or names with commas between them.")] = "all",
+    overrides: Overrides = None,
+    preset: Preset = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each family, each with another seed.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; as many as cores and memory allow unless given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the model families side by side, and compare them; nothing is registered or promoted."""
+    logs.log_to_terminal()
+    paths, base = load_context()
+    values, settings = _chosen(base, preset, overrides, without=["model.family"])
+    from flows import report
+    from flows import sweep as flow
+
+    names = flow.choose_families(families, settings)
+    try:
+        with signals.interrupting():
+            result = flow.sweep(paths, names, values, seeds, jobs)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted: the same command goes on where this one stopped")
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
+    else:
+        console.print(report.sweep(result))
+        console.print(f"picture: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
+    if result.failed:
+        reasons = "; ".join(f"{member}: {reason}" for member, reason in result.failed.items())
+        runs = len(names) * seeds
+        raise MnistflowError(f"{len(result.failed)} of {runs} runs failed: {reasons}", "Then sweep again.")
+
+
+def ingest() -> None:
+    """Fetch and prepare the data, version it, and push it to DVC's remote."""
+    logs.log_to_terminal()
+    paths, _ = load_context()
+    from flows.orchestration import api_server
+
+    prefect = api_server.connect(paths)
+    from flows.ingest import ingest as flow
+    from flows.orchestration import log_filters
+
+    prefect.wait()
+    with signals.interrupting(), log_filters.short_log(links=not prefect.own):
+        stages = flow()
+    done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
+    console.print(f"{done}, and in DVC's remote")
+
+
+def _chosen(
+    base: Config, presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
+) -> tuple[dict[str, object], Config]:
+    """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
+
+    Args:
+        without: keys that a preset may have, and that do not count here.
+
+    Raises:
+        ConfigError: there is no such preset, key, value or data set.
+    """
+    from mnistflow.data import catalog
+
+    if presets and len(presets) > 1:
+        raise ConfigError(f"--preset is given twice: {', '.join(presets)}", "Take one, and change single values by -S.")
+    named = {key: value for name in presets or () for key, value in base.preset(name).items() if key not in without}
+    values = {**named, **config.parse_overrides(overrides or [])}
+    settings = base.with_values(values)
+    if settings.fetch.dataset not in settings.fetch.own:
+        catalog.get(settings.fetch.dataset)
+    return values, settings

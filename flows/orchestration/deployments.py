@@ -1,0 +1,296 @@
+"""The deployments of prefect.yaml: their times, and the process that runs them when they are due.
+
+Of the runs that became late while nothing was running, one is caught up: the deployments' concurrency limit of one
+cancels the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import psutil
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ValidationError, field_validator
+
+from mnistflow import files
+from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import DeploymentSchedule
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.deployments.runner import RunnerDeployment
+
+API_VARIABLE = "PREFECT_API_URL"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a deployment runs next.
+
+    Attributes:
+        next_run: ISO 8601, UTC.
+        state: whether anything will pick that run up, and what to do if not.
+    """
+
+    deployment: str
+    cron: str
+    timezone: str
+    next_run: str
+    state: str
+
+
+class Times(BaseModel):
+    """An entry of `schedules` in prefect.yaml."""
+
+    cron: str
+    timezone: str = "UTC"
+    active: bool = True
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone") from None
+        return name
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron_expression(cls, expression: str) -> str:
+        try:
+            CronSim(expression, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f"{expression!r} is no cron expression: {error}") from None
+        return expression
+
+    def after(self, moment: datetime) -> datetime:
+        """Return the next time after `moment`, in UTC."""
+        return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
+
+
+class Deployment(BaseModel):
+    """An entry of `deployments` in prefect.yaml; what stands there for workers only is left out."""
+
+    name: str
+    entrypoint: str
+    description: str | None = None
+    tags: list[str] = []
+    concurrency_limit: int | dict[str, Any] | None = None
+    schedules: list[Times] = []
+
+    @property
+    def full_name(self) -> str:
+        """The name of the flow, as Prefect derives it from that of the function, and of the deployment."""
+        return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
+
+
+class _PrefectYaml(BaseModel):
+    deployments: list[Deployment]
+
+
+def schedules(paths: Paths) -> list[Schedule]:
+    """Return the schedules of prefect.yaml and whether something will run them.
+
+    Raises:
+        ConfigError: prefect.yaml is missing or not valid.
+    """
+    deployments = read(paths)
+    known = _known(running_server(paths), deployments)
+    now = datetime.now(UTC)
+    return [
+        Schedule(
+            deployment=deployment.full_name,
+            cron=times.cron,
+            timezone=times.timezone,
+            next_run=times.after(now).isoformat(timespec="minutes"),
+            state=known if isinstance(known, str) else _state(known[deployment.full_name], times),
+        )
+        for deployment in deployments
+        for times in deployment.schedules
+    ]
+
+
+def read(paths: Paths) -> list[Deployment]:
+    """Return the deployments of prefect.yaml.
+
+    Raises:
+        ConfigError: prefect.yaml is missing or not valid.
+    """
+    path = paths.checkout / "prefect.yaml"
+    try:
+        return _PrefectYaml.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).deployments
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = str(error)
+    raise ConfigError(f"{path}: {problem}", "Mend it, or restore it with git.")
+
+
+def running_server(paths: Paths) -> str | None:
+    """Return the address of the Prefect API to use: the one configured, or that of a running `schedule` or `up`."""
+    return os.environ.get(API_VARIABLE) or _noted_server(paths)
+
+
+def claim(paths: Paths) -> AbstractContextManager[bool]:
+    """Claim the schedules of this checkout; gives whether it worked, or another process has them."""
+    return files.claim(_server_note(paths).with_suffix(".lock"))
+
+
+def _noted_server(paths: Paths) -> str | None:
+    """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
+    note = _server_note(paths)
+    if not note.is_file():
+        return None
+    server = files.read_json(note)
+    return str(server["url"]) if psutil.pid_exists(server["process"]) and answers(server["url"]) else None
+
+
+def note_server(paths: Paths, url: str) -> None:
+    """Let other commands find the server that this process runs."""
+    files.write_json(_server_note(paths), {"url": url, "process": os.getpid()})
+
+
+def forget_server(paths: Paths) -> None:
+    """The server that this process ran is gone."""
+    files.remove(_server_note(paths))
+
+
+def answers(url: str) -> bool:
+    """Whether the Prefect API at this address works."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def are_served(paths: Paths, url: str) -> bool:
+    """Whether something asks the Prefect API for due runs of every deployment."""
+    known = _known(url, read(paths))
+    return not isinstance(known, str) and all(found and found.status == "READY" for found in known.values())
+
+
+def serve(paths: Paths, alone: bool) -> None:
+    """Run the deployments at their times, on the Prefect server that `PREFECT_API_URL` names, until stopped.
+
+    Args:
+        alone: nothing else runs these deployments, so that runs which seem to be under way have lost their process.
+    """
+    import prefect
+
+    os.chdir(paths.checkout)
+    deployments = read(paths)
+    with _client(os.environ[API_VARIABLE]) as client:
+        if alone:
+            _close_lost_runs(client, deployments)
+        runnable = [_runnable(deployment, _find(client, deployment)) for deployment in deployments]
+    prefect.serve(*runnable, pause_on_shutdown=False)
+
+
+def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
+    """What was paused at the server stays paused."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron
+
+    limit = deployment.concurrency_limit
+    runnable = RunnerDeployment.from_entrypoint(
+        deployment.entrypoint,
+        name=deployment.name,
+        description=deployment.description,
+        tags=deployment.tags,
+        paused=known.paused if known else False,
+        schedules=[
+            Cron(times.cron, timezone=times.timezone, active=times.active and not _is_paused(known, times))
+            for times in deployment.schedules
+        ],
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
+    )
+    # Runs that `prefect deploy` has left to workers are taken back.
+    runnable.work_pool_name = None
+    return runnable
+
+
+def _close_lost_runs(client: SyncPrefectClient, deployments: Sequence[Deployment]) -> None:
+    """Mark runs whose process was killed as crashed; otherwise they would hold the concurrency limit for minutes."""
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    under_way = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    lost = client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=under_way))
+        ),
+        deployment_filter=filters.DeploymentFilter(
+            name=filters.DeploymentFilterName(any_=[deployment.name for deployment in deployments])
+        ),
+    )
+    for run in lost:
+        client.set_flow_run_state(run.id, Crashed(message="Its process was ended from outside."), force=True)
+
+
+def _known(url: str | None, deployments: Sequence[Deployment]) -> dict[str, DeploymentResponse | None] | str:
+    """Return what the Prefect API at `url` knows of the deployments; without an answer, what to do about that."""
+    if not url:
+        return "no scheduler is running: `mnistflow schedule` starts one"
+    if not answers(url):
+        return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
+    with _client(url) as client:
+        return {deployment.full_name: _find(client, deployment) for deployment in deployments}
+
+
+def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentResponse | None:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(deployment.full_name)
+    except ObjectNotFound:
+        return None
+
+
+def _state(known: DeploymentResponse | None, times: Times) -> str:
+    if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
+        return "not known to the server as prefect.yaml has it: `mnistflow schedule`, started anew, tells it"
+    if known.paused or _is_paused(known, times):
+        return "paused"
+    if known.status != "READY":
+        return "nothing picks it up: start `mnistflow schedule`, or a worker of its pool"
+    return "scheduled"
+
+
+def _is_paused(known: DeploymentResponse | None, times: Times) -> bool:
+    return known is not None and any(
+        not schedule.active for schedule in known.schedules if _is_the_same(schedule, times)
+    )
+
+
+def _is_the_same(schedule: DeploymentSchedule, times: Times) -> bool:
+    """Whether a schedule that the server knows is this one of prefect.yaml."""
+    known = schedule.schedule
+    return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
+
+
+@contextmanager
+def _client(url: str) -> Iterator[SyncPrefectClient]:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def _server_note(paths: Paths) -> Path:
+    return paths.var / "prefect/server.json"

@@ -1,0 +1,41 @@
+"""Outcome of a retraining: what each step did, the verdict, and the version that serves now."""
+
+from dataclasses import dataclass
+
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.pipeline.run_plan import RunPlan
+from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.registry.gate import Verdict
+from mnistflow.registry.versions import Version
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining has done.
+
+    Attributes:
+        run_id: MLflow run of the version.
+        registered: whether the version is new; otherwise the same file was registered before.
+        opponent: the champion that the version was compared with; None if there was none, or it is the champion.
+        champion: number of the version that serves now.
+    """
+
+    plan: RunPlan
+    stages: tuple[StageOutcome, ...]
+    run_id: str
+    registered: bool
+    version: Version
+    evaluation: Evaluation
+    verdict: Verdict
+    opponent: Version | None
+    champion: int | None
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the run was about."""
+        return self.plan.dataset
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is a new version, or any stage had to run."""
+        return self.registered or any(stage.executed for stage in self.stages)

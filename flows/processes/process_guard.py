@@ -1,0 +1,106 @@
+"""Process guard: runs a module as a process that cannot outlive the process that started it.
+
+`python -m flows.processes.process_guard MODULE ARGUMENT...` runs `python -m MODULE` while its standard input stays
+open. The starting process holds the other end of that pipe: when it closes the pipe or dies, the module and all
+processes of
+its session end. Start the guard in a session of its own. It exits with the module's exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+FINISH_SECONDS = 12.0  # for the module to finish what is under way
+LEAVE_SECONDS = 3.0  # for processes that it left behind
+STOP_SECONDS = FINISH_SECONDS + LEAVE_SECONDS + 2
+
+
+def start(
+    command: tuple[str, ...], folder: Path, log: Path, defaults: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a module on a leash that this process holds.
+
+    Args:
+        command: module and arguments.
+        folder: where it runs.
+        log: file for all that it prints.
+        defaults: environment variables, where the user has not set them.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.processes.process_guard", *command],
+            cwd=folder,
+            env={**(defaults or {}), **os.environ},
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def release(process: subprocess.Popen[bytes]) -> None:
+    """End what `start` started, and wait until all of it is gone."""
+    if process.stdin:
+        process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def main() -> None:
+    """Run the module until it ends by itself, standard input closes, or a SIGTERM comes."""
+    module = subprocess.Popen([sys.executable, "-m", *sys.argv[1:]], stdin=subprocess.DEVNULL)
+
+    def pass_on(_signal: int, _frame: FrameType | None) -> None:
+        module.terminate()
+
+    signal.signal(signal.SIGTERM, pass_on)
+    threading.Thread(target=_end_when_released, args=(module,), daemon=True).start()
+    code = module.wait()
+    _end_the_rest()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _end_when_released(module: subprocess.Popen[bytes]) -> None:
+    os.read(sys.stdin.fileno(), 1)
+    module.terminate()
+    try:
+        module.wait(FINISH_SECONDS)
+    except subprocess.TimeoutExpired:
+        module.kill()
+
+
+def _end_the_rest() -> None:
+    rest = list(_session())
+    for process in rest:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(rest, timeout=LEAVE_SECONDS)
+    for process in stubborn:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _session() -> Iterator[psutil.Process]:
+    """Yield the other processes of this session: unlike children, also those whose parent has ended."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if process.pid != os.getpid() and os.getsid(process.pid) == os.getsid(0):
+                yield process
+
+
+if __name__ == "__main__":
+    main()

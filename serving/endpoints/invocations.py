@@ -1,0 +1,149 @@
+"""The door of MLflow's scoring server, so that its clients can move: /invocations, /ping, /health and /version.
+
+What it answers has the form that MLflow gives to the answers of its `onnx` flavour.
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from serving.engine.data_plane import DataPlane
+from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
+from serving.http.request import Request
+from serving.http.router import JSON, Answer, Route, json_answer
+from serving.protocol.codec import array_from_values
+from serving.protocol.tensors import Array, TensorSpec
+from serving.settings import Settings
+
+CSV = "text/csv"
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+class InvocationsDoor:
+    """Endpoints /invocations, answered by the default model, /ping, /health and /version."""
+
+    def __init__(self, plane: DataPlane, settings: Settings, version: str) -> None:
+        self._plane = plane
+        self._settings = settings
+        self._version = version
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/invocations", self.invoke),
+            Route("GET", "/ping|/health", self.ping, is_open=True),
+            Route("GET", "/version", self.tell_version),
+        ]
+
+    async def ping(self, _: Request) -> Answer:
+        if not await self._plane.is_ready():
+            raise NotReadyError("no model serves, or one does not give what was recorded")
+        return json_answer({})
+
+    async def tell_version(self, _: Request) -> Answer:
+        return Answer(self._version.encode(), media="text/plain")
+
+    async def invoke(self, request: Request) -> Answer:
+        media = request.media
+        if media not in ("", JSON, CSV):
+            raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
+        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
+        model = self._plane.catalogue.default()
+        (spec,) = model.inputs.values()
+        rows = _csv(body) if media == CSV else _json(body, spec)
+        inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}
+        _, arrays = await self._plane.answer(model, request.id, inputs, list(model.outputs), request.is_gone)
+        return json_answer({"predictions": arrays})
+
+
+def array_from_rows(rows: list[Any], spec: TensorSpec, max_rows: int) -> Array:
+    """Return the rows of an invocation, whose values may be nested or flat, with shape [rows, *spec.shape[1:]].
+
+    Raises:
+        InvalidRequestError: says what is not as it should be.
+    """
+    if len(rows) > max_rows:
+        raise InvalidRequestError(f"at most {max_rows} rows go into one request")
+    if -1 in spec.shape[1:]:
+        raise InvalidRequestError("this door needs a model with fixed sizes, ask it through /v2")
+    values = _flattened(rows, math.prod(spec.shape[1:]))
+    return array_from_values(values, spec, (len(rows), *spec.shape[1:]))
+
+
+def _flattened(rows: list[Any], size: int) -> list[Any]:
+    values: list[Any] = []
+    for row in rows:
+        try:
+            flat = np.asarray(row, dtype=object).ravel().tolist()
+        except ValueError:
+            flat = []
+        if len(flat) != size:
+            raise InvalidRequestError(f"every row has to hold {size} values")
+        values += flat
+    return values
+
+
+def _csv(body: bytes) -> list[Any]:
+    """Return the rows below the header; columns are taken in their order."""
+    try:
+        lines = csv.reader(io.StringIO(body.decode(), newline=""))
+        next(lines, None)
+        rows = [list(map(_number, line)) for line in lines if line]
+    except (ValueError, csv.Error):
+        raise InvalidRequestError("the CSV has to be a header and, below it, rows of numbers") from None
+    if not rows:
+        raise InvalidRequestError("the CSV holds no rows below its header")
+    return rows
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)
+
+
+def _json(body: bytes, spec: TensorSpec) -> list[Any]:
+    """Return the rows in any of the four forms; columns of a data frame are taken in their order."""
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
+    form = next((form for form in FORMS if isinstance(tree, dict) and form in tree), None)
+    if form is None:
+        raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")
+    rows = READERS[form](tree[form], spec)
+    if not isinstance(rows, list) or not rows:
+        raise InvalidRequestError(f"{form} holds no rows")
+    return rows
+
+
+def _split(value: Any, _: TensorSpec) -> Any:
+    return value.get("data") if isinstance(value, dict) else None
+
+
+def _records(value: Any, _: TensorSpec) -> Any:
+    if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
+        return None
+    return [list(record.values()) for record in value]
+
+
+def _tensor(value: Any, spec: TensorSpec) -> Any:
+    """Return unnamed rows, or those under the name of the model's input."""
+    return value.get(spec.name) if isinstance(value, dict) else value
+
+
+def _instances(value: Any, spec: TensorSpec) -> Any:
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return [row.get(spec.name) for row in value]
+    return _tensor(value, spec)
+
+
+READERS: Mapping[str, Callable[[Any, TensorSpec], Any]] = {
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "instances": _instances,
+    "inputs": _tensor,
+}

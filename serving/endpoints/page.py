@@ -1,0 +1,44 @@
+"""The door for people: a page to draw on, and one that describes the doors; from files read once."""
+
+import re
+from pathlib import Path
+
+from serving.http.request import Request
+from serving.http.router import Answer, Route
+
+STATIC = Path(__file__).parents[1] / "static"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page/style.css": ("style.css", "text/css"),
+    "/page/script.js": ("script.js", "text/javascript"),
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs": ("docs.html", "text/html"),
+    "/page/docs.css": ("docs.css", "text/css"),
+    "/page/docs.js": ("docs.js", "text/javascript"),
+    "/openapi.json": ("openapi.json", "application/json"),
+}
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+class PageDoor:
+    """Endpoints /, /docs, /openapi.json and the files they need; nothing comes from elsewhere."""
+
+    def __init__(self) -> None:
+        self._answers = {
+            path: Answer((STATIC / name).read_bytes(), media=f"{media}; charset=utf-8", headers=HEADERS)
+            for path, (name, media) in FILES.items()
+        }
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", re.escape(path), self.show, is_open=True) for path in FILES]
+
+    async def show(self, request: Request) -> Answer:
+        return self._answers[request.path]

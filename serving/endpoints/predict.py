@@ -1,0 +1,80 @@
+"""The door for pictures: an image goes in, its class comes out; or several."""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.engine.data_plane import DataPlane
+from serving.engine.model import Model
+from serving.http.request import Request
+from serving.http.router import Answer, Route, json_answer
+from serving.images.payload import Picture, parse_pictures, to_model_inputs
+from serving.images.preprocessing import Manner
+from serving.inference_log.log import InferenceLog
+from serving.protocol.tensors import Array
+from serving.settings import Settings
+
+
+class PredictDoor:
+    """Endpoint /predict, answered by the default model."""
+
+    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
+        self._plane = plane
+        self._log = inference_log
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/predict", self.describe), Route("POST", "/predict", self.predict)]
+
+    async def describe(self, _: Request) -> Answer:
+        """Say which model answers, and its classes in the order of `probabilities`."""
+        manifest = self._plane.catalogue.picture_classifier().manifest
+        return json_answer(
+            {
+                "model": manifest.name,
+                "version": manifest.version,
+                "dataset": manifest.dataset,
+                "classes": manifest.classes,
+                "metrics": manifest.metrics,
+                "created": manifest.created,
+                "takes_feedback": self._log.is_kept,
+            }
+        )
+
+    async def predict(self, request: Request) -> Answer:
+        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
+        start = time.perf_counter()
+        model = self._plane.catalogue.picture_classifier()
+        pictures, are_listed = parse_pictures(body, request.media, self._settings.max_rows)
+        images = await self._model_inputs(pictures, model)
+        (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
+        inputs = {spec.name: images}
+        model, arrays = await self._plane.answer(model, request.id, inputs, [output], request.is_gone)
+        self._log.add(request.id, model, inputs, arrays)
+        predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
+        source = {
+            "model": model.name,
+            "version": model.version,
+            "id": request.id,
+            "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+        }
+        if request.parameter("input") == "1":
+            predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
+        return json_answer({"predictions": predictions} | source if are_listed else predictions[0] | source)
+
+    async def _model_inputs(self, pictures: list[Picture], model: Model) -> npt.NDArray[np.uint8]:
+        manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
+        max_pixels = self._settings.max_pixels
+
+        def convert() -> npt.NDArray[np.uint8]:
+            return to_model_inputs(pictures, manner=manner, max_pixels=max_pixels)
+
+        is_work = any(isinstance(picture, bytes) for picture in pictures)
+        return await self._plane.in_thread(convert) if is_work else convert()
+
+
+def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:
+    label = int(np.argmax(probabilities))
+    return {"label": label, "class_name": model.manifest.classes[label], "probabilities": probabilities}

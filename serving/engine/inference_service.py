@@ -1,0 +1,81 @@
+"""What the Open Inference Protocol may be asked besides inference: the same answers for REST and for gRPC."""
+
+from typing import Any
+
+from serving.engine.data_plane import DataPlane
+from serving.engine.model import Model
+from serving.engine.repository import VERSION
+from serving.errors import UnknownModelError
+from serving.metrics import triton
+from serving.metrics.prometheus import Metrics
+from serving.metrics.triton import Counts
+from serving.protocol import codec
+from serving.settings import Settings, own_version
+
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+
+
+class InferenceService:
+    """The protocol without a transport; answers are trees with the protocol's own names.
+
+    Versions are texts, as a client wrote them; None or empty for the champion. Whatever takes a name raises
+    UnknownModelError, when no such model or version is here, and NotReadyError, when it is not fit to serve.
+    """
+
+    def __init__(self, plane: DataPlane, settings: Settings, metrics: Metrics) -> None:
+        self._plane = plane
+        self._metrics = metrics
+        self._max_rows = settings.max_rows
+        self._server = {"name": "mnistflow", "version": own_version(), "extensions": EXTENSIONS}
+
+    async def model(self, name: str, number: str | None) -> Model:
+        """Return the version asked for."""
+        if not number:
+            return await self._plane.model(name)
+        if not VERSION.fullmatch(number):
+            raise UnknownModelError("this model has no such version")
+        return await self._plane.model(name, int(number))
+
+    def describe_server(self) -> dict[str, Any]:
+        """Return the server's metadata."""
+        return self._server
+
+    async def describe_model(self, name: str, number: str | None) -> dict[str, Any]:
+        """Return a model's metadata."""
+        model = await self.model(name, number)
+        versions = self._plane.catalogue.versions(model.name)
+        return codec.describe_model(model.name, versions, model.inputs, model.outputs)
+
+    async def describe_configuration(self, name: str, number: str | None) -> dict[str, Any]:
+        """Return a model's configuration, as Triton writes it."""
+        model = await self.model(name, number)
+        return codec.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
+
+    def statistics(self, name: str, number: str | None) -> dict[str, Any]:
+        """Return what was counted of the versions in memory: of all, of one model, or of one version."""
+        known = self._plane.catalogue.versions(name) if name else ()
+        if name and number and number not in map(str, known):
+            raise UnknownModelError("this model has no such version")
+        counted = triton.versions(self._metrics.collect())
+        wanted = [
+            (entry["name"], entry["version"])
+            for entry in self.index(only_ready=True)
+            if name in ("", entry["name"]) and number in (None, "", entry["version"])
+        ]
+        return {"model_stats": [triton.describe(*key, counted.get(key, Counts())) for key in wanted]}
+
+    async def load(self, name: str) -> None:
+        """Take a model into service again, and try its champion anew, whatever was said of that before."""
+        await self._plane.catalogue.load(name)
+
+    def unload(self, name: str) -> None:
+        """Take a model out of service and out of memory; requests under way are answered."""
+        self._plane.catalogue.unload(name)
+
+    def index(self, only_ready: bool) -> list[dict[str, Any]]:
+        """Return every version in the repository, or those in memory."""
+        return [
+            {"name": state.name, "version": str(state.version), "state": state.state, "reason": state.reason}
+            for state in self._plane.catalogue.states()
+            if state.state == "READY" or not only_ready
+        ]

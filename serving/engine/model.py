@@ -1,0 +1,202 @@
+"""One version of a model, loaded into onnxruntime and proven to compute what was recorded when it was published."""
+
+import math
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import onnxruntime
+
+from serving.engine.repository import StoredModel
+from serving.errors import InferenceFailedError, ModelRefusedError
+from serving.manifest import Manifest
+from serving.protocol.request_cache import RequestReader
+from serving.protocol.tensors import Array, TensorSpec
+
+IMAGE_TASK = "image_classification"
+IMAGE_SHAPE = (28, 28)
+PROBE_TOLERANCE = 1e-4
+READINESS_ROWS = 4
+WARM_UP_RUNS = 5
+WARM_UP_ROWS = 32
+# A batch above this many rows would keep its peak memory in the session's arena for good.
+ARENA_ROWS = 64
+
+ONNX_TYPES = {
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+}
+
+
+class Model:
+    """A loaded version. Immutable; `run` may be called from several threads at once.
+
+    Attributes:
+        manifest: what model.json says of it.
+        inputs, outputs: its signature by name.
+        reader: of the requests for it.
+        classifies_images: whether it takes grey pictures of 28x28 and gives a probability for each class.
+    """
+
+    def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
+        """Load, check and warm up.
+
+        Args:
+            stored: as read from the repository.
+            slowest_seconds: how long one row alone may take.
+
+        Raises:
+            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, it does not
+                reproduce its recorded predictions, or it is too slow.
+        """
+        self.manifest = stored.manifest
+        self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
+        self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
+        self.reader = RequestReader(self.inputs, self.outputs)
+        self.classifies_images = _classifies_images(stored.manifest)
+        self._session = _open_session(stored.onnx)
+        self._shrinking = onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._check_signature()
+        self._probe_inputs, self._probe_outputs = self._checked_probe(stored)
+        self._reproduce(len(self._probe_inputs))
+        self._check_batching()
+        self._seconds_alone, self._seconds_per_row = self._warm_up(slowest_seconds)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    def run(self, inputs: Mapping[str, Array], outputs: Collection[str]) -> dict[str, Array]:
+        """Compute the named outputs; inputs must fit the signature and agree in their first dimension.
+
+        Raises:
+            InferenceFailedError: onnxruntime gave an error.
+        """
+        rows = max(map(len, inputs.values()))
+        options = self._shrinking if rows > ARENA_ROWS else None
+        try:
+            arrays = self._session.run(list(outputs), dict(inputs), options)
+        except Exception as error:  # onnxruntime's own errors share no base class
+            raise InferenceFailedError(f"{self.name} version {self.version} failed on this input") from error
+        return dict(zip(outputs, arrays, strict=True))
+
+    def predicted_seconds(self, rows: int) -> float:
+        """Return how long `run` will take, from what was measured while warming up."""
+        return self._seconds_alone + (rows - 1) * self._seconds_per_row
+
+    def is_ready(self) -> bool:
+        """Say whether an inference, made now, gives what was recorded."""
+        try:
+            self._reproduce(READINESS_ROWS)
+        except ModelRefusedError:
+            return False
+        return True
+
+    def _check_signature(self) -> None:
+        found_inputs = [_spec(node) for node in self._session.get_inputs()]
+        found_outputs = [_spec(node) for node in self._session.get_outputs()]
+        for kind, found, promised in (
+            ("inputs", found_inputs, self.manifest.inputs),
+            ("outputs", found_outputs, self.manifest.outputs),
+        ):
+            if tuple(found) != promised:
+                raise ModelRefusedError(f"its {kind} are {_described(found)}, model.json says {_described(promised)}")
+        if len(self.inputs) != 1 or not self.outputs:
+            raise ModelRefusedError("it has not one input and at least one output")
+
+    def _checked_probe(self, stored: StoredModel) -> tuple[Array, Array]:
+        inputs, outputs = stored.probe_inputs, stored.probe_outputs
+        spec, promised = stored.manifest.inputs[0], stored.manifest.outputs[0]
+        if inputs.dtype != spec.dtype or not spec.accepts(inputs.shape):
+            raise ModelRefusedError(f"the recorded inputs do not fit {_described([spec])}")
+        if outputs.dtype != promised.dtype or not promised.accepts(outputs.shape) or len(inputs) != len(outputs):
+            raise ModelRefusedError(f"the recorded outputs do not fit {_described([promised])} or the recorded inputs")
+        return inputs, outputs
+
+    def _reproduce(self, rows: int) -> None:
+        try:
+            computed = self._compute(self._probe_inputs[:rows])
+        except InferenceFailedError as error:
+            raise ModelRefusedError("it fails on its recorded inputs") from error
+        expected = self._probe_outputs[:rows]
+        if not np.all(np.isfinite(computed)) or not np.allclose(computed, expected, rtol=0, atol=PROBE_TOLERANCE):
+            raise ModelRefusedError("it does not reproduce its recorded predictions")
+
+    def _check_batching(self) -> None:
+        # Requests of different clients are run together, so no row may depend on its neighbours.
+        rows = self._probe_inputs[:READINESS_ROWS]
+        together = self._compute(rows)
+        alone = [self._compute(row[np.newaxis]) for row in rows]
+        if not np.allclose(together, np.concatenate(alone), rtol=0, atol=PROBE_TOLERANCE):
+            raise ModelRefusedError("its predictions depend on what else is in the batch")
+
+    def _compute(self, inputs: Array) -> Array:
+        output = self.manifest.outputs[0].name
+        return self.run({self.manifest.inputs[0].name: inputs}, [output])[output]
+
+    def _warm_up(self, slowest_seconds: float) -> tuple[float, float]:
+        """Return the seconds of one row alone, and of each further row of a batch."""
+        alone = self._fastest(self._probe_inputs[:1])
+        if alone > slowest_seconds:
+            raise ModelRefusedError(f"a row takes it {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms")
+        batch = np.resize(self._probe_inputs, (WARM_UP_ROWS, *self._probe_inputs.shape[1:]))
+        return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
+
+    def _fastest(self, inputs: Array) -> float:
+        fastest = float("inf")
+        for _ in range(WARM_UP_RUNS):
+            start = time.perf_counter()
+            self._compute(inputs)
+            fastest = min(fastest, time.perf_counter() - start)
+        return fastest
+
+
+def _classifies_images(manifest: Manifest) -> bool:
+    image = TensorSpec(manifest.inputs[0].name, "UINT8", (-1, *IMAGE_SHAPE))
+    classes = TensorSpec(manifest.outputs[0].name, "FP32", (-1, len(manifest.classes)))
+    return manifest.task == IMAGE_TASK and manifest.inputs == (image,) and manifest.outputs == (classes,)
+
+
+def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # Concurrency comes from callers: one thread each gives the most images a second, and an idle server stays idle.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # A model loaded from bytes may still name external data, relative to the working directory; below a file that is
+    # no folder nothing can be found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no base class
+        if "external data" in str(error).lower():
+            raise ModelRefusedError("model.onnx keeps weights in external data, it must be self-contained") from error
+        raise ModelRefusedError("onnxruntime does not load model.onnx") from error
+
+
+def _spec(node: onnxruntime.NodeArg) -> TensorSpec:
+    if node.type not in ONNX_TYPES:
+        raise ModelRefusedError("model.onnx has an input or output of a type that is not served")
+    shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in node.shape)
+    return TensorSpec(node.name, ONNX_TYPES[node.type], shape)
+
+
+def _described(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs)

@@ -1,0 +1,147 @@
+"""Reads a model repository: `<name>/<version>/{model.onnx,model.json,probe.npz}` and `<name>/champion`.
+
+A challenger is named in `<name>/rollout.json`.
+
+Publishers rename whole folders and files into place, so whatever is found here is complete.
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from serving.errors import ModelRefusedError
+from serving.manifest import Manifest, parse_manifest
+from serving.protocol.tensors import Array
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `rollout.json` asks for.
+
+    Attributes:
+        challenger: the version to try; 0 when the file is not as it should be.
+        canary: share of the requests that it answers, 0 to 1.
+        shadow: whether it gets a copy of the others.
+        changed_ns: when the file was written, nanoseconds since the epoch: the same plan may be made anew.
+    """
+
+    challenger: int
+    canary: float
+    shadow: bool
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model folder with a champion.
+
+    Attributes:
+        champion: the version that should serve; 0 when the pointer holds no version number.
+        changed_ns: when the pointer was written, nanoseconds since the epoch.
+        versions: all versions there are, ascending.
+        plan: for a challenger, if there is one.
+    """
+
+    champion: int
+    changed_ns: int
+    versions: tuple[int, ...]
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A version as read: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce."""
+
+    manifest: Manifest
+    onnx: bytes
+    probe_inputs: Array
+    probe_outputs: Array
+
+
+class ModelRepository:
+    """A folder of models; reads only, keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def scan(self) -> dict[str, Entry]:
+        """Return every model that has a champion, by name.
+
+        Raises:
+            OSError: the repository cannot be read.
+        """
+        entries = {}
+        for folder in sorted(self.folder.iterdir()):
+            if not NAME.fullmatch(folder.name):
+                continue
+            try:
+                pointer = folder / "champion"
+                text = pointer.read_text(encoding="ascii", errors="replace").strip()
+                entries[folder.name] = Entry(
+                    champion=int(text) if VERSION.fullmatch(text) else 0,
+                    changed_ns=pointer.stat().st_mtime_ns,
+                    versions=tuple(sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))),
+                    plan=_plan(folder / "rollout.json"),
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return entries
+
+    def read(self, name: str, version: int) -> StoredModel:
+        """Read one version. `name` and `version` must come from `scan`.
+
+        Raises:
+            ModelRefusedError: files are missing, damaged, or contradict each other.
+        """
+        if version == 0:
+            raise ModelRefusedError("the champion file, or rollout.json, holds no version number")
+        folder = self.folder / name / str(version)
+        manifest = parse_manifest(_read(folder / "model.json"))
+        if (manifest.name, manifest.version) != (name, version):
+            raise ModelRefusedError("model.json is that of another model or version")
+        onnx = _read(folder / "model.onnx")
+        if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
+            raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
+        inputs, outputs = _probe(_read(folder / "probe.npz"))
+        return StoredModel(manifest, onnx, inputs, outputs)
+
+
+def _plan(path: Path) -> Plan | None:
+    try:
+        content, changed_ns = path.read_bytes(), path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    try:
+        tree = orjson.loads(content)
+        challenger, canary, shadow = tree["challenger"], tree["canary"], tree["shadow"]
+        if VERSION.fullmatch(str(challenger)) and 0 <= canary <= 1 and isinstance(shadow, bool):
+            return Plan(int(challenger), float(canary), shadow, changed_ns)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return Plan(0, 0.0, False, changed_ns)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelRefusedError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise ModelRefusedError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _probe(content: bytes) -> tuple[Array, Array]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return arrays["inputs"], arrays["outputs"]
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelRefusedError("probe.npz does not hold the arrays inputs and outputs") from error

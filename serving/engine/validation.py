@@ -1,0 +1,68 @@
+"""Has versions tried in processes of their own, so that one which crashes or never ends takes no server with it."""
+
+import asyncio
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
+from pathlib import Path
+
+from serving.engine.candidate import REFUSED, CandidateLimits
+from serving.errors import ModelRefusedError
+
+# Each takes a core, and memory for a copy of the model.
+AT_ONCE = 4
+
+
+class Validator:
+    """Tries versions of a repository.
+
+    A first process gets ready from now on, so that a server which is still loading its own packages starts no later.
+
+    Args:
+        folder: of the repository.
+        limits: of each version.
+    """
+
+    def __init__(self, folder: Path, limits: CandidateLimits) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "serving.engine.candidate",
+            str(folder.absolute()),
+            *map(str, astuple(limits)),
+        ]
+        self._seconds = limits.seconds
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="validation")
+        self._prepared: list[subprocess.Popen[str]] = [self._start()]
+
+    async def validate(self, name: str, version: int) -> None:
+        """Load, check and warm up a version elsewhere; takes some tenths of a second. What is cancelled ends at once.
+
+        Raises:
+            ModelRefusedError: it is not fit to serve, crashes, or takes too much time or memory.
+        """
+        async with self._slots:
+            process = self._prepared.pop() if self._prepared else self._start()
+            running = asyncio.get_running_loop().run_in_executor(self._threads, self._try, process, name, version)
+            try:
+                await running
+            finally:
+                process.kill()
+
+    def _try(self, process: subprocess.Popen[str], name: str, version: int) -> None:
+        try:
+            said, _ = process.communicate(f"{name} {version}\n", self._seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ModelRefusedError(f"loading it takes more than {self._seconds:g} seconds") from None
+        if process.returncode == REFUSED:
+            raise ModelRefusedError(said.strip())
+        if process.returncode != 0:
+            raise ModelRefusedError(f"loading it ends the process with status {process.returncode}")
+
+    def _start(self) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)

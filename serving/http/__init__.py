@@ -1,0 +1,1 @@
+"""HTTP/1.1: connections, requests, routing, authentication, CORS, request log and tracing. Imports no other folder."""

@@ -1,0 +1,47 @@
+"""Traces of requests, by OpenTelemetry; needs the extra `otel`. Where they go, and which, its own variables say.
+
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from serving.http.request_log import FIELDS, Call
+
+
+class Tracing:
+    """Makes a span for every call, in the trace that the client names, and sends them in the background."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        resource = Resource.create({SERVICE_NAME: environment.get("OTEL_SERVICE_NAME", "mnistflow")})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("mnistflow")
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextmanager
+    def trace_call(self, call: Call) -> Iterator[None]:
+        """Trace a call; lines that are logged meanwhile carry the id of the trace."""
+        parent = self._propagator.extract({"traceparent": call.parent})
+        with self._tracer.start_as_current_span(
+            f"{call.method} {call.door}", context=parent, kind=trace.SpanKind.SERVER
+        ) as span:
+            FIELDS.set({**FIELDS.get(), "trace_id": trace.format_trace_id(span.get_span_context().trace_id)})
+            yield
+            status = "http.response.status_code" if isinstance(call.status, int) else "rpc.response.status_code"
+            attributes = {"http.request.method": call.method, "url.path": call.path, status: call.status}
+            span.set_attributes(attributes | {"mnistflow.request.id": call.id})
+            if call.has_failed:
+                span.set_status(trace.StatusCode.ERROR)
+
+    def stop(self) -> None:
+        """Send what waits; takes no longer than the exporter's timeout."""
+        self._provider.shutdown()

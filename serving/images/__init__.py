@@ -1,0 +1,1 @@
+"""Images: from any picture to the pixels that a model reads. Imports no other folder."""

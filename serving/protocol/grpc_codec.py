@@ -1,0 +1,93 @@
+"""The messages of the gRPC service, to and from what `protocol` reads and the models compute."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidRequestError
+from serving.protocol import codec
+from serving.protocol.codec import InferenceRequest, Specs
+from serving.protocol.inference_pb2 import ModelInferRequest, ModelInferResponse
+from serving.protocol.tensors import Array
+
+# Where InferTensorContents keeps the values of a datatype. FP16 has no such place.
+CONTENTS: Mapping[str, str] = {
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+
+def read_request(message: ModelInferRequest, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
+    """Read an inference request for a model with this signature; raw inputs ask for raw outputs.
+
+    Raises:
+        InvalidRequestError: says what is not as it should be.
+    """
+    blobs = message.raw_input_contents
+    if len(message.inputs) != len(inputs):
+        # A message has room for millions of them.
+        raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(inputs)}")
+    if blobs and len(blobs) != len(inputs):
+        raise InvalidRequestError("raw_input_contents has to hold every input or none")
+    tensors = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+            **(_raw(tensor, blobs[number]) if blobs else _typed(tensor)),
+        }
+        for number, tensor in enumerate(message.inputs)
+    ]
+    if len(message.outputs) > len(outputs):
+        raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(outputs)}")
+    tree = {
+        "id": message.id or None,
+        "inputs": tensors,
+        "outputs": [{"name": output.name} for output in message.outputs],
+        "parameters": {"binary_data_output": bool(blobs)},
+    }
+    rest = memoryview(blobs[0] if len(blobs) == 1 else b"".join(blobs))
+    return codec.parse_tree(tree, rest, inputs, outputs, max_rows)
+
+
+def write_response(
+    model_name: str, model_version: int, request: InferenceRequest, arrays: Mapping[str, Array], outputs: Specs
+) -> ModelInferResponse:
+    """Write the answer to `request`, with the outputs computed for it.
+
+    Raises:
+        InvalidRequestError: an output is of a type that has no typed contents.
+    """
+    response = ModelInferResponse(model_name=model_name, model_version=str(model_version), id=request.id or "")
+    for name, is_binary in request.outputs.items():
+        spec = outputs[name]
+        array = np.ascontiguousarray(arrays[name], spec.dtype)
+        tensor = response.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
+        if is_binary:
+            response.raw_output_contents.append(array.tobytes())
+        elif spec.datatype in CONTENTS:
+            getattr(tensor.contents, CONTENTS[spec.datatype]).extend(array.ravel().tolist())
+        else:
+            raise InvalidRequestError(f"output {spec.name} is {spec.datatype}, send raw_input_contents to get it raw")
+    return response
+
+
+def _raw(tensor: ModelInferRequest.InferInputTensor, blob: bytes) -> dict[str, Any]:
+    if tensor.HasField("contents"):
+        raise InvalidRequestError("an input has both contents and raw_input_contents")
+    return {"parameters": {"binary_data_size": len(blob)}}
+
+
+def _typed(tensor: ModelInferRequest.InferInputTensor) -> dict[str, Any]:
+    if tensor.datatype not in CONTENTS:
+        raise InvalidRequestError("an input has a datatype that is sent in raw_input_contents only")
+    return {"data": list(getattr(tensor.contents, CONTENTS[tensor.datatype]))}

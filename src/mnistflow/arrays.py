@@ -1,0 +1,9 @@
+"""Array types."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Outputs = NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Sources of raw data: mirrors, and data sets that are generated or brought along. Imports `data.splits` only."""

@@ -1,0 +1,194 @@
+"""A user's own images: a folder with a folder a class, or an .npz file, brought into the form of MNIST's files.
+
+A folder holds `<class>/*.png` (JPEG, BMP, WebP and GIF too), or `train/<class>/...`, with or without
+`test/<class>/...`. An .npz file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`; images are uint8
+`[n, height, width]`, with or without a last dimension of 1 or 3 colours. Where there is no test split, a stratified
+fifth becomes one, the same each time.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from mnistflow import files
+from mnistflow.data.sources import idx
+from mnistflow.errors import DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
+MAX_CLASSES = 255
+
+_SIDE = 28
+_LIGHT = 127  # a border above this is paper: images are shown as bright ink on black
+_TEST_FRACTION = 0.2
+_SEED = 0  # of the test split: it never changes, whatever the seeds of a run
+_TRAIN, _TEST = "train", "test"
+
+Item = TypeVar("Item")
+Examples = tuple[NDArray[np.uint8], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a user's images lie.
+
+    Attributes:
+        path: the folder or the .npz file.
+        classes: names of the classes, sorted.
+        sha256: of all that is read from there.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    sha256: str
+
+    def write_official_files(self, folder: Path) -> tuple[Path, ...]:
+        """Write the images as four plain IDX files with MNIST's names; the same bytes each time.
+
+        Raises:
+            DataError: an image cannot be read, or a class is too small to be split.
+        """
+        splits = _read_npz(self.path) if self.path.is_file() else _read_folder(self.path)
+        indices = {name: number for number, name in enumerate(self.classes)}
+        numbered = {
+            name: (images, np.array([indices[str(label)] for label in labels], np.uint8))
+            for name, (images, labels) in splits.items()
+        }
+        official = numbered if _TEST in numbered else _split(*numbered[_TRAIN], self)
+        return tuple(
+            idx.write(folder / f"{prefix}-{kind}-ubyte", array)
+            for prefix, name in (("train", _TRAIN), ("t10k", _TEST))
+            for kind, array in zip(("images-idx3", "labels-idx1"), official[name], strict=True)
+        )
+
+
+def find(path: Path) -> Source:
+    """Look at a user's images without reading them all.
+
+    Raises:
+        DataError: there is nothing usable; says what is missing.
+    """
+    if path.is_file():
+        names = {str(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array}
+        digest = files.sha256(path)
+    elif path.is_dir():
+        pictures = list(_pictures(path))
+        names = {label for _, label, _ in pictures}
+        listed = "".join(f"{files.sha256(file)}  {file.relative_to(path)}\n" for _, _, file in pictures)
+        digest = sha256(listed.encode()).hexdigest()
+    else:
+        raise DataError(f"{path} is missing", "Mend the path in fetch.own; it starts from the checkout.")
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise DataError(
+            f"{path} has images of {len(names)} classes, not of 2 to {MAX_CLASSES}",
+            "Put the images of each class into a folder of its own: <class>/*.png.",
+        )
+    return Source(path, tuple(sorted(names)), digest)
+
+
+def like_mnist(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture as uint8 `[28, 28]`: grey, bright on black, its frame kept, as the server does it as well."""
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    grey = np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    if np.median(np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))) > _LIGHT:
+        grey = 255 - grey
+    if grey.shape == (_SIDE, _SIDE):
+        return grey
+    square = ImageOps.pad(Image.fromarray(grey), (max(grey.shape),) * 2, color=0)
+    return np.asarray(square.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+
+
+def _pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield split, class and path of every picture, sorted."""
+    split_by_hand = any((folder / _TRAIN).glob("*/*"))  # else `train` may be a class
+    roots = {name: folder / name for name in (_TRAIN, _TEST)} if split_by_hand else {_TRAIN: folder}
+    for split, root in roots.items():
+        for file in sorted(root.glob("*/*")):
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+                yield split, file.parent.name, file
+
+
+def _read_folder(folder: Path) -> Mapping[str, Examples]:
+    images: dict[str, list[NDArray[np.uint8]]] = {}
+    labels: dict[str, list[str]] = {}
+    for split, label, file in _shown(list(_pictures(folder))):
+        images.setdefault(split, []).append(_read_picture(file))
+        labels.setdefault(split, []).append(label)
+    return {split: (np.stack(images[split]), np.array(labels[split])) for split in images}
+
+
+def _read_picture(file: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file) as image:
+            return like_mnist(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file} is no image that can be read", "Remove it, or save it as PNG.") from error
+
+
+def _read_npz(path: Path) -> Mapping[str, Examples]:
+    arrays = _arrays(path)
+    pairs = {_TRAIN: ("x", "y")} if "x" in arrays else {name: (f"x_{name}", f"y_{name}") for name in (_TRAIN, _TEST)}
+    return {split: (_resized(arrays[x], path, x), arrays[y]) for split, (x, y) in pairs.items()}
+
+
+def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, EOFError, ValueError, BadZipFile, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no .npz file that can be read", "Write it with numpy.savez.") from error
+    wanted = ("x", "y") if "x" in arrays else ("x_train", "y_train", "x_test", "y_test")
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        raise DataError(
+            f"{path} has no array {missing[0]!r}", "It needs x and y, or x_train, y_train, x_test and y_test."
+        )
+    for x, y in zip(wanted[::2], wanted[1::2], strict=True):
+        if arrays[y].ndim != 1 or len(arrays[x]) != len(arrays[y]):
+            raise DataError(f"{path}: {y} has not one label for each image of {x}", "Write both with the same length.")
+    return {name: arrays[name] for name in wanted}
+
+
+def _resized(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise DataError(
+            f"{path}: {name} is {images.dtype} {list(images.shape)}, not uint8 [n, height, width] (or [..., 3])",
+            "Write pixels from 0 to 255 as uint8.",
+        )
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    return np.stack([like_mnist(Image.fromarray(image)) for image in _shown(list(images))])
+
+
+def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8], source: Source) -> Mapping[str, Examples]:
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=_TEST_FRACTION, stratify=labels, random_state=_SEED
+        )
+    except ValueError as error:
+        counts = np.bincount(labels, minlength=len(source.classes))
+        raise DataError(
+            f"{source.path}: class {source.classes[counts.argmin()]!r} has {counts.min()} images, too few to split",
+            "Add images: at least 10 a class.",
+        ) from error
+    return {_TRAIN: (images[train], labels[train]), _TEST: (images[test], labels[test])}
+
+
+def _shown(items: Sequence[Item]) -> Iterable[Item]:
+    """Show progress, if someone is looking."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "reading images", console=console, transient=True, disable=not console.is_terminal)

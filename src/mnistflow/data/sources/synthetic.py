@@ -1,0 +1,74 @@
+"""Data sets drawn from a formula and a seed, the same each time: small problems of other kinds than images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistflow import files, splits
+from mnistflow.splits import OfficialSplits, Split, SplitName
+
+WINDOW = 10  # values of a series that are seen to forecast the next
+PERIOD = 25.0  # steps of the sine
+NOISE = 0.05  # standard deviation; no forecast has a smaller mean squared error than its square
+FEATURES = 100
+CLASSES = ("first", "second")
+
+_SEED = 0
+_SERIES = {"train": 5000, "test": 1000}  # values
+_VECTORS = {"train": 8000, "test": 2000}
+
+
+def write_sine(folder: Path) -> tuple[Path, ...]:
+    """Write windows of a noisy sine with the value behind each: float32 `[n, 10, 1]` and `[n]`.
+
+    The test split is the later part of the series, and shares no value with the training split.
+    """
+    steps = np.arange(sum(_SERIES.values()))
+    noise = np.random.default_rng(_SEED).normal(0, NOISE, len(steps))
+    series = (np.sin(2 * np.pi * steps / PERIOD) + noise).astype(np.float32)
+    train, test = np.split(series, [_SERIES["train"]])
+    return _write(folder, _windows(train), _windows(test))
+
+
+def write_vectors(folder: Path) -> tuple[Path, ...]:
+    """Write vectors of two classes: float32 `[n, 100]` and class numbers `[n]`.
+
+    The source is `sklearn.datasets.make_classification` (after Guyon, Design of experiments for the NIPS 2003 variable
+    selection benchmark): 20 features tell of the class, 20 repeat them in other mixtures, 60 are noise.
+    """
+    from sklearn.datasets import make_classification
+
+    vectors, labels = make_classification(
+        sum(_VECTORS.values()), FEATURES, n_informative=20, n_redundant=20, class_sep=2.0, random_state=_SEED
+    )
+    everything = Split((vectors / vectors.std(axis=0)).astype(np.float32), labels.astype(np.int64))
+    order = np.arange(len(everything))
+    count = _VECTORS["train"]
+    return _write(folder, everything.take(order[:count]), everything.take(order[count:]))
+
+
+def read_splits(folder: Path) -> OfficialSplits:
+    """Return the splits that were written.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    return OfficialSplits(splits.load_split(folder, "train"), splits.load_split(folder, "test"))
+
+
+def _windows(series: NDArray[Any]) -> Split:
+    windows = np.lib.stride_tricks.sliding_window_view(series, WINDOW)[:-1]
+    return Split(np.ascontiguousarray(windows[..., np.newaxis]), series[WINDOW:])
+
+
+def _write(folder: Path, train: Split, test: Split) -> tuple[Path, ...]:
+    return _write_split(folder, "train", train), _write_split(folder, "test", test)
+
+
+def _write_split(folder: Path, name: SplitName, split: Split) -> Path:
+    path = folder / f"{name}.npz"
+    with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, inputs=split.inputs, targets=split.targets)
+    return path

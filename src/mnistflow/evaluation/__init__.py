@@ -1,0 +1,1 @@
+"""Evaluation: metrics of the ONNX file on the test split. Imports `tasks`, `runtime`, `data`."""

@@ -1,0 +1,96 @@
+"""How much of a model's headline metric is left when its inputs are corrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mnistflow.arrays import Array, Outputs
+from mnistflow.splits import Split
+from mnistflow.tasks import plots
+from mnistflow.tasks.corruptions import Corruption
+from mnistflow.tasks.task import Task
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The headline metric on the clean examples, and of each corruption at each severity on the same examples.
+
+    Attributes:
+        scores: corruption -> one value a severity.
+        examples: corruption -> the first example at each severity.
+        rows: examples judged.
+    """
+
+    headline: str
+    clean: float
+    scores: Mapping[Corruption, tuple[float, ...]]
+    examples: Mapping[Corruption, tuple[Array, ...]]
+    rows: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return `robust_accuracy` (mean), `robust_accuracy.shift` (mean) and `robust_accuracy.shift.1`, flat."""
+        if not self.scores:
+            return {}
+        name = f"robust_{self.headline}"
+        by_kind = {kind.name: float(np.mean(scores)) for kind, scores in self.scores.items()}
+        return {
+            name: float(np.mean(list(by_kind.values()))),
+            **{f"{name}.{kind}": mean for kind, mean in by_kind.items()},
+            **{
+                f"{name}.{kind.name}.{severity}": score
+                for kind, scores in self.scores.items()
+                for severity, score in enumerate(scores, start=1)
+            },
+        }
+
+
+def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit: int) -> Robustness:
+    """Judge predictions for `limit` examples of the test split, the same for every model, as `task.corruptions` has it.
+
+    Args:
+        predict: inputs `[n, *input_shape]` to outputs `[n, *output_shape]`.
+        limit: 0 measures nothing.
+    """
+    order = np.random.default_rng(SEED).permutation(len(test))
+    sample = test.take(np.sort(order[:limit]))
+    kinds = task.corruptions() if limit else ()
+
+    def score(inputs: Array) -> float:
+        return task.score(predict(inputs), sample.targets)
+
+    scores, examples = {}, {}
+    for kind in kinds:
+        corrupted = [
+            kind.apply(sample.inputs, step, np.random.default_rng((SEED, severity)))
+            for severity, step in enumerate(kind.steps, start=1)
+        ]
+        scores[kind] = tuple(score(inputs) for inputs in corrupted)
+        examples[kind] = tuple(inputs[0] for inputs in corrupted)
+    clean = score(sample.inputs) if kinds else float("nan")
+    return Robustness(task.headline.name, clean, scores, examples, len(sample))
+
+
+def draw(path: Path, robustness: Robustness) -> None:
+    """Draw one example at each severity, with the metric of all examples above it."""
+    if not robustness.scores:
+        plots.note(path, "No corruption is defined or asked for")
+        return
+    columns = [
+        (
+            kind.name,
+            [
+                (kind.caption.format(step), score, example)
+                for step, score, example in zip(kind.steps, scores, robustness.examples[kind], strict=True)
+            ],
+        )
+        for kind, scores in robustness.scores.items()
+    ]
+    title = f"{robustness.headline} on {robustness.rows} test examples: {robustness.clean:.1%} as they are"
+    plots.robustness(path, columns, title)

@@ -1,0 +1,1 @@
+"""Export: from a trained model to a checked ONNX file. Imports `learners`, `tasks`, `runtime`, `data`."""

@@ -1,0 +1,76 @@
+"""Pipeline of one run: its stages, one at a time, in a worker process that imports the sources of the workspace.
+
+A run works with a copy of the sources, so that editing a file does not change a run in progress.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mnistflow import logs
+from mnistflow.config import Config
+from mnistflow.paths import Paths
+from mnistflow.pipeline import dvc_stage, stage_runner
+from mnistflow.pipeline.stage_runner import StageJob, StageOutcome
+from mnistflow.workers.base import WorkerDied
+from mnistflow.workers.processes import LocalWorkers
+
+
+class Pipeline:
+    """The stages of one workspace. A context manager: the worker process ends with the block.
+
+    A worker that died is replaced for the next call.
+
+    Args:
+        config: the parameters in the workspace's params.yaml.
+        run_id: the MLflow run to log to; None: each stage logs to one of its own.
+    """
+
+    def __init__(self, workspace: Paths, config: Config, run_id: str | None = None) -> None:
+        self._workspace = workspace
+        self._config = config
+        self._run_id = run_id
+        self._workers = LocalWorkers[Any, Any]([os.sched_getaffinity(0)], import_from=import_folders(workspace))
+
+    def run(self, stage: str) -> StageOutcome:
+        """Run a stage, or take its outputs from the cache.
+
+        Raises:
+            StageError: the stage failed; the message is that of the stage.
+            StageCrashed: its process was killed.
+        """
+        job = StageJob(stage, self._workspace, self._config, self._run_id)
+        try:
+            outcome: StageOutcome = self._call(_run_stage, job)
+        except WorkerDied as error:
+            raise stage_runner.crashed(job) from error
+        return outcome
+
+    def push(self) -> int:
+        """Copy the outputs of the stages to DVC's default remote; return how many files were new there."""
+        return int(self._call(dvc_stage.push, self._workspace))
+
+    def _call(self, function: Callable[[Any], Any], argument: object) -> Any:
+        return self._workers.result(self._workers.submit(function, argument))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._workers.__exit__(kind, error, traceback)
+
+
+def import_folders(workspace: Paths) -> tuple[Path, Path]:
+    """Return the folders that a worker imports from to run the sources of a workspace."""
+    return workspace.root / "src", workspace.root
+
+
+def _run_stage(job: StageJob) -> StageOutcome:
+    logs.log_to_terminal()
+    return stage_runner.run(job)

@@ -1,0 +1,109 @@
+"""The record of a run in MLflow: everything another person needs to understand, compare and repeat it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from mnistflow import files, lineage, splits
+from mnistflow.config import Config
+from mnistflow.evaluation import evaluate
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.paths import Paths
+from mnistflow.splits import Dataset
+from mnistflow.tracking import runs
+from mnistflow.tracking.client import mlflow_client
+
+PACKAGES = (
+    *("tensorflow", "keras", "scikit-learn", "numpy", "onnx", "tf2onnx", "skl2onnx", "onnxruntime"),
+    *("mlflow", "dvc", "prefect", "optuna"),
+)
+
+
+def record(workspace: Paths, run: runs.Run, config: Config) -> Evaluation:
+    """Log parameters, curves, metrics, data, sources and reports of a finished pipeline to its run."""
+    data = splits.load(workspace.prepared)
+    training = files.read_json(workspace.trained / "training.json")
+    evaluation = evaluate.load(workspace)
+    run.log_params(
+        {
+            **training["settings"],
+            "prepare.validation_fraction": config.prepare.validation_fraction,
+            "prepare.train_limit": config.prepare.train_limit,
+            "prepare.seed": config.prepare.seed,
+            "export.views": config.export.views,
+            "data.name": data.name,
+            "data.sha256": data.data_sha256[:12],
+        }
+    )
+    _log_curves(run, training["history"])
+    run.log_metrics(
+        {
+            **{f"best_{name}": value for name, value in training["best"].items()},
+            "best_epoch": training["best_epoch"],
+            "epochs": training["epochs"],
+            "train_seconds": training["seconds"],
+            "parameters": training["parameters"],
+            **evaluation.logged,
+            **_search_summary(files.read_json(workspace.tuned / "trials.json")),
+        }
+    )
+    run.set_tags({"mnistflow.dataset": data.name, "mlflow.source.git.commit": lineage.git_commit(workspace.checkout)})
+    _log_dataset(run, data)
+    _log_files(workspace, run, training["settings"]["train.backend"])
+    return evaluation
+
+
+def _search_summary(trials: list[dict[str, Any]]) -> dict[str, float]:
+    losses = [trial["loss"] for trial in trials if trial["loss"] is not None]
+    return {
+        "tune.trials": len(trials),
+        "tune.pruned": len(trials) - len(losses),
+        "tune.epochs": sum(trial["epochs"] for trial in trials),
+        **({"tune.best_val_loss": min(losses)} if losses else {}),
+    }
+
+
+def _log_curves(run: runs.Run, history: Mapping[str, list[float]]) -> None:
+    """Epochs that another run trained, taken from the cache, belong into this run too."""
+    logged = {metric.step for metric in mlflow_client().get_metric_history(run.run_id, "val_loss")}
+    for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
+        if epoch not in logged:
+            run.log_metrics(dict(zip(history, values, strict=True)), step=epoch)
+
+
+def _log_dataset(run: runs.Run, data: Dataset) -> None:
+    from mlflow.entities import Dataset as LoggedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    profile = {name: len(split) for name, split in data.splits.items()}
+    logged = LoggedDataset(
+        name=data.name,
+        digest=data.data_sha256[:8],
+        source_type="dvc",
+        source=json.dumps({"path": "var/data/prepared", "sha256": data.data_sha256}),
+        schema=json.dumps({"input_shape": data.input_shape, "classes": data.classes}),
+        profile=json.dumps(profile),
+    )
+    mlflow_client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
+
+
+def _log_files(workspace: Paths, run: runs.Run, backend: str) -> None:
+    run.log_file(workspace.params)
+    run.log_file(workspace.root / "dvc.lock")
+    run.log_folder(workspace.reports, "reports")
+    run.log_file(workspace.tuned / "trials.json", "tune")
+    environment = workspace.root / "environment.json"
+    files.write_json(
+        environment,
+        {
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            **{package: version(package) for package in {*PACKAGES, backend}},
+        },
+    )
+    run.log_file(environment)

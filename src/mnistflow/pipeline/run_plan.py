@@ -1,0 +1,126 @@
+"""Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
+
+External inputs are the data set that is within reach, the state of a user's own images, the newest feedback, and the
+members of an ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mnistflow import learners, tasks
+from mnistflow.config import Config
+from mnistflow.data import catalog, fetch, prepare
+from mnistflow.learners.config import LearningConfig
+from mnistflow.paths import Paths
+
+MAX_NAME_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do.
+
+    Attributes:
+        name: of the run in MLflow: the family, the preset, and what else was overridden.
+        requested_dataset: the configured data set; the run's own differs from it after a fallback.
+        overrides: parameters that the user changed, by dotted key.
+        pinned: parameters that resolve external inputs, by dotted key.
+        config: params.yaml with both in place.
+    """
+
+    name: str
+    requested_dataset: str
+    overrides: Mapping[str, Any]
+    pinned: Mapping[str, Any]
+    config: Config
+
+    @property
+    def dataset(self) -> str:
+        """The data set that the run is about."""
+        return self.config.fetch.dataset
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the run is about another data set than the configured one."""
+        return self.dataset != self.requested_dataset
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All parameters that differ from params.yaml, by dotted key."""
+        return {**self.overrides, **self.pinned}
+
+
+def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> RunPlan:
+    """Resolve the external inputs of a run.
+
+    Args:
+        base: params.yaml.
+        overrides: parameters for this run only, by dotted key.
+
+    Raises:
+        ConfigError: an override is not valid, or the family cannot learn from the data.
+        MirrorsExhausted: no mirror has the data set, and no fallback is configured.
+        MnistflowError: another external input is missing.
+    """
+    config = base.with_values(overrides)
+    pinned: dict[str, Any] = fetch.pin(config.fetch, paths)
+    dataset = pinned.get("fetch.dataset", config.fetch.dataset)
+    pinned |= prepare.pin(config.prepare, paths) | pin_members(config, dataset)
+    return RunPlan(
+        name=_name(base, config, overrides),
+        requested_dataset=config.fetch.dataset,
+        overrides=overrides,
+        pinned=pinned,
+        config=config.with_values(pinned),
+    )
+
+
+def check_family(config: LearningConfig, dataset: str) -> None:
+    """Check that the chosen family can learn from a data set, before there is any data.
+
+    Raises:
+        ConfigError: it cannot, or a package that it needs is not installed.
+    """
+    entry = catalog.described(dataset, ())
+    config.model.require_able(tasks.get(entry.task), entry.input_shape)
+    learners.of(config.model.chosen).require(config.model.chosen, config.train)
+
+
+def pin_members(config: LearningConfig, dataset: str) -> dict[str, Any]:
+    """Return the parameters, by dotted key, that fix the models that the chosen family is built from.
+
+    Raises:
+        ConfigError: the family cannot learn from such data.
+        MnistflowError: one of the models is missing.
+    """
+    check_family(config, dataset)
+    family = config.model.chosen
+    pinned = learners.of(family).pin(family, dataset)
+    return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}
+
+
+def _name(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
+    """Return the family, the preset if the overrides contain one, and the other overrides in their order."""
+    candidates = [
+        [name, *_changes(base.with_values(values), config, overrides)]
+        for name, values in base.presets.items()
+        if values and values.keys() <= overrides.keys()
+    ]
+    candidates.append(_changes(base, config, overrides))
+    return " ".join([config.model.family, *min(candidates, key=len)])[:MAX_NAME_LENGTH]
+
+
+def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:
+    """Return what the overrides changed, one entry a value, without the sections `model` and `train` in its name."""
+    old, new = before.entries(), after.entries()
+    changed = [key for key, value in new.items() if not isinstance(value, dict) and value != old.get(key)]
+    ordered = dict.fromkeys(key for override in overrides for key in changed if f"{key}.".startswith(f"{override}."))
+    ordered.pop("model.family", None)
+    return [f"{_short(key)}={new[key]}" for key in ordered]
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2] if key.startswith(("model.", "train.")) else key

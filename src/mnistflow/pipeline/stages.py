@@ -1,0 +1,107 @@
+"""The stages by their names: what each runs, and the line that it ends with."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from mnistflow import errors
+from mnistflow.config import Config
+from mnistflow.paths import Paths
+
+logger = logging.getLogger("mnistflow")
+
+
+def run(stage: str, paths: Paths, settings: Config, log: Path | None = None) -> None:
+    """Run a stage in this process, and log what it came to.
+
+    Args:
+        log: a file for all that is logged meanwhile, and for the stack of a crash.
+
+    Raises:
+        MnistflowError: the stage failed.
+    """
+    with _logged_to(log) if log else nullcontext(), errors.in_one_line():
+        logger.info(_STAGES[stage](paths, settings))
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger().addHandler(handler)
+        faulthandler.enable(stream)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            logging.getLogger().removeHandler(handler)
+
+
+def _fetch(paths: Paths, settings: Config) -> str:
+    from mnistflow.data import fetch
+
+    done = fetch.fetch(paths, settings.fetch)
+    return f"fetched {done.dataset}: {done.files} files, {done.bytes / 1e6:.1f} MB, sha256 {done.sha256[:12]}"
+
+
+def _prepare(paths: Paths, settings: Config) -> str:
+    from mnistflow.data import prepare
+
+    done = prepare.prepare(paths, settings.prepare)
+    said = f" ({done.feedback} of them from feedback)" if done.feedback else ""
+    return (
+        f"prepared {done.dataset}: {done.train} training{said}, {done.validation} validation, {done.test} test examples"
+    )
+
+
+def _tune(paths: Paths, settings: Config) -> str:
+    from mnistflow.tuning import tune
+
+    search = tune.tune(paths, settings.learning, settings.tune)
+    return (
+        f"tuned {settings.model.family}: {len(search.trials)} trials, best {dict(search.best) or 'as in params.yaml'}"
+    )
+
+
+def _train(paths: Paths, settings: Config) -> str:
+    from mnistflow.learners import train
+
+    done = train.train(paths, settings.learning)
+    kept = ", ".join(f"{name} {value:.4f}" for name, value in done.best.items() if name.startswith("val_"))
+    seconds = f"in {done.seconds:.0f} s"
+    how = f": {done.epochs} epochs {seconds}, kept epoch {done.best_epoch}" if done.epochs > 1 else f" {seconds}"
+    return f"trained {done.family}{how} ({kept})"
+
+
+def _export(paths: Paths, settings: Config) -> str:
+    from mnistflow.export import export
+
+    done = export.export(paths, settings.export)
+    return (
+        f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as trained, "
+        f"largest difference {done.parity.max_gap:.1e}"
+    )
+
+
+def _evaluate(paths: Paths, settings: Config) -> str:
+    from mnistflow.evaluation import evaluate
+
+    done = evaluate.evaluate(paths, settings.evaluate)
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
+    return f"evaluated on {done.test_sha256[:12]}: {shown}"
+
+
+_STAGES: dict[str, Callable[[Paths, Config], str]] = {
+    "fetch": _fetch,
+    "prepare": _prepare,
+    "tune": _tune,
+    "train": _train,
+    "export": _export,
+    "evaluate": _evaluate,
+}

@@ -1,0 +1,106 @@
+"""Workspace of one run: a folder with a copy of the sources, its own params.yaml and its own dvc.lock.
+
+Runs with different parameters do not disturb each other. All workspaces share DVC's cache, so a stage that ever ran
+with the same inputs, sources and parameters is not run again: its outputs come from the cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnistflow import config, files
+from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
+
+SOURCES = ("dvc.yaml", ".dvcignore", "src", "flows")
+
+
+def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
+    """Make a workspace under the checkout's `var/runs` with `overrides` in its params.yaml.
+
+    Raises:
+        ConfigError: params.yaml or an override is not valid; no workspace is made then.
+    """
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    with files.atomic_write(checkout.runs / name) as folder:
+        folder.mkdir()
+        config.write_with_overrides(checkout.params, folder / "params.yaml", overrides)
+        for source in SOURCES:
+            _copy(checkout.checkout / source, folder / source)
+        _write_dvc_config(checkout, folder / ".dvc")
+    return Paths(checkout.runs / name, checkout.checkout)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise ConfigError(f"{source} is missing", "Restore it with git.")
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    else:
+        shutil.copyfile(source, target)
+
+
+def _write_dvc_config(checkout: Paths, folder: Path) -> None:
+    """Copy the checkout's remotes with their credentials; relative folders are resolved against the checkout."""
+    dvc = ConfigParser(interpolation=None)
+    dvc.read([checkout.checkout / ".dvc/config", checkout.checkout / ".dvc/config.local"], encoding="utf-8")
+    for section in dvc.values():
+        for key, value in section.items():
+            if value.startswith("../"):
+                section[key] = str((checkout.checkout / ".dvc" / value).resolve())
+    dvc["core"]["no_scm"] = "true"
+    folder.mkdir()
+    with (folder / "config").open("w", encoding="utf-8") as stream:
+        dvc.write(stream)
+
+
+def logs(workspace: Paths) -> Path:
+    """Return the folder of a workspace's stage logs."""
+    return workspace.root / "logs"
+
+
+def bring_home(workspace: Paths) -> None:
+    """Show the outputs of a finished run in the checkout, where `dvc metrics show` and `dvc plots show` find them."""
+    checkout = Paths(workspace.checkout, workspace.checkout)
+    for source, target in (
+        (workspace.raw, checkout.raw),
+        (workspace.prepared, checkout.prepared),
+        (workspace.reports, checkout.reports),
+        (workspace.tuned, checkout.tuned),
+        (workspace.trained, checkout.trained),
+        (workspace.exported, checkout.exported),
+        (workspace.evaluated, checkout.evaluated),
+    ):
+        if source.is_dir():
+            with files.atomic_write(target) as temporary:
+                source.rename(temporary)
+
+
+def tidy(workspace: Paths) -> None:
+    """Leave of a finished workspace its parameters, its dvc.lock and its logs; the rest is in the cache."""
+    for name in ("var", "src", "flows", ".dvc"):
+        files.remove(workspace.root / name)
+
+
+@contextmanager
+def tidied(workspace: Paths) -> Iterator[None]:
+    """Tidy a workspace when the block ends, however it does."""
+    try:
+        yield
+    finally:
+        tidy(workspace)
+
+
+def lock(workspace: Paths) -> Mapping[str, Any]:
+    """Return the stages of a workspace's dvc.lock."""
+    stages: Mapping[str, Any] = yaml.safe_load((workspace.root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    return stages

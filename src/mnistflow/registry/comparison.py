@@ -1,0 +1,183 @@
+"""Finished runs side by side: how good, how large, how fast, and which of them no other beats in all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from mnistflow import files
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.paths import Paths
+from mnistflow.tasks import plots
+from mnistflow.tasks.task import Headline
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How good a model is, and what it costs.
+
+    Attributes:
+        score: the task's headline metric on the test split.
+        interval: of the score, 95 %; None when the score is no share of right predictions.
+        errors: wrong predictions; None when predictions are not right or wrong.
+        robust_score: mean of the headline metric under corruptions; None when not measured.
+        latency_ms: of one input in onnxruntime on one thread, median.
+        epochs: until training stopped.
+        best_epoch: whose weights are kept.
+    """
+
+    score: float
+    interval: tuple[float, float] | None
+    errors: float | None
+    robust_score: float | None
+    parameters: float
+    file_megabytes: float
+    latency_ms: float | None
+    train_seconds: float
+    epochs: float
+    best_epoch: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Figures):
+    """A finished run, as it is compared.
+
+    Attributes:
+        seed: of its training.
+    """
+
+    family: str
+    seed: int
+    run_id: str
+
+    @classmethod
+    def of(cls, workspace: Paths, evaluation: Evaluation, headline: str, run_id: str) -> Result:
+        """Describe the finished pipeline of a workspace."""
+        training = files.read_json(workspace.trained / "training.json")
+        rows = files.read_json(workspace.prepared / "dataset.json")["counts"]["test"]
+        errors = evaluation.metrics.get("errors")
+        return cls(
+            family=training["family"],
+            seed=training["settings"]["train.seed"],
+            run_id=run_id,
+            score=evaluation.metrics[headline],
+            interval=None if errors is None else wilson(int(errors), rows),
+            errors=None if errors is None else int(errors),
+            robust_score=evaluation.robustness.get(f"robust_{headline}"),
+            parameters=training["parameters"],
+            file_megabytes=evaluation.file_bytes / 1e6,
+            latency_ms=evaluation.speed.get("latency_ms_batch_1"),
+            train_seconds=training["seconds"],
+            epochs=training["epochs"],
+            best_epoch=training["best_epoch"],
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Result:
+        """Return what `dataclasses.asdict` and JSON made of a result."""
+        interval = value["interval"]
+        return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender(Figures):
+    """A family: the means of how good its results are, and the medians of what they cost.
+
+    The mean of the intervals says how far another test split may move the score, the spread how far another seed may.
+
+    Attributes:
+        spread: sample standard deviation of the scores; None of a single one.
+        results: one a seed.
+    """
+
+    name: str
+    spread: float | None
+    results: tuple[Result, ...]
+
+    @classmethod
+    def of(cls, name: str, results: Sequence[Result]) -> Contender:
+        """Summarise the results of a family, of which there is at least one."""
+        scores = [one.score for one in results]
+        intervals = [one.interval for one in results if one.interval]
+        return cls(
+            name=name,
+            results=tuple(results),
+            score=mean(scores),
+            spread=stdev(scores) if len(scores) > 1 else None,
+            interval=(mean(low for low, _ in intervals), mean(high for _, high in intervals)) if intervals else None,
+            errors=_of_known(mean, (one.errors for one in results)),
+            robust_score=_of_known(mean, (one.robust_score for one in results)),
+            parameters=median(one.parameters for one in results),
+            file_megabytes=median(one.file_megabytes for one in results),
+            latency_ms=_of_known(median, (one.latency_ms for one in results)),
+            train_seconds=median(one.train_seconds for one in results),
+            epochs=median(one.epochs for one in results),
+            best_epoch=median(one.best_epoch for one in results),
+        )
+
+    def logged(self, headline: str) -> dict[str, float]:
+        """Return flat metrics for MLflow, under the names that they have in the run of a result."""
+        metrics = {
+            f"test_{headline}": self.score,
+            f"test_{headline}.spread": self.spread,
+            f"test_{headline}.n": len(self.results),
+            f"test_robust_{headline}": self.robust_score,
+            "parameters": self.parameters,
+            "file_megabytes": self.file_megabytes,
+            "latency_ms_batch_1": self.latency_ms,
+            "train_seconds": self.train_seconds,
+            "epochs": self.epochs,
+        }
+        return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _of_known(statistic: Callable[[Sequence[float]], float], values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistic(known) if known else None
+
+
+def rank(results: Iterable[Result], headline: Headline) -> tuple[Contender, ...]:
+    """Return the families that the results are of, best first."""
+    of_family: dict[str, list[Result]] = {}
+    for result in results:
+        of_family.setdefault(result.family, []).append(result)
+    contenders = [Contender.of(name, its_results) for name, its_results in of_family.items()]
+    return tuple(sorted(contenders, key=lambda one: (headline.place(one.score), one.parameters)))
+
+
+def wilson(errors: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of the share of right predictions (Wilson 1927): sound also near 100 %."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(rows - errors, rows).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def undominated(contenders: Sequence[Contender], costs: Mapping[str, float], headline: Headline) -> list[Contender]:
+    """Return, cheapest first, the contenders that score better than each that costs no more.
+
+    Args:
+        costs: of contenders, by name; who has none is left out.
+    """
+    front: list[Contender] = []
+    known = [contender for contender in contenders if contender.name in costs]
+    for contender in sorted(known, key=lambda contender: (costs[contender.name], headline.place(contender.score))):
+        if not front or headline.is_better(contender.score, front[-1].score):
+            front.append(contender)
+    return front
+
+
+def draw(path: Path, contenders: Sequence[Contender], headline: Headline) -> None:
+    """Draw score against latency and against file size, with the Pareto front of each."""
+    latencies = {one.name: one.latency_ms for one in contenders if one.latency_ms is not None}
+    sizes = {one.name: one.file_megabytes for one in contenders}
+    panels = [
+        (label, costs, [one.name for one in undominated(contenders, costs, headline)])
+        for label, costs in (("ms for one input, one thread", latencies), ("MB of the ONNX file", sizes))
+    ]
+    plots.pareto(path, {one.name: (one.score, one.interval) for one in contenders}, panels, headline.name)

@@ -1,0 +1,21 @@
+"""Parameters of the gate."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat
+
+from mnistflow.schema import Fraction, Section
+
+
+class GateConfig(Section):
+    """Section `gate`: what a candidate must reach to become the champion.
+
+    The headline metric of each task has a `min_<name>`, or a `max_<name>` where smaller is better.
+    """
+
+    min_accuracy: Annotated[float, Field(ge=0, le=1)]
+    max_mse: PositiveFloat
+    min_class_recall: Annotated[float, Field(ge=0, le=1)]
+    max_recall_drop: Annotated[float, Field(ge=0, le=1)]
+    significance: Fraction
+    max_file_megabytes: PositiveFloat

@@ -1,0 +1,107 @@
+"""Schema of params.yaml: the base class of its sections, and the field types that several sections share.
+
+Each section stands in the folder of the code that it configures, so that a stage depends on its own section only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mnistflow.errors import ConfigError
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Penalty = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # YAML has lists, a frozen model wants tuples
+
+MAX_SUGGESTIONS = 3
+# Keys below these sections contain dots, so none of them can be overridden alone.
+DOTTED_SECTIONS = ("presets.", "tune.space.")
+
+
+class Section(BaseModel):
+    """A frozen part of params.yaml; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def entries(self) -> dict[str, Any]:
+        """Return every value by its dotted key, those of whole subsections included."""
+        return dict(_entries(self.model_dump(mode="json")))
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy in which dotted keys (`train.epochs`) have new values.
+
+        Raises:
+            ConfigError: a key does not exist, or a value is not valid.
+        """
+        tree = self.model_dump(mode="json")
+        for key, value in values.items():
+            set_value(tree, key, value)
+        return type(self).validated(tree, "the overridden parameters")
+
+    @classmethod
+    def validated(cls, tree: Any, origin: str) -> Self:
+        """Return the section that a tree of plain values describes.
+
+        Args:
+            origin: where the tree comes from, for the error message.
+
+        Raises:
+            ConfigError: names each key that is not valid, and the reason.
+        """
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            problems = "; ".join(_problem(entry) for entry in error.errors())
+            raise ConfigError(
+                f"{origin}: {problems}", "Correct these keys; params.yaml in git shows valid ones."
+            ) from error
+
+
+def set_value(tree: Any, key: str, value: Any) -> None:
+    """Replace the value at a dotted key of a tree of dictionaries.
+
+    Raises:
+        ConfigError: the tree has no such key; suggests similar ones.
+    """
+    *parents, last = key.split(".")
+    section = tree
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or last not in section:
+        similar = _similar(key, tree)
+        fix = f"Did you mean {similar}?" if similar else "Use a key of params.yaml."
+        raise ConfigError(f"override {key}: no such key in params.yaml", fix)
+    section[last] = deepcopy(value)  # presets may share it
+
+
+def _similar(key: str, tree: Mapping[str, Any]) -> str:
+    """Return the keys that end like this one, else the one with the most similar spelling, else an empty string."""
+    known = [other for other, _ in _entries(tree)]
+    same_name = [other for other in known if other.endswith(f".{key}") and not other.startswith(DOTTED_SECTIONS)]
+    return " or ".join(same_name[:MAX_SUGGESTIONS] or get_close_matches(key, known, n=1))
+
+
+def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, dict):
+            yield from _entries(value, f"{prefix}{name}.")
+
+
+def _problem(entry: Any) -> str:
+    path = ".".join(str(part) for part in entry["loc"] if part not in ("FloatRange", "Choices"))
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        return f"{path}: unknown key"
+    if entry["type"] == "missing":
+        return f"{path}: is missing"
+    value = "" if isinstance(entry["input"], dict) else f" (got {entry['input']!r})"
+    return f"{path}: {message}{value}" if path else f"{message}{value}"

@@ -1,0 +1,195 @@
+"""Experiments in MLflow: runs, nested trials, and the end of runs whose process has died.
+
+A stage logs to the run of its pipeline, or to one of its own when it is started by hand. Nothing looks up "the latest
+run".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mnistflow.paths import Paths
+from mnistflow.tracking.client import mlflow_client
+
+KIND = "mnistflow.kind"  # retrain | sweep | contender | trial | stage
+LIMIT = 100  # parameters, tags and metrics in one call
+
+
+@dataclass(frozen=True)
+class Run:
+    """An MLflow run that is open for logging."""
+
+    run_id: str
+    experiment_id: str
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entries), LIMIT):
+            mlflow_client().log_batch(self.run_id, params=entries[start : start + LIMIT])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        mlflow_client().log_batch(
+            self.run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
+        )
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        from mlflow.entities import RunTag
+
+        mlflow_client().log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        mlflow_client().log_artifacts(self.run_id, str(folder), name)
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        mlflow_client().log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        mlflow_client().set_terminated(self.run_id, status)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run has logged: parameters, and the last value of each metric."""
+
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def read(run_id: str) -> Record:
+    """Return what a run has logged."""
+    data = mlflow_client().get_run(run_id).data
+    return Record(data.params, data.metrics)
+
+
+def experiment_id(paths: Paths, name: str) -> str:
+    """Return the id of the experiment of that name, made when it does not exist."""
+    found = mlflow_client().get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+    location = (paths.mlflow / "artifacts").as_uri() if local else None
+    # The kind makes the UI open with training runs instead of traces of language models.
+    return str(
+        mlflow_client().create_experiment(name, location, tags={"mlflow.experimentKind": "custom_model_development"})
+    )
+
+
+def has_experiment(name: str) -> bool:
+    """Return whether anything was ever recorded under that name."""
+    return mlflow_client().get_experiment_by_name(name) is not None
+
+
+def start(paths: Paths, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
+    """Start a run; the process that owns it is noted, so that `close_dead_runs` can tell when it has died."""
+    tags = {
+        KIND: kind,
+        "mlflow.user": os.environ.get("USER", "unknown"),
+        "mlflow.source.name": "mnistflow",
+        "mlflow.source.type": "LOCAL",
+        "mnistflow.host": socket.gethostname(),
+        "mnistflow.process": str(os.getpid()),
+        "mnistflow.process_started": str(psutil.Process().create_time()),
+    }
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    identifier = experiment_id(paths, experiment)
+    run = mlflow_client().create_run(identifier, run_name=name, tags=tags)
+    return Run(run.info.run_id, identifier)
+
+
+def resume(run_id: str) -> Run:
+    """Return an existing run for logging."""
+    return Run(run_id, mlflow_client().get_run(run_id).info.experiment_id)
+
+
+def exists(run_id: str) -> bool:
+    """Return whether MLflow still has this run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(mlflow_client().get_run(run_id).info.lifecycle_stage) == "active"
+    except MlflowException:
+        return False
+
+
+_run_of_stages: ContextVar[str | None] = ContextVar("run_of_stages", default=None)
+
+
+@contextmanager
+def stages_log_to(run_id: str | None) -> Iterator[None]:
+    """Let the stages of the block log to this run; None: each to one of its own."""
+    token = _run_of_stages.set(run_id)
+    try:
+        yield
+    finally:
+        _run_of_stages.reset(token)
+
+
+def current_run_id() -> str | None:
+    """Return the run that stages log to here."""
+    return _run_of_stages.get()
+
+
+@contextmanager
+def stage_run(paths: Paths, experiment: str, stage: str) -> Iterator[Run]:
+    """Yield the run this stage logs to: the one it was given, or one of its own that ends with the block."""
+    if run_id := current_run_id():
+        yield resume(run_id)
+        return
+    run = start(paths, experiment, stage, kind="stage")
+    with finished(run):
+        yield run
+
+
+@contextmanager
+def finished(run: Run) -> Iterator[None]:
+    """End the run with the block: FINISHED, FAILED after an error, KILLED after an interrupt."""
+    try:
+        yield
+    except BaseException as error:
+        run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    run.finish()
+
+
+def close_dead_runs(paths: Paths, experiment: str) -> int:
+    """End, as KILLED, the running runs whose process on this machine has died; return how many."""
+    dead = [run for run in _running(paths, experiment) if _has_died(run.data.tags)]
+    for run in dead:
+        mlflow_client().set_terminated(run.info.run_id, "KILLED")
+    return len(dead)
+
+
+def close(run_id: str) -> None:
+    """End a run as KILLED if it is running: its process has died, be it on another machine."""
+    if exists(run_id) and mlflow_client().get_run(run_id).info.status == "RUNNING":
+        mlflow_client().set_terminated(run_id, "KILLED")
+
+
+def _running(paths: Paths, experiment: str) -> list[Any]:
+    return list(mlflow_client().search_runs([experiment_id(paths, experiment)], "attributes.status = 'RUNNING'"))
+
+
+def _has_died(tags: Mapping[str, str]) -> bool:
+    if tags.get("mnistflow.host") != socket.gethostname() or "mnistflow.process" not in tags:
+        return False
+    try:
+        started = psutil.Process(int(tags["mnistflow.process"])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    return abs(started - float(tags["mnistflow.process_started"])) > 1

@@ -1,0 +1,98 @@
+"""Dask workers: run jobs on a cluster whose scheduler is named by its address."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from functools import cache
+from threading import Lock
+from types import TracebackType
+
+from mnistflow import environment, lineage
+from mnistflow.errors import StageError
+from mnistflow.runtime import backend, tensorflow_import
+from mnistflow.workers import dask_scheduler
+from mnistflow.workers.base import Job, Objective, Result, Workers
+
+logger = logging.getLogger(__name__)
+
+
+class DaskWorkers(Workers[Job, Result]):
+    """All workers of a Dask cluster at the moment.
+
+    They need the same sources, and the checkout's folder at the same path.
+    """
+
+    def __init__(self, address: dask_scheduler.Address, threads: int) -> None:
+        self._address, self._threads, self._warned = address, threads, False
+        self._client = dask_scheduler.connect(address)
+        self._executor = self._client.get_executor(pure=False)
+        logger.info("searching on the Dask cluster at %s: %d workers", address, len(self._client.nthreads()))
+
+    def capacity(self) -> int:
+        try:
+            count = len(self._client.nthreads())
+        except (OSError, ValueError, AttributeError, CancelledError) as error:
+            # What a lost connection raises depends on the moment.
+            raise self._gone() from error
+        if not count and not self._warned:
+            logger.warning("the Dask cluster at %s has no workers: waiting for one", self._address)
+            self._warned = True
+        return max(count, 1)
+
+    def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
+        known = (*environment.DEFAULTS, *tensorflow_import.ONEDNN, backend.VARIABLE)
+        settings = {name: os.environ[name] for name in known if name in os.environ}
+        call = (_run_on_dask, objective, job, settings, self._threads, lineage.code_digest())
+        future: Future[Result] = self._executor.submit(*call)
+        return future
+
+    def result(self, future: Future[Result]) -> Result:
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise StageError(
+                f"a trial has ended every Dask worker that tried it, most likely for want of memory: {error}",
+                "Give the workers more memory and start again: the search goes on with its finished trials.",
+            ) from error
+        except CancelledError as error:
+            raise self._gone() from error
+
+    def _gone(self) -> StageError:
+        return StageError(
+            f"the Dask scheduler at {self._address} is gone",
+            "Start it and its workers, then start again: the search goes on with its finished trials.",
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close(timeout=dask_scheduler.CONNECT_SECONDS)
+
+
+@cache
+def _load(threads: int) -> None:
+    """Load TensorFlow once a process."""
+    backend.load_tensorflow(threads)
+
+
+_one_at_a_time = Lock()
+
+
+def _run_on_dask(
+    objective: Objective[Job, Result], job: Job, settings: Mapping[str, str], threads: int, code: str
+) -> Result:
+    """Run a job in a worker that may have been started with other settings, threads or sources."""
+    if lineage.code_digest() != code:
+        raise StageError(
+            f"the Dask worker {os.uname().nodename} has other sources of mnistflow than this search",
+            "Install the same version there and start the worker again.",
+        )
+    with _one_at_a_time:
+        os.environ.update(settings)
+        _load(threads)
+        return objective(job)

@@ -1,0 +1,93 @@
+"""The Dask scheduler of a search: where it is said to be, and whether one answers there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from mnistflow.errors import ConfigError, StageError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+VARIABLE = "DASK_SCHEDULER_ADDRESS"
+CONNECT_SECONDS = 10
+SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
+
+
+def check(address: str) -> str:
+    """Return an address as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in SCHEMES and parts.hostname and parts.port
+    except ValueError:  # a port or an IPv6 host that is none
+        good = False
+    if not good or address != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("is no address of a Dask scheduler, such as tcp://127.0.0.1:8786 or tcp://[::1]:8786")
+    return address
+
+
+Address = Annotated[str, AfterValidator(check)]
+
+
+def find(configured: Address | None) -> Address | None:
+    """Return the configured address, else the one in `DASK_SCHEDULER_ADDRESS`, if either is there.
+
+    Raises:
+        ConfigError: what the variable holds is none.
+    """
+    given = os.environ.get(VARIABLE)
+    if configured or not given:
+        return configured
+    try:
+        return check(given)
+    except ValueError as error:
+        raise ConfigError(f"{VARIABLE}: {error} (got {given!r})", "Mend or unset it.") from error
+
+
+def connect(address: Address) -> Client:
+    """Return a client of the scheduler; whatever answers there, that takes twice `CONNECT_SECONDS` at most.
+
+    Raises:
+        StageError: no scheduler answers, or Dask is not installed.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise StageError(
+            f"the scheduler {address} cannot be used: Dask is not installed",
+            "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
+        ) from error
+    # What its loggers have to say about a scheduler that is not there, or is gone, is told in one line.
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith(("distributed", "tornado"))]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        # The client would wait for ever for a peer that says nothing, and cannot be closed in order where it fails.
+        asyncio.run(_greet(address))
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:  # what is no scheduler may answer anything
+        reason = str(error) or f"it said nothing for {CONNECT_SECONDS} s"
+        raise StageError(
+            f"no Dask scheduler answers at {address}: {reason}",
+            f"Start it, or correct tune.scheduler or {VARIABLE}; null searches on this machine.",
+        ) from error
+
+
+async def _greet(address: Address) -> None:
+    from distributed import Security, rpc
+
+    async with asyncio.timeout(CONNECT_SECONDS):
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, timeout=CONNECT_SECONDS / 2, connection_args=arguments) as peer:
+            kind = (await peer.identity())["type"]
+    if kind != "Scheduler":
+        raise ValueError(f"it is a {kind.lower()}")
