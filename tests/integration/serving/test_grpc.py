@@ -88,9 +88,9 @@ def client(server, port):
 
 def test_the_messages_are_those_of_the_proto_file(tmp_path):
     protoc.main(["", f"-I{ROOT}", f"--python_out={tmp_path}", f"{ROOT}/serving/protocol/inference.proto"])
-    generated = (tmp_path / "serving/inference_pb2.py").read_text()
+    generated = (tmp_path / "serving/protocol/inference_pb2.py").read_text()
 
-    assert generated == (ROOT / "serving/inference_pb2.py").read_text(), "run `make proto`"
+    assert generated == (ROOT / "serving/protocol/inference_pb2.py").read_text(), "run `make proto`"
 
 
 def test_health_and_metadata_are_those_of_rest(server, client):
