@@ -16,9 +16,10 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up test test-fast lint bench bench-serving lock proto clean distclean
+.PHONY: help setup run up test test-fast lint docs docs-serve pictures bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -41,10 +42,10 @@ run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promo
 up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all
 	@mnistflow up
 
-test: lint  ## lint, types, layers, and every test
+test: lint docs  ## lint, types, layers, and every test
 	@python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
-test-fast: lint  ## lint, types, layers, and the tests that take no time
+test-fast: lint docs  ## lint, types, layers, and the tests that take no time
 	@python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 lint: $(READY)  ## ruff, mypy --strict, and who may import whom
@@ -52,6 +53,15 @@ lint: $(READY)  ## ruff, mypy --strict, and who may import whom
 	ruff format --check .
 	mypy
 	lint-imports --no-cache | tail -n 2
+
+docs: $(READY)  ## build the documentation site into var/site; a broken link is an error
+	@python -m mkdocs build --quiet
+
+docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8080, rebuilt when a page changes; needs no network
+	@python -m mkdocs serve --dev-addr 127.0.0.1:8080
+
+pictures: $(READY)  ## take the screenshots in docs/images anew; needs a champion (make run) and chromium
+	@python docs/generate/pictures.py
 
 # Each prints its figures whatever became of the one before; bare_keras.py is a part of orchestration.py.
 BENCH = @failed=; for script in $(filter-out %/bare_keras.py,$^); do python "$$script" || failed+=" $$script"; done; \

@@ -1,0 +1,121 @@
+"""HTTP API reference: endpoints, parameters, answers and schemas, from the server's own openapi.json."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import markup
+
+DOCUMENT = markup.ROOT / "serving/static/openapi.json"
+Schema = dict[str, Any]
+
+
+def page() -> str:
+    """Return the page."""
+    document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    operations = list(_operations(document))
+    overview = markup.table(
+        ["endpoint", "what it does"],
+        [(f"[`{title}`](#{_anchor(operation)})", operation["summary"]) for title, operation in operations],
+    )
+    parts = [overview]
+    for tag in document["tags"]:
+        parts += [f"## {tag['name']}", tag.get("description", "")]
+        parts += [
+            part
+            for title, operation in operations
+            if tag["name"] in operation["tags"]
+            for part in _endpoint(document, title, operation)
+        ]
+    parts.append("## Schemas")
+    for name, schema in document["components"]["schemas"].items():
+        parts += [f"### {name} {{ #schema-{name.lower()} }}", *_schema(schema)]
+    return markup.page("HTTP API", "serving/static/openapi.json", document["info"]["description"], *parts)
+
+
+def _operations(document: Schema) -> Iterator[tuple[str, Schema]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if method in ("get", "post", "put", "delete"):
+                shared = [*methods.get("parameters", []), *operation.get("parameters", [])]
+                yield f"{method.upper()} {path}", {**operation, "parameters": shared}
+
+
+def _anchor(operation: Schema) -> str:
+    return str(operation["operationId"])
+
+
+def _endpoint(document: Schema, title: str, operation: Schema) -> Iterator[str]:
+    yield f"### `{title}` {{ #{_anchor(operation)} }}"
+    yield f"{operation['summary']}."
+    yield operation.get("description", "")
+    if operation["parameters"]:
+        rows = [_parameter(_resolved(document, entry)) for entry in operation["parameters"]]
+        yield markup.table(["parameter", "in", "type", "meaning"], rows)
+    if "requestBody" in operation:
+        yield "Body: " + "; ".join(_content(operation["requestBody"])) + "."
+    rows = []
+    for status, entry in operation["responses"].items():
+        answer = _resolved(document, entry)
+        rows.append((status, answer.get("description", ""), "; ".join(_content(answer))))
+    yield markup.table(["status", "meaning", "body"], rows)
+
+
+def _parameter(parameter: Schema) -> tuple[str, str, str, str]:
+    return f"`{parameter['name']}`", parameter["in"], _kind(parameter["schema"]), parameter.get("description", "")
+
+
+def _content(body: Schema) -> Iterator[str]:
+    for media, entry in body.get("content", {}).items():
+        schema = entry.get("schema", {})
+        described = f" ({schema['description']})" if "description" in schema else ""
+        yield f"`{media}`: {_kind(schema)}{described}"
+
+
+def _schema(schema: Schema) -> Iterator[str]:
+    yield schema.get("description", "")
+    items = schema.get("items", {})
+    if "properties" in items:
+        yield "A list of these:"
+        schema = items
+    properties = schema.get("properties", {})
+    if properties:
+        needed = schema.get("required", [])
+        rows = [
+            (f"`{name}`", _kind(entry), "yes" if name in needed else "", entry.get("description", ""))
+            for name, entry in _flat(properties)
+        ]
+        yield markup.table(["property", "type", "required", "meaning"], rows)
+    else:
+        yield f"{_kind(schema)}."
+
+
+def _flat(properties: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
+    """Yield properties by their dotted names, those of nested objects and of objects in lists too."""
+    for name, entry in properties.items():
+        yield prefix + name, entry
+        inner = entry.get("items", entry)
+        yield from _flat(inner.get("properties", {}), f"{prefix}{name}{'[]' if 'items' in entry else ''}.")
+
+
+def _kind(schema: Schema) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#schema-{name.lower()})"
+    for choice in ("oneOf", "anyOf"):
+        if choice in schema:
+            return " or ".join(_kind(entry) for entry in schema[choice])
+    if "enum" in schema:
+        return ", ".join(markup.code(value) for value in schema["enum"])
+    kind = schema.get("type", "any")
+    names = kind if isinstance(kind, list) else [kind]
+    if "array" in names and "items" in schema:
+        return " or ".join(f"list of {_kind(schema['items'])}" if name == "array" else name for name in names)
+    return " or ".join(names)
+
+
+def _resolved(document: Schema, entry: Schema) -> Schema:
+    """Return an entry with its reference into `components` followed."""
+    for part in entry.get("$ref", "#").split("/")[1:]:
+        document = document[part]
+    return document if "$ref" in entry else entry
