@@ -60,8 +60,8 @@ docs: $(READY)  ## build the documentation site into var/site; a broken link is 
 docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8080, rebuilt when a page changes; needs no network
 	@python -m mkdocs serve --dev-addr 127.0.0.1:8080
 
-pictures: $(READY)  ## take the screenshots in docs/images anew; needs a champion (make run) and chromium
-	@python docs/generate/pictures.py
+pictures: $(READY)  ## take the screenshots in docs/images anew from short retrainings; needs chromium
+	@PYTHONPATH=tests/support python docs/generate/pictures.py
 
 # Each prints its figures whatever became of the one before; bare_keras.py is a part of orchestration.py.
 BENCH = @failed=; for script in $(filter-out %/bare_keras.py,$^); do python "$$script" || failed+=" $$script"; done; \

@@ -1,7 +1,7 @@
 """What a preset or a family reaches: accuracy of the published ONNX file over several seeds, and what it costs.
 
 Each seed is a whole `mnistflow retrain` in a copy of the checkout, so that splits, search and training all count.
-Rows of docs/leaderboard.md are replaced or added.
+Rows of docs/explanation/leaderboard.md are replaced or added.
 
     python benchmarks/accuracy.py fast best lstm --dataset fashion_mnist --seeds 3
 """
@@ -26,18 +26,7 @@ from mnistflow.models import families
 
 MNISTFLOW = str(Path(sys.executable).with_name("mnistflow"))
 ENSEMBLE = 3  # models
-TABLE = ROOT / "docs/leaderboard.md"
-HEAD = """# Leaderboard
-
-Accuracy of the served ONNX file on the official test split, which no training or search sees. `default` is `make run`,
-search included; the others are presets of params.yaml, or families with its search and settings. Each row is made by
-`python benchmarks/accuracy.py WHAT --dataset NAME --write` with seeds 0, 1, ...; `--ensembles` averages each three of
-the models as well. `robust` is the mean accuracy on test images that are shifted, rotated, scaled, noisy, blurred, pale
-or inverted. Seconds are of one machine: compare within the table.
-
-| data set | what | mean accuracy | spread | seeds | robust | parameters | MB | train s | whole run s |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-"""
+TABLE = ROOT / "docs/explanation/leaderboard.md"
 
 
 @dataclass(frozen=True)
@@ -117,8 +106,8 @@ def row(dataset: str, what: str, results: list[Result]) -> str:
 
 
 def write(line: str) -> None:
-    """Put a line into docs/leaderboard.md in place of the one for the same data set and preset or family."""
-    text = TABLE.read_text(encoding="utf-8") if TABLE.exists() else HEAD
+    """Put a line into the leaderboard in place of the one for the same data set and preset or family."""
+    text = TABLE.read_text(encoding="utf-8")
     key = line.split("|")[1:3]
     lines = [old for old in text.splitlines() if old.split("|")[1:3] != key]
     last = max(number for number, old in enumerate(lines) if old.startswith("|"))
@@ -133,7 +122,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-S", "--set", dest="overrides", action="append", default=[])
     parser.add_argument("--ensembles", action="store_true", help="also average each three of the models")
-    parser.add_argument("--write", action="store_true", help="update docs/leaderboard.md")
+    parser.add_argument("--write", action="store_true", help="update docs/explanation/leaderboard.md")
     arguments = parser.parse_args()
     if (ROOT / "var/downloads").is_dir():
         os.environ.setdefault("MNISTFLOW_MIRRORS", str(ROOT / "var/downloads"))

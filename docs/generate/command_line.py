@@ -14,14 +14,16 @@ HELP = "--help"
 def page() -> str:
     """Return the page."""
     root = typer.main.get_command(app)
-    assert isinstance(root, TyperGroup)
+    if not isinstance(root, TyperGroup):
+        raise TypeError("the command line has no commands")
     context = root.context_class(root, info_name="mnistflow")
     commands = dict(sorted(root.commands.items()))
     overview = [(f"[`{name}`](#{name})", _summary(command)) for name, command in commands.items()]
     return markup.page(
         "Command line",
         "flows/cli",
-        "[`mnistflow-serve`](server-settings.md) has a page of its own. Every command has `--help`; errors are one line, and exit code 1.",
+        "[`mnistflow-serve`](server-settings.md) has a page of its own. Every command has `--help`. "
+        "An error is one line on standard error and exit code 1.",
         _parameters(root, context),
         markup.table(["command", "what it does"], overview),
         *(_section(name, command, context) for name, command in commands.items()),

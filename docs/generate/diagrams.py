@@ -24,7 +24,7 @@ class Step:
 
 
 REQUEST = [
-    Step("Bytes arrive", "serving/http/connection.py", "asyncio.Protocol on httptools; repeated headers are not parsed again."),
+    Step("Bytes arrive", "serving/http/connection.py", "asyncio.Protocol on httptools; caches headers."),
     Step("Limits and keys", "serving/http/router.py", "Finds the endpoint; checks keys and sizes."),
     Step("Endpoint", "serving/endpoints/v2.py", "Or predict, invocations, feedback; gRPC enters here."),
     Step("Decode", "serving/protocol/codec.py", "JSON or binary tensors become one array."),
@@ -38,7 +38,7 @@ RETRAINING = [
     Step("Choose the data set", "src/mnistflow/data/fetch.py", "The configured one, or the declared fallback."),
     Step("Open a workspace", "src/mnistflow/pipeline/workspace.py", "A copy of sources and parameters in var/runs."),
     Step("fetch, prepare", "src/mnistflow/data/prepare.py", "Verified raw files; checked, stratified splits."),
-    Step("tune, train", "src/mnistflow/learners/train.py", "Search with pruning, then the fit; both resume after a kill."),
+    Step("tune, train", "src/mnistflow/learners/train.py", "Search with pruning, then the fit; both can resume."),
     Step("export", "src/mnistflow/export/export.py", "ONNX, equal to the trained model on the test split."),
     Step("evaluate", "src/mnistflow/evaluation/evaluate.py", "Metrics of the ONNX file, also under corruptions."),
     Step("record", "src/mnistflow/tracking/record.py", "Parameters, curves, sources and reports go to MLflow."),
@@ -50,12 +50,11 @@ RETRAINING = [
 def tree() -> str:
     """Return the three packages with their folders in layers, as the imports in the sources give them."""
     parts, y = [], 4.0
-    tops = {}
     for package in ("flows", "mnistflow", "serving"):
-        top, rows = y, code_map.layers(package)
-        body, y = _rows(rows, y + 30)
-        tops[package] = (top, y)
-        parts.append(f'<rect {_at(1, top, WIDTH - 2, y - top)} {BOX}/>{_text(12, top + 20, package, "diagram-title")}{body}')
+        top = y
+        boxes, y = _rows(code_map.layers(package), top + 30)
+        parts.append(f"<rect {_at(1, top, WIDTH - 2, y - top)} {BOX}/>")
+        parts += [_text(12, top + 20, package, "diagram-title"), *boxes]
         if package == "flows":
             parts.append(_arrow(y))
             y += 26
@@ -72,7 +71,8 @@ def folder_table() -> str:
         if len(inner) == 1:
             used = code_map.imports(package).get(inner[0], set())
             path = folder.relative_to(markup.ROOT).as_posix()
-            rows.append((f"[`{path}`](../reference/python/{name}.md)", code_map.purpose(folder), ", ".join(sorted(used))))
+            link = f"[{markup.breakable(path)}](../reference/python/{name}.md)"
+            rows.append((link, code_map.purpose(folder), ", ".join(sorted(used))))
     return markup.table(["folder", "what it is for", "imports"], rows)
 
 
@@ -92,8 +92,6 @@ DIAGRAMS = {"tree": tree, "folders": folder_table, "request": request, "retraini
 def _path(title: str, steps: Sequence[Step]) -> str:
     parts, y = [], 4.0
     for number, step in enumerate(steps):
-        if not (markup.ROOT / step.file).exists():
-            print; #raise FileNotFoundError(f"{step.file}, which a diagram names")
         if number:
             parts.append(_arrow(y))
             y += 26
@@ -107,7 +105,7 @@ def _path(title: str, steps: Sequence[Step]) -> str:
     return _svg(title, y + 4, parts)
 
 
-def _rows(rows: Sequence[Sequence[str]], y: float) -> tuple[str, float]:
+def _rows(rows: Sequence[Sequence[str]], y: float) -> tuple[list[str], float]:
     """Return the boxes of a package's parts, one band a layer, and where they end."""
     parts = []
     for row in rows:
@@ -116,14 +114,14 @@ def _rows(rows: Sequence[Sequence[str]], y: float) -> tuple[str, float]:
             width = CHARACTER * len(name) + 14
             if x + width > WIDTH - 10:
                 x, y = 10.0, y + 32
-            parts.append(f'<rect {_at(x, y, width, 26)} {BOX}/>')
-            parts.append(f'<text x="{x + width / 2:g}" y="{y + 17:g}" class="diagram-text" text-anchor="middle">{name}</text>')
+            parts.append(f"<rect {_at(x, y, width, 26)} {BOX}/>")
+            parts.append(_text(x + width / 2, y + 17, name, "diagram-text diagram-middle"))
             x += width + 6
         y += 32
         if row is not rows[-1]:
             parts.append(f'<path d="M10 {y:g}H{WIDTH - 10}" class="diagram-rule"/>')
             y += 7
-    return "".join(parts), y + 6
+    return parts, y + 6
 
 
 def _arrow(y: float) -> str:

@@ -16,7 +16,7 @@ def page() -> str:
     operations = list(_operations(document))
     overview = markup.table(
         ["endpoint", "what it does"],
-        [(f"[`{title}`](#{_anchor(operation)})", operation["summary"]) for title, operation in operations],
+        [(f"[{markup.breakable(title)}](#{_anchor(entry)})", entry["summary"]) for title, entry in operations],
     )
     parts = [overview]
     for tag in document["tags"]:
@@ -50,14 +50,12 @@ def _endpoint(document: Schema, title: str, operation: Schema) -> Iterator[str]:
     yield f"{operation['summary']}."
     yield operation.get("description", "")
     if operation["parameters"]:
-        rows = [_parameter(_resolved(document, entry)) for entry in operation["parameters"]]
-        yield markup.table(["parameter", "in", "type", "meaning"], rows)
+        parameters = [_parameter(_resolved(document, entry)) for entry in operation["parameters"]]
+        yield markup.table(["parameter", "in", "type", "meaning"], parameters)
     if "requestBody" in operation:
         yield "Body: " + "; ".join(_content(operation["requestBody"])) + "."
-    rows = []
-    for status, entry in operation["responses"].items():
-        answer = _resolved(document, entry)
-        rows.append((status, answer.get("description", ""), "; ".join(_content(answer))))
+    answers = [(status, _resolved(document, entry)) for status, entry in operation["responses"].items()]
+    rows = [(status, answer.get("description", ""), "; ".join(_content(answer))) for status, answer in answers]
     yield markup.table(["status", "meaning", "body"], rows)
 
 
@@ -69,7 +67,8 @@ def _content(body: Schema) -> Iterator[str]:
     for media, entry in body.get("content", {}).items():
         schema = entry.get("schema", {})
         described = f" ({schema['description']})" if "description" in schema else ""
-        yield f"`{media}`: {_kind(schema)}{described}"
+        named = media == "application/json" and "$ref" in schema
+        yield _kind(schema) if named else f"`{media}`: {_kind(schema)}{described}"
 
 
 def _schema(schema: Schema) -> Iterator[str]:

@@ -1,17 +1,16 @@
 """Markdown helpers of the generated reference pages."""
 
-import inspect
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def page(title: str, source: str, *parts: str) -> str:
     """Return a page that names the file it is generated from."""
-    return "\n\n".join([f"# {title}", f"Generated from `{source}` when the site is built.", *filter(None, parts)]) + "\n"
+    head = [f"# {title}", f"Generated from `{source}` when the site is built."]
+    return "\n\n".join([*head, *filter(None, parts)]) + "\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -31,6 +30,11 @@ def code(value: object) -> str:
     return f"`{text}`" if text else ""
 
 
-def docstring(thing: Any) -> str:
-    """Return a docstring without its indentation; empty where there is none."""
-    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+def with_type(meaning: str, kind: str) -> str:
+    """Return the meaning of a value followed by its type, which needs no column of its own on a narrow screen."""
+    return f"{meaning} <small>({kind})</small>".strip()
+
+
+def breakable(path: str) -> str:
+    """Return a path as inline code that may break after its slashes."""
+    return f"<code>{path.replace('/', '/<wbr>')}</code>"

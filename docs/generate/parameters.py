@@ -10,7 +10,7 @@ from mnistflow.config import Config
 
 PARAMS = markup.ROOT / "params.yaml"
 SHOWN_AS_YAML = ("presets", "space")  # their keys are parameters themselves
-SYMBOLS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+SYMBOLS = {"minimum": "≥", "exclusiveMinimum": "&gt;", "maximum": "≤", "exclusiveMaximum": "&lt;"}
 Schema = dict[str, Any]
 Mapping = yaml.MappingNode
 
@@ -19,7 +19,8 @@ def page() -> str:
     """Return the page."""
     text = PARAMS.read_text(encoding="utf-8")
     root = yaml.compose(text)
-    assert isinstance(root, Mapping)
+    if not isinstance(root, Mapping):
+        raise TypeError("params.yaml is not a mapping")
     lines = text.splitlines()
     schema = Config.model_json_schema()
     parts = []
@@ -32,7 +33,7 @@ def page() -> str:
     return markup.page(
         "params.yaml",
         "params.yaml",
-        "`-S KEY=VALUE` overrides a parameter for one run, `--preset NAME` a named set of them. Unknown keys are refused.",
+        "`-S KEY=VALUE` overrides a parameter for one run, `--preset NAME` a named set. Unknown keys are refused.",
         *parts,
     )
 
@@ -50,9 +51,10 @@ def _section(lines: list[str], root: Schema, schema: Schema, prefix: str, node: 
             nested += [f"### {name}", _comment(lines, key), *_section(lines, root, field, name, value)]
         else:
             default = lines[value.start_mark.line][value.start_mark.column : _end(value, lines)]
-            rows.append((f"`{key.value}`", _kind(root, field), markup.code(default), _comment(lines, value)))
+            meaning = markup.with_type(_comment(lines, value), _kind(root, field))
+            rows.append((markup.code(key.value), markup.code(default), meaning))
     if rows:
-        yield markup.table(["key", "type", "default", "meaning"], rows)
+        yield markup.table(["key", "default", "meaning"], rows)
     yield from filter(None, nested)
 
 
@@ -89,5 +91,5 @@ def _kind(root: Schema, schema: Schema) -> str:
         return ", ".join(markup.code(value) for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {_kind(root, schema.get('items', {}))}"
-    limits = " and ".join(f"{SYMBOLS[key]} {value:g}" for key, value in schema.items() if key in SYMBOLS)
+    limits = " and ".join(f"{SYMBOLS[key]} {value:,}" for key, value in schema.items() if key in SYMBOLS)
     return f"{schema.get('type', 'any')} {limits}".strip()

@@ -17,5 +17,3 @@ def page(name: str) -> str:
         if path.stem != "__main__" and not path.stem.endswith("_pb2")
     ]
     return "\n\n".join([f"# {name}", *(f"::: {module}" for module in modules)]) + "\n"
-
-

@@ -18,11 +18,12 @@ def page() -> str:
         limits = [f"at least {setting.minimum}"] if setting.minimum is not None else []
         limits += [f"one of {', '.join(setting.choices)}"] if setting.choices else []
         kind = ", ".join([hint.__origin__.__name__, *limits])
-        rows.append((f"`--{name.replace('_', '-')}`", kind, markup.code(str(defaults[name])), setting.meaning))
+        option = markup.code(f"--{name.replace('_', '-')}")
+        rows.append((option, markup.code(str(defaults[name])), markup.with_type(setting.meaning, kind)))
     return markup.page(
         "Server settings",
         "serving/settings.py",
-        f"Each setting is an option of `mnistflow-serve` and an environment variable: `--max-rows` is "
-        f"`{ENVIRONMENT_PREFIX}MAX_ROWS`. The option wins. `mnistflow serve` and `mnistflow up` read the variables too.",
-        markup.table(["option", "type", "default", "meaning"], rows),
+        "Each setting is an option of `mnistflow-serve` and an environment variable: `--max-rows` is "
+        f"`{ENVIRONMENT_PREFIX}MAX_ROWS`. The option wins. `mnistflow serve` and `mnistflow up` read the variables.",
+        markup.table(["option", "default", "meaning"], rows),
     )

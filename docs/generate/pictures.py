@@ -1,0 +1,90 @@
+"""Screenshots in docs/images: MLflow's comparison, a Prefect run and the drawing page, from a running `mnistflow up`.
+
+Two short retrainings of MNIST in a copy of the checkout, so that a checkout in use is neither needed nor disturbed.
+
+    make pictures
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import browsing
+import checkouts
+import httpx
+import services
+from playwright.sync_api import Browser, Page, expect
+
+IMAGES = Path(__file__).resolve().parents[1] / "images"
+MIRRORS = os.environ.get("MNISTFLOW_MIRRORS") or str(checkouts.ROOT / "var/downloads")
+RETRAIN = ("retrain", "--preset", "fast", "-S", "fetch.fallback=null")
+FIRST = ("-S", "train.epochs=1")
+SECOND = ("-S", "train.learning_rate=0.005", "-S", "model.cnn.dropout=0.1")
+SEVEN = [[(0.25, 0.24), (0.72, 0.23), (0.43, 0.82)]]  # shares of the drawing area's side
+
+
+def main() -> None:
+    """Retrain twice beside the running services, and write the pictures."""
+    program = browsing.chromium()
+    if program is None:
+        sys.exit("error: no chromium on the PATH. Install it: apt-get install chromium")
+    expect.set_options(timeout=60_000)
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = checkouts.make_checkout(Path(folder) / "mnistflow", MNISTFLOW_MIRRORS=MIRRORS)
+        checkout.run(*RETRAIN, *FIRST)
+        with services.running(checkout, "up") as up, browsing.running(program) as browser:
+            checkout.run(*RETRAIN, *SECOND)
+            runs = len(json.loads(checkout.run("leaderboard", "--json").stdout))
+            mlflow(_page(browser, 1400, 1000), up.addresses["MLflow"], runs)
+            prefect(_page(browser, 1400, 1000), up.addresses["Prefect"], up.addresses["Prefect's API"])
+            drawing(_page(browser, 1280, 720), up.addresses["predictions"])
+
+
+def mlflow(page: Page, address: str, runs: int) -> None:
+    """Take the comparison of all runs."""
+    parameters = {"experiment_name": "mnist"}
+    found = httpx.get(f"{address}/api/2.0/mlflow/experiments/get-by-name", params=parameters).raise_for_status().json()
+    page.goto(f"{address}/#/experiments/{found['experiment']['experiment_id']}/runs")
+    page.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page).to_have_url(re.compile("compare-runs"))
+    expect(page.get_by_text(f"Comparing {runs} Runs")).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    page.get_by_role("button", name="Close").click()  # MLflow's assistant, which covers a quarter of the view
+    _save(page, "mlflow-compare.png")
+
+
+def prefect(page: Page, address: str, api: str) -> None:
+    """Take the latest retraining: its timeline and its log."""
+    latest = services.flow_runs(api)[0]
+    page.goto(f"{address}/runs/flow-run/{latest['id']}")
+    expect(page.get_by_text("Completed").first).to_be_visible()
+    expect(page.get_by_text("evaluate: done").first).to_be_visible()
+    page.wait_for_timeout(5_000)  # the timeline is drawn on a canvas, without an event at its end
+    _save(page, "prefect-run.png")
+
+
+def drawing(page: Page, address: str) -> None:
+    """Take the drawing page with a seven."""
+    page.goto(address)
+    browsing.draw(page, SEVEN)
+    browsing.verdict(page)
+    _save(page, "page.png")
+
+
+def _page(browser: Browser, width: int, height: int) -> Page:
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(60_000)
+    return context.new_page()
+
+
+def _save(page: Page, name: str) -> None:
+    page.screenshot(path=IMAGES / name)
+    sys.stdout.write(f"docs/images/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
