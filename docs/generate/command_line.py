@@ -6,14 +6,14 @@ import markup
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import app
+from flows.cli.app import build
 
 HELP = "--help"
 
 
 def page() -> str:
     """Return the page."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(build())
     if not isinstance(root, TyperGroup):
         raise TypeError("the command line has no commands")
     context = root.context_class(root, info_name="mnistflow")

@@ -41,7 +41,7 @@ RETRAINING = [
     Step("tune, train", "src/mnistflow/learners/train.py", "Search with pruning, then the fit; both can resume."),
     Step("export", "src/mnistflow/export/export.py", "ONNX, equal to the trained model on the test split."),
     Step("evaluate", "src/mnistflow/evaluation/evaluate.py", "Metrics of the ONNX file, also under corruptions."),
-    Step("record", "src/mnistflow/tracking/record.py", "Parameters, curves, sources and reports go to MLflow."),
+    Step("record", "src/mnistflow/pipeline/record.py", "Parameters, curves, sources and reports go to MLflow."),
     Step("register, compare", "src/mnistflow/registry/gate.py", "A version, and its verdict against the champion."),
     Step("promote, publish", "src/mnistflow/registry/publisher.py", "The alias moves, then the served folder follows."),
 ]
@@ -92,6 +92,8 @@ DIAGRAMS = {"tree": tree, "folders": folder_table, "request": request, "retraini
 def _path(title: str, steps: Sequence[Step]) -> str:
     parts, y = [], 4.0
     for number, step in enumerate(steps):
+        if not (markup.ROOT / step.file).exists():
+            raise FileNotFoundError(f"{step.file}, which the diagram '{title}' names")
         if number:
             parts.append(_arrow(y))
             y += 26

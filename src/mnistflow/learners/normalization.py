@@ -3,7 +3,7 @@
 While a model is fitted, Keras keeps a running mean of what the batches had: augmented images, seen with weights that
 have changed since, behind dropout. None of that is there when the model answers. So they are measured anew, with the
 weights that are kept (after Izmailov et al., arXiv:1803.05407, section 3.2), on inputs as they are (after Touvron et
-al., arXiv:1906.06423, who do so for crops). docs/training.md has what that costs and brings.
+al., arXiv:1906.06423, who do so for crops). docs/explanation/training.md has what that costs and brings.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 # Keras imports these where they are installed, for wrappers and galleries: 40 % of the time that its import takes.
 OPTIONAL = ("sklearn", "matplotlib")
 # TensorFlow itself turns oneDNN on only where the CPU has instructions for neural networks (AVX512-VNNI, AMX). What it
-# brings on one with AVX2 alone: docs/training.md.
+# brings on one with AVX2 alone: docs/explanation/training.md.
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
