@@ -19,14 +19,14 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up test test-fast lint docs docs-serve pictures bench bench-serving lock proto clean distclean
+.PHONY: help setup run up test test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 setup: $(READY)  ## make .venv with the locked requirements (the others do this when needed)
 
-$(READY): requirements.lock pyproject.toml hatch_build.py serving/protocol/_pixels.c
+$(READY): requirements.lock pyproject.toml hatch_build.py src/mnistflow/__init__.py serving/protocol/_pixels.c
 	@test -n "$(PYTHON)" || { echo "mnistflow needs Python 3.11, 3.12 or 3.13, none of which answers. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
@@ -42,11 +42,25 @@ run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promo
 up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all
 	@mnistflow up
 
+EVERY_TEST := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
 test: lint docs  ## lint, types, layers, and every test
-	@python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	@$(EVERY_TEST)
 
 test-fast: lint docs  ## lint, types, layers, and the tests that take no time
 	@python -m pytest -m "not slow" -n 2 --dist loadgroup
+
+# One test limits the size of files, which holds for the data of coverage.py as well.
+coverage: $(READY)  ## every test, with the coverage of each file; lists the files below 90 %
+	@rm -rf var/coverage
+	mkdir -p var/coverage
+	failed=0
+	$(EVERY_TEST) --cov --cov-report= --deselect tests/integration/flows/test_bad_input.py::test_a_disk_that_takes_no_more || failed=$$?
+	coverage report | tee var/coverage/report.txt
+	coverage html --quiet
+	echo "Each line is in var/coverage/html/index.html. Files below 90 %:"
+	awk '$$NF ~ /%$$/ && $$1 != "TOTAL" && $$NF + 0 < 90 {print "  " $$1, $$NF}' var/coverage/report.txt
+	exit $$failed
 
 lint: $(READY)  ## ruff, mypy --strict, and who may import whom
 	@ruff check .
