@@ -141,7 +141,7 @@ def parameters(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
 def draw(folder: Path, trials: Sequence[FrozenTrial]) -> None:
     """Draw the losses of all trials in their order, and how much each parameter matters (PED-ANOVA)."""
     import optuna
-    from optuna.visualization import matplotlib as plots
+    from optuna.visualization import matplotlib as optuna_plots
 
     if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < COMPARABLE:
         for name in PICTURES:
@@ -152,8 +152,8 @@ def draw(folder: Path, trials: Sequence[FrozenTrial]) -> None:
     study.add_trials(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of being experimental, and of trials that hardly differ
-        _save(plots.plot_optimization_history(study, target_name="validation loss"), folder / "history.png")
-        _save(plots.plot_param_importances(study, target_name="validation loss"), folder / "importance.png")
+        _save(optuna_plots.plot_optimization_history(study, target_name="validation loss"), folder / "history.png")
+        _save(optuna_plots.plot_param_importances(study, target_name="validation loss"), folder / "importance.png")
 
 
 def _save(axes: Axes, path: Path) -> None:
