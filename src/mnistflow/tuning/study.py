@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow.errors import StageError
 from mnistflow.learners.config import LearningConfig
+from mnistflow.tasks import plots
 from mnistflow.tuning.config import Choices, Space, TuneConfig
 
 if TYPE_CHECKING:
