@@ -36,6 +36,21 @@ QUICK = {
     "gate.min_class_recall": "0.2",
 }
 
+# Stages alone, called from Python, in a second or two.
+TINY: dict[str, object] = {
+    "fetch.dataset": "digits",
+    "prepare.train_limit": 400,
+    "model.family": "mlp",
+    "model.mlp.units": [16],
+    "train.epochs": 3,
+    "train.augment": {},
+    "tune.epochs": 2,
+    "tune.train_limit": 200,
+    "evaluate.repeats": 3,
+    "gate.min_accuracy": 0.3,
+    "gate.min_class_recall": 0.0,
+}
+
 
 @dataclass(frozen=True)
 class Checkout:

@@ -4,6 +4,7 @@ from math import comb, nan
 
 import numpy as np
 import pytest
+from checkouts import ROOT
 
 from mnistflow import config
 from mnistflow.evaluation.evaluate import Evaluation
@@ -12,8 +13,6 @@ from mnistflow.registry.gate import Comparison
 from mnistflow.tasks.classification import calibration_error
 from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import PairedTest
-
-from .conftest import ROOT
 
 POLICY = config.load(ROOT / "params.yaml").gate
 TASK = ImageClassification()

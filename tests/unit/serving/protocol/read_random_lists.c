@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../../../serving/protocol/_pixels.c"
+#include "../../../../serving/protocol/_pixels.c"
 
 #define TEXTS 1000000
 #define LONGEST 14

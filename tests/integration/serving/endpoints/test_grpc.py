@@ -4,12 +4,12 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import serving_kit as kit
+from checkouts import ROOT
 from cluster import free_port
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
@@ -19,7 +19,6 @@ from serving.protocol import inference_pb2 as pb
 pytestmark = pytest.mark.slow
 
 Code = grpc.StatusCode
-ROOT = Path(__file__).parents[3]
 INFER = f"/v2/models/{kit.NAME}/infer"
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from checkouts import ROOT
 from scipy.stats import wilcoxon
 
 from mnistflow import config, tasks
@@ -12,8 +13,6 @@ from mnistflow.models import ModelConfig, families
 from mnistflow.registry import gate
 from mnistflow.registry.gate import Comparison
 from mnistflow.tasks.task import PairedTest
-
-from .conftest import ROOT
 
 POLICY = config.load(ROOT / "params.yaml").gate
 FORECASTING, BINARY = tasks.get("forecasting"), tasks.get("binary_classification")

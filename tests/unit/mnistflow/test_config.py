@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkouts import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnistflow import config
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError
-
-from .conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"
 

@@ -6,27 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkouts import ROOT, TINY
 
 from mnistflow import config, environment, splits
 from mnistflow.config import Config
 from mnistflow.data import fetch, prepare
 from mnistflow.paths import Paths
 from mnistflow.splits import Dataset
-
-ROOT = Path(__file__).parents[3]
-TINY = {
-    "fetch.dataset": "digits",
-    "prepare.train_limit": 400,
-    "model.family": "mlp",
-    "model.mlp.units": [16],
-    "train.epochs": 3,
-    "train.augment": {},
-    "tune.epochs": 2,
-    "tune.train_limit": 200,
-    "evaluate.repeats": 3,
-    "gate.min_accuracy": 0.3,
-    "gate.min_class_recall": 0.0,
-}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkouts import ROOT
 from mirror import Mirror
 
 from mnistflow import config
@@ -17,7 +18,6 @@ from mnistflow.data.sources import digits
 from mnistflow.errors import ConfigError, DataError, MirrorsExhausted
 from mnistflow.paths import Paths
 
-ROOT = Path(__file__).parents[3]
 LABELS = "t10k-labels-idx1-ubyte.gz"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkouts import ROOT
 
 from mnistflow import config
 from mnistflow.data import catalog, fetch, prepare, report
@@ -111,7 +112,7 @@ def test_the_report_counts_classes_blanks_and_duplicates(official: OfficialSplit
 
 def test_the_stage_writes_splits_and_report(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path)
-    settings = config.load(Path(__file__).parents[3] / "params.yaml").with_values({"fetch.dataset": "digits"})
+    settings = config.load(ROOT / "params.yaml").with_values({"fetch.dataset": "digits"})
     fetch.fetch(paths, settings.fetch)
     done = prepare.prepare(paths, settings.prepare)
     assert load(paths.prepared).data_sha256 == done.data_sha256

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from checkouts import ROOT, TINY
 
 from mnistflow import learners, splits, tasks
 from mnistflow.config import Config
@@ -332,8 +333,6 @@ def test_a_network_without_convolutions_is_left_in_float32(settings, digits) -> 
 def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
     from mnistflow import config
 
-    from .conftest import ROOT
-
     params = config.load(ROOT / "params.yaml")
     chosen = params.with_values({**params.preset(name), "train.augment.shift": 0.2})  # what wins over the preset
     assert chosen.train.augment.shift == 0.2
@@ -354,11 +353,11 @@ def test_the_loss_of_logits_is_that_of_probabilities(longer, digits, plain) -> N
 KILLED = """
 import sys, time
 from pathlib import Path
-from mnistflow import config, fitting, tasks
-from mnistflow import splits
-from mnistflow.project import Project
+from mnistflow import config, splits, tasks
+from mnistflow.learners import fitting
+from mnistflow.paths import Paths
 folder, params, journal = map(Path, sys.argv[1:])
-data, settings = splits.load(Project(folder, folder).prepared), config.load(params)
+data, settings = splits.load(Paths(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
 fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train, data.train,
             data.validation, lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)), journal)
@@ -379,8 +378,6 @@ EVERY_OPTION = {
 
 def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path) -> None:
     from mnistflow import config
-
-    from .conftest import ROOT, TINY
 
     values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 5, "train.patience": 5, **EVERY_OPTION}
     config.write_with_overrides(ROOT / "params.yaml", tmp_path / "params.yaml", values)
