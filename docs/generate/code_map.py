@@ -25,9 +25,10 @@ def folders() -> dict[str, Path]:
 
 
 def purpose(folder: Path) -> str:
-    """Return the docstring of a folder's `__init__`."""
+    """Return the first sentence of the docstring of a folder's `__init__`; the others say what it imports."""
     init = folder / "__init__.py"
-    return (ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or "") if init.exists() else ""
+    text = (ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or "") if init.exists() else ""
+    return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
 
 @cache

@@ -55,12 +55,19 @@ def tree() -> str:
         boxes, y = _rows(code_map.layers(package), top + 30)
         parts.append(f"<rect {_at(1, top, WIDTH - 2, y - top)} {BOX}/>")
         parts += [_text(12, top + 20, package, "diagram-title"), *boxes]
+        y += 26
         if package == "flows":
-            parts.append(_arrow(y))
-            y += 26
-        else:
-            y += 14
-    return _svg("The packages and their folders; each imports only from below", y, parts)
+            parts.append(_arrow(y - 26))
+        elif package == "mnistflow":
+            parts += [_arrow(y - 26), f"<rect {_at(60, y, WIDTH - 120, 28)} {BOX}/>"]
+            parts.append(
+                _text(WIDTH / 2, y + 18, "model repository: files in var/models", "diagram-text diagram-middle")
+            )
+            parts.append(_arrow(y + 28, up=True))
+            y += 54
+    return _svg(
+        "The packages and their folders. flows imports mnistflow; serving only reads the model repository.", y, parts
+    )
 
 
 def folder_table() -> str:
@@ -121,14 +128,15 @@ def _rows(rows: Sequence[Sequence[str]], y: float) -> tuple[list[str], float]:
             x += width + 6
         y += 32
         if row is not rows[-1]:
-            parts.append(f'<path d="M10 {y:g}H{WIDTH - 10}" class="diagram-rule"/>')
+            parts.append(f'<path d="M10 {y:g}H{WIDTH - 30}" class="diagram-rule"/>')
+            parts.append(f'<path d="M{WIDTH - 18} {y - 7:g}v14m-4 -5l4 5l4 -5" class="diagram-arrow"/>')
             y += 7
     return parts, y + 6
 
 
-def _arrow(y: float) -> str:
-    middle = WIDTH / 2
-    return f'<path d="M{middle:g} {y:g}v18m-5 -6l5 7l5 -7" class="diagram-arrow"/>'
+def _arrow(y: float, up: bool = False) -> str:
+    start, shaft = (y + 22, "v-18m-5 6l5 -7l5 7") if up else (y + 3, "v18m-5 -6l5 7l5 -7")
+    return f'<path d="M{WIDTH / 2:g} {start:g}{shaft}" class="diagram-arrow"/>'
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:

@@ -1,7 +1,7 @@
 """Markdown helpers of the generated reference pages."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,12 +16,12 @@ def page(title: str, source: str, *parts: str) -> str:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; line breaks and pipes in cells are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell(text) for text in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell(entry) for entry in line)} |" for line in lines)
 
 
-def cell(text: str) -> str:
+def cell(written: str) -> str:
     """Return text that fits into one cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(written.split()).replace("|", "\\|")
 
 
 def code(value: object) -> str:
@@ -32,7 +32,18 @@ def code(value: object) -> str:
 
 def with_type(meaning: str, kind: str) -> str:
     """Return the meaning of a value followed by its type, which needs no column of its own on a narrow screen."""
-    return f"{meaning} <small>({kind})</small>".strip()
+    return f"{text(meaning)} <small>({text(kind)})</small>".strip()
+
+
+def text(written: str) -> str:
+    """Return text in which `<` is shown as it is, outside of inline code."""
+    return "".join(part if number % 2 else part.replace("<", "&lt;") for number, part in _split_code(written))
+
+
+def _split_code(written: str) -> Iterator[tuple[int, str]]:
+    """Yield the parts of a text between and within its backticks, the latter with odd numbers."""
+    for number, part in enumerate(written.split("`")):
+        yield number, f"`{part}`" if number % 2 else part
 
 
 def breakable(path: str) -> str:

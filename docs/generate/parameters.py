@@ -1,5 +1,6 @@
 """params.yaml reference: every parameter with its type, default and comment, from the file and its pydantic models."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from mnistflow.config import Config
 
 PARAMS = markup.ROOT / "params.yaml"
 SHOWN_AS_YAML = ("presets", "space")  # their keys are parameters themselves
-SYMBOLS = {"minimum": "≥", "exclusiveMinimum": "&gt;", "maximum": "≤", "exclusiveMaximum": "&lt;"}
+SYMBOLS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 Schema = dict[str, Any]
 Mapping = yaml.MappingNode
 
@@ -44,28 +45,33 @@ def _section(lines: list[str], root: Schema, schema: Schema, prefix: str, node: 
     for key, value in node.value:
         name = f"{prefix}.{key.value}"
         field = _resolved(root, schema.get("properties", {}).get(key.value, {}))
-        block = isinstance(value, Mapping) and not value.flow_style
         if key.value in SHOWN_AS_YAML:
             nested += [f"### {name}", _source(lines, key, value)]
-        elif block:
+        elif isinstance(value, Mapping) and _is_block(value):
             nested += [f"### {name}", _comment(lines, key), *_section(lines, root, field, name, value)]
         else:
-            default = lines[value.start_mark.line][value.start_mark.column : _end(value, lines)]
-            meaning = markup.with_type(_comment(lines, value), _kind(root, field))
-            rows.append((markup.code(key.value), markup.code(default), meaning))
+            comment = _comment(lines, key)
+            default = (
+                json.dumps(yaml.safe_load(yaml.serialize(value))) if _is_block(value) else _as_written(lines, value)
+            )
+            rows.append((markup.code(key.value), markup.code(default), markup.with_type(comment, _kind(root, field))))
     if rows:
         yield markup.table(["key", "default", "meaning"], rows)
     yield from filter(None, nested)
 
 
-def _end(value: yaml.Node, lines: list[str]) -> int:
-    one_line = value.end_mark.line == value.start_mark.line
-    return int(value.end_mark.column) if one_line else len(lines[value.start_mark.line])
+def _is_block(value: yaml.Node) -> bool:
+    """Return whether a value is a list or mapping written over several lines."""
+    return isinstance(value, yaml.CollectionNode) and not value.flow_style
 
 
-def _comment(lines: list[str], node: yaml.Node) -> str:
-    rest = lines[node.end_mark.line][node.end_mark.column :] if node.end_mark.line < len(lines) else ""
-    return rest.partition("# ")[2].strip()
+def _as_written(lines: list[str], value: yaml.Node) -> str:
+    return lines[value.start_mark.line][value.start_mark.column : value.end_mark.column]
+
+
+def _comment(lines: list[str], key: yaml.Node) -> str:
+    """Return the comment on the line of a key; no value in the file holds a `#`."""
+    return lines[key.start_mark.line].partition("# ")[2].strip()
 
 
 def _source(lines: list[str], key: yaml.Node, value: yaml.Node) -> str:
@@ -91,5 +97,5 @@ def _kind(root: Schema, schema: Schema) -> str:
         return ", ".join(markup.code(value) for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {_kind(root, schema.get('items', {}))}"
-    limits = " and ".join(f"{SYMBOLS[key]} {value:,}" for key, value in schema.items() if key in SYMBOLS)
+    limits = " and ".join(f"{symbol} {schema[key]:,}" for key, symbol in SYMBOLS.items() if key in schema)
     return f"{schema.get('type', 'any')} {limits}".strip()
