@@ -8,36 +8,47 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from serving.endpoints.feedback import FeedbackDoor
-from serving.endpoints.invocations import InvocationsDoor
-from serving.endpoints.page import PageDoor
-from serving.endpoints.predict import PredictDoor
-from serving.endpoints.status import StatusDoor
-from serving.endpoints.v2 import V2Door
+from serving.endpoints.feedback import FeedbackEndpoint
+from serving.endpoints.invocations import InvocationsEndpoints
+from serving.endpoints.page import PageEndpoints
+from serving.endpoints.predict import PredictEndpoints
+from serving.endpoints.status import StatusEndpoint
+from serving.endpoints.v2 import V2Endpoints
 from serving.engine.batcher import Limits
 from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
 from serving.engine.model_manager import Catalogue
 from serving.errors import StartError
-from serving.http.auth import Access
-from serving.http.cors import shared_answers
+from serving.http.auth import ApiKeys
+from serving.http.cors import cors_middleware
 from serving.http.request import Request
-from serving.http.request_log import log_call, watched_answers
-from serving.http.router import Answer, Answering, Application, Route
+from serving.http.request_log import hook_middleware, log_call
+from serving.http.router import Application, RequestHandler, Response, Route
 from serving.inference_log.log import InferenceLog
 from serving.metrics.prometheus import Metrics
 from serving.process import cores
 from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from serving.endpoints.grpc import GrpcDoor
+    from serving.endpoints.grpc import GrpcService
     from serving.http.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
 # Set where OpenTelemetry's own tools expect it.
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-DOORS = ("/v2", "/predict", "/feedback", "/invocations", "/ping", "/health", "/version", "/page", "/metrics", "/status")
+ENDPOINTS = (
+    "/v2",
+    "/predict",
+    "/feedback",
+    "/invocations",
+    "/ping",
+    "/health",
+    "/version",
+    "/page",
+    "/metrics",
+    "/status",
+)
 
 
 def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
@@ -47,8 +58,8 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         StartError: packages are missing for what is asked.
     """
 
-    async def expose_metrics(_: Request) -> Answer:
-        return Answer(metrics.exposition(), media=metrics.content_type)
+    async def expose_metrics(_: Request) -> Response:
+        return Response(metrics.exposition(), media=metrics.content_type)
 
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)
@@ -59,29 +70,29 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     )
     service = InferenceService(plane, settings, metrics)
     routes = [
-        *V2Door(plane, service, settings, inference_log).routes(),
-        *PredictDoor(plane, settings, inference_log).routes(),
-        *FeedbackDoor(inference_log).routes(),
-        *InvocationsDoor(plane, settings, service.describe_server()["version"]).routes(),
-        *StatusDoor(catalogue, metrics).routes(),
-        *PageDoor().routes(),
+        *V2Endpoints(plane, service, settings, inference_log).routes(),
+        *PredictEndpoints(plane, settings, inference_log).routes(),
+        *FeedbackEndpoint(inference_log).routes(),
+        *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
+        *StatusEndpoint(catalogue, metrics).routes(),
+        *PageEndpoints().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]
-    access = Access(settings.keys, settings.admin_keys)
+    access = ApiKeys(settings.keys, settings.admin_keys)
     tracing = _tracing()
-    watchers = [tracing.trace_call] if tracing is not None else []
+    hooks = [tracing.trace_call] if tracing is not None else []
     if settings.log_format == "json":
-        watchers.append(log_call)
-    grpc_door = None
+        hooks.append(log_call)
+    grpc_service = None
     if settings.grpc_port:
-        grpc_door = _grpc_door_type()(plane, service, settings, access, inference_log, observe_call, watchers)
-    running = _running(catalogue, settings.poll_seconds, inference_log, grpc_door, tracing)
-    wrappers: list[Callable[[Answering], Answering]] = []
+        grpc_service = _grpc_service_type()(plane, service, settings, access, inference_log, observe_call, hooks)
+    running = _running(catalogue, settings.poll_seconds, inference_log, grpc_service, tracing)
+    wrappers: list[Callable[[RequestHandler], RequestHandler]] = []
     if settings.cors_origins:
-        wrappers.append(partial(shared_answers, origins=settings.cors_origins))
-    if watchers:
-        wrappers.append(partial(watched_answers, watchers=watchers, door=_door))
-    return Application(routes, access, _door, metrics.request, running, wrappers)
+        wrappers.append(partial(cors_middleware, origins=settings.cors_origins))
+    if hooks:
+        wrappers.append(partial(hook_middleware, hooks=hooks, endpoint=_endpoint))
+    return Application(routes, access, _endpoint, metrics.request, running, wrappers)
 
 
 @asynccontextmanager
@@ -89,7 +100,7 @@ async def _running(
     catalogue: Catalogue,
     poll_seconds: float,
     inference_log: InferenceLog,
-    grpc_door: "GrpcDoor | None",
+    grpc_service: "GrpcService | None",
     tracing: "Tracing | None",
 ) -> AsyncIterator[None]:
     """Run what runs beside the HTTP doors; stops it in the reverse order."""
@@ -98,9 +109,9 @@ async def _running(
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         stack.callback(inference_log.close)
         stack.push_async_callback(_cancelled, asyncio.create_task(catalogue.follow(poll_seconds)))
-        if grpc_door is not None:
-            await grpc_door.start()
-            stack.push_async_callback(grpc_door.stop)
+        if grpc_service is not None:
+            await grpc_service.start()
+            stack.push_async_callback(grpc_service.stop)
         yield
 
 
@@ -126,16 +137,16 @@ def _tracing() -> "Tracing | None":
     return Tracing()
 
 
-def _grpc_door_type() -> "type[GrpcDoor]":
+def _grpc_service_type() -> "type[GrpcService]":
     try:
-        from serving.endpoints.grpc import GrpcDoor
+        from serving.endpoints.grpc import GrpcService
     except ImportError:
         raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
-    return GrpcDoor
+    return GrpcService
 
 
-def _door(path: str) -> str:
-    """Return the door a path belongs to. All other paths count as one, so that no client makes labels."""
+def _endpoint(path: str) -> str:
+    """Return the endpoint a path belongs to. All other paths count as one, so that no client makes labels."""
     if path in ("/", "/docs", "/openapi.json"):
         return "/page"
-    return next((door for door in DOORS if path == door or path.startswith(door + "/")), "other")
+    return next((endpoint for endpoint in ENDPOINTS if path == endpoint or path.startswith(endpoint + "/")), "other")

@@ -14,7 +14,7 @@ from serving.engine.model_manager import Catalogue
 from serving.engine.repository import ModelRepository
 from serving.engine.validation import Validator
 from serving.errors import ServingError, StartError
-from serving.images.preprocessing import KINDS, Manner, to_model_input
+from serving.images.preprocessing import KINDS, Mode, to_model_input
 from serving.metrics.prometheus import Metrics
 from serving.settings import Settings
 
@@ -32,7 +32,7 @@ def main() -> None:
         validator = Validator(arguments.repository, CandidateLimits())
         catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0, validator)
         asyncio.run(catalogue.open())
-        model = catalogue.picture_classifier()
+        model = catalogue.image_classifier()
     except ServingError as error:
         sys.exit(f"error: {error}")
     readable = [_tell(model, path) for path in arguments.images]
@@ -49,9 +49,9 @@ def _tell(model: Model, path: Path) -> bool:
     return True
 
 
-def _pixels(path: Path, manner: Manner) -> NDArray[np.uint8]:
+def _pixels(path: Path, mode: Mode) -> NDArray[np.uint8]:
     try:
-        return to_model_input(path.read_bytes(), manner=manner, max_pixels=Settings().max_pixels)
+        return to_model_input(path.read_bytes(), mode=mode, max_pixels=Settings().max_pixels)
     except OSError as error:
         raise StartError(f"{path} cannot be read ({error.strerror}). Name a {KINDS} file.") from None
     except ServingError as error:

@@ -94,7 +94,7 @@ def _summary(catalogue: Catalogue) -> str:
     if len(champions) < 2:
         return said
     try:
-        return f"{said}; pictures go to {catalogue.picture_classifier().name},"
+        return f"{said}; pictures go to {catalogue.image_classifier().name},"
     except (NotReadyError, UnknownModelError):
         return said
 

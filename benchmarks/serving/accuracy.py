@@ -1,4 +1,4 @@
-"""Accuracy through the doors: does the server say of the whole test split what the evaluation said?
+"""Accuracy over every protocol: does the server give the whole test split the accuracy of the evaluation?
 
 One image a request, MNIST's 10,000 test images, the champion of a model repository. Through /v2 the accuracy has to be
 exactly the evaluated one; pictures go through /predict, whose preprocessing may cost 0.3 points.
@@ -33,43 +33,43 @@ MAY_COST = 0.003
 
 
 @dataclass(frozen=True)
-class Doors:
+class Clients:
     """Where to ask."""
 
     http: httpx.Client
     grpc: Callable[[pb.ModelInferRequest], pb.ModelInferResponse]
 
 
-Ask = Callable[[Doors, np.ndarray], int]
+Ask = Callable[[Clients, np.ndarray], int]
 
 
-def by_json(doors: Doors, image: np.ndarray) -> int:
-    answer = doors.http.post(INFER, json=kit.question(image[np.newaxis])).raise_for_status()
+def by_json(clients: Clients, image: np.ndarray) -> int:
+    answer = clients.http.post(INFER, json=kit.question(image[np.newaxis])).raise_for_status()
     return int(np.argmax(answer.json()["outputs"][0]["data"]))
 
 
-def by_bytes(doors: Doors, image: np.ndarray) -> int:
+def by_bytes(clients: Clients, image: np.ndarray) -> int:
     headers = {"Inference-Header-Content-Length": "0"}
-    answer = doors.http.post(INFER, content=image.tobytes(), headers=headers).raise_for_status()
+    answer = clients.http.post(INFER, content=image.tobytes(), headers=headers).raise_for_status()
     return int(np.argmax(np.frombuffer(answer.content[-40:], "<f4")))
 
 
-def by_grpc(doors: Doors, image: np.ndarray) -> int:
+def by_grpc(clients: Clients, image: np.ndarray) -> int:
     tensor = pb.ModelInferRequest.InferInputTensor(name="images", datatype="UINT8", shape=[1, *image.shape])
     asked = pb.ModelInferRequest(model_name=NAME, inputs=[tensor], raw_input_contents=[image.tobytes()])
-    return int(np.argmax(np.frombuffer(doors.grpc(asked).raw_output_contents[0], "<f4")))
+    return int(np.argmax(np.frombuffer(clients.grpc(asked).raw_output_contents[0], "<f4")))
 
 
-def by_png(doors: Doors, image: np.ndarray) -> int:
-    return _label(doors.http, Image.fromarray(image))
+def by_png(clients: Clients, image: np.ndarray) -> int:
+    return _label(clients.http, Image.fromarray(image))
 
 
-def by_paper(doors: Doors, image: np.ndarray) -> int:
+def by_paper(clients: Clients, image: np.ndarray) -> int:
     """Black on white, ten times the size, in a corner of a larger sheet."""
     digit = Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC)
     sheet = Image.new("L", (400, 500), "white")
     sheet.paste(digit, (100, 20))
-    return _label(doors.http, sheet)
+    return _label(clients.http, sheet)
 
 
 def _label(client: httpx.Client, picture: Image.Image) -> int:
@@ -106,13 +106,13 @@ def main() -> int:
         kit.Server(arguments.repository, "--model", NAME, "--grpc-port", str(port)) as server,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        doors = Doors(server.client, _inference(channel))
+        clients = Clients(server.client, _inference(channel))
         evaluated = _evaluated(server)
         print(f"evaluated: {evaluated:.2%}; {len(images):,} images a row")
         for name in arguments.ways:
             ask, may_cost = WAYS[name]
             with ThreadPoolExecutor(CONNECTIONS) as pool:
-                given = list(pool.map(lambda image, ask=ask: ask(doors, image), images))
+                given = list(pool.map(lambda image, ask=ask: ask(clients, image), images))
             accuracy = float(np.mean(given == labels))
             print(f"{name:<34} {accuracy:.2%}", flush=True)
             failed = failed or (may_cost is not None and round(abs(evaluated - accuracy), 6) > may_cost)

@@ -1,7 +1,7 @@
-"""Requests that are almost right, to the JSON, binary and image doors: no 5xx, no hang, and still right afterwards?
+"""Fuzzing of the JSON, binary and image endpoints: does any request cause a 5xx, a hang, or wrong answers afterwards?
 
 Each case is a sound request, changed at random in its bytes, its structure or its headers. A case is made from the
-seed, the door and its number alone, so that what a run has found can be sent again: `--seed 0 --first 1234 --cases 1`.
+seed, the endpoint and its number alone, so that any finding can be sent again: `--seed 0 --first 1234 --cases 1`.
 
     python benchmarks/serving/fuzz.py --seconds 600
 """
@@ -242,7 +242,7 @@ def list_case(random: Random, images: np.ndarray) -> Case:
     return headers_changed(random, case) if random.random() < 0.1 else case
 
 
-DOORS: dict[str, Callable[[Random, np.ndarray], Case]] = {
+ENDPOINTS: dict[str, Callable[[Random, np.ndarray], Case]] = {
     "json": json_case,
     "binary": binary_case,
     "image": image_case,
@@ -291,13 +291,13 @@ class Fuzz:
         self._images = images
         self._right = classifier.probabilities(images)
 
-    def run(self, door: str, seed: int, numbers: Iterator[int]) -> tuple[Counter[int], list[str]]:
+    def run(self, endpoint: str, seed: int, numbers: Iterator[int]) -> tuple[Counter[int], list[str]]:
         """Return the statuses that came, and what was found."""
         client = Client(self._server.url)
         statuses: Counter[int] = Counter()
         found = []
         for count, number in enumerate(numbers):
-            case = DOORS[door](Random(f"{seed} {door} {number}"), self._images)
+            case = ENDPOINTS[endpoint](Random(f"{seed} {endpoint} {number}"), self._images)
             try:
                 status, body = client.send(case)
                 statuses[status] += 1
@@ -325,13 +325,13 @@ class Fuzz:
 
 
 def main() -> int:
-    """Fuzz every door and print what came; exit status 1 when something was found."""
+    """Fuzz every endpoint and print what came; exit status 1 when something was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=600.0, help="for each door, unless --cases is given")
-    parser.add_argument("--cases", type=int, help="for each door")
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each endpoint, unless --cases is given")
+    parser.add_argument("--cases", type=int, help="for each endpoint")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--doors", nargs="+", choices=DOORS, default=list(DOORS))
+    parser.add_argument("--endpoints", nargs="+", choices=ENDPOINTS, default=list(ENDPOINTS))
     arguments = parser.parse_args()
     images, _ = kit.digits()
     classifier = kit.untrained(arguments.seed)
@@ -341,16 +341,16 @@ def main() -> int:
         kit.crown(Path(folder), 1)
         with kit.Server(Path(folder)) as server:
             fuzz = Fuzz(server, classifier, images[:64])
-            for door in arguments.doors:
+            for endpoint in arguments.endpoints:
                 if arguments.cases is None:
                     until = time.monotonic() + arguments.seconds
                     forever = itertools.count(arguments.first)
                     numbers = itertools.takewhile(lambda _, until=until: time.monotonic() < until, forever)
                 else:
                     numbers = iter(range(arguments.first, arguments.first + arguments.cases))
-                statuses, found = fuzz.run(door, arguments.seed, numbers)
+                statuses, found = fuzz.run(endpoint, arguments.seed, numbers)
                 shown = ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
-                print(f"{door}: {statuses.total():,} cases, {shown}; found: {len(found)}", flush=True)
+                print(f"{endpoint}: {statuses.total():,} cases, {shown}; found: {len(found)}", flush=True)
                 for line in found[:20]:
                     print(f"  {line}")
                 failed = failed or bool(found)

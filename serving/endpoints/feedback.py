@@ -1,4 +1,4 @@
-"""The door for what it really was: feedback on an answer, by the answer's id."""
+"""The endpoint for what it really was: feedback on an answer, by the answer's id."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import orjson
 
 from serving.errors import InvalidRequestError
 from serving.http.request import Request
-from serving.http.router import Answer, Route, json_answer
+from serving.http.router import Response, Route, json_response
 from serving.inference_log.log import InferenceLog
 from serving.inference_log.store import Feedback
 
@@ -15,7 +15,7 @@ SECONDS = 10.0
 KEYS = frozenset({"id", "class_name", "number"})
 
 
-class FeedbackDoor:
+class FeedbackEndpoint:
     """Endpoint /feedback."""
 
     def __init__(self, inference_log: InferenceLog) -> None:
@@ -24,10 +24,10 @@ class FeedbackDoor:
     def routes(self) -> list[Route]:
         return [Route("POST", "/feedback", self.take)]
 
-    async def take(self, request: Request) -> Answer:
+    async def take(self, request: Request) -> Response:
         feedback = parse_feedback(await request.body(MAX_BYTES, SECONDS))
         await self._log.say(feedback)
-        return json_answer({"id": feedback.id, "number": feedback.number, "class_name": feedback.class_name})
+        return json_response({"id": feedback.id, "number": feedback.number, "class_name": feedback.class_name})
 
 
 def parse_feedback(body: bytes) -> Feedback:

@@ -1,4 +1,4 @@
-"""The door of the Open Inference Protocol v2 over gRPC, with Triton's extensions; needs the extra `grpc`.
+"""The endpoint of the Open Inference Protocol v2 over gRPC, with Triton's extensions; needs the extra `grpc`.
 
 It runs in the event loop of the HTTP doors, on the same data plane and under the same keys and limits. Nothing imports
 this module unless a port is set for it.
@@ -27,9 +27,9 @@ from serving.errors import (
     UnauthorizedError,
     UnknownModelError,
 )
-from serving.http.auth import Access
-from serving.http.request import new_id, sane_id
-from serving.http.request_log import Call, Watcher, watched
+from serving.http.auth import ApiKeys
+from serving.http.request import new_request_id, valid_request_id
+from serving.http.request_log import Call, CallHook, watched
 from serving.http.router import Guard
 from serving.inference_log.log import InferenceLog
 from serving.protocol import inference_pb2 as pb
@@ -62,13 +62,13 @@ FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.
 
 Context = grpc.aio.ServicerContext[bytes, Message]
 Handler = Callable[[Any], Awaitable[Message]]
-Answering = Callable[[bytes, Context], Awaitable[Message | None]]
+RequestHandler = Callable[[bytes, Context], Awaitable[Message | None]]
 
 # Of the call that is being answered: the client's own, or a new one.
 REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 
 
-class GrpcDoor:
+class GrpcService:
     """The service inference.GRPCInferenceService.
 
     Args:
@@ -78,7 +78,7 @@ class GrpcDoor:
         access: decides who may call; keys come as `authorization: Bearer` in the metadata.
         inference_log: told of what is inferred.
         observe: told the gRPC status code and the seconds of every call.
-        watchers: see every call while it is answered.
+        hooks: see every call while it is answered.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class GrpcDoor:
         plane: DataPlane,
         service: InferenceService,
         settings: Settings,
-        access: Access,
+        access: ApiKeys,
         inference_log: InferenceLog,
         observe: Callable[[str, float], None],
-        watchers: Sequence[Watcher] = (),
+        hooks: Sequence[CallHook] = (),
     ) -> None:
         self._plane = plane
         self._service = service
@@ -97,11 +97,11 @@ class GrpcDoor:
         self._access = access
         self._log = inference_log
         self._observe = observe
-        self._watchers = watchers
+        self._watchers = hooks
         self._server: grpc.aio.Server
 
     async def start(self) -> None:
-        """Answer calls from now on."""
+        """Response calls from now on."""
         options = (
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -160,7 +160,7 @@ class GrpcDoor:
     async def infer(self, message: pb.ModelInferRequest) -> Message:
         model = await self._service.model(message.model_name, message.model_version)
         question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
-        request_id = sane_id(message.id) or REQUEST_ID.get()
+        request_id = valid_request_id(message.id) or REQUEST_ID.get()
         # A client that leaves cancels this coroutine, which withdraws what waits.
         if message.model_version:
             arrays = await self._plane.infer(model, question.inputs, question.outputs)
@@ -196,9 +196,9 @@ class GrpcDoor:
     def _guard(self, name: str) -> Guard | None:
         if name in OPEN:
             return None
-        return self._access.admit_admin if name in ADMIN else self._access.admit
+        return self._access.require_admin if name in ADMIN else self._access.require_client
 
-    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: Guard | None) -> Answering:
+    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: Guard | None) -> RequestHandler:
         async def outcome(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
             try:
                 if guard is not None:
@@ -213,7 +213,7 @@ class GrpcDoor:
         async def answer(content: bytes, context: Context) -> Message | None:
             start = time.perf_counter()
             metadata = _texts(context.invocation_metadata())
-            request_id = sane_id(metadata.get("x-request-id", "")) or new_id()
+            request_id = valid_request_id(metadata.get("x-request-id", "")) or new_request_id()
             REQUEST_ID.set(request_id)
             context.set_trailing_metadata((("x-request-id", request_id),))
             code = grpc.StatusCode.CANCELLED

@@ -1,4 +1,4 @@
-"""The door of MLflow's scoring server, so that its clients can move: /invocations, /ping, /health and /version.
+"""The endpoint of MLflow's scoring server, so that its clients can move: /invocations, /ping, /health and /version.
 
 What it answers has the form that MLflow gives to the answers of its `onnx` flavour.
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
@@ -16,7 +16,7 @@ import orjson
 from serving.engine.data_plane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
 from serving.http.request import Request
-from serving.http.router import JSON, Answer, Route, json_answer
+from serving.http.router import JSON, Response, Route, json_response
 from serving.protocol.codec import array_from_values
 from serving.protocol.tensors import Array, TensorSpec
 from serving.settings import Settings
@@ -25,7 +25,7 @@ CSV = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-class InvocationsDoor:
+class InvocationsEndpoints:
     """Endpoints /invocations, answered by the default model, /ping, /health and /version."""
 
     def __init__(self, plane: DataPlane, settings: Settings, version: str) -> None:
@@ -40,15 +40,15 @@ class InvocationsDoor:
             Route("GET", "/version", self.tell_version),
         ]
 
-    async def ping(self, _: Request) -> Answer:
+    async def ping(self, _: Request) -> Response:
         if not await self._plane.is_ready():
             raise NotReadyError("no model serves, or one does not give what was recorded")
-        return json_answer({})
+        return json_response({})
 
-    async def tell_version(self, _: Request) -> Answer:
-        return Answer(self._version.encode(), media="text/plain")
+    async def tell_version(self, _: Request) -> Response:
+        return Response(self._version.encode(), media="text/plain")
 
-    async def invoke(self, request: Request) -> Answer:
+    async def invoke(self, request: Request) -> Response:
         media = request.media
         if media not in ("", JSON, CSV):
             raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
@@ -58,7 +58,7 @@ class InvocationsDoor:
         rows = _csv(body) if media == CSV else _json(body, spec)
         inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}
         _, arrays = await self._plane.answer(model, request.id, inputs, list(model.outputs), request.is_gone)
-        return json_answer({"predictions": arrays})
+        return json_response({"predictions": arrays})
 
 
 def array_from_rows(rows: list[Any], spec: TensorSpec, max_rows: int) -> Array:
@@ -70,7 +70,7 @@ def array_from_rows(rows: list[Any], spec: TensorSpec, max_rows: int) -> Array:
     if len(rows) > max_rows:
         raise InvalidRequestError(f"at most {max_rows} rows go into one request")
     if -1 in spec.shape[1:]:
-        raise InvalidRequestError("this door needs a model with fixed sizes, ask it through /v2")
+        raise InvalidRequestError("this endpoint needs a model with fixed sizes, ask it through /v2")
     values = _flattened(rows, math.prod(spec.shape[1:]))
     return array_from_values(values, spec, (len(rows), *spec.shape[1:]))
 

@@ -1,10 +1,10 @@
-"""The door for people: a page to draw on, and one that describes the doors; from files read once."""
+"""The endpoint for people: a page to draw on, and one that describes the doors; from files read once."""
 
 import re
 from pathlib import Path
 
 from serving.http.request import Request
-from serving.http.router import Answer, Route
+from serving.http.router import Response, Route
 
 STATIC = Path(__file__).parents[1] / "static"
 FILES = {
@@ -28,17 +28,17 @@ HEADERS = {
 }
 
 
-class PageDoor:
+class PageEndpoints:
     """Endpoints /, /docs, /openapi.json and the files they need; nothing comes from elsewhere."""
 
     def __init__(self) -> None:
         self._answers = {
-            path: Answer((STATIC / name).read_bytes(), media=f"{media}; charset=utf-8", headers=HEADERS)
+            path: Response((STATIC / name).read_bytes(), media=f"{media}; charset=utf-8", headers=HEADERS)
             for path, (name, media) in FILES.items()
         }
 
     def routes(self) -> list[Route]:
         return [Route("GET", re.escape(path), self.show, is_open=True) for path in FILES]
 
-    async def show(self, request: Request) -> Answer:
+    async def show(self, request: Request) -> Response:
         return self._answers[request.path]

@@ -1,4 +1,4 @@
-"""The door for pictures: an image goes in, its class comes out; or several."""
+"""The endpoint for pictures: an image goes in, its class comes out; or several."""
 
 import time
 from typing import Any
@@ -9,15 +9,15 @@ import numpy.typing as npt
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.http.request import Request
-from serving.http.router import Answer, Route, json_answer
-from serving.images.payload import Picture, parse_pictures, to_model_inputs
-from serving.images.preprocessing import Manner
+from serving.http.router import Response, Route, json_response
+from serving.images.payload import ImagePayload, parse_images, to_model_inputs
+from serving.images.preprocessing import Mode
 from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
 
 
-class PredictDoor:
+class PredictEndpoints:
     """Endpoint /predict, answered by the default model."""
 
     def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
@@ -28,10 +28,10 @@ class PredictDoor:
     def routes(self) -> list[Route]:
         return [Route("GET", "/predict", self.describe), Route("POST", "/predict", self.predict)]
 
-    async def describe(self, _: Request) -> Answer:
+    async def describe(self, _: Request) -> Response:
         """Say which model answers, and its classes in the order of `probabilities`."""
-        manifest = self._plane.catalogue.picture_classifier().manifest
-        return json_answer(
+        manifest = self._plane.catalogue.image_classifier().manifest
+        return json_response(
             {
                 "model": manifest.name,
                 "version": manifest.version,
@@ -43,11 +43,11 @@ class PredictDoor:
             }
         )
 
-    async def predict(self, request: Request) -> Answer:
+    async def predict(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
-        model = self._plane.catalogue.picture_classifier()
-        pictures, are_listed = parse_pictures(body, request.media, self._settings.max_rows)
+        model = self._plane.catalogue.image_classifier()
+        pictures, are_listed = parse_images(body, request.media, self._settings.max_rows)
         images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         inputs = {spec.name: images}
@@ -62,14 +62,14 @@ class PredictDoor:
         }
         if request.parameter("input") == "1":
             predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
-        return json_answer({"predictions": predictions} | source if are_listed else predictions[0] | source)
+        return json_response({"predictions": predictions} | source if are_listed else predictions[0] | source)
 
-    async def _model_inputs(self, pictures: list[Picture], model: Model) -> npt.NDArray[np.uint8]:
-        manner: Manner = "digit" if model.manifest.preprocessing == "digit" else "plain"
+    async def _model_inputs(self, pictures: list[ImagePayload], model: Model) -> npt.NDArray[np.uint8]:
+        mode: Mode = "digit" if model.manifest.preprocessing == "digit" else "plain"
         max_pixels = self._settings.max_pixels
 
         def convert() -> npt.NDArray[np.uint8]:
-            return to_model_inputs(pictures, manner=manner, max_pixels=max_pixels)
+            return to_model_inputs(pictures, mode=mode, max_pixels=max_pixels)
 
         is_work = any(isinstance(picture, bytes) for picture in pictures)
         return await self._plane.in_thread(convert) if is_work else convert()

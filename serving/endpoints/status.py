@@ -5,7 +5,7 @@ from typing import Any
 
 from serving.engine.model_manager import Catalogue
 from serving.http.request import Request
-from serving.http.router import Answer, Route, json_answer
+from serving.http.router import Response, Route, json_response
 from serving.metrics.prometheus import Metrics
 
 COUNTED = (
@@ -19,7 +19,7 @@ COUNTED = (
 CALLS, SECONDS, ERRORS, COMPARED, AGREED, DROPPED = COUNTED
 
 
-class StatusDoor:
+class StatusEndpoint:
     """Endpoint /status."""
 
     def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
@@ -29,7 +29,7 @@ class StatusDoor:
     def routes(self) -> list[Route]:
         return [Route("GET", "/status", self.status)]
 
-    async def status(self, _: Request) -> Answer:
+    async def status(self, _: Request) -> Response:
         """Say for each model what serves, what does not, and what came of the challenger that is tried."""
         counted = self._metrics.values(*COUNTED)
         models: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ class StatusDoor:
         for state in self._catalogue.states():
             if state.refused:
                 models[state.name]["refused"][str(state.version)] = state.reason
-        return json_answer({"models": models})
+        return json_response({"models": models})
 
     def _rollout(
         self, name: str, champion: int | None, counted: Mapping[tuple[str, ...], float]

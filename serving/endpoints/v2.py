@@ -1,12 +1,12 @@
-"""The door of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
+"""The endpoint of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
 
 from serving.engine.batcher import Outputs
 from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
 from serving.engine.model import Model
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
-from serving.http.request import Head, Request, sane_id
-from serving.http.router import JSON, Answer, Finish, Route, json_answer
+from serving.http.request import Head, Request, valid_request_id
+from serving.http.router import JSON, Finish, Response, Route, json_response
 from serving.inference_log.log import InferenceLog
 from serving.protocol import codec
 from serving.protocol.codec import InferenceRequest
@@ -19,7 +19,7 @@ MAX_ADMIN_BYTES = 64 * 1024
 MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 
 
-class V2Door:
+class V2Endpoints:
     """Endpoints under /v2."""
 
     def __init__(
@@ -48,49 +48,49 @@ class V2Door:
             Route("POST", "/v2/repository/models/([^/]+)/unload", self.unload, is_admin=True),
         ]
 
-    async def describe_server(self, _: Request) -> Answer:
-        return json_answer(self._service.describe_server())
+    async def describe_server(self, _: Request) -> Response:
+        return json_response(self._service.describe_server())
 
-    async def live(self, _: Request) -> Answer:
-        return json_answer({"live": True})
+    async def live(self, _: Request) -> Response:
+        return json_response({"live": True})
 
-    async def ready(self, _: Request) -> Answer:
+    async def ready(self, _: Request) -> Response:
         if not await self._plane.is_ready():
             raise NotReadyError("no model serves, or one does not give what was recorded")
-        return json_answer({"ready": True})
+        return json_response({"ready": True})
 
-    async def describe_model(self, _: Request, name: str, number: str | None) -> Answer:
-        return json_answer(await self._service.describe_model(name, number))
+    async def describe_model(self, _: Request, name: str, number: str | None) -> Response:
+        return json_response(await self._service.describe_model(name, number))
 
-    async def model_ready(self, _: Request, name: str, number: str | None) -> Answer:
+    async def model_ready(self, _: Request, name: str, number: str | None) -> Response:
         model = await self._service.model(name, number)
         if not await self._plane.is_model_ready(model):
             raise NotReadyError("this model does not give what was recorded")
-        return json_answer({"name": model.name, "ready": True})
+        return json_response({"name": model.name, "ready": True})
 
-    async def configuration(self, _: Request, name: str, number: str | None) -> Answer:
-        return json_answer(await self._service.describe_configuration(name, number))
+    async def configuration(self, _: Request, name: str, number: str | None) -> Response:
+        return json_response(await self._service.describe_configuration(name, number))
 
-    async def all_statistics(self, _: Request) -> Answer:
-        return json_answer(self._service.statistics("", None))
+    async def all_statistics(self, _: Request) -> Response:
+        return json_response(self._service.statistics("", None))
 
-    async def statistics(self, _: Request, name: str, number: str | None) -> Answer:
-        return json_answer(self._service.statistics(name, number))
+    async def statistics(self, _: Request, name: str, number: str | None) -> Response:
+        return json_response(self._service.statistics(name, number))
 
-    async def index(self, request: Request) -> Answer:
+    async def index(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        return json_answer(self._service.index(codec.parse_index_request(body)))
+        return json_response(self._service.index(codec.parse_index_request(body)))
 
-    async def load(self, request: Request, name: str) -> Answer:
+    async def load(self, request: Request, name: str) -> Response:
         codec.check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
         await self._service.load(name)
-        return json_answer({"name": name, "load": True})
+        return json_response({"name": name, "load": True})
 
-    async def unload(self, _: Request, name: str) -> Answer:
+    async def unload(self, _: Request, name: str) -> Response:
         self._service.unload(name)
-        return json_answer({"name": name, "unload": True})
+        return json_response({"name": name, "unload": True})
 
-    async def infer(self, request: Request, name: str, number: str | None) -> Answer:
+    async def infer(self, request: Request, name: str, number: str | None) -> Response:
         model = await self._service.model(name, number)
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
@@ -128,19 +128,19 @@ class V2Door:
         return True
 
     def _read(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
-        return model.reader.read(body, header_length, self._settings.max_rows)
+        return model.request_cache.parse(body, header_length, self._settings.max_rows)
 
-    def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Answer:
+    def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Response:
         if self._log.is_kept:
             self._log.add(_id(request, question), model, question.inputs, arrays)
         answer = codec.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:
-            return Answer(answer.body)
-        return Answer(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
+            return Response(answer.body)
+        return Response(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
 
 
 def _id(request: Request, question: InferenceRequest) -> str:
-    return sane_id(question.id) or request.id
+    return valid_request_id(question.id) or request.id
 
 
 def _header_length(head: Head) -> int | None:

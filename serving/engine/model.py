@@ -11,7 +11,7 @@ import onnxruntime
 from serving.engine.repository import StoredModel
 from serving.errors import InferenceFailedError, ModelRefusedError
 from serving.manifest import Manifest
-from serving.protocol.request_cache import RequestReader
+from serving.protocol.request_cache import RequestCache
 from serving.protocol.tensors import Array, TensorSpec
 
 IMAGE_TASK = "image_classification"
@@ -44,7 +44,7 @@ class Model:
     Attributes:
         manifest: what model.json says of it.
         inputs, outputs: its signature by name.
-        reader: of the requests for it.
+        request_cache: of the requests for it.
         classifies_images: whether it takes grey pictures of 28x28 and gives a probability for each class.
     """
 
@@ -62,7 +62,7 @@ class Model:
         self.manifest = stored.manifest
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
         self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
-        self.reader = RequestReader(self.inputs, self.outputs)
+        self.request_cache = RequestCache(self.inputs, self.outputs)
         self.classifies_images = _classifies_images(stored.manifest)
         self._session = _open_session(stored.onnx)
         self._shrinking = onnxruntime.RunOptions()

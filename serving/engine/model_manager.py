@@ -158,7 +158,7 @@ class Catalogue:
             raise NotReadyError("the default model is unloaded")
         return champion
 
-    def picture_classifier(self) -> Model:
+    def image_classifier(self) -> Model:
         """Return the champion behind the doors for pictures: the default model, or the newest of those that take them.
 
         Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from serving.errors import ForbiddenError, UnauthorizedError
 
 
-class Access:
+class ApiKeys:
     """Admits requests by their keys.
 
     Args:
@@ -19,7 +19,7 @@ class Access:
         self._admins = _digests(admin_keys)
         self._clients = _digests(keys)
 
-    def admit(self, authorization: str) -> None:
+    def require_client(self, authorization: str) -> None:
         """Check the Authorization header of a client.
 
         Raises:
@@ -28,7 +28,7 @@ class Access:
         if self._clients and not _holds(authorization, (*self._clients, *self._admins)):
             raise UnauthorizedError("send one of the server's keys as Authorization: Bearer")
 
-    def admit_admin(self, authorization: str) -> None:
+    def require_admin(self, authorization: str) -> None:
         """Check the Authorization header of an admin.
 
         Raises:
@@ -39,7 +39,7 @@ class Access:
             raise ForbiddenError("admin calls are off: this server has no admin keys")
         if not _holds(authorization, self._admins):
             if self._clients:
-                self.admit(authorization)
+                self.require_client(authorization)
                 raise ForbiddenError("this takes a key of an admin")
             raise UnauthorizedError("send one of the server's admin keys as Authorization: Bearer")
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import httptools
 
 from serving.http.request import Head, Request
-from serving.http.router import MIN_COMPRESSED_BYTES, Answer, Application, compressed, error_answer
+from serving.http.router import MIN_COMPRESSED_BYTES, Application, Response, compressed, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._state.connections.add(self)  # type: ignore[arg-type]  # as uvicorn's own protocols
         self._timer = self._loop.call_later(self._seconds, self._check_time)
         if len(self._state.connections) > self._max_connections:
-            self._turn_away(error_answer(503, "too many connections, try again later", {"retry-after": "1"}))
+            self._turn_away(error_response(503, "too many connections, try again later", {"retry-after": "1"}))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._state.connections.discard(self)
@@ -215,14 +215,14 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
             raise
 
-    def _conclude(self, request: Request, outcome: Answer | Exception) -> None:
+    def _conclude(self, request: Request, outcome: Response | Exception) -> None:
         try:
             self._finish(self._application.conclude(request, outcome), request)
         except BaseException:
             self._transport.abort()
             raise
 
-    def _finish(self, answer: Answer, request: Request) -> None:
+    def _finish(self, answer: Response, request: Request) -> None:
         self._write(answer, request)
         self._state.total_requests += 1
         self._current = None
@@ -234,7 +234,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._start_next()
 
-    def _write(self, answer: Answer, request: Request) -> None:
+    def _write(self, answer: Response, request: Request) -> None:
         if self._transport.is_closing():
             return
         if len(answer.body) >= MIN_COMPRESSED_BYTES:
@@ -250,16 +250,16 @@ class HttpConnection(asyncio.Protocol):
         )
 
     def _refuse(self) -> None:
-        """Answer what is no HTTP; nothing behind it can be understood."""
+        """Response what is no HTTP; nothing behind it can be understood."""
         self._is_deaf = self._is_ending = True
         if self._incoming is not None:
             self._incoming.abandon()
         elif self._current is None and not self._waiting:
-            self._turn_away(error_answer(400, "this is no valid HTTP request"))
+            self._turn_away(error_response(400, "this is no valid HTTP request"))
         self._start_next()
 
-    def _turn_away(self, answer: Answer) -> None:
-        """Answer what is no request, and close the connection."""
+    def _turn_away(self, answer: Response) -> None:
+        """Response what is no request, and close the connection."""
         self._is_deaf = self._is_ending = True
         self._write(answer, Request(Head("GET", "", b"", {}, keeps_alive=False), self._transport))
         self._transport.close()

@@ -4,7 +4,7 @@ https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
 from serving.http.request import Request
-from serving.http.router import Answer, Answering
+from serving.http.router import RequestHandler, Response
 
 ANY = "*"
 EXPOSED = {"access-control-expose-headers": "inference-header-content-length, retry-after, x-request-id"}
@@ -17,7 +17,7 @@ PREFLIGHT = {
 }
 
 
-def shared_answers(answering: Answering, *, origins: str) -> Answering:
+def cors_middleware(answering: RequestHandler, *, origins: str) -> RequestHandler:
     """Return what answers requests so that pages of these origins may read it.
 
     Args:
@@ -26,7 +26,7 @@ def shared_answers(answering: Answering, *, origins: str) -> Answering:
     """
     allowed = {origin.strip() for origin in origins.split(",")} - {""}
 
-    async def answer(request: Request) -> Answer:
+    async def answer(request: Request) -> Response:
         origin = request.header(b"origin")
         if ANY in allowed:
             sharing = {"access-control-allow-origin": ANY}
@@ -35,11 +35,11 @@ def shared_answers(answering: Answering, *, origins: str) -> Answering:
         else:
             return _with_headers(await answering(request), {"vary": "origin"})
         if request.method == "OPTIONS" and request.has(b"access-control-request-method"):
-            return Answer(b"", headers=sharing | PREFLIGHT)
+            return Response(b"", headers=sharing | PREFLIGHT)
         return _with_headers(await answering(request), sharing | EXPOSED)
 
     return answer
 
 
-def _with_headers(answer: Answer, headers: dict[str, str]) -> Answer:
+def _with_headers(answer: Response, headers: dict[str, str]) -> Response:
     return answer._replace(headers={**(answer.headers or {}), **headers})

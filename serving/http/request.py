@@ -1,4 +1,4 @@
-"""Requests as every HTTP door sees them: a head that is read already, and a body that arrives within limits."""
+"""Requests as every HTTP endpoint sees them: a head that is read already, and a body that arrives within limits."""
 
 import asyncio
 import itertools
@@ -72,7 +72,7 @@ class Head:
     @cached_property
     def id(self) -> str | None:
         """What the client calls the request in `X-Request-Id`, if that may stand in headers, logs and tables."""
-        return sane_id(self.header(b"x-request-id"))
+        return valid_request_id(self.header(b"x-request-id"))
 
     @cached_property
     def media(self) -> str:
@@ -96,7 +96,7 @@ class Head:
         return self.header(b"inference-header-content-length") if self.has(b"inference-header-content-length") else None
 
 
-class KnownHeads:
+class RequestHeadCache:
     """The heads of earlier requests, by their bytes: a client sends few different ones, again and again."""
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class Request:
     def __init__(self, head: Head, transport: asyncio.Transport, body: bytes | None = None) -> None:
         """Start with an empty body that is to be fed, or with a whole one."""
         self.head = head
-        self.id = head.id or new_id()
+        self.id = head.id or new_request_id()
         self.is_gone: Callable[[], bool] = transport.is_closing
         self.since = 0.0
         self._transport = transport
@@ -274,12 +274,12 @@ class Request:
             self._waiter.set_result(None)
 
 
-def sane_id(text: str | None) -> str | None:
+def valid_request_id(text: str | None) -> str | None:
     """Return the id if there is one that may stand in headers, logs and tables as it is."""
     return text if text and ID.fullmatch(text) else None
 
 
-def new_id() -> str:
+def new_request_id() -> str:
     """Return an id for a request whose client gave none."""
     return f"{PROCESS_ID}-{next(_numbers)}"
 

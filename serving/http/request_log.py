@@ -12,7 +12,7 @@ from types import MappingProxyType
 import orjson
 
 from serving.http.request import Request
-from serving.http.router import Answer, Answering
+from serving.http.router import RequestHandler, Response
 
 log = logging.getLogger("serving.requests")
 
@@ -29,7 +29,7 @@ class Call:
 
     Attributes:
         method, path: as sent; of gRPC, `POST` and the full name of the method.
-        door: one of few.
+        endpoint: one of few.
         id: as in the answer.
         parent: of the trace that it belongs to (W3C `traceparent`); empty for none.
         status: of HTTP or gRPC, known at the end.
@@ -38,14 +38,14 @@ class Call:
 
     method: str
     path: str
-    door: str
+    endpoint: str
     id: str
     parent: str
     status: int | str = ""
     has_failed: bool = False
 
 
-Watcher = Callable[[Call], AbstractContextManager[None]]
+CallHook = Callable[[Call], AbstractContextManager[None]]
 
 
 class JsonFormatter(logging.Formatter):
@@ -93,21 +93,23 @@ def log_call(call: Call) -> Iterator[None]:
 
 
 @contextmanager
-def watched(call: Call, watchers: Sequence[Watcher]) -> Iterator[None]:
+def watched(call: Call, hooks: Sequence[CallHook]) -> Iterator[None]:
     """Let all of them watch, the first one outermost."""
     with ExitStack() as stack:
-        for watcher in watchers:
+        for watcher in hooks:
             stack.enter_context(watcher(call))
         yield
 
 
-def watched_answers(answering: Answering, *, watchers: Sequence[Watcher], door: Callable[[str], str]) -> Answering:
+def hook_middleware(
+    answering: RequestHandler, *, hooks: Sequence[CallHook], endpoint: Callable[[str], str]
+) -> RequestHandler:
     """Return what answers requests while they are watched."""
 
-    async def answer(request: Request) -> Answer:
+    async def answer(request: Request) -> Response:
         parent = request.header(b"traceparent")
-        call = Call(request.method, request.path, door(request.path), request.id, parent)
-        with watched(call, watchers):
+        call = Call(request.method, request.path, endpoint(request.path), request.id, parent)
+        with watched(call, hooks):
             given = await answering(request)
             call.status, call.has_failed = given.status, given.status >= 500
         return given

@@ -1,4 +1,4 @@
-"""What every HTTP door stands on: routes, answers, errors."""
+"""What every HTTP endpoint stands on: routes, answers, errors."""
 
 import asyncio
 import logging
@@ -30,8 +30,8 @@ from serving.errors import (
     UnknownRequestError,
     UnsupportedMediaError,
 )
-from serving.http.auth import Access
-from serving.http.request import WINDOW_BITS, Head, KnownHeads, Request
+from serving.http.auth import ApiKeys
+from serving.http.request import WINDOW_BITS, Head, Request, RequestHeadCache
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ REMEMBERED_PATHS = 64
 LONGEST_REMEMBERED = 256
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What goes back to the client, in full."""
 
     body: bytes
@@ -76,11 +76,11 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] | None = None
 
 
-Handler = Callable[..., Awaitable[Answer]]
+Handler = Callable[..., Awaitable[Response]]
 # Takes a request's answer, or why there is none.
-Finish = Callable[[Request, Answer | Exception], None]
-Starter = Callable[..., bool]
-Answering = Callable[[Request], Awaitable[Answer]]
+Finish = Callable[[Request, Response | Exception], None]
+CallbackHandler = Callable[..., bool]
+RequestHandler = Callable[[Request], Awaitable[Response]]
 # Given the Authorization header; raises when that is not enough.
 Guard = Callable[[str], None]
 
@@ -90,8 +90,8 @@ class Route:
     """Paths that a handler answers; it is given the request and the groups of the pattern.
 
     Attributes:
-        starter: answers without a task what needs nothing but its turn: given a request, what takes the answer, and the
-            groups, it returns whether it has started; then it calls that once, later. Else the handler answers.
+        callback_handler: optional callback fast path, called with the request, the completion callback and the groups
+            of the pattern. Returns False to fall back to `handler`.
         is_open: whether it answers without a key: health, for probes, and the page.
         is_admin: whether it answers admins only.
     """
@@ -99,7 +99,7 @@ class Route:
     method: str
     pattern: str
     handler: Handler
-    starter: Starter | None = None
+    callback_handler: CallbackHandler | None = None
     is_open: bool = False
     is_admin: bool = False
 
@@ -108,9 +108,9 @@ class Route:
 class _Destination:
     """Where a request goes."""
 
-    door: str
+    endpoint: str
     handler: Handler
-    starter: Starter | None = None
+    callback_handler: CallbackHandler | None = None
     guard: Guard | None = None
     groups: Sequence[str | None] = ()
 
@@ -121,8 +121,8 @@ class Application:
     Args:
         routes: of all doors; no two with the same method and pattern.
         access: decides who may call what is not open.
-        door: names the door of a path, one of few.
-        observe: told door, status, and seconds of every request.
+        endpoint: names the endpoint of a path, one of few.
+        observe: told endpoint, status, and seconds of every request.
         running: entered when the server starts, left when it stops.
         wrappers: each is given what answers requests, and returns what does that and more; the last is the outermost.
 
@@ -134,11 +134,11 @@ class Application:
     def __init__(
         self,
         routes: Sequence[Route],
-        access: Access,
-        door: Callable[[str], str],
+        access: ApiKeys,
+        endpoint: Callable[[str], str],
         observe: Callable[[str, int, float], None],
         running: AbstractAsyncContextManager[None],
-        wrappers: Sequence[Callable[[Answering], Answering]] = (),
+        wrappers: Sequence[Callable[[RequestHandler], RequestHandler]] = (),
     ) -> None:
         methods: dict[str, dict[str, Route]] = {}
         for route in routes:
@@ -146,37 +146,37 @@ class Application:
         self._routes = [(re.compile(pattern), by_method) for pattern, by_method in methods.items()]
         self._access = access
         self._remembered = lru_cache(REMEMBERED_PATHS)(self._find)
-        self._door = door
+        self._endpoint = endpoint
         self._observe = observe
         self._running = running
         self._is_wrapped = bool(wrappers)
-        self.heads = KnownHeads()
-        self.answer: Answering = self._observed_answer
+        self.heads = RequestHeadCache()
+        self.answer: RequestHandler = self._observed_answer
         for wrap in wrappers:
             self.answer = wrap(self.answer)
 
     def start(self, request: Request, finish: Finish) -> bool:
-        """Let the door answer without a task, if it can: `finish` is called later then, with what `conclude` takes."""
+        """Try the callback fast path. Returns False if the request needs `answer`."""
         destination = request.head.destination or self._destination(request.head)
-        if destination.starter is None:
+        if destination.callback_handler is None:
             return False
         try:
             if destination.guard is not None:
                 destination.guard(request.header(b"authorization"))
-            return bool(destination.starter(request, finish, *destination.groups))
+            return bool(destination.callback_handler(request, finish, *destination.groups))
         except Exception as error:
             # Not at once: what calls this is still busy with the connection.
             asyncio.get_running_loop().call_soon(finish, request, error)
             return True
 
-    def conclude(self, request: Request, outcome: Answer | Exception) -> Answer:
+    def conclude(self, request: Request, outcome: Response | Exception) -> Response:
         """Return the answer to a request that has been started, whatever became of it."""
-        answer = outcome if isinstance(outcome, Answer) else _error(outcome)
-        self._observe(request.head.destination.door, answer.status, time.perf_counter() - request.since)
+        answer = outcome if isinstance(outcome, Response) else _error(outcome)
+        self._observe(request.head.destination.endpoint, answer.status, time.perf_counter() - request.since)
         return answer
 
-    async def _observed_answer(self, request: Request) -> Answer:
-        outcome: Answer | Exception
+    async def _observed_answer(self, request: Request) -> Response:
+        outcome: Response | Exception
         destination = request.head.destination or self._destination(request.head)
         try:
             if destination.guard is not None:
@@ -202,53 +202,53 @@ class Application:
         return found
 
     def _find(self, method: str, path: str) -> _Destination:
-        door = self._door(path)
+        endpoint = self._endpoint(path)
         for pattern, by_method in self._routes:
             match = pattern.fullmatch(path)
             if match is not None:
                 route = by_method.get(method)
                 if route is None:
-                    answer = error_answer(405, "not with this method", {"allow": ", ".join(by_method)})
-                    return _Destination(door, _giving(answer))
-                starter = None if self._is_wrapped else route.starter
-                return _Destination(door, route.handler, starter, self._guard(route), match.groups())
-        return _Destination(door, _giving(error_answer(404, "nothing is here")))
+                    answer = error_response(405, "not with this method", {"allow": ", ".join(by_method)})
+                    return _Destination(endpoint, _giving(answer))
+                callback_handler = None if self._is_wrapped else route.callback_handler
+                return _Destination(endpoint, route.handler, callback_handler, self._guard(route), match.groups())
+        return _Destination(endpoint, _giving(error_response(404, "nothing is here")))
 
     def _guard(self, route: Route) -> Guard | None:
         if route.is_open:
             return None
-        return self._access.admit_admin if route.is_admin else self._access.admit
+        return self._access.require_admin if route.is_admin else self._access.require_client
 
 
-def _giving(answer: Answer) -> Handler:
-    async def give(_: Request) -> Answer:
+def _giving(answer: Response) -> Handler:
+    async def give(_: Request) -> Response:
         return answer
 
     return give
 
 
-def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return an answer in JSON; numpy arrays are written as lists."""
-    return Answer(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, JSON, headers)
+    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, JSON, headers)
 
 
-def error_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as the Open Inference Protocol has it; all doors do the same."""
-    return json_answer({"error": text}, status, headers)
+    return json_response({"error": text}, status, headers)
 
 
-def _error(error: Exception) -> Answer:
+def _error(error: Exception) -> Response:
     if not isinstance(error, ServingError):
         log.error("a request failed for a reason that was not foreseen", exc_info=error)
-        return error_answer(500, "internal error")
+        return error_response(500, "internal error")
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("%s", error, exc_info=error)
     headers = next((headers for kind, headers in ERROR_HEADERS.items() if isinstance(error, kind)), None)
-    return error_answer(status, str(error), headers)
+    return error_response(status, str(error), headers)
 
 
-def compressed(answer: Answer, request: Request) -> Answer:
+def compressed(answer: Response, request: Request) -> Response:
     """Return the answer in an encoding that the client accepts; pays from `MIN_COMPRESSED_BYTES` on."""
     headers = dict(answer.headers or {})
     headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "accept-encoding")))

@@ -32,7 +32,7 @@ class Tracing:
         """Trace a call; lines that are logged meanwhile carry the id of the trace."""
         parent = self._propagator.extract({"traceparent": call.parent})
         with self._tracer.start_as_current_span(
-            f"{call.method} {call.door}", context=parent, kind=trace.SpanKind.SERVER
+            f"{call.method} {call.endpoint}", context=parent, kind=trace.SpanKind.SERVER
         ) as span:
             FIELDS.set({**FIELDS.get(), "trace_id": trace.format_trace_id(span.get_span_context().trace_id)})
             yield

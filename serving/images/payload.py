@@ -10,15 +10,15 @@ import numpy.typing as npt
 import orjson
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
-from serving.images.preprocessing import KINDS, SIDE, Grey, Manner, count_pixels, is_picture, to_model_input
+from serving.images.preprocessing import KINDS, SIDE, Grey, Mode, count_pixels, is_image_file, to_model_input
 
 DATA_URL = b"data:image/"
 
 # A file, or what needs no preprocessing.
-Picture = bytes | Grey
+ImagePayload = bytes | Grey
 
 
-def parse_pictures(body: bytes, media: str, max_rows: int) -> tuple[list[Picture], bool]:
+def parse_images(body: bytes, media: str, max_rows: int) -> tuple[list[ImagePayload], bool]:
     """Return the pictures in a body, and whether they came as a list: `{"images": ["<base64>", "data:image/..."]}`.
 
     Raises:
@@ -37,7 +37,7 @@ def parse_pictures(body: bytes, media: str, max_rows: int) -> tuple[list[Picture
     return [_file_or_pixels(body)], False
 
 
-def to_model_inputs(pictures: Sequence[Picture], *, manner: Manner, max_pixels: int) -> npt.NDArray[np.uint8]:
+def to_model_inputs(pictures: Sequence[ImagePayload], *, mode: Mode, max_pixels: int) -> npt.NDArray[np.uint8]:
     """Return pictures as the model sees them, uint8 [n, 28, 28].
 
     Raises:
@@ -53,12 +53,12 @@ def to_model_inputs(pictures: Sequence[Picture], *, manner: Manner, max_pixels: 
                 if left < 0:
                     raise TooLargeError(f"the images up to this one have more than {max_pixels} pixels")
             images.append(
-                to_model_input(picture, manner=manner, max_pixels=max_pixels) if isinstance(picture, bytes) else picture
+                to_model_input(picture, mode=mode, max_pixels=max_pixels) if isinstance(picture, bytes) else picture
             )
     return np.stack(images)
 
 
-def _listed(body: bytes, max_rows: int) -> list[Picture]:
+def _listed(body: bytes, max_rows: int) -> list[ImagePayload]:
     try:
         tree: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -75,7 +75,7 @@ def _listed(body: bytes, max_rows: int) -> list[Picture]:
     return pictures
 
 
-def _from_text(text: bytes) -> Picture:
+def _from_text(text: bytes) -> ImagePayload:
     return _unpacked(text) if text.startswith(DATA_URL) else _file_or_pixels(_from_base64(text))
 
 
@@ -94,8 +94,8 @@ def _from_base64(text: bytes) -> bytes:
         raise InvalidRequestError("this is no base64") from None
 
 
-def _file_or_pixels(content: bytes) -> Picture:
-    is_raw = len(content) == SIDE * SIDE and not is_picture(content)
+def _file_or_pixels(content: bytes) -> ImagePayload:
+    is_raw = len(content) == SIDE * SIDE and not is_image_file(content)
     return np.frombuffer(content, np.uint8).reshape(SIDE, SIDE) if is_raw else content
 
 

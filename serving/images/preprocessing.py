@@ -1,6 +1,6 @@
 """Turns any picture into what the model was trained on: 28x28 grey pixels, bright ink on black.
 
-The digit manner is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): the ink is scaled, antialiased, to fit a
+The digit mode is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): the ink is scaled, antialiased, to fit a
 20x20 box and placed in the 28x28 field by its centre of mass.
 """
 
@@ -17,7 +17,7 @@ from serving.errors import InvalidRequestError, ServingError, TooLargeError, Uns
 
 Grey = npt.NDArray[np.uint8]
 Pixel = TypeVar("Pixel", bound=np.generic)
-Manner = Literal["digit", "plain"]
+Mode = Literal["digit", "plain"]
 
 SIDE = 28
 BOX = 20
@@ -51,12 +51,12 @@ UPRIGHT = {
 }
 
 
-def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 16_000_000) -> Grey:
+def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_000_000) -> Grey:
     """Return a PNG, JPEG, WebP or BMP as the model sees it, uint8 [28, 28].
 
     Args:
         data: the file.
-        manner: `digit` crops to the ink and centres it; `plain` keeps the picture's frame.
+        mode: `digit` crops to the ink and centres it; `plain` keeps the picture's frame.
         max_pixels: largest width times height, looked at before anything is decoded.
 
     Raises:
@@ -65,7 +65,7 @@ def to_model_input(data: bytes, *, manner: Manner = "digit", max_pixels: int = 1
         InvalidRequestError: the file is damaged, or there is nothing on the picture.
     """
     grey = _decode(data, max_pixels)
-    if manner == "plain":
+    if mode == "plain":
         return _plain(grey)
     return grey if _is_in_mnist_form(grey) else _digit(grey)
 
@@ -80,7 +80,7 @@ def count_pixels(data: bytes) -> int:
         return image.width * image.height
 
 
-def is_picture(data: bytes) -> bool:
+def is_image_file(data: bytes) -> bool:
     """Say whether a file begins as one of the known kinds does."""
     return data.startswith(tuple(MAGIC))
 

@@ -60,8 +60,8 @@ class Metrics:
             MultiProcessCollector(self._exposed)  # type: ignore[no-untyped-call]  # the package types all but this
         self._requests = Counter(
             "mnistflow_requests",
-            "Requests by door and HTTP or gRPC status.",
-            ("door", "status"),
+            "Requests by endpoint and HTTP or gRPC status.",
+            ("endpoint", "status"),
             registry=self._registry,
         )
         self._resident: list[tuple[str, str, str, str]] = []
@@ -70,7 +70,7 @@ class Metrics:
         self._seconds = Histogram(
             "mnistflow_request_seconds",
             "From the first byte of the body to the answer.",
-            ("door",),
+            ("endpoint",),
             buckets=SECONDS,
             registry=self._registry,
         )
@@ -169,11 +169,11 @@ class Metrics:
             family.add_metric(labels, requests)
         return family
 
-    def request(self, door: str, status: int | str, seconds: float) -> None:
-        """Count one request; `door` must be one of few, `status` one of HTTP or gRPC."""
-        key = (door, status)
+    def request(self, endpoint: str, status: int | str, seconds: float) -> None:
+        """Count one request; `endpoint` must be one of few, `status` one of HTTP or gRPC."""
+        key = (endpoint, status)
         if key not in self._by_request:
-            self._by_request[key] = (self._requests.labels(door, str(status)), self._seconds.labels(door))
+            self._by_request[key] = (self._requests.labels(endpoint, str(status)), self._seconds.labels(endpoint))
         counter, histogram = self._by_request[key]
         counter.inc()
         histogram.observe(seconds)

@@ -200,8 +200,8 @@ def test_calls_are_counted_by_code(server, client, data):
     client.infer(data[0][:1])
     client.code("ModelInfer", question(IMAGE, model_name="nothing"))
 
-    assert 'mnistflow_requests_total{door="grpc",status="OK"}' in server.metrics()
-    assert 'mnistflow_requests_total{door="grpc",status="NOT_FOUND"}' in server.metrics()
+    assert 'mnistflow_requests_total{endpoint="grpc",status="OK"}' in server.metrics()
+    assert 'mnistflow_requests_total{endpoint="grpc",status="NOT_FOUND"}' in server.metrics()
 
 
 def test_without_a_key_only_health_answers(repository, data, first, port):

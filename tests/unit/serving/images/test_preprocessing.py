@@ -138,12 +138,12 @@ def test_the_plain_manner_keeps_the_frame():
     shirt = np.zeros((56, 28), np.uint8)
     shirt[4:20] = 90
 
-    found = to_model_input(encoded(Image.fromarray(shirt)), manner="plain")
+    found = to_model_input(encoded(Image.fromarray(shirt)), mode="plain")
 
     assert found.max() <= 100  # brightness means something here: it is not stretched
     assert np.flatnonzero(found.any(axis=1))[0] in (1, 2)
     assert not found[:, :6].any()
-    assert np.array_equal(found, to_model_input(encoded(Image.fromarray(255 - shirt)), manner="plain"))
+    assert np.array_equal(found, to_model_input(encoded(Image.fromarray(255 - shirt)), mode="plain"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (28, 28), (600, 3)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serving.errors import InvalidRequestError
 from serving.protocol import pixels
 from serving.protocol.codec import parse_request
-from serving.protocol.request_cache import REMEMBERED, RequestReader
+from serving.protocol.request_cache import MAX_ENTRIES, RequestCache
 from serving.protocol.tensors import TensorSpec
 
 INPUTS = {"x": TensorSpec("x", "UINT8", (-1, 2, 2))}
@@ -38,10 +38,10 @@ def agree(bodies, inputs=INPUTS):
     for read_pixels in (pixels.pixels_from_json, pixels.pixels_in_python):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("serving.protocol.request_cache.pixels_from_json", read_pixels)
-            reader = RequestReader(inputs, OUTPUTS)
+            cache = RequestCache(inputs, OUTPUTS)
             for body, header_length in bodies:
                 anew = outcome(parse_request, body, header_length, inputs, OUTPUTS, MAX_ROWS)
-                assert outcome(reader.read, body, header_length, MAX_ROWS) == anew
+                assert outcome(cache.parse, body, header_length, MAX_ROWS) == anew
 
 
 TEXTS = {
@@ -126,13 +126,13 @@ def test_wide_numbers_are_aligned_whenever_they_come():
     tree = {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "parameters": size}]}
     head = json.dumps(tree).encode()
     head += b" " * (3 - len(head) % 4)  # so that the numbers begin between their places
-    reader = RequestReader(WIDE, OUTPUTS)
+    cache = RequestCache(WIDE, OUTPUTS)
     for values in ([[1, 2], [3, 4]], [[5, 6], [7, 8]]):
-        array = reader.read(head + np.array(values, "<f4").tobytes(), len(head), MAX_ROWS).inputs["x"]
+        array = cache.parse(head + np.array(values, "<f4").tobytes(), len(head), MAX_ROWS).inputs["x"]
         assert array.flags.aligned
         assert array.tolist() == values
 
 
 def test_more_kinds_of_requests_than_are_remembered_are_read():
-    notes = [*range(3 * REMEMBERED), 0, "long" * 1000, "long" * 1000]
+    notes = [*range(3 * MAX_ENTRIES), 0, "long" * 1000, "long" * 1000]
     agree([(json.dumps(request(VALUES, note=note)).encode(), None) for note in notes])
