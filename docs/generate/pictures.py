@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 IMAGES = Path(__file__).resolve().parents[1] / "images"
 MIRRORS = os.environ.get("MNISTFLOW_MIRRORS") or str(checkouts.ROOT / "var/downloads")
-RETRAIN = ("retrain", "--preset", "fast", "-S", "fetch.fallback=null")
+RETRAIN = ("retrain", "--preset", "fast")
 FIRST = ("-S", "train.epochs=1")
 SECOND = ("-S", "train.learning_rate=0.005", "-S", "model.cnn.dropout=0.1")
 SEVEN = [[(0.25, 0.24), (0.72, 0.23), (0.43, 0.82)]]  # shares of the drawing area's side
@@ -34,6 +34,7 @@ def main() -> None:
     expect.set_options(timeout=60_000)
     with tempfile.TemporaryDirectory() as folder:
         checkout = checkouts.make_checkout(Path(folder) / "mnistflow", MNISTFLOW_MIRRORS=MIRRORS)
+        checkouts.write_params(checkout, **{"fetch.fallback": "null"})
         checkout.run(*RETRAIN, *FIRST)
         with services.running(checkout, "up") as up, browsing.running(program) as browser:
             checkout.run(*RETRAIN, *SECOND)
