@@ -14,10 +14,10 @@ from serving.endpoints.page import PageEndpoints
 from serving.endpoints.predict import PredictEndpoints
 from serving.endpoints.status import StatusEndpoint
 from serving.endpoints.v2 import V2Endpoints
-from serving.engine.batcher import Limits
+from serving.engine.batcher import BatchLimits
 from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
-from serving.engine.model_manager import Catalogue
+from serving.engine.model_manager import ModelManager
 from serving.errors import StartError
 from serving.http.auth import ApiKeys
 from serving.http.cors import cors_middleware
@@ -51,7 +51,7 @@ ENDPOINTS = (
 )
 
 
-def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Application:
+def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Application:
     """Return the application; while it runs, the catalogue follows the repository.
 
     Raises:
@@ -64,7 +64,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)
 
-    plane = DataPlane(catalogue, metrics, _limits(settings))
+    plane = DataPlane(models, metrics, _limits(settings))
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
     )
@@ -74,7 +74,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
         *PredictEndpoints(plane, settings, inference_log).routes(),
         *FeedbackEndpoint(inference_log).routes(),
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
-        *StatusEndpoint(catalogue, metrics).routes(),
+        *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),
         Route("GET", "/metrics", expose_metrics),
     ]
@@ -86,7 +86,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
     grpc_service = None
     if settings.grpc_port:
         grpc_service = _grpc_service_type()(plane, service, settings, access, inference_log, observe_call, hooks)
-    running = _running(catalogue, settings.poll_seconds, inference_log, grpc_service, tracing)
+    running = _running(models, settings.poll_seconds, inference_log, grpc_service, tracing)
     wrappers: list[Callable[[RequestHandler], RequestHandler]] = []
     if settings.cors_origins:
         wrappers.append(partial(cors_middleware, origins=settings.cors_origins))
@@ -97,7 +97,7 @@ def create_app(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> Ap
 
 @asynccontextmanager
 async def _running(
-    catalogue: Catalogue,
+    models: ModelManager,
     poll_seconds: float,
     inference_log: InferenceLog,
     grpc_service: "GrpcService | None",
@@ -108,7 +108,7 @@ async def _running(
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         stack.callback(inference_log.close)
-        stack.push_async_callback(_cancelled, asyncio.create_task(catalogue.follow(poll_seconds)))
+        stack.push_async_callback(_cancelled, asyncio.create_task(models.follow(poll_seconds)))
         if grpc_service is not None:
             await grpc_service.start()
             stack.push_async_callback(grpc_service.stop)
@@ -121,9 +121,9 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings) -> BatchLimits:
     threads = settings.threads or max(1, cores.usable() // settings.workers)
-    return Limits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
+    return BatchLimits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
 
 
 def _tracing() -> "Tracing | None":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving.engine.candidate import CandidateLimits
 from serving.engine.model import Model
-from serving.engine.model_manager import Catalogue
+from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
 from serving.engine.validation import Validator
 from serving.errors import ServingError, StartError
@@ -30,9 +30,9 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         validator = Validator(arguments.repository, CandidateLimits())
-        catalogue = Catalogue(ModelRepository(arguments.repository), Metrics(), arguments.model, 0, validator)
-        asyncio.run(catalogue.open())
-        model = catalogue.image_classifier()
+        models = ModelManager(ModelRepository(arguments.repository), Metrics(), arguments.model, 0, validator)
+        asyncio.run(models.open())
+        model = models.image_classifier()
     except ServingError as error:
         sys.exit(f"error: {error}")
     readable = [_tell(model, path) for path in arguments.images]

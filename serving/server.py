@@ -8,10 +8,10 @@ import sys
 import uvicorn
 
 from serving.app import create_app
-from serving.engine.availability import Switches
-from serving.engine.model_manager import Catalogue
+from serving.engine.availability import Availability
+from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
-from serving.engine.rollout import Tolerance
+from serving.engine.rollout import ChallengerLimits
 from serving.engine.validation import Validator
 from serving.errors import NotReadyError, UnknownModelError
 from serving.http.connection import HttpConnection
@@ -24,22 +24,22 @@ from serving.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class CatalogueServer(uvicorn.Server):
+class ModelServer(uvicorn.Server):
     """Loads the champions first, and prints one line when requests are answered."""
 
-    def __init__(self, config: uvicorn.Config, catalogue: Catalogue, doors: str) -> None:
+    def __init__(self, config: uvicorn.Config, models: ModelManager, doors: str) -> None:
         super().__init__(config)
-        self._catalogue = catalogue
+        self._models = models
         self._doors = doors
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._catalogue.open()
+        await self._models.open()
         await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            sys.stdout.write(f"mnistflow serves {_summary(self._catalogue)} on {self._doors}\n")
+            sys.stdout.write(f"mnistflow serves {_summary(self._models)} on {self._doors}\n")
             sys.stdout.flush()
 
 
@@ -57,17 +57,17 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
         )
     metrics = Metrics()
     with listener:
-        catalogue = Catalogue(
+        models = ModelManager(
             ModelRepository(settings.repository),
             metrics,
             settings.model,
             settings.resident_versions,
             validator,
-            Tolerance(settings.rollout_seconds, settings.rollout_bad_share),
-            Switches(shared_folder()),
+            ChallengerLimits(settings.rollout_seconds, settings.rollout_bad_share),
+            Availability(shared_folder()),
         )
         config = uvicorn.Config(
-            create_app(settings, catalogue, metrics),
+            create_app(settings, models, metrics),
             http=HttpConnection,
             ws="none",
             log_level="error",
@@ -85,16 +85,16 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
         doors = _address("http", *listener.getsockname()[:2])
         if settings.grpc_port:
             doors = f"{_address('grpc', settings.host, settings.grpc_port)} and {doors}"
-        CatalogueServer(config, catalogue, doors).run([listener])
+        ModelServer(config, models, doors).run([listener])
 
 
-def _summary(catalogue: Catalogue) -> str:
-    champions = sorted(catalogue.champions, key=lambda model: model.name)
+def _summary(models: ModelManager) -> str:
+    champions = sorted(models.champions, key=lambda model: model.name)
     said = ", ".join(f"{model.name} version {model.version}" for model in champions)
     if len(champions) < 2:
         return said
     try:
-        return f"{said}; pictures go to {catalogue.image_classifier().name},"
+        return f"{said}; pictures go to {models.image_classifier().name},"
     except (NotReadyError, UnknownModelError):
         return said
 

@@ -26,7 +26,7 @@ class FeedbackEndpoint:
 
     async def take(self, request: Request) -> Response:
         feedback = parse_feedback(await request.body(MAX_BYTES, SECONDS))
-        await self._log.say(feedback)
+        await self._log.record_feedback(feedback)
         return json_response({"id": feedback.id, "number": feedback.number, "class_name": feedback.class_name})
 
 

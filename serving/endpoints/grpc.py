@@ -162,10 +162,8 @@ class GrpcService:
         question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
         request_id = valid_request_id(message.id) or REQUEST_ID.get()
         # A client that leaves cancels this coroutine, which withdraws what waits.
-        if message.model_version:
-            arrays = await self._plane.infer(model, question.inputs, question.outputs)
-        else:
-            model, arrays = await self._plane.answer(model, request_id, question.inputs, question.outputs)
+        routed_id = None if message.model_version else request_id
+        model, arrays = await self._plane.infer(model, question.inputs, question.outputs, request_id=routed_id)
         self._log.add(request_id, model, question.inputs, arrays)
         return write_response(model.name, model.version, question, arrays, model.outputs)
 

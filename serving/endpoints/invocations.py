@@ -53,11 +53,11 @@ class InvocationsEndpoints:
         if media not in ("", JSON, CSV):
             raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        model = self._plane.catalogue.default()
+        model = self._plane.models.default()
         (spec,) = model.inputs.values()
         rows = _csv(body) if media == CSV else _json(body, spec)
         inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}
-        _, arrays = await self._plane.answer(model, request.id, inputs, list(model.outputs), request.is_gone)
+        _, arrays = await self._plane.infer(model, inputs, list(model.outputs), request.is_gone, request.id)
         return json_response({"predictions": arrays})
 
 

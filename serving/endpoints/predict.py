@@ -30,7 +30,7 @@ class PredictEndpoints:
 
     async def describe(self, _: Request) -> Response:
         """Say which model answers, and its classes in the order of `probabilities`."""
-        manifest = self._plane.catalogue.image_classifier().manifest
+        manifest = self._plane.models.image_classifier().manifest
         return json_response(
             {
                 "model": manifest.name,
@@ -39,19 +39,19 @@ class PredictEndpoints:
                 "classes": manifest.classes,
                 "metrics": manifest.metrics,
                 "created": manifest.created,
-                "takes_feedback": self._log.is_kept,
+                "takes_feedback": self._log.is_enabled,
             }
         )
 
     async def predict(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
-        model = self._plane.catalogue.image_classifier()
+        model = self._plane.models.image_classifier()
         pictures, are_listed = parse_images(body, request.media, self._settings.max_rows)
         images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         inputs = {spec.name: images}
-        model, arrays = await self._plane.answer(model, request.id, inputs, [output], request.is_gone)
+        model, arrays = await self._plane.infer(model, inputs, [output], request.is_gone, request.id)
         self._log.add(request.id, model, inputs, arrays)
         predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
         source = {

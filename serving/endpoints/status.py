@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serving.engine.model_manager import Catalogue
+from serving.engine.model_manager import ModelManager
 from serving.http.request import Request
 from serving.http.router import Response, Route, json_response
 from serving.metrics.prometheus import Metrics
@@ -22,8 +22,8 @@ CALLS, SECONDS, ERRORS, COMPARED, AGREED, DROPPED = COUNTED
 class StatusEndpoint:
     """Endpoint /status."""
 
-    def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
-        self._catalogue = catalogue
+    def __init__(self, models: ModelManager, metrics: Metrics) -> None:
+        self._models = models
         self._metrics = metrics
 
     def routes(self) -> list[Route]:
@@ -34,9 +34,9 @@ class StatusEndpoint:
         counted = self._metrics.values(*COUNTED)
         models: dict[str, dict[str, Any]] = {
             name: {"champion": champion, "refused": {}, "rollout": self._rollout(name, champion, counted)}
-            for name, champion in self._catalogue.serving.items()
+            for name, champion in self._models.serving.items()
         }
-        for state in self._catalogue.states():
+        for state in self._models.states():
             if state.refused:
                 models[state.name]["refused"][str(state.version)] = state.reason
         return json_response({"models": models})
@@ -44,16 +44,16 @@ class StatusEndpoint:
     def _rollout(
         self, name: str, champion: int | None, counted: Mapping[tuple[str, ...], float]
     ) -> dict[str, Any] | None:
-        planned = self._catalogue.plan(name)
-        if planned is None:
+        rollout = self._models.rollout_state(name)
+        if rollout is None:
             return None
-        plan, state = planned
-        challenger = str(plan.challenger)
+        spec, state = rollout
+        challenger = str(spec.challenger)
         compared = counted.get((COMPARED, name, challenger), 0.0)
         return {
-            "challenger": plan.challenger,
-            "canary": plan.canary,
-            "shadow": plan.shadow,
+            "challenger": spec.challenger,
+            "canary": spec.canary,
+            "shadow": spec.shadow,
             "state": state,
             "calls": {
                 "champion": _calls(counted, name, str(champion), "champion"),

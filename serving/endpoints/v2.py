@@ -95,43 +95,38 @@ class V2Endpoints:
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         question = self._read(body, header_length, model)
-        if number is None:
-            request_id = _id(request, question)
-            inputs, outputs = question.inputs, question.outputs
-            model, arrays = await self._plane.answer(model, request_id, inputs, outputs, request.is_gone)
-        else:
-            arrays = await self._plane.infer(model, question.inputs, question.outputs, request.is_gone)
+        request_id = _id(request, question) if number is None else None
+        model, arrays = await self._plane.infer(model, question.inputs, question.outputs, request.is_gone, request_id)
         return self._answer(request, model, question, arrays)
 
     def start_infer(self, request: Request, finish: Finish, name: str, number: str | None) -> bool:
-        """Do as `infer` without waiting for anything but the turn, if there is nothing else to wait for."""
+        """Callback version of `infer`. Returns False if the body is still incomplete or the request names a version."""
         body = request.body_at_hand(self._settings.max_body_bytes)
         if body is None or number is not None:
             return False
-        model = self._plane.sole_champion(name)
-        if model is None:
-            return False
+        model = self._plane.models.champion(name)
         question = self._read(body, _header_length(request.head), model)
 
-        def settle(outcome: Outputs | ServingError) -> None:
-            if isinstance(outcome, ServingError):
-                finish(request, outcome)
+        def on_answer(version: Model, result: Outputs | ServingError) -> None:
+            if isinstance(result, ServingError):
+                finish(request, result)
                 return
             try:
-                answer = self._answer(request, model, question, outcome)
+                response = self._answer(request, version, question, result)
             except Exception as error:
                 finish(request, error)
             else:
-                finish(request, answer)
+                finish(request, response)
 
-        self._plane.start(model, question.inputs, question.outputs, request.is_gone, settle)
+        request_id = _id(request, question)
+        self._plane.submit(model, question.inputs, question.outputs, on_answer, request.is_gone, request_id)
         return True
 
     def _read(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
         return model.request_cache.parse(body, header_length, self._settings.max_rows)
 
     def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Response:
-        if self._log.is_kept:
+        if self._log.is_enabled:
             self._log.add(_id(request, question), model, question.inputs, arrays)
         answer = codec.serialise_response(model.name, model.version, question, arrays, model.outputs)
         if answer.header_length is None:

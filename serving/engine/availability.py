@@ -1,47 +1,58 @@
-"""Which models an admin has taken out of service. The workers of one server agree on that through a folder."""
+"""Availability of models: what admins loaded and unloaded. The workers of one server share it through a folder."""
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIX = ".switch"
+SUFFIX = ".availability"
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
-    """What an admin said of a model last, and when, in nanoseconds since the epoch."""
+class AdminAction:
+    """The last load or unload of a model by an admin.
 
-    is_on: bool
+    Attributes:
+        is_load: True after a load, False after an unload.
+        time_ns: when, in nanoseconds since the epoch: a second load is another action.
+    """
+
+    is_load: bool
     time_ns: int
 
 
-class Switches:
-    """What was said of each model; gone when the server ends.
+class Availability:
+    """The last admin action on each model. Lasts as long as the server: after a restart, all models are available.
 
     Args:
-        folder: where workers tell each other; None when there is one only.
+        folder: shared by the workers of one server; None for a server of a single process.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._switches: dict[str, Switch] = {}
+        self._recorded: dict[str, AdminAction] = {}
+        self._applied: dict[str, AdminAction] = {}
 
-    def turn(self, name: str, *, on: bool) -> None:
-        """Take a model into service or out of it."""
-        switch = Switch(on, time.time_ns())
-        self._switches[name] = switch
+    def record(self, name: str, *, is_load: bool) -> None:
+        """Record that an admin loads or unloads a model; `refresh` applies it, in every worker."""
+        action = AdminAction(is_load, time.time_ns())
+        self._recorded[name] = action
         if self._folder is not None:
             # Renamed into place, so that no worker reads half of it.
             temporary = self._folder / f"{name}.{os.getpid()}.tmp"
-            temporary.write_text(f"{int(switch.is_on)} {switch.time_ns}")
+            temporary.write_text(f"{int(action.is_load)} {action.time_ns}")
             temporary.replace(self._folder / f"{name}{SUFFIX}")
 
-    def read(self) -> Mapping[str, Switch]:
-        """Return what was said of each model, here or in another worker."""
+    def refresh(self) -> set[str]:
+        """Apply the actions recorded in this worker and in the others; return the models with a new action."""
         if self._folder is not None:
             for path in self._folder.glob(f"*{SUFFIX}"):
-                is_on, time_ns = map(int, path.read_text().split())
-                self._switches[path.stem] = Switch(bool(is_on), time_ns)
-        return dict(self._switches)
+                is_load, time_ns = map(int, path.read_text().split())
+                self._recorded[path.stem] = AdminAction(bool(is_load), time_ns)
+        changed = {name for name, action in self._recorded.items() if action != self._applied.get(name)}
+        self._applied = dict(self._recorded)
+        return changed
+
+    def is_unloaded(self, name: str) -> bool:
+        """Return whether the last action on the model is an unload."""
+        return name in self._applied and not self._applied[name].is_load

@@ -1,7 +1,7 @@
-"""Runs together what waits for a model: a batch is whatever has come by the time the model is free.
+"""Batcher: runs requests for the same version together. A batch is whatever arrived by the time the model is free.
 
-There is no timer. While nothing runs, a batch leaves at the next turn of the event loop; while something does, requests
-collect. So an idle server adds no delay, and a busy one makes larger batches.
+There is no timer. While nothing runs, a batch starts in the next turn of the event loop; while a batch runs, requests
+collect. An idle server adds no delay, and a busy one makes larger batches.
 """
 
 import asyncio
@@ -20,25 +20,25 @@ from serving.protocol.tensors import Array
 
 log = logging.getLogger(__name__)
 
-# A hop to a thread costs about 0.1 ms. What is predicted to take less than this is computed on the event loop.
+# A hop to a thread costs about 0.1 ms. Batches predicted to take less than this run on the event loop.
 INLINE_SECONDS = 0.001
 
 Outputs = dict[str, Array]
-Outcomes = Sequence[Outputs | InferenceFailedError]
-# Takes what became of a request: its outputs, or why there are none.
-Settle = Callable[[Outputs | ServingError], None]
+BatchResults = Sequence[Outputs | InferenceFailedError]
+# Receives the outputs of a request, or the error that prevented them.
+OnDone = Callable[[Outputs | ServingError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a batcher holds to.
+class BatchLimits:
+    """Limits of a batcher.
 
     Attributes:
-        batch_rows: rows run together; a larger request runs alone.
-        queue_rows: rows that may wait; a request that finds none waiting is taken whatever its size.
+        batch_rows: rows that run together; a larger request runs alone.
+        queue_rows: rows that may wait; an empty queue accepts a request of any size.
         queue_seconds: how long a request may wait.
         threads: batches that may run outside the event loop at once.
-        inline_seconds: batches predicted to take less are run on the event loop.
+        inline_seconds: batches predicted to take less run on the event loop.
     """
 
     batch_rows: int
@@ -54,8 +54,8 @@ class _Item:
     outputs: Collection[str]
     rows: int
     deadline: float
-    is_gone: Callable[[], bool]
-    settle: Settle
+    on_done: OnDone
+    is_cancelled: Callable[[], bool]
 
 
 class Batcher:
@@ -63,17 +63,17 @@ class Batcher:
 
     Args:
         model: runs the batches.
-        limits: of size, length and time.
-        executor: for batches that would hold up the event loop.
-        on_batch: told of every batch that was run: requests, rows, how many requests failed, the seconds that all of
-            them together waited, and the seconds it ran.
+        limits: of batches and of the queue.
+        executor: runs batches that would block the event loop for too long.
+        on_batch: called after each batch with the number of requests, of rows, and of failed requests, the seconds that
+            all requests together waited, and the seconds that the batch took.
         on_idle: called when nothing waits or runs any more.
     """
 
     def __init__(
         self,
         model: Model,
-        limits: Limits,
+        limits: BatchLimits,
         executor: Executor,
         on_batch: Callable[[int, int, int, float, float], None],
         on_idle: Callable[[], None],
@@ -83,7 +83,7 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._on_idle = on_idle
-        # Else all inputs fit together.
+        # With fixed sizes, all inputs fit into one batch, and nothing has to be compared.
         self._sizes_vary = any(-1 in spec.shape[1:] for spec in model.inputs.values())
         self._loop = asyncio.get_running_loop()
         self._items: deque[_Item] = deque()
@@ -92,48 +92,35 @@ class Batcher:
         self._is_scheduled = False
 
     def submit(
-        self, inputs: Mapping[str, Array], outputs: Collection[str], is_gone: Callable[[], bool]
-    ) -> asyncio.Future[Outputs]:
-        """Return the outputs to come; cancel the future, or let `is_gone` say so, to withdraw what still waits.
-
-        The future raises InferenceFailedError when the model fails on these inputs, DeadlineError when they waited
-        too long, ClientGoneError when `is_gone` said so.
-
-        Raises:
-            OverloadedError: too much waits already.
-        """
-        future: asyncio.Future[Outputs] = self._loop.create_future()
-
-        def settle(outcome: Outputs | ServingError) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, ServingError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self.enqueue(inputs, outputs, lambda: future.done() or is_gone(), settle)
-        return future
-
-    def enqueue(
-        self, inputs: Mapping[str, Array], outputs: Collection[str], is_gone: Callable[[], bool], settle: Settle
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Collection[str],
+        on_done: OnDone,
+        is_cancelled: Callable[[], bool],
     ) -> None:
-        """Like `submit`, with a function that is called once, later, with the outputs or the error.
+        """Queue a request.
+
+        Args:
+            inputs: arrays by name, with the same number of rows.
+            outputs: names of the outputs to compute.
+            on_done: called once, later, with the outputs or with an InferenceFailedError when the model fails on these
+                inputs, a DeadlineError when they waited too long, a ClientGoneError when the request was cancelled.
+            is_cancelled: called before the request runs; True drops it.
 
         Raises:
-            OverloadedError: too much waits already.
+            OverloadedError: the queue is full.
         """
         rows = len(next(iter(inputs.values())))
         if self._items and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
         deadline = time.perf_counter() + self._limits.queue_seconds
-        self._items.append(_Item(inputs, outputs, rows, deadline, is_gone, settle))
+        self._items.append(_Item(inputs, outputs, rows, deadline, on_done, is_cancelled))
         self._rows += rows
         self._schedule()
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """Number of requests that wait."""
         return len(self._items)
 
     def _schedule(self) -> None:
@@ -146,29 +133,29 @@ class Batcher:
         batch, rows, now = self._next_batch()
         if batch:
             if self._model.predicted_seconds(rows) < self._limits.inline_seconds:
-                self._settle(batch, rows, now, _outcomes(self._model, batch))
+                self._deliver(batch, rows, now, _run_batch(self._model, batch))
             else:
                 self._running += 1
-                running = self._loop.run_in_executor(self._executor, _outcomes, self._model, batch)
+                running = self._loop.run_in_executor(self._executor, _run_batch, self._model, batch)
                 running.add_done_callback(lambda done: self._finish(batch, rows, now, done))
-        self._go_on()
+        self._continue()
 
-    def _finish(self, batch: Sequence[_Item], rows: int, start: float, done: asyncio.Future[Outcomes]) -> None:
+    def _finish(self, batch: Sequence[_Item], rows: int, start: float, done: asyncio.Future[BatchResults]) -> None:
         self._running -= 1
-        self._settle(batch, rows, start, done.result())
-        self._go_on()
+        self._deliver(batch, rows, start, done.result())
+        self._continue()
 
-    def _settle(self, batch: Sequence[_Item], rows: int, start: float, outcomes: Outcomes) -> None:
+    def _deliver(self, batch: Sequence[_Item], rows: int, start: float, results: BatchResults) -> None:
         seconds = time.perf_counter() - start
         waited = (start + self._limits.queue_seconds) * len(batch)
         failed = 0
-        for item, outcome in zip(batch, outcomes, strict=True):
+        for item, result in zip(batch, results, strict=True):
             waited -= item.deadline
-            failed += isinstance(outcome, InferenceFailedError)
-            _tell(item, outcome)
+            failed += isinstance(result, InferenceFailedError)
+            _call_on_done(item, result)
         self._on_batch(len(batch), rows, failed, waited, seconds)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if self._items:
             self._schedule()
         elif not self._running:
@@ -180,7 +167,7 @@ class Batcher:
         )
 
     def _next_batch(self) -> tuple[list[_Item], int, float]:
-        """Return what is to be run, its rows, and the time."""
+        """Take the next batch from the queue; return it with its number of rows and the time."""
         batch: list[_Item] = []
         rows = 0
         now = time.perf_counter()
@@ -190,53 +177,53 @@ class Batcher:
                 break
             self._items.popleft()
             self._rows -= item.rows
-            if item.is_gone():
-                _tell(item, ClientGoneError("the client went away"))
+            if item.is_cancelled():
+                _call_on_done(item, ClientGoneError("the client went away"))
             elif now > item.deadline:
-                _tell(item, DeadlineError("the request waited too long for its turn"))
+                _call_on_done(item, DeadlineError("the request waited too long for its turn"))
             else:
                 batch.append(item)
                 rows += item.rows
         return batch, rows, now
 
 
-def _tell(item: _Item, outcome: Outputs | ServingError) -> None:
+def _call_on_done(item: _Item, result: Outputs | ServingError) -> None:
     try:
-        item.settle(outcome)
+        item.on_done(result)
     except Exception:
-        # The neighbours in the batch are to be told all the same.
-        log.exception("an answer could not be given")
+        # The other requests of the batch get their results all the same.
+        log.exception("a result could not be delivered")
 
 
-def _outcomes(model: Model, batch: Sequence[_Item]) -> Outcomes:
-    """Return what becomes of each item; when the batch fails as a whole, each is tried alone."""
+def _run_batch(model: Model, batch: Sequence[_Item]) -> BatchResults:
+    """Return the result of each item; when the batch fails as a whole, each item runs alone."""
     try:
-        return _run(model, batch)
+        return _run_together(model, batch)
     except InferenceFailedError as error:
         if len(batch) == 1:
             return [error]
     except Exception as error:
         if len(batch) == 1:
-            # Nobody else is there to hear of it: an item without an outcome would wait for ever.
+            # An item without a result would wait for ever.
             failure = InferenceFailedError("the batch failed")
             failure.__cause__ = error
             return [failure]
-    return [_outcomes(model, [item])[0] for item in batch]
+    return [_run_batch(model, [item])[0] for item in batch]
 
 
-def _run(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
+def _run_together(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
     if len(batch) == 1:
         return [model.run(batch[0].inputs, batch[0].outputs)]
     inputs = {name: np.concatenate([item.inputs[name] for item in batch]) for name in batch[0].inputs}
     names = list(dict.fromkeys(name for item in batch for name in item.outputs))
     arrays = model.run(inputs, names)
-    outcomes = []
+    results = []
     start = 0
     for item in batch:
         stop = start + item.rows
         outputs = {}
         for name in item.outputs:
             outputs[name] = arrays[name][start:stop]
-        outcomes.append(outputs)
+        results.append(outputs)
         start = stop
-    return outcomes
+    return results

@@ -1,4 +1,4 @@
-"""Answers questions about models and runs them. Knows no transport: HTTP, and whatever comes later, are doors to it."""
+"""Data plane: runs inference requests and checks readiness, for endpoints of any transport."""
 
 import asyncio
 import dataclasses
@@ -8,148 +8,133 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from serving.engine.batcher import Batcher, Limits, Outputs, Settle
+from serving.engine.batcher import Batcher, BatchLimits, OnDone, Outputs
+from serving.engine.canary import OnAnswer, RolloutRequest, RolloutRouter
 from serving.engine.model import READINESS_ROWS, Model
-from serving.engine.model_manager import Catalogue
-from serving.engine.rollout import Rollout
-from serving.engine.shadow import Copies
-from serving.errors import DeadlineError, InferenceFailedError, OverloadedError
+from serving.engine.model_manager import ModelManager
+from serving.engine.shadow import ShadowQueue
+from serving.errors import ServingError
 from serving.metrics.prometheus import Metrics
 from serving.protocol.tensors import Array
 
-# How long an answer of whether a model is ready holds: probes need no key, and each would compute.
+# How long the result of a readiness check is reused: probes need no key, and each would run the model.
 READINESS_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
 
 def _never() -> bool:
+    """Return False: the request is not cancelled."""
     return False
 
 
-def _labels(model: Model) -> tuple[str, str]:
-    return model.name, str(model.version)
-
-
 class DataPlane:
-    """What every door may ask for. Used on the event loop only.
+    """Inference on the models of a manager. Used on the event loop only.
 
     Args:
-        catalogue: the models in memory.
-        metrics: told of every batch.
+        models: the models in memory.
+        metrics: counts batches, and reads how many requests wait.
         limits: of the queue of each version.
     """
 
-    def __init__(self, catalogue: Catalogue, metrics: Metrics, limits: Limits) -> None:
-        self.catalogue = catalogue
-        self._metrics = metrics
+    def __init__(self, models: ModelManager, metrics: Metrics, limits: BatchLimits) -> None:
+        self.models = models
         self._limits = limits
         self._threads = ThreadPoolExecutor(max_workers=limits.threads, thread_name_prefix="dataplane")
-        # A challenger, and copies, have a thread of their own: nothing that is slow there holds up other answers.
-        self._limits_aside = dataclasses.replace(limits, threads=1, inline_seconds=0.0)
-        self._thread_aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
-        self._batchers_aside: dict[Model, Batcher] = {}
-        self._copies = Copies(self._thread_aside)
-        # Only of versions that have work, so that one which leaves the memory leaves nothing here.
-        self._batchers: dict[Model, Batcher] = {}
+        self._batchers = _BatcherPool(limits, self._threads, metrics)
+        # Challengers and shadow requests share one thread of their own, so that a slow one delays no other request.
+        isolated_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
+        isolated_limits = dataclasses.replace(limits, threads=1, inline_seconds=0.0)
+        self._isolated_batchers = _BatcherPool(isolated_limits, isolated_thread, metrics)
+        self._router = RolloutRouter(
+            self._batchers.submit, self._isolated_batchers.submit, ShadowQueue(isolated_thread)
+        )
         self._checks: dict[Model, asyncio.Future[bool]] = {}
         metrics.waiting = self._waiting
 
     async def model(self, name: str, version: int | None = None) -> Model:
-        """Return a model: the version asked for, else the champion.
+        """Return a model: the given version, else the champion.
 
         Raises:
-            UnknownModelError: no such model or version.
+            UnknownModelError: there is no such model or version.
             NotReadyError: it is not fit to serve.
         """
         if version is None:
-            return self.catalogue.champion(name)
-        return await self.catalogue.version(name, version)
+            return self.models.champion(name)
+        return await self.models.version(name, version)
+
+    def submit(
+        self,
+        model: Model,
+        inputs: Mapping[str, Array],
+        outputs: Collection[str],
+        on_answer: OnAnswer,
+        is_cancelled: Callable[[], bool] = _never,
+        request_id: str | None = None,
+    ) -> None:
+        """Queue an inference request, to run in a batch with others for the same version.
+
+        Args:
+            model: the version to run.
+            inputs: arrays by name that fit the signature of the model, with the same number of rows.
+            outputs: names of the outputs to compute.
+            on_answer: called once, later, with the version that answered and its outputs, or with an
+                InferenceFailedError (the model failed on these inputs), DeadlineError (they waited too long),
+                ClientGoneError (`is_cancelled` returned True), or OverloadedError (the queue is full).
+            is_cancelled: called before the request runs; True drops it.
+            request_id: of a request that names no version: during a rollout, the challenger may answer it. None runs
+                exactly `model`.
+
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        if request_id is not None and self.models.rollouts:
+            rollout = self.models.rollouts.get(model.name)
+            if rollout is not None and rollout.champion is model:
+                self._router.route(RolloutRequest(rollout, inputs, outputs, on_answer, is_cancelled), request_id)
+                return
+        self._batchers.submit(model, inputs, outputs, partial(on_answer, model), is_cancelled)
 
     async def infer(
         self,
         model: Model,
         inputs: Mapping[str, Array],
         outputs: Collection[str],
-        is_gone: Callable[[], bool] = _never,
-    ) -> dict[str, Array]:
-        """Run a model on inputs that fit its signature, together with whatever else waits for it.
-
-        Args:
-            model: the version to run.
-            inputs: arrays by name, with the same number of rows.
-            outputs: names of the outputs to return.
-            is_gone: says whether nobody waits for the answer any more.
-
-        Raises:
-            InferenceFailedError: the model failed on them.
-            OverloadedError: too much waits for this version.
-            DeadlineError: they waited too long.
-            ClientGoneError: `is_gone` said so.
-        """
-        return await self._batcher(model).submit(inputs, outputs, is_gone)
-
-    def start(
-        self,
-        model: Model,
-        inputs: Mapping[str, Array],
-        outputs: Collection[str],
-        is_gone: Callable[[], bool],
-        settle: Settle,
-    ) -> None:
-        """Like `infer`, without a task: `settle` is called once, later, with the outputs or with what `infer` raises.
-
-        Raises:
-            OverloadedError: too much waits for this version.
-        """
-        self._batcher(model).enqueue(inputs, outputs, is_gone, settle)
-
-    def sole_champion(self, name: str) -> Model | None:
-        """Return the champion, unless a challenger is tried beside it.
-
-        Raises:
-            UnknownModelError: no such model.
-            NotReadyError: it is not fit to serve.
-        """
-        return None if name in self.catalogue.rollouts else self.catalogue.champion(name)
-
-    async def answer(
-        self,
-        model: Model,
-        request_id: str,
-        inputs: Mapping[str, Array],
-        outputs: Collection[str],
-        is_gone: Callable[[], bool] = _never,
+        is_cancelled: Callable[[], bool] = _never,
+        request_id: str | None = None,
     ) -> tuple[Model, Outputs]:
-        """Like `infer`, for requests that name no version: when a challenger is tried, it may answer instead.
+        """Coroutine version of `submit`: returns the version that answered and its outputs, or raises the error.
 
-        Returns:
-            The version that answered, and the outputs.
-
-        Raises:
-            As `infer`; a challenger that fails or is slow causes none of them, because the champion answers then.
+        Cancelling the coroutine drops a request that still waits.
         """
-        if self.catalogue.rollouts:
-            rollout = self.catalogue.rollouts.get(model.name)
-            if rollout is not None and rollout.champion is model:
-                return await self._answer_in(rollout, request_id, inputs, outputs, is_gone)
-        return model, await self.infer(model, inputs, outputs, is_gone)
+        answer: asyncio.Future[tuple[Model, Outputs]] = asyncio.get_running_loop().create_future()
+
+        def on_answer(version: Model, result: Outputs | ServingError) -> None:
+            if answer.done():
+                return
+            if isinstance(result, ServingError):
+                answer.set_exception(result)
+            else:
+                answer.set_result((version, result))
+
+        self.submit(model, inputs, outputs, on_answer, lambda: answer.done() or is_cancelled(), request_id)
+        return await answer
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Do what would hold up the event loop; as many at once as there are threads."""
+        """Run work that would block the event loop; as many at once as there are threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def is_ready(self) -> bool:
-        """Say whether a model serves, and each that does gives what was recorded."""
-        champions = self.catalogue.champions
+        """Return whether there are champions and each of them reproduces its recorded predictions."""
+        champions = self.models.champions
         return bool(champions) and all(await asyncio.gather(*map(self.is_model_ready, champions)))
 
     async def is_model_ready(self, model: Model) -> bool:
-        """Say whether an inference gives what was recorded: one made now, or by a call shortly before."""
+        """Return whether a model reproduces its recorded predictions, now or at most `READINESS_SECONDS` ago."""
         check = self._checks.get(model)
         if check is None:
             check = self._checks[model] = asyncio.ensure_future(self._check(model))
-        # Others may wait for the same.
+        # Shielded, because other callers may wait for the same check.
         return await asyncio.shield(check)
 
     async def _check(self, model: Model) -> bool:
@@ -161,51 +146,51 @@ class DataPlane:
             asyncio.get_running_loop().call_later(READINESS_SECONDS, self._checks.pop, model)
 
     def _waiting(self) -> Mapping[tuple[str, str], int]:
-        waiting = Counter({_labels(model): 0 for model in self.catalogue.champions})
-        for model, batcher in (*self._batchers.items(), *self._batchers_aside.items()):
-            waiting[_labels(model)] += batcher.waiting
+        waiting = Counter({_labels(model): 0 for model in self.models.champions})
+        for model, requests in (*self._batchers.waiting(), *self._isolated_batchers.waiting()):
+            waiting[_labels(model)] += requests
         return waiting
 
-    async def _answer_in(
+
+class _BatcherPool:
+    """The batchers of versions that have work. A version without work keeps nothing here that would hold its memory."""
+
+    def __init__(self, limits: BatchLimits, executor: ThreadPoolExecutor, metrics: Metrics) -> None:
+        self._limits = limits
+        self._executor = executor
+        self._metrics = metrics
+        self._batchers: dict[Model, Batcher] = {}
+
+    def submit(
         self,
-        rollout: Rollout,
-        request_id: str,
+        model: Model,
         inputs: Mapping[str, Array],
         outputs: Collection[str],
-        is_gone: Callable[[], bool],
-    ) -> tuple[Model, Outputs]:
-        is_canary = rollout.is_canary(request_id)
-        if is_canary:
-            try:
-                async with asyncio.timeout(rollout.seconds):
-                    canary = self._aside(rollout.challenger).submit(inputs, outputs, is_gone)
-                    answer = await rollout.noted(rollout.challenger, canary)
-                self._copies.add(rollout, rollout.champion, inputs, answer)
-                return rollout.challenger, answer
-            except (OverloadedError, TimeoutError):
-                rollout.note(rollout.challenger, rollout.seconds, failed=True)
-            except (InferenceFailedError, DeadlineError):
-                pass  # noted already
-        answer = await rollout.noted(rollout.champion, self.infer(rollout.champion, inputs, outputs, is_gone))
-        if rollout.plan.shadow and not is_canary:
-            self._copies.add(rollout, rollout.challenger, inputs, answer)
-        return rollout.champion, answer
+        on_done: OnDone,
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        """Queue a request for a version; the arguments are those of `Batcher.submit`.
 
-    def _batcher(self, model: Model) -> Batcher:
-        known = self._batchers.get(model)
-        return known or self._new_batcher(model, self._batchers, self._limits, self._threads)
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        batcher = self._batchers.get(model) or self._new_batcher(model)
+        batcher.submit(inputs, outputs, on_done, is_cancelled)
 
-    def _aside(self, model: Model) -> Batcher:
-        """Return the queue of a model for what must not hold up the event loop or the threads of other answers."""
-        known = self._batchers_aside.get(model)
-        return known or self._new_batcher(model, self._batchers_aside, self._limits_aside, self._thread_aside)
+    def waiting(self) -> list[tuple[Model, int]]:
+        """Return the number of waiting requests of each version."""
+        return [(model, batcher.waiting) for model, batcher in self._batchers.items()]
 
-    def _new_batcher(
-        self, model: Model, batchers: dict[Model, Batcher], limits: Limits, threads: ThreadPoolExecutor
-    ) -> Batcher:
-        def forget() -> None:
-            batchers.pop(model, None)
-
+    def _new_batcher(self, model: Model) -> Batcher:
         on_batch = partial(self._metrics.batch, model.manifest)
-        batchers[model] = Batcher(model, limits, threads, on_batch=on_batch, on_idle=forget)
-        return batchers[model]
+
+        def forget() -> None:
+            self._batchers.pop(model, None)
+
+        batcher = Batcher(model, self._limits, self._executor, on_batch=on_batch, on_idle=forget)
+        self._batchers[model] = batcher
+        return batcher
+
+
+def _labels(model: Model) -> tuple[str, str]:
+    return model.name, str(model.version)

@@ -43,7 +43,7 @@ class InferenceService:
     async def describe_model(self, name: str, number: str | None) -> dict[str, Any]:
         """Return a model's metadata."""
         model = await self.model(name, number)
-        versions = self._plane.catalogue.versions(model.name)
+        versions = self._plane.models.versions(model.name)
         return codec.describe_model(model.name, versions, model.inputs, model.outputs)
 
     async def describe_configuration(self, name: str, number: str | None) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class InferenceService:
 
     def statistics(self, name: str, number: str | None) -> dict[str, Any]:
         """Return what was counted of the versions in memory: of all, of one model, or of one version."""
-        known = self._plane.catalogue.versions(name) if name else ()
+        known = self._plane.models.versions(name) if name else ()
         if name and number and number not in map(str, known):
             raise UnknownModelError("this model has no such version")
         counted = triton.versions(self._metrics.collect())
@@ -66,16 +66,16 @@ class InferenceService:
 
     async def load(self, name: str) -> None:
         """Take a model into service again, and try its champion anew, whatever was said of that before."""
-        await self._plane.catalogue.load(name)
+        await self._plane.models.load(name)
 
     def unload(self, name: str) -> None:
         """Take a model out of service and out of memory; requests under way are answered."""
-        self._plane.catalogue.unload(name)
+        self._plane.models.unload(name)
 
     def index(self, only_ready: bool) -> list[dict[str, Any]]:
         """Return every version in the repository, or those in memory."""
         return [
             {"name": state.name, "version": str(state.version), "state": state.state, "reason": state.reason}
-            for state in self._plane.catalogue.states()
+            for state in self._plane.models.states()
             if state.state == "READY" or not only_ready
         ]

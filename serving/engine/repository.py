@@ -24,7 +24,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RolloutSpec:
     """What `rollout.json` asks for.
 
     Attributes:
@@ -41,20 +41,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """A model folder with a champion.
 
     Attributes:
         champion: the version that should serve; 0 when the pointer holds no version number.
         changed_ns: when the pointer was written, nanoseconds since the epoch.
         versions: all versions there are, ascending.
-        plan: for a challenger, if there is one.
+        rollout: of a challenger; None without one.
     """
 
     champion: int
     changed_ns: int
     versions: tuple[int, ...]
-    plan: Plan | None = None
+    rollout: RolloutSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ModelRepository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def scan(self) -> dict[str, Entry]:
+    def scan(self) -> dict[str, ModelEntry]:
         """Return every model that has a champion, by name.
 
         Raises:
@@ -86,11 +86,11 @@ class ModelRepository:
             try:
                 pointer = folder / "champion"
                 text = pointer.read_text(encoding="ascii", errors="replace").strip()
-                entries[folder.name] = Entry(
+                entries[folder.name] = ModelEntry(
                     champion=int(text) if VERSION.fullmatch(text) else 0,
                     changed_ns=pointer.stat().st_mtime_ns,
                     versions=tuple(sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))),
-                    plan=_plan(folder / "rollout.json"),
+                    rollout=_rollout_spec(folder / "rollout.json"),
                 )
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -115,7 +115,7 @@ class ModelRepository:
         return StoredModel(manifest, onnx, inputs, outputs)
 
 
-def _plan(path: Path) -> Plan | None:
+def _rollout_spec(path: Path) -> RolloutSpec | None:
     try:
         content, changed_ns = path.read_bytes(), path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -124,10 +124,10 @@ def _plan(path: Path) -> Plan | None:
         tree = orjson.loads(content)
         challenger, canary, shadow = tree["challenger"], tree["canary"], tree["shadow"]
         if VERSION.fullmatch(str(challenger)) and 0 <= canary <= 1 and isinstance(shadow, bool):
-            return Plan(int(challenger), float(canary), shadow, changed_ns)
+            return RolloutSpec(int(challenger), float(canary), shadow, changed_ns)
     except (KeyError, TypeError, ValueError):
         pass
-    return Plan(0, 0.0, False, changed_ns)
+    return RolloutSpec(0, 0.0, False, changed_ns)
 
 
 def _read(path: Path) -> bytes:

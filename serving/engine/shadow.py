@@ -1,6 +1,6 @@
-"""Runs copies of answered requests on another version, in a thread of its own, as many together as wait.
+"""Shadow requests: answered requests that another version computes as well, for comparison, in a thread of its own.
 
-An answer pays for no more than putting its copy into a queue.
+Requests that wait run together. A client's request pays for no more than an entry in a queue.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ from serving.engine.rollout import Rollout, is_finite
 from serving.errors import InferenceFailedError
 from serving.protocol.tensors import Array
 
-# What finds no room is dropped, so that a challenger that is slow cannot fill the memory.
+# Rows that may wait; more are dropped, so that a slow challenger cannot fill the memory.
 WAITING_ROWS = 512
 BATCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Copy:
+class _ShadowRequest:
     rollout: Rollout
     model: Model
     inputs: Mapping[str, Array]
     answer: Outputs
     rows: int
 
-    def fits(self, other: "_Copy") -> bool:
+    def fits(self, other: "_ShadowRequest") -> bool:
         return (
             self.rollout is other.rollout
             and self.model is other.model
@@ -41,16 +41,16 @@ class _Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What became of a batch: the seconds it ran, and for how many rows both versions agree; None when it failed."""
+class _BatchResult:
+    """The result of a batch: the seconds it ran, and the rows on which both versions agree; None when it failed."""
 
-    copies: Sequence[_Copy]
+    requests: Sequence[_ShadowRequest]
     seconds: float
     agreed: int | None
 
 
-class Copies:
-    """The queue of copies. Used on the event loop only.
+class ShadowQueue:
+    """The queue of shadow requests. Used on the event loop only.
 
     Args:
         executor: with one thread.
@@ -58,37 +58,38 @@ class Copies:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._waiting: deque[_Copy] = deque()
+        self._waiting: deque[_ShadowRequest] = deque()
         self._rows = 0
         self._is_running = False
 
     def add(self, rollout: Rollout, model: Model, inputs: Mapping[str, Array], answer: Outputs) -> None:
-        """Let `model` work on what the other version of the rollout has answered, and compare."""
+        """Let `model` compute what the other version answered, and compare; dropped when too many wait."""
         rows = len(next(iter(inputs.values())))
         if self._waiting and self._rows + rows > WAITING_ROWS:
-            rollout.note_dropped()
+            rollout.record_dropped()
             return
-        self._waiting.append(_Copy(rollout, model, inputs, answer, rows))
+        self._waiting.append(_ShadowRequest(rollout, model, inputs, answer, rows))
         self._rows += rows
         if not self._is_running:
             self._run()
 
     def _run(self) -> None:
         self._is_running = True
-        running = asyncio.get_running_loop().run_in_executor(self._executor, _outcomes, self._next_batch())
+        running = asyncio.get_running_loop().run_in_executor(self._executor, _run_batch, self._next_batch())
         running.add_done_callback(self._finish)
 
-    def _finish(self, done: asyncio.Future[Sequence[_Outcome]]) -> None:
+    def _finish(self, done: asyncio.Future[Sequence[_BatchResult]]) -> None:
         self._is_running = False
-        for outcome in done.result():
-            for copy in outcome.copies:
-                copy.rollout.note(copy.model, outcome.seconds, failed=outcome.agreed is None)
-            if outcome.agreed is not None:
-                outcome.copies[0].rollout.note_agreement(sum(copy.rows for copy in outcome.copies), outcome.agreed)
+        for result in done.result():
+            for request in result.requests:
+                request.rollout.record(request.model, result.seconds, failed=result.agreed is None)
+            if result.agreed is not None:
+                rows = sum(request.rows for request in result.requests)
+                result.requests[0].rollout.record_agreement(rows, result.agreed)
         if self._waiting:
             self._run()
 
-    def _next_batch(self) -> Sequence[_Copy]:
+    def _next_batch(self) -> Sequence[_ShadowRequest]:
         batch = [self._waiting.popleft()]
         rows = batch[0].rows
         while self._waiting and rows + self._waiting[0].rows <= BATCH_ROWS and batch[0].fits(self._waiting[0]):
@@ -98,24 +99,24 @@ class Copies:
         return batch
 
 
-def _outcomes(batch: Sequence[_Copy]) -> Sequence[_Outcome]:
-    """Run a batch; when it fails as a whole, each copy is tried alone."""
+def _run_batch(batch: Sequence[_ShadowRequest]) -> Sequence[_BatchResult]:
+    """Run a batch; when it fails as a whole, each request runs alone."""
     first = batch[0]
-    inputs = {name: np.concatenate([copy.inputs[name] for copy in batch]) for name in first.inputs}
-    answer = {name: np.concatenate([copy.answer[name] for copy in batch]) for name in first.answer}
-    started = time.perf_counter()
+    inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in first.inputs}
+    answer = {name: np.concatenate([request.answer[name] for request in batch]) for name in first.answer}
+    start = time.perf_counter()
     try:
         outputs = first.model.run(inputs, list(answer))
     except InferenceFailedError:
         if len(batch) == 1:
-            return [_Outcome(batch, time.perf_counter() - started, None)]
-        return [outcome for copy in batch for outcome in _outcomes([copy])]
-    seconds = time.perf_counter() - started
-    return [_Outcome(batch, seconds, _agreed(answer, outputs) if is_finite(outputs) else None)]
+            return [_BatchResult(batch, time.perf_counter() - start, None)]
+        return [result for request in batch for result in _run_batch([request])]
+    seconds = time.perf_counter() - start
+    return [_BatchResult(batch, seconds, _agreed_rows(answer, outputs) if is_finite(outputs) else None)]
 
 
-def _agreed(one: Outputs, other: Outputs) -> int:
-    """Return for how many rows both name the same class, by their first output."""
+def _agreed_rows(one: Outputs, other: Outputs) -> int:
+    """Return the number of rows for which both name the same class, by their first output."""
     first, second = (next(iter(outputs.values())) for outputs in (one, other))
     same = np.argmax(first.reshape(len(first), -1), 1) == np.argmax(second.reshape(len(second), -1), 1)
     return int(same.sum())

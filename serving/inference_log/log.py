@@ -68,7 +68,7 @@ class InferenceLog:
             self._thread.start()
 
     @property
-    def is_kept(self) -> bool:
+    def is_enabled(self) -> bool:
         return bool(self._where)
 
     def add(self, request_id: str, model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
@@ -91,7 +91,7 @@ class InferenceLog:
 
         self._put(_Task(insert, lambda error: self._on_drop() if error else None))
 
-    async def say(self, feedback: Feedback) -> None:
+    async def record_feedback(self, feedback: Feedback) -> None:
         """Write down feedback, in place of what was said of the same picture before.
 
         Raises:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import serving_kit as kit
 
-from serving.engine.batcher import Batcher, Limits
+from serving.engine.batcher import Batcher, BatchLimits
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ClientGoneError, DeadlineError, OverloadedError
 
-LIMITS = Limits(batch_rows=8, queue_rows=64, queue_seconds=60, threads=1)
+LIMITS = BatchLimits(batch_rows=8, queue_rows=64, queue_seconds=60, threads=1)
 
 
 @pytest.fixture
@@ -28,8 +28,16 @@ class Plane:
         self.idle = 0
         self.batcher = Batcher(model, limits, None, self._on_batch, self._on_idle)
 
-    def ask(self, images, is_gone=lambda: False):
-        return self.batcher.submit({"images": images}, ["probabilities"], is_gone)
+    def ask(self, images, is_cancelled=lambda: False):
+        """Return a future of the outputs; cancelling it drops the request."""
+        future = asyncio.get_running_loop().create_future()
+
+        def on_done(result):
+            if not future.done():
+                (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+
+        self.batcher.submit({"images": images}, ["probabilities"], on_done, lambda: future.done() or is_cancelled())
+        return future
 
     def _on_batch(self, requests, rows, failed, waited, seconds):
         self.batches.append(rows)
@@ -58,7 +66,7 @@ def test_what_comes_together_is_run_together_and_answered_apart(model, data, fir
 
 def test_a_request_larger_than_a_batch_runs_alone(model, data, first):
     async def scenario():
-        plane = Plane(model, Limits(batch_rows=8, queue_rows=2000, queue_seconds=60, threads=1))
+        plane = Plane(model, BatchLimits(batch_rows=8, queue_rows=2000, queue_seconds=60, threads=1))
         small, large = plane.ask(data[0][:1]), plane.ask(data[0][:1000])
         return plane, await given(small), await given(large)
 
@@ -117,7 +125,7 @@ def test_a_full_queue_turns_away_and_recovers(model, data):
 
 def test_who_has_waited_too_long_is_told(model, data):
     async def scenario():
-        plane = Plane(model, Limits(batch_rows=8, queue_rows=64, queue_seconds=-1, threads=1))
+        plane = Plane(model, BatchLimits(batch_rows=8, queue_rows=64, queue_seconds=-1, threads=1))
         await plane.ask(data[0][:1])
 
     with pytest.raises(DeadlineError):

@@ -8,7 +8,7 @@ import pytest
 import serving_kit as kit
 
 from serving.engine.model import Model
-from serving.engine.repository import Entry, ModelRepository
+from serving.engine.repository import ModelEntry, ModelRepository
 from serving.errors import ModelRefusedError
 
 
@@ -43,7 +43,7 @@ def test_scan_finds_models_with_a_champion_and_nothing_else(folder, classifier, 
     found = ModelRepository(folder).scan()
 
     changed = (folder / "digits-classifier/champion").stat().st_mtime_ns
-    assert found == {"digits-classifier": Entry(champion=3, changed_ns=changed, versions=(3, 12))}
+    assert found == {"digits-classifier": ModelEntry(champion=3, changed_ns=changed, versions=(3, 12))}
 
 
 @pytest.mark.parametrize("text", ["", "three", "-3", "3.0", "../3", "3\n4", "9" * 4000, "\u0663"])
