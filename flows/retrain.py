@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows import prefect_tasks, report
 from flows.outcome import Outcome
 from mnistflow import environment
+from mnistflow.evaluation import evaluate
 from mnistflow.learners.learner import WATCHED
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
@@ -16,8 +17,7 @@ from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import STAGES
 from mnistflow.registry import promotion, versions
 from mnistflow.tracking import runs
-from mnistflow.tracking.client import mlflow_client
-from mnistflow.tracking.system_metrics import log_system_metrics
+from mnistflow.tracking.lazy_run import LazyRun
 
 
 @flow(name="retrain", log_prints=False)
@@ -33,24 +33,23 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     runs.close_dead_runs(checkout, plan.dataset)
     promotion.reconcile(checkout, versions.model_name(plan.dataset))
     workspace = workspaces.create(checkout, plan.values)
-    run = runs.start(checkout, plan.dataset, plan.name, kind="retrain")
     with workspaces.tidied(workspace):
-        with runs.finished(run), log_system_metrics(run, after=WATCHED):
+        with LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run:
             outcome = _run_steps(workspace, plan, run)
-        if not outcome.changed:
-            # Everything that happened is recorded already.
-            mlflow_client().delete_run(run.run_id)
         if not plan.overrides:
             workspaces.bring_home(workspace)
     create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))
     return outcome
 
 
-def _run_steps(workspace: Paths, plan: RunPlan, run: runs.Run) -> Outcome:
-    with Pipeline(workspace, plan.config, run.run_id) as pipeline:
+def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:
+    with Pipeline(workspace, plan.config, run) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in STAGES)
-        evaluation = prefect_tasks.record(workspace, run, plan.config)
-        version = prefect_tasks.register(workspace, run, evaluation)
+        evaluation = evaluate.load(workspace)
+        known = versions.registered_as(versions.model_name(plan.dataset), evaluation.model_sha256)
+        if known is None or any(stage.executed for stage in stages):
+            prefect_tasks.record(workspace, run.start(), plan.config)
+        version = known or prefect_tasks.register(workspace, run.start(), evaluation)
         opponent = versions.holder(version.name, versions.CHAMPION)
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
         prefect_tasks.publish(workspace, version, judgement)
@@ -60,7 +59,7 @@ def _run_steps(workspace: Paths, plan: RunPlan, run: runs.Run) -> Outcome:
         plan=plan,
         stages=stages,
         run_id=version.run_id,
-        registered=version.run_id == run.run_id,
+        registered=known is None,
         version=version,
         evaluation=evaluation,
         verdict=judgement.verdict,

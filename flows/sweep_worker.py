@@ -67,7 +67,7 @@ def _run(member: Member) -> None:
     run = runs.start(workspace, settings.fetch.dataset, member.name, kind="retrain", parent=member.parent_run)
     with runs.finished(run):
         for stage in stage_runner.STAGES:
-            done = stage_runner.run(StageJob(stage, workspace, settings, run.run_id))
+            done = stage_runner.run_or_restore(StageJob(stage, workspace, settings, run.run_id))
             logger.info("%s: %s (%.1f s)", stage, "done" if done.executed else "unchanged", done.seconds)
         evaluation = record.record(workspace, run, settings)
     headline = tasks.get(splits.load(workspace.prepared).task).headline.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistflow.errors import StageError
 from mnistflow.paths import Paths
@@ -18,46 +18,60 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
-def reproduce(workspace: Paths, name: str, execute: Callable[[], None]) -> bool:
-    """Run a stage, or restore its outputs from the cache, as DVC's `reproduce` does.
+def restore(workspace: Paths, name: str) -> bool:
+    """Restore the outputs of a stage from the cache; return False if the stage has to run.
+
+    Raises:
+        StageError: dvc.yaml is not valid, or DVC refuses the stage.
+    """
+    from dvc.stage.cache import RunCacheNotFoundError
+
+    with _locked_stage(workspace, name) as (repository, stage):
+        if not stage.changed():
+            return True
+        stage.remove_outs()
+        try:
+            repository.stage_cache.restore(stage)
+        except RunCacheNotFoundError:
+            return False
+        repository.commit(name, force=True)
+        return True
+
+
+def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
+    """Run a stage and record its outputs.
 
     Args:
         execute: runs the stage, in the place of its command.
 
-    Returns:
-        Whether the stage was run.
-
     Raises:
         StageError: dvc.yaml is not valid, or DVC refuses the stage. Errors of `execute` pass through.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import lock_repo
-    from dvc.stage.cache import RunCacheNotFoundError
-
-    try:
-        with _repository(workspace) as repository, lock_repo(repository):
-            (stage,) = repository.stage.collect(name)
-            if stage.cmd != f"mnistflow {name}":
-                raise StageError(f"dvc.yaml: stage {name} runs {stage.cmd!r}", f"It has to be `mnistflow {name}`.")
-            if not stage.changed():
-                return False
-            stage.remove_outs()
-            try:
-                repository.stage_cache.restore(stage)
-                executed = False
-            except RunCacheNotFoundError:
-                execute()
-                executed = True
-            repository.commit(name, force=True)
-            return executed
-    except DvcException as error:
-        raise StageError(f"DVC refuses stage {name}: {error}", "Correct dvc.yaml or .dvc/config.") from error
+    with _locked_stage(workspace, name) as (repository, stage):
+        stage.remove_outs()
+        execute()
+        repository.commit(name, force=True)
 
 
 def push(workspace: Paths) -> int:
     """Copy the outputs of the stages to DVC's default remote; return how many files were new there."""
     with _repository(workspace) as repository:
         return int(repository.push())
+
+
+@contextmanager
+def _locked_stage(workspace: Paths, name: str) -> Iterator[tuple[Repo, Any]]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import lock_repo
+
+    try:
+        with _repository(workspace) as repository, lock_repo(repository):
+            (stage,) = repository.stage.collect(name)
+            if stage.cmd != f"mnistflow {name}":
+                raise StageError(f"dvc.yaml: stage {name} runs {stage.cmd!r}", f"It has to be `mnistflow {name}`.")
+            yield repository, stage
+    except DvcException as error:
+        raise StageError(f"DVC refuses stage {name}: {error}", "Correct dvc.yaml or .dvc/config.") from error
 
 
 @contextmanager

@@ -6,7 +6,9 @@ A run works with a copy of the sources, so that editing a file does not change a
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +18,7 @@ from mnistflow.config import Config
 from mnistflow.paths import Paths
 from mnistflow.pipeline import dvc_stage, stage_runner
 from mnistflow.pipeline.stage_runner import StageJob, StageOutcome
+from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.workers.base import WorkerDied
 from mnistflow.workers.processes import LocalWorkers
 
@@ -27,13 +30,14 @@ class Pipeline:
 
     Args:
         config: the parameters in the workspace's params.yaml.
-        run_id: the MLflow run to log to; None: each stage logs to one of its own.
+        run: the MLflow run to log to, which starts with the first stage that is executed; None: each stage logs to a
+            run of its own.
     """
 
-    def __init__(self, workspace: Paths, config: Config, run_id: str | None = None) -> None:
+    def __init__(self, workspace: Paths, config: Config, run: LazyRun | None = None) -> None:
         self._workspace = workspace
         self._config = config
-        self._run_id = run_id
+        self._run = run
         self._workers = LocalWorkers[Any, Any]([os.sched_getaffinity(0)], import_from=import_folders(workspace))
 
     def run(self, stage: str) -> StageOutcome:
@@ -43,12 +47,15 @@ class Pipeline:
             StageError: the stage failed; the message is that of the stage.
             StageCrashed: its process was killed.
         """
-        job = StageJob(stage, self._workspace, self._config, self._run_id)
+        started = time.perf_counter()
+        job = StageJob(stage, self._workspace, self._config)
         try:
-            outcome: StageOutcome = self._call(_run_stage, job)
+            is_restored = bool(self._call(stage_runner.restore, job))
+            if not is_restored:
+                self._call(_run_stage, replace(job, run_id=self._run.start().run_id) if self._run else job)
         except WorkerDied as error:
             raise stage_runner.crashed(job) from error
-        return outcome
+        return StageOutcome(stage, not is_restored, round(time.perf_counter() - started, 2))
 
     def push(self) -> int:
         """Copy the outputs of the stages to DVC's default remote; return how many files were new there."""
@@ -71,6 +78,6 @@ def import_folders(workspace: Paths) -> tuple[Path, Path]:
     return workspace.root / "src", workspace.root
 
 
-def _run_stage(job: StageJob) -> StageOutcome:
+def _run_stage(job: StageJob) -> None:
     logs.log_to_terminal()
-    return stage_runner.run(job)
+    stage_runner.run(job)

@@ -67,17 +67,33 @@ class StageCrashed(StageError):
     """The process of a stage was killed, or out of memory. A second attempt continues where the first one stopped."""
 
 
-def run(job: StageJob) -> StageOutcome:
-    """Run a stage, or take its outputs from the cache, in a process that has imported the sources of the workspace.
+def restore(job: StageJob) -> bool:
+    """Take the outputs of a stage from the cache; return False if the stage has to run.
+
+    Raises:
+        StageError: DVC refuses the stage.
+    """
+    return dvc_stage.restore(job.workspace, job.stage)
+
+
+def run(job: StageJob) -> None:
+    """Run a stage, in a process that has imported the sources of the workspace.
 
     Raises:
         StageError: the stage failed; the message is that of the stage.
         StageCrashed: the process of the stage was killed.
     """
     execute = _run_here if can_share_a_process(job.config.train) else _run_alone
+    dvc_stage.run(job.workspace, job.stage, lambda: execute(job))
+
+
+def run_or_restore(job: StageJob) -> StageOutcome:
+    """Run a stage, or take its outputs from the cache. Raises the errors of `restore` and `run`."""
     started = time.perf_counter()
-    executed = dvc_stage.reproduce(job.workspace, job.stage, lambda: execute(job))
-    return StageOutcome(job.stage, executed, round(time.perf_counter() - started, 2))
+    is_restored = restore(job)
+    if not is_restored:
+        run(job)
+    return StageOutcome(job.stage, not is_restored, round(time.perf_counter() - started, 2))
 
 
 def can_share_a_process(config: TrainConfig) -> bool:

@@ -1,0 +1,49 @@
+"""Lazy run: a run in MLflow that starts when there is something to log."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from mnistflow.paths import Paths
+from mnistflow.tracking import runs
+from mnistflow.tracking.runs import Run
+from mnistflow.tracking.system_metrics import log_system_metrics
+
+
+class LazyRun:
+    """A run that a retraining starts when the first stage has to be executed.
+
+    A retraining that finds everything done leaves no run behind, and does not load MLflow. A context manager: its exit
+    ends the run, if it was started, as `runs.finished` does.
+
+    Args:
+        experiment: name of the experiment, which is that of the data set.
+        metrics_after: metric after whose first value the machine's metrics are logged too.
+    """
+
+    def __init__(self, paths: Paths, experiment: str, name: str, kind: str, metrics_after: str) -> None:
+        self._paths = paths
+        self._experiment = experiment
+        self._name = name
+        self._kind = kind
+        self._metrics_after = metrics_after
+        self._run: Run | None = None
+        self._stack = ExitStack()
+
+    def start(self) -> Run:
+        """Return the run; the first call starts it."""
+        if self._run is None:
+            self._run = runs.start(self._paths, self._experiment, self._name, kind=self._kind)
+            self._stack.enter_context(runs.finished(self._run))
+            self._stack.enter_context(log_system_metrics(self._run, after=self._metrics_after))
+        return self._run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
