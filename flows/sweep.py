@@ -35,7 +35,7 @@ from mnistflow.pipeline.pipeline import Pipeline, import_folders
 from mnistflow.registry import comparison
 from mnistflow.registry.comparison import Contender, Result
 from mnistflow.runtime import backend
-from mnistflow.tasks.task import Headline
+from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
 from mnistflow.workers.base import WorkerDied, Workers
 from mnistflow.workers.processes import LocalWorkers

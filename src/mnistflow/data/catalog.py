@@ -4,6 +4,8 @@ A new data set is an entry here. One that publishers offer as IDX files needs on
 brings a function that reads its raw files, and, if there is nothing to download, one that makes them.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,11 +13,19 @@ from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data.entry import Entry, File
-from mnistflow.data.sources import digits, idx, own_images, synthetic
+from mnistflow.data.entry import IMAGE_CLASSIFICATION, Entry, File, Preprocessing
 from mnistflow.errors import ConfigError
 
+# The sources are imported in the functions that need them: reading the registry needs only `task_of`, and no numpy.
+
 OWN_IMBALANCE = 100.0
+# What is learned from the data sets that are not pictures.
+_TASKS = {"sine": "forecasting", "vectors": "binary_classification"}
+
+
+def task_of(name: str) -> str:
+    """Return the name of the task that is learned from a known data set, or from a user's own."""
+    return _TASKS.get(name, IMAGE_CLASSIFICATION)
 
 
 def get(name: str) -> Entry:
@@ -32,6 +42,8 @@ def get(name: str) -> Entry:
 
 def described(name: str, classes: tuple[str, ...]) -> Entry:
     """Return the data set whose raw files bear this name: a known one, or a user's own with these classes."""
+    from mnistflow.data.sources import idx
+
     return entries().get(name) or Entry(
         name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE
     )
@@ -44,6 +56,8 @@ def own_data_set(name: str, path: Path) -> Entry:
         ConfigError: the name is that of a known data set.
         DataError: there are no usable images at `path`.
     """
+    from mnistflow.data.sources import own_images
+
     if name in entries():
         raise ConfigError(f"fetch.own.{name}: this is the name of a known data set", "Give yours another name.")
     source = own_images.find(path)
@@ -53,17 +67,26 @@ def own_data_set(name: str, path: Path) -> Entry:
 @cache
 def entries() -> Mapping[str, Entry]:
     """Return every known data set by its name."""
+    from mnistflow.data.sources import digits, idx, synthetic
+
     published = json.loads(resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8"))
     known = [_published_as_idx(name, **facts) for name, facts in published.items()]
     known += [
-        Entry("digits", digits.CLASSES, idx.IMAGE_SHAPE, read=idx.read_splits, generate=digits.write_official_files),
+        Entry(
+            "digits",
+            digits.CLASSES,
+            idx.IMAGE_SHAPE,
+            read=idx.read_splits,
+            generate=digits.write_official_files,
+            preprocessing="digit",
+        ),
         Entry(
             "sine",
             (),
             (synthetic.WINDOW, 1),
             read=synthetic.read_splits,
             generate=synthetic.write_sine,
-            task="forecasting",
+            task=task_of("sine"),
         ),
         Entry(
             "vectors",
@@ -71,16 +94,30 @@ def entries() -> Mapping[str, Entry]:
             (synthetic.FEATURES,),
             read=synthetic.read_splits,
             generate=synthetic.write_vectors,
-            task="binary_classification",
+            task=task_of("vectors"),
         ),
     ]
     return {entry.name: entry for entry in known}
 
 
 def _published_as_idx(
-    name: str, classes: list[str], mirrors: list[str], files: dict[str, dict[str, str | int]]
+    name: str,
+    classes: list[str],
+    preprocessing: Preprocessing,
+    mirrors: list[str],
+    files: dict[str, dict[str, str | int]],
 ) -> Entry:
+    from mnistflow.data.sources import idx
+
     known = {file_name: File(**facts) for file_name, facts in files.items()}  # type: ignore[arg-type]
     limits = {file_name: file.raw_bytes for file_name, file in known.items()}
     read = partial(idx.read_splits, suffix=".gz", limits=limits)
-    return Entry(name, tuple(classes), idx.IMAGE_SHAPE, read=read, files=known, mirrors=tuple(mirrors))
+    return Entry(
+        name,
+        tuple(classes),
+        idx.IMAGE_SHAPE,
+        read=read,
+        files=known,
+        mirrors=tuple(mirrors),
+        preprocessing=preprocessing,
+    )

@@ -1,12 +1,18 @@
 """Entry of a data set: its classes and shape, its files, and how they are read."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from mnistflow.splits import OfficialSplits
+if TYPE_CHECKING:
+    from mnistflow.splits import OfficialSplits
 
 IMAGE_CLASSIFICATION = "image_classification"
+
+Preprocessing = Literal["digit", "plain"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Entry:
         max_imbalance: how many times larger than the smallest class the largest may be, per official split.
         fingerprint: changes when what it is made from does; None for one that never changes.
         task: what is learned from it, by its name in `mnistflow.tasks`.
+        preprocessing: how a server turns a picture of any size into an input, published with each model: `digit`
+            crops to the ink and centres it as MNIST does, `plain` keeps the picture's frame.
     """
 
     name: str
@@ -57,3 +65,4 @@ class Entry:
     max_imbalance: float = 10.0
     fingerprint: str | None = None
     task: str = IMAGE_CLASSIFICATION
+    preprocessing: Preprocessing = "plain"

@@ -1,9 +1,12 @@
 """The learners: how models are fitted and exported. A family names its own; stages ask `of` and know no families."""
 
-from typing import Any
+from __future__ import annotations
 
-from mnistflow.learners.learner import Learner
-from mnistflow.models.family import Family
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnistflow.learners.learner import Learner
+    from mnistflow.models.family import Family
 
 
 def get(name: str) -> Learner[Any]:

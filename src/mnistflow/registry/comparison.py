@@ -12,7 +12,7 @@ from mnistflow import files
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.tasks import plots
-from mnistflow.tasks.task import Headline
+from mnistflow.tasks.identity import Headline
 
 CONFIDENCE = 0.95
 

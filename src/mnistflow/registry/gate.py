@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.versions import Decision
-from mnistflow.tasks.task import Headline, PairedTest
+from mnistflow.tasks.identity import Headline
+from mnistflow.tasks.task import PairedTest
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from mnistflow.arrays import Array
 from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.runtime import onnx_session
-from mnistflow.tasks.task import Headline, Task
+from mnistflow.tasks.identity import Headline
+from mnistflow.tasks.task import Task
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 
@@ -89,7 +90,7 @@ def task_of(dataset: str) -> Task:
 
 def model_name(dataset: str) -> str:
     """Return the registered name of the models of a data set."""
-    return f"{dataset}-{task_of(dataset).product}"
+    return f"{dataset}-{task_of(dataset).identity.product}"
 
 
 def register(run: runs.Run, name: str, onnx_file: Path, example: Array, model_json: Mapping[str, Any]) -> Version:

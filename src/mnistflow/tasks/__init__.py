@@ -1,12 +1,13 @@
 """The tasks a model can learn. What depends on the kind of task is asked of one `Task`."""
 
-from mnistflow.errors import ConfigError
-from mnistflow.tasks.binary_classification import BinaryClassification
-from mnistflow.tasks.forecasting import Forecasting
-from mnistflow.tasks.image_classification import ImageClassification
-from mnistflow.tasks.task import Task
+from __future__ import annotations
 
-_TASKS: dict[str, Task] = {task.name: task for task in (ImageClassification(), BinaryClassification(), Forecasting())}
+from typing import TYPE_CHECKING
+
+from mnistflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mnistflow.tasks.task import Task
 
 
 def get(name: str) -> Task:
@@ -15,6 +16,13 @@ def get(name: str) -> Task:
     Raises:
         ConfigError: there is none.
     """
-    if name not in _TASKS:
-        raise ConfigError(f"unknown task {name!r}", f"Known: {', '.join(_TASKS)}.")
-    return _TASKS[name]
+    # Imported here, because whoever needs only `identity` must not load numpy.
+    from mnistflow.tasks.binary_classification import BinaryClassification
+    from mnistflow.tasks.forecasting import Forecasting
+    from mnistflow.tasks.image_classification import ImageClassification
+
+    known: tuple[Task, ...] = (ImageClassification(), BinaryClassification(), Forecasting())
+    tasks = {task.name: task for task in known}
+    if name not in tasks:
+        raise ConfigError(f"unknown task {name!r}", f"Known: {', '.join(tasks)}.")
+    return tasks[name]

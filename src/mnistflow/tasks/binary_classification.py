@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import plots
+from mnistflow.tasks import identity, plots
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Signature
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class BinaryClassification(Classification):
     """Features float32 `[batch, n]`, of the order of one, to a probability float32 `[batch, 1]`."""
 
-    name = "binary_classification"
+    identity = identity.BINARY_CLASSIFICATION
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
         return Signature("features", "float32", input_shape, "probability", (1,))

@@ -14,7 +14,7 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.files import write_json
 from mnistflow.runtime.backend import jit_compile
 from mnistflow.tasks import plots
-from mnistflow.tasks.task import Headline, Measurement, PairedTest, Parity, Task
+from mnistflow.tasks.task import Measurement, PairedTest, Parity, Task
 
 if TYPE_CHECKING:
     import keras
@@ -24,9 +24,6 @@ LOGITS = "logits"
 
 class Classification(Task):
     """Targets are class numbers `[n]`; the layer before the last is called `LOGITS`."""
-
-    product = "classifier"
-    headline = Headline("accuracy", is_share=True)
 
     @abstractmethod
     def probabilities(self, outputs: Outputs) -> Outputs:

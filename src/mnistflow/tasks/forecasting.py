@@ -11,8 +11,8 @@ import numpy as np
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.runtime.backend import jit_compile
-from mnistflow.tasks import plots
-from mnistflow.tasks.task import Headline, Measurement, PairedTest, Parity, Signature, Task
+from mnistflow.tasks import identity, plots
+from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Task
 
 if TYPE_CHECKING:
     import keras
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 class Forecasting(Task):
     """Windows float32 `[batch, steps, 1]`, of the order of one, to the next value float32 `[batch, 1]`."""
 
-    name = "forecasting"
-    product = "forecaster"
-    headline = Headline("mse", larger_is_better=False)
+    identity = identity.FORECASTING
     chronological = True
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import corruptions, plots
+from mnistflow.tasks import corruptions, identity, plots
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Signature
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ImageClassification(Classification):
     """Images uint8 `[batch, height, width]` to probabilities float32 `[batch, classes]`."""
 
-    name = "image_classification"
+    identity = identity.IMAGE_CLASSIFICATION
     asks_for_each_class = True
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
+from mnistflow.tasks.identity import Headline, Identity
 
 if TYPE_CHECKING:
     import keras
@@ -35,37 +36,6 @@ class Signature:
     def takes_images(self) -> bool:
         """Whether an input is a grey image: bytes in rows and columns."""
         return self.input_dtype == "uint8" and len(self.input_shape) == 2
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The metric that ranks the models of a task; never negative.
-
-    Attributes:
-        name: key of `Measurement.metrics`, and of what Keras measures after each epoch. The gate's floor is
-            `gate.min_<name>`, or `gate.max_<name>` where smaller is better.
-        is_share: of right predictions, shown as a percentage.
-    """
-
-    name: str
-    larger_is_better: bool = True
-    is_share: bool = False
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Return whether one value ranks above another."""
-        return value > other if self.larger_is_better else value < other
-
-    def place(self, value: float) -> float:
-        """Return a key to sort by, best first."""
-        return -value if self.larger_is_better else value
-
-    def shown(self, value: float) -> str:
-        """Return the value for people: `99.31%`, or `0.00262`."""
-        return f"{value:.2%}" if self.is_share else f"{value:.3g}"
-
-    def said(self, value: float) -> str:
-        """Return name and value for people: `test accuracy 99.31%`."""
-        return f"test {self.name} {self.shown(value)}"
 
 
 @dataclass(frozen=True)
@@ -118,16 +88,22 @@ class Task(ABC):
     """A kind of learning problem.
 
     Attributes:
-        product: what its models are: they are registered as `<dataset>-<product>`.
+        identity: its name, what its models are called, and its headline metric.
         chronological: examples follow one another in time, so that only the latest may be held out.
         asks_for_each_class: outputs are a probability for each class.
     """
 
-    name: str
-    product: str
-    headline: Headline
+    identity: Identity
     chronological = False
     asks_for_each_class = False
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def headline(self) -> Headline:
+        return self.identity.headline
 
     @abstractmethod
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:

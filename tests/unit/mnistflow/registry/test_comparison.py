@@ -7,7 +7,7 @@ from PIL import Image
 
 from mnistflow.registry import comparison
 from mnistflow.registry.comparison import Contender, Result
-from mnistflow.tasks.task import Headline
+from mnistflow.tasks.identity import Headline
 
 ACCURACY = Headline("accuracy", is_share=True)
 
