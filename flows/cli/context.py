@@ -1,8 +1,14 @@
 """Context of a command: the checkout, its configuration, and the environment of the tools used."""
 
-from mnistflow import config, environment
-from mnistflow.config import Config
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistflow import environment
 from mnistflow.paths import Paths
+
+if TYPE_CHECKING:
+    from mnistflow.config import Config
 
 
 def load_context(overrides: list[str] | None = None) -> tuple[Paths, Config]:
@@ -11,6 +17,9 @@ def load_context(overrides: list[str] | None = None) -> tuple[Paths, Config]:
     Raises:
         ConfigError: no checkout, or params.yaml or an override is not valid.
     """
+    # Imported here, because --help must not wait for the schema of params.yaml.
+    from mnistflow import config
+
     paths = Paths.locate()
     environment.configure(paths)
     settings = config.load(paths.params)

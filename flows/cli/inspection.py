@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from flows.cli.context import load_context
 from flows.cli.options import DatasetOption, Json, console
@@ -22,6 +21,8 @@ def register(app: typer.Typer) -> None:
 def models() -> None:
     """List the model families with their parameters as params.yaml has them."""
     _, settings = load_context()
+    from rich.table import Table
+
     from mnistflow.models import families
 
     table = Table()
@@ -39,6 +40,8 @@ def models() -> None:
 def presets() -> None:
     """List the presets of params.yaml with what they override."""
     _, settings = load_context()
+    from rich.table import Table
+
     table = Table("preset", "overrides")
     for name in settings.presets:
         table.add_row(name, _settings_as_typed(settings.preset(name)))
@@ -64,6 +67,8 @@ def leaderboard(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
+    from rich.table import Table
+
     table = Table(title=f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}")
     headline = versions.task_of(name).headline
     for heading in (headline.name, "errors", "loss", "robust", "run", "version", "parameters", "MB", "ms", "train s"):
@@ -96,6 +101,8 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({**asdict(now), "schedules": [asdict(entry) for entry in schedules]}, indent=2))
         return
+    from rich.table import Table
+
     table = Table(show_header=False, box=None)
     for name, value in state.lines(now):
         table.add_row(f"[bold]{name}", value)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,11 +11,13 @@ from rich.panel import Panel
 
 from flows.cli.context import load_context
 from flows.cli.options import Json, Overrides, Preset, console
-from mnistflow import config, logs
-from mnistflow.config import Config
+from mnistflow import logs
 from mnistflow.errors import ConfigError, MnistflowError
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.workers import signals
+
+if TYPE_CHECKING:
+    from mnistflow.config import Config
 
 
 def register(app: typer.Typer) -> None:
@@ -111,8 +113,8 @@ def ingest() -> None:
 
 
 def _chosen(
-    base: Config, presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
-) -> tuple[dict[str, object], Config]:
+    base: "Config", presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
+) -> tuple[dict[str, object], "Config"]:
     """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
 
     Args:
@@ -121,6 +123,7 @@ def _chosen(
     Raises:
         ConfigError: there is no such preset, key, value or data set.
     """
+    from mnistflow import config
     from mnistflow.data import catalog
 
     if presets and len(presets) > 1:

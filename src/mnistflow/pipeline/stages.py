@@ -7,10 +7,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnistflow import errors
-from mnistflow.config import Config
 from mnistflow.paths import Paths
+
+if TYPE_CHECKING:
+    from mnistflow.config import Config
 
 logger = logging.getLogger("mnistflow")
 

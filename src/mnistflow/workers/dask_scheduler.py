@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +59,9 @@ def connect(address: Address) -> Client:
     Raises:
         StageError: no scheduler answers, or Dask is not installed.
     """
+    # Imported here, because the schema of params.yaml needs only `check`.
+    import asyncio
+
     try:
         from distributed import Client
     except ImportError as error:
@@ -83,6 +85,8 @@ def connect(address: Address) -> Client:
 
 
 async def _greet(address: Address) -> None:
+    import asyncio
+
     from distributed import Security, rpc
 
     async with asyncio.timeout(CONNECT_SECONDS):
