@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.endpoints.feedback import FeedbackEndpoint
 from serving.endpoints.invocations import InvocationsEndpoints
+from serving.endpoints.metrics import MetricsEndpoint
 from serving.endpoints.page import PageEndpoints
 from serving.endpoints.predict import PredictEndpoints
 from serving.endpoints.status import StatusEndpoint
@@ -19,11 +19,11 @@ from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
 from serving.engine.model_manager import ModelManager
 from serving.errors import StartError
+from serving.http.application import Application, Middleware
 from serving.http.auth import ApiKeys
 from serving.http.cors import cors_middleware
-from serving.http.request import Request
 from serving.http.request_log import hook_middleware, log_call
-from serving.http.router import Application, RequestHandler, Response, Route
+from serving.http.router import Router
 from serving.inference_log.log import InferenceLog
 from serving.metrics.prometheus import Metrics
 from serving.process import cores
@@ -37,18 +37,6 @@ log = logging.getLogger(__name__)
 
 # Set where OpenTelemetry's own tools expect it.
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-ENDPOINTS = (
-    "/v2",
-    "/predict",
-    "/feedback",
-    "/invocations",
-    "/ping",
-    "/health",
-    "/version",
-    "/page",
-    "/metrics",
-    "/status",
-)
 
 
 def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Application:
@@ -57,9 +45,6 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
     Raises:
         StartError: packages are missing for what is asked.
     """
-
-    async def expose_metrics(_: Request) -> Response:
-        return Response(metrics.exposition(), media=metrics.content_type)
 
     def observe_call(code: str, seconds: float) -> None:
         metrics.request("grpc", code, seconds)
@@ -76,23 +61,23 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
         *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),
-        Route("GET", "/metrics", expose_metrics),
+        *MetricsEndpoint(metrics).routes(),
     ]
-    access = ApiKeys(settings.keys, settings.admin_keys)
+    api_keys = ApiKeys(settings.keys, settings.admin_keys)
     tracing = _tracing()
     hooks = [tracing.trace_call] if tracing is not None else []
     if settings.log_format == "json":
         hooks.append(log_call)
     grpc_service = None
     if settings.grpc_port:
-        grpc_service = _grpc_service_type()(plane, service, settings, access, inference_log, observe_call, hooks)
+        grpc_service = _grpc_service_type()(plane, service, settings, api_keys, inference_log, observe_call, hooks)
     running = _running(models, settings.poll_seconds, inference_log, grpc_service, tracing)
-    wrappers: list[Callable[[RequestHandler], RequestHandler]] = []
+    middleware: list[Middleware] = []
     if settings.cors_origins:
-        wrappers.append(partial(cors_middleware, origins=settings.cors_origins))
+        middleware.append(cors_middleware(settings.cors_origins))
     if hooks:
-        wrappers.append(partial(hook_middleware, hooks=hooks, endpoint=_endpoint))
-    return Application(routes, access, _endpoint, metrics.request, running, wrappers)
+        middleware.append(hook_middleware(hooks))
+    return Application(Router(routes, api_keys), metrics.request, running, middleware)
 
 
 @asynccontextmanager
@@ -143,10 +128,3 @@ def _grpc_service_type() -> "type[GrpcService]":
     except ImportError:
         raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
     return GrpcService
-
-
-def _endpoint(path: str) -> str:
-    """Return the endpoint a path belongs to. All other paths count as one, so that no client makes labels."""
-    if path in ("/", "/docs", "/openapi.json"):
-        return "/page"
-    return next((endpoint for endpoint in ENDPOINTS if path == endpoint or path.startswith(endpoint + "/")), "other")

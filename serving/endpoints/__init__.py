@@ -1,1 +1,1 @@
-"""Endpoints: one module an endpoint, over HTTP or gRPC. Imports every other folder but `process`."""
+"""Endpoints: one module per HTTP endpoint, and the gRPC service. Imports every other folder but `process`."""

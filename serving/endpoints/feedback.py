@@ -1,4 +1,4 @@
-"""The endpoint for what it really was: feedback on an answer, by the answer's id."""
+"""`POST /feedback`: the true label of a logged prediction."""
 
 from typing import Any
 
@@ -6,12 +6,13 @@ import orjson
 
 from serving.errors import InvalidRequestError
 from serving.http.request import Request
-from serving.http.router import Response, Route, json_response
+from serving.http.response import Response, json_response
+from serving.http.router import Route
 from serving.inference_log.log import InferenceLog
 from serving.inference_log.store import Feedback
 
 MAX_BYTES = 4096
-SECONDS = 10.0
+RECEIVE_SECONDS = 10.0
 KEYS = frozenset({"id", "class_name", "number"})
 
 
@@ -22,27 +23,27 @@ class FeedbackEndpoint:
         self._log = inference_log
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/feedback", self.take)]
+        return [Route("POST", "/feedback", self.record)]
 
-    async def take(self, request: Request) -> Response:
-        feedback = parse_feedback(await request.body(MAX_BYTES, SECONDS))
+    async def record(self, request: Request) -> Response:
+        feedback = parse_feedback(await request.body(MAX_BYTES, RECEIVE_SECONDS))
         await self._log.record_feedback(feedback)
         return json_response({"id": feedback.id, "number": feedback.number, "class_name": feedback.class_name})
 
 
 def parse_feedback(body: bytes) -> Feedback:
-    """Read `{"id": ..., "class_name": ..., "number": 0}`; the number, of a picture in the request, may be left out.
+    """Parse `{"id": ..., "class_name": ..., "number": 0}`. `number` is the index of an image in its request.
 
     Raises:
-        InvalidRequestError: says what is not as it should be.
+        InvalidRequestError: the body is not such an object.
     """
     try:
         tree: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
     if not isinstance(tree, dict) or not {"id", "class_name"} <= tree.keys() <= KEYS:
-        raise InvalidRequestError("feedback is an object of id, class_name and, for one of several pictures, number")
+        raise InvalidRequestError("feedback is an object with id, class_name and, for one of several images, number")
     number = tree.get("number", 0)
     if not isinstance(tree["id"], str) or not isinstance(tree["class_name"], str) or type(number) is not int:
-        raise InvalidRequestError("id and class_name have to be strings, number a whole number")
+        raise InvalidRequestError("id and class_name have to be strings, number an integer")
     return Feedback(tree["id"], number, tree["class_name"])

@@ -28,9 +28,9 @@ from serving.errors import (
     UnknownModelError,
 )
 from serving.http.auth import ApiKeys
-from serving.http.request import new_request_id, valid_request_id
-from serving.http.request_log import Call, CallHook, watched
-from serving.http.router import Guard
+from serving.http.request_id import new_request_id, valid_request_id
+from serving.http.request_log import Call, CallHook, run_hooks
+from serving.http.router import AuthCheck
 from serving.inference_log.log import InferenceLog
 from serving.protocol import inference_pb2 as pb
 from serving.protocol.grpc_codec import read_request, write_response
@@ -191,12 +191,12 @@ class GrpcService:
             for method in SERVICE.methods
         }
 
-    def _guard(self, name: str) -> Guard | None:
+    def _guard(self, name: str) -> AuthCheck | None:
         if name in OPEN:
             return None
         return self._access.require_admin if name in ADMIN else self._access.require_client
 
-    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: Guard | None) -> RequestHandler:
+    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: AuthCheck | None) -> RequestHandler:
         async def outcome(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
             try:
                 if guard is not None:
@@ -218,9 +218,9 @@ class GrpcService:
             path = f"/{SERVICE.full_name}/{name}"
             call = Call("POST", path, "grpc", request_id, metadata.get("traceparent", ""), code.name)
             try:
-                with watched(call, self._watchers):
+                with run_hooks(call, self._watchers):
                     response, code, text = await outcome(content, metadata)
-                    call.status, call.has_failed = code.name, code in FAULTS
+                    call.status, call.is_server_error = code.name, code in FAULTS
             finally:
                 self._observe(code.name, time.perf_counter() - start)
             if response is None:

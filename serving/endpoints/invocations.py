@@ -1,6 +1,6 @@
-"""The endpoint of MLflow's scoring server, so that its clients can move: /invocations, /ping, /health and /version.
+"""MLflow's scoring protocol, for clients of its server: `/invocations`, `/ping`, `/health` and `/version`.
 
-What it answers has the form that MLflow gives to the answers of its `onnx` flavour.
+Responses have the form of models of MLflow's `onnx` flavour.
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 """
 
@@ -16,7 +16,8 @@ import orjson
 from serving.engine.data_plane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
 from serving.http.request import Request
-from serving.http.router import JSON, Response, Route, json_response
+from serving.http.response import JSON, Response, json_response
+from serving.http.router import Route
 from serving.protocol.codec import array_from_values
 from serving.protocol.tensors import Array, TensorSpec
 from serving.settings import Settings
@@ -26,7 +27,7 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 class InvocationsEndpoints:
-    """Endpoints /invocations, answered by the default model, /ping, /health and /version."""
+    """Endpoints /invocations, which runs the default model, /ping, /health and /version."""
 
     def __init__(self, plane: DataPlane, settings: Settings, version: str) -> None:
         self._plane = plane
@@ -36,8 +37,9 @@ class InvocationsEndpoints:
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/invocations", self.invoke),
-            Route("GET", "/ping|/health", self.ping, is_open=True),
-            Route("GET", "/version", self.tell_version),
+            Route("GET", "/ping", self.ping, is_open=True),
+            Route("GET", "/health", self.ping, is_open=True),
+            Route("GET", "/version", self.version),
         ]
 
     async def ping(self, _: Request) -> Response:
@@ -45,11 +47,11 @@ class InvocationsEndpoints:
             raise NotReadyError("no model serves, or one does not give what was recorded")
         return json_response({})
 
-    async def tell_version(self, _: Request) -> Response:
-        return Response(self._version.encode(), media="text/plain")
+    async def version(self, _: Request) -> Response:
+        return Response(self._version.encode(), media_type="text/plain")
 
     async def invoke(self, request: Request) -> Response:
-        media = request.media
+        media = request.media_type
         if media not in ("", JSON, CSV):
             raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
@@ -57,20 +59,20 @@ class InvocationsEndpoints:
         (spec,) = model.inputs.values()
         rows = _csv(body) if media == CSV else _json(body, spec)
         inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}
-        _, arrays = await self._plane.infer(model, inputs, list(model.outputs), request.is_gone, request.id)
+        _, arrays = await self._plane.infer(model, inputs, list(model.outputs), request.is_disconnected, request.id)
         return json_response({"predictions": arrays})
 
 
 def array_from_rows(rows: list[Any], spec: TensorSpec, max_rows: int) -> Array:
-    """Return the rows of an invocation, whose values may be nested or flat, with shape [rows, *spec.shape[1:]].
+    """Return rows as an array of shape [rows, *spec.shape[1:]]; the values of a row may be nested or flat.
 
     Raises:
-        InvalidRequestError: says what is not as it should be.
+        InvalidRequestError: there are more than `max_rows`, or they do not fit the input.
     """
     if len(rows) > max_rows:
-        raise InvalidRequestError(f"at most {max_rows} rows go into one request")
+        raise InvalidRequestError(f"a request may have at most {max_rows} rows")
     if -1 in spec.shape[1:]:
-        raise InvalidRequestError("this endpoint needs a model with fixed sizes, ask it through /v2")
+        raise InvalidRequestError("this model has inputs of variable size: use /v2/models/.../infer")
     values = _flattened(rows, math.prod(spec.shape[1:]))
     return array_from_values(values, spec, (len(rows), *spec.shape[1:]))
 
@@ -83,21 +85,21 @@ def _flattened(rows: list[Any], size: int) -> list[Any]:
         except ValueError:
             flat = []
         if len(flat) != size:
-            raise InvalidRequestError(f"every row has to hold {size} values")
+            raise InvalidRequestError(f"every row has to have {size} values")
         values += flat
     return values
 
 
 def _csv(body: bytes) -> list[Any]:
-    """Return the rows below the header; columns are taken in their order."""
+    """Return the rows after the header, with columns in their order, whatever their names."""
     try:
         lines = csv.reader(io.StringIO(body.decode(), newline=""))
         next(lines, None)
         rows = [list(map(_number, line)) for line in lines if line]
     except (ValueError, csv.Error):
-        raise InvalidRequestError("the CSV has to be a header and, below it, rows of numbers") from None
+        raise InvalidRequestError("the CSV has to be a header line followed by rows of numbers") from None
     if not rows:
-        raise InvalidRequestError("the CSV holds no rows below its header")
+        raise InvalidRequestError("the CSV has no rows after its header")
     return rows
 
 
@@ -106,7 +108,7 @@ def _number(text: str) -> float:
 
 
 def _json(body: bytes, spec: TensorSpec) -> list[Any]:
-    """Return the rows in any of the four forms; columns of a data frame are taken in their order."""
+    """Return the rows of any of the four forms, with columns in their order, whatever their names."""
     try:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -116,7 +118,7 @@ def _json(body: bytes, spec: TensorSpec) -> list[Any]:
         raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")
     rows = READERS[form](tree[form], spec)
     if not isinstance(rows, list) or not rows:
-        raise InvalidRequestError(f"{form} holds no rows")
+        raise InvalidRequestError(f"{form} has no rows")
     return rows
 
 
@@ -131,7 +133,7 @@ def _records(value: Any, _: TensorSpec) -> Any:
 
 
 def _tensor(value: Any, spec: TensorSpec) -> Any:
-    """Return unnamed rows, or those under the name of the model's input."""
+    """Return unnamed rows, or those of the model's input by its name."""
     return value.get(spec.name) if isinstance(value, dict) else value
 
 

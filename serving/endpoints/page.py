@@ -1,10 +1,11 @@
-"""The endpoint for people: a page to draw on, and one that describes the doors; from files read once."""
+"""Web page: `/` to draw or open an image and see its prediction, `/docs` with the reference of the HTTP API."""
 
 import re
 from pathlib import Path
 
 from serving.http.request import Request
-from serving.http.router import Response, Route
+from serving.http.response import Response
+from serving.http.router import Route
 
 STATIC = Path(__file__).parents[1] / "static"
 FILES = {
@@ -29,16 +30,16 @@ HEADERS = {
 
 
 class PageEndpoints:
-    """Endpoints /, /docs, /openapi.json and the files they need; nothing comes from elsewhere."""
+    """Endpoints /, /docs, /openapi.json and the files they need. The files are read once, at the start."""
 
     def __init__(self) -> None:
-        self._answers = {
-            path: Response((STATIC / name).read_bytes(), media=f"{media}; charset=utf-8", headers=HEADERS)
-            for path, (name, media) in FILES.items()
+        self._responses = {
+            path: Response((STATIC / name).read_bytes(), media_type=f"{media_type}; charset=utf-8", headers=HEADERS)
+            for path, (name, media_type) in FILES.items()
         }
 
     def routes(self) -> list[Route]:
-        return [Route("GET", re.escape(path), self.show, is_open=True) for path in FILES]
+        return [Route("GET", re.escape(path), self.show, is_open=True, endpoint="/page") for path in FILES]
 
     async def show(self, request: Request) -> Response:
-        return self._answers[request.path]
+        return self._responses[request.path]

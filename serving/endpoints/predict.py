@@ -9,7 +9,8 @@ import numpy.typing as npt
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.http.request import Request
-from serving.http.router import Response, Route, json_response
+from serving.http.response import Response, json_response
+from serving.http.router import Route
 from serving.images.payload import ImagePayload, parse_images, to_model_inputs
 from serving.images.preprocessing import Mode
 from serving.inference_log.log import InferenceLog
@@ -47,11 +48,11 @@ class PredictEndpoints:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._plane.models.image_classifier()
-        pictures, are_listed = parse_images(body, request.media, self._settings.max_rows)
+        pictures, are_listed = parse_images(body, request.media_type, self._settings.max_rows)
         images = await self._model_inputs(pictures, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
         inputs = {spec.name: images}
-        model, arrays = await self._plane.infer(model, inputs, [output], request.is_gone, request.id)
+        model, arrays = await self._plane.infer(model, inputs, [output], request.is_disconnected, request.id)
         self._log.add(request.id, model, inputs, arrays)
         predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
         source = {
@@ -60,7 +61,7 @@ class PredictEndpoints:
             "id": request.id,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
-        if request.parameter("input") == "1":
+        if request.query_parameter("input") == "1":
             predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
         return json_response({"predictions": predictions} | source if are_listed else predictions[0] | source)
 

@@ -1,12 +1,15 @@
-"""The endpoint of the Open Inference Protocol v2, with Triton's extensions for statistics and configuration."""
+"""Open Inference Protocol v2 over HTTP: `/v2/...`, with Triton's extensions for statistics and configuration."""
 
 from serving.engine.batcher import Outputs
 from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
 from serving.engine.model import Model
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
-from serving.http.request import Head, Request, valid_request_id
-from serving.http.router import JSON, Finish, Response, Route, json_response
+from serving.http.head import RequestHead
+from serving.http.request import Request
+from serving.http.request_id import valid_request_id
+from serving.http.response import JSON, Response, json_response
+from serving.http.router import OnResponse, Route
 from serving.inference_log.log import InferenceLog
 from serving.protocol import codec
 from serving.protocol.codec import InferenceRequest
@@ -14,7 +17,8 @@ from serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
-MEDIA = ("", JSON, BINARY)
+MEDIA_TYPES = ("", JSON, BINARY)
+MAX_LENGTH_DIGITS = 12
 MAX_ADMIN_BYTES = 64 * 1024
 MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
 
@@ -32,12 +36,12 @@ class V2Endpoints:
 
     def routes(self) -> list[Route]:
         return [
-            # First, because routes are tried in order and this is the one that counts.
+            # First, because routes are matched in order and inference is the most frequent request.
             Route("POST", MODEL + "/infer", self.infer, self.start_infer),
             Route("GET", "/v2/?", self.describe_server),
             Route("GET", "/v2/health/live", self.live, is_open=True),
             Route("GET", "/v2/health/ready", self.ready, is_open=True),
-            # Before models, because a model of that name could have its own way to ask.
+            # Before MODEL, which would match it as a model named "stats".
             Route("GET", "/v2/models/stats", self.all_statistics),
             Route("GET", MODEL, self.describe_model),
             Route("GET", MODEL + "/stats", self.statistics),
@@ -56,26 +60,26 @@ class V2Endpoints:
 
     async def ready(self, _: Request) -> Response:
         if not await self._plane.is_ready():
-            raise NotReadyError("no model serves, or one does not give what was recorded")
+            raise NotReadyError("there is no champion, or one does not reproduce its recorded predictions")
         return json_response({"ready": True})
 
-    async def describe_model(self, _: Request, name: str, number: str | None) -> Response:
-        return json_response(await self._service.describe_model(name, number))
+    async def describe_model(self, _: Request, name: str, version: str | None) -> Response:
+        return json_response(await self._service.describe_model(name, version))
 
-    async def model_ready(self, _: Request, name: str, number: str | None) -> Response:
-        model = await self._service.model(name, number)
+    async def model_ready(self, _: Request, name: str, version: str | None) -> Response:
+        model = await self._service.model(name, version)
         if not await self._plane.is_model_ready(model):
-            raise NotReadyError("this model does not give what was recorded")
+            raise NotReadyError("this model does not reproduce its recorded predictions")
         return json_response({"name": model.name, "ready": True})
 
-    async def configuration(self, _: Request, name: str, number: str | None) -> Response:
-        return json_response(await self._service.describe_configuration(name, number))
+    async def configuration(self, _: Request, name: str, version: str | None) -> Response:
+        return json_response(await self._service.describe_configuration(name, version))
 
     async def all_statistics(self, _: Request) -> Response:
         return json_response(self._service.statistics("", None))
 
-    async def statistics(self, _: Request, name: str, number: str | None) -> Response:
-        return json_response(self._service.statistics(name, number))
+    async def statistics(self, _: Request, name: str, version: str | None) -> Response:
+        return json_response(self._service.statistics(name, version))
 
     async def index(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
@@ -90,60 +94,62 @@ class V2Endpoints:
         self._service.unload(name)
         return json_response({"name": name, "unload": True})
 
-    async def infer(self, request: Request, name: str, number: str | None) -> Response:
-        model = await self._service.model(name, number)
+    async def infer(self, request: Request, name: str, version: str | None) -> Response:
+        model = await self._service.model(name, version)
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        question = self._read(body, header_length, model)
-        request_id = _id(request, question) if number is None else None
-        model, arrays = await self._plane.infer(model, question.inputs, question.outputs, request.is_gone, request_id)
-        return self._answer(request, model, question, arrays)
+        parsed = self._parse(body, header_length, model)
+        request_id = _request_id(request, parsed) if version is None else None
+        model, outputs = await self._plane.infer(
+            model, parsed.inputs, parsed.outputs, request.is_disconnected, request_id
+        )
+        return self._response(request, model, parsed, outputs)
 
-    def start_infer(self, request: Request, finish: Finish, name: str, number: str | None) -> bool:
-        """Callback version of `infer`. Returns False if the body is still incomplete or the request names a version."""
-        body = request.body_at_hand(self._settings.max_body_bytes)
-        if body is None or number is not None:
+    def start_infer(self, request: Request, on_response: OnResponse, name: str, version: str | None) -> bool:
+        """Callback version of `infer`. Returns False if the body is incomplete or the request names a version."""
+        body = request.buffered_body(self._settings.max_body_bytes)
+        if body is None or version is not None:
             return False
         model = self._plane.models.champion(name)
-        question = self._read(body, _header_length(request.head), model)
+        parsed = self._parse(body, _header_length(request.head), model)
 
-        def on_answer(version: Model, result: Outputs | ServingError) -> None:
+        def on_answer(answered: Model, result: Outputs | ServingError) -> None:
             if isinstance(result, ServingError):
-                finish(request, result)
+                on_response(request, result)
                 return
             try:
-                response = self._answer(request, version, question, result)
+                response = self._response(request, answered, parsed, result)
             except Exception as error:
-                finish(request, error)
+                on_response(request, error)
             else:
-                finish(request, response)
+                on_response(request, response)
 
-        request_id = _id(request, question)
-        self._plane.submit(model, question.inputs, question.outputs, on_answer, request.is_gone, request_id)
+        request_id = _request_id(request, parsed)
+        self._plane.submit(model, parsed.inputs, parsed.outputs, on_answer, request.is_disconnected, request_id)
         return True
 
-    def _read(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
+    def _parse(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
         return model.request_cache.parse(body, header_length, self._settings.max_rows)
 
-    def _answer(self, request: Request, model: Model, question: InferenceRequest, arrays: Outputs) -> Response:
+    def _response(self, request: Request, model: Model, parsed: InferenceRequest, outputs: Outputs) -> Response:
         if self._log.is_enabled:
-            self._log.add(_id(request, question), model, question.inputs, arrays)
-        answer = codec.serialise_response(model.name, model.version, question, arrays, model.outputs)
-        if answer.header_length is None:
-            return Response(answer.body)
-        return Response(answer.body, media=BINARY, headers={HEADER_LENGTH: str(answer.header_length)})
+            self._log.add(_request_id(request, parsed), model, parsed.inputs, outputs)
+        body, header_length = codec.serialise_response(model.name, model.version, parsed, outputs, model.outputs)
+        if header_length is None:
+            return Response(body)
+        return Response(body, media_type=BINARY, headers={HEADER_LENGTH: str(header_length)})
 
 
-def _id(request: Request, question: InferenceRequest) -> str:
-    return valid_request_id(question.id) or request.id
+def _request_id(request: Request, parsed: InferenceRequest) -> str:
+    return valid_request_id(parsed.id) or request.id
 
 
-def _header_length(head: Head) -> int | None:
-    if head.media not in MEDIA:
-        raise UnsupportedMediaError("send the request as application/json or, with binary tensors, octet-stream")
-    text = head.json_bytes
+def _header_length(head: RequestHead) -> int | None:
+    if head.media_type not in MEDIA_TYPES:
+        raise UnsupportedMediaError(f"send the request as {JSON} or, with binary tensors, as {BINARY}")
+    text = head.inference_header_length
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_LENGTH_DIGITS):
         raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
     return int(text)

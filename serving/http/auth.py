@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens (RFC 6750), for clients and for admins."""
+"""API keys: authentication of clients and admins by bearer tokens (RFC 6750)."""
 
 import hashlib
 import hmac
@@ -8,11 +8,11 @@ from serving.errors import ForbiddenError, UnauthorizedError
 
 
 class ApiKeys:
-    """Admits requests by their keys.
+    """Checks the keys of requests.
 
     Args:
-        keys: of clients, separated by commas; spaces around them do not count. With none, everybody is a client.
-        admin_keys: of admins, who are clients as well. With none, nobody is an admin.
+        keys: of clients, separated by commas; spaces around a key are ignored. Without any, no key is needed.
+        admin_keys: of admins, who are clients as well. Without any, admin requests are refused.
     """
 
     def __init__(self, keys: str, admin_keys: str) -> None:
@@ -23,37 +23,37 @@ class ApiKeys:
         """Check the Authorization header of a client.
 
         Raises:
-            UnauthorizedError: it carries none of the keys.
+            UnauthorizedError: it has none of the keys.
         """
-        if self._clients and not _holds(authorization, (*self._clients, *self._admins)):
+        if self._clients and not _is_any(authorization, (*self._clients, *self._admins)):
             raise UnauthorizedError("send one of the server's keys as Authorization: Bearer")
 
     def require_admin(self, authorization: str) -> None:
         """Check the Authorization header of an admin.
 
         Raises:
-            ForbiddenError: the server has no admins, or this is a mere client.
-            UnauthorizedError: it carries none of the keys.
+            ForbiddenError: the server has no admin keys, or the header has a client's key.
+            UnauthorizedError: it has none of the keys.
         """
         if not self._admins:
             raise ForbiddenError("admin calls are off: this server has no admin keys")
-        if not _holds(authorization, self._admins):
+        if not _is_any(authorization, self._admins):
             if self._clients:
                 self.require_client(authorization)
-                raise ForbiddenError("this takes a key of an admin")
+                raise ForbiddenError("this call needs the key of an admin")
             raise UnauthorizedError("send one of the server's admin keys as Authorization: Bearer")
 
 
-def _holds(authorization: str, digests: Sequence[bytes]) -> bool:
+def _is_any(authorization: str, digests: Sequence[bytes]) -> bool:
     scheme, _, token = authorization.partition(" ")
     given = _digest(token.strip())
-    # All are compared, whichever fits, so that the time tells nothing.
-    fits = [hmac.compare_digest(given, digest) for digest in digests]
-    return scheme.lower() == "bearer" and any(fits)
+    # Compares with every key, in constant time each, so that the duration reveals nothing.
+    matches = [hmac.compare_digest(given, digest) for digest in digests]
+    return scheme.lower() == "bearer" and any(matches)
 
 
 def _digests(keys: str) -> Sequence[bytes]:
-    # Digests are of one length, so that comparing them tells nothing of a key, not even its length.
+    # Digests have one length, so that the comparison does not reveal the length of a key.
     return [_digest(key.strip()) for key in keys.split(",") if key.strip()]
 
 

@@ -1,8 +1,8 @@
-"""HTTP/1.1 connections: bytes in, requests to the application, answers out; with limits on what a client may send.
+"""HTTP/1.1 connections: parses requests, passes them to the application, and writes responses.
 
-httptools parses, but for whole requests whose head has been parsed before. Requests of a connection are answered one
-after the other, in the order in which they came (RFC 9112, 9.3). A request is started when the bytes at hand are
-parsed, so that a small one is there as a whole.
+httptools parses, except whole requests whose head is in the cache. The requests of a connection are handled one after
+the other, in the order in which they arrive (RFC 9112, 9.3). Limits on bytes and time protect the server from clients
+that send or read too slowly.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from urllib.parse import unquote
 
 import httptools
 
-from serving.http.request import Head, Request
-from serving.http.router import MIN_COMPRESSED_BYTES, Application, Response, compressed, error_response
+from serving.http.application import Application
+from serving.http.head import RequestHead
+from serving.http.request import Request
+from serving.http.response import MIN_COMPRESSED_BYTES, Response, compress, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,128 +30,134 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-# Not in the standard, but what nginx logs for a client that has left.
+# Not in the standard, but what nginx logs for a client that has disconnected.
 STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
 
 
 @lru_cache
-def _opening(status: int, media: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Return the lines that an answer begins with; the same all through a second, of which they give the time."""
+def _status_and_default_headers(status: int, media_type: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return the status line and default headers. Cached, because `Date` changes only once a second."""
     lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"%bcontent-type: %b\r\n%b" % (STATUS_LINES[status], media.encode("latin-1"), b"".join(lines))
+    return b"%bcontent-type: %b\r\n%b" % (STATUS_LINES[status], media_type.encode("latin-1"), b"".join(lines))
 
 
-def _lines(headers: Mapping[str, str]) -> bytes:
+def _header_lines(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection, made by uvicorn's server for each client that connects.
+    """Connection of one client; uvicorn's server creates one for each that connects.
 
-    A client has `timeout_keep_alive` seconds to send the next head, to finish a body that nobody waits for any more,
-    and to read its answers; then the connection is cut.
+    The connection is closed when the client takes more than `timeout_keep_alive` seconds to send the next head, to
+    finish a body whose request has been answered, or to read its responses.
     """
 
     def __init__(
         self,
         config: Config,
         server_state: ServerState,
-        app_state: dict[str, Any],  # noqa: ARG002  # uvicorn names what it gives
+        app_state: dict[str, Any],  # noqa: ARG002  # uvicorn passes it by name
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._application: Application = config.loaded_app  # what __main__ gave it
+        self._application: Application = config.loaded_app
         self._seconds = config.timeout_keep_alive
         self._max_connections = config.limit_concurrency or math.inf
-        # Of what ends no head and brings no body forward: request lines, headers, trailers, chunk extensions.
+        # Limit on consecutive bytes that neither complete a head nor add to a body: request lines, headers, trailers,
+        # and chunk extensions.
         self._max_overhead_bytes = config.h11_max_incomplete_event_size or math.inf
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
-        self._since = self._loop.time()
+        # Start of the current wait for the client, on the clock of the event loop.
+        self._waiting_since = self._loop.time()
+        # State of the parser: the message that arrives.
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._newest: Head | None = None
-        self._is_between = True
-        self._incoming: Request | None = None
-        self._waiting: deque[Request] = deque()
-        self._current: Request | None = None
+        self._last_head: RequestHead | None = None
+        self._is_between_messages = True
+        self._receiving: Request | None = None
         self._overhead_bytes = 0
-        self._is_progressing = False
-        self._is_deaf = False
-        self._is_ending = False
-        self._is_unread = False
+        self._has_progress = False
+        # Requests whose head has arrived, and the one that is being handled.
+        self._queue: deque[Request] = deque()
+        self._current: Request | None = None
+        # Whether further bytes are ignored, whether to close after the current response, and whether the client
+        # does not read what is written.
+        self._ignores_input = False
+        self._is_closing = False
+        self._is_write_paused = False
 
-    # What the event loop calls.
+    # Callbacks of the event loop.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP
         self._transport = transport
         self._state.connections.add(self)  # type: ignore[arg-type]  # as uvicorn's own protocols
-        self._timer = self._loop.call_later(self._seconds, self._check_time)
+        self._timer = self._loop.call_later(self._seconds, self._check_timeout)
         if len(self._state.connections) > self._max_connections:
-            self._turn_away(error_response(503, "too many connections, try again later", {"retry-after": "1"}))
+            self._reject(error_response(503, "too many connections, try again later", {"retry-after": "1"}))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._state.connections.discard(self)
         self._timer.cancel()
-        self._waiting.clear()
-        if self._incoming is not None:
-            self._incoming.abandon()
+        self._queue.clear()
+        if self._receiving is not None:
+            self._receiving.abort_body()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._ignores_input:
             return
-        if self._is_between and (known := self._application.heads.find(data)) is not None:
-            head, body = known
+        if self._is_between_messages and (cached := self._application.heads.get(data)) is not None:
+            head, body = cached
             self._overhead_bytes = 0
             request = Request(head, self._transport, body)
-            if self._current is None and not self._waiting and not self._is_unread:
-                self._serve(request)
+            if self._current is None and not self._queue and not self._is_write_paused:
+                self._handle(request)
             else:
-                self._since = self._loop.time()
-                self._waiting.append(request)
-                self._start_next()
+                self._waiting_since = self._loop.time()
+                self._queue.append(request)
+                self._handle_next()
         else:
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        self._is_progressing = False
-        begins, self._newest = self._is_between, None
+        self._has_progress = False
+        starts_message, self._last_head = self._is_between_messages, None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # Nothing else is spoken here: the request is answered as if no other protocol had been offered.
-            self._is_deaf = self._is_ending = True
+            # No other protocol is supported, so the request is handled as if it had not offered one.
+            self._ignores_input = self._is_closing = True
         except httptools.HttpParserError:
-            self._refuse()
+            self._on_parse_error()
             return
-        self._overhead_bytes = 0 if self._is_progressing else self._overhead_bytes + len(data)
+        self._overhead_bytes = 0 if self._has_progress else self._overhead_bytes + len(data)
         if self._overhead_bytes > self._max_overhead_bytes:
             self._transport.abort()
-        if begins and self._is_between and self._newest is not None and not self._is_deaf:
-            self._application.heads.remember(data, self._newest)
-        self._start_next()
+        if starts_message and self._is_between_messages and self._last_head is not None and not self._ignores_input:
+            self._application.heads.put(data, self._last_head)
+        self._handle_next()
 
     def pause_writing(self) -> None:
-        self._is_unread = True
-        self._since = self._loop.time()
+        self._is_write_paused = True
+        self._waiting_since = self._loop.time()
 
     def resume_writing(self) -> None:
-        self._is_unread = False
-        self._start_next()
+        self._is_write_paused = False
+        self._handle_next()
 
     def shutdown(self) -> None:
-        """Finish what is under way, then close; called by the server when it stops."""
-        self._is_ending = True
+        """Close the connection after the current response; uvicorn calls this when the server stops."""
+        self._is_closing = True
         if self._current is None:
             self._transport.close()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        self._is_between = False
-        self._since = self._loop.time()
+        self._is_between_messages = False
+        self._waiting_since = self._loop.time()
         self._url = b""
         self._headers = {}
 
@@ -160,117 +168,115 @@ class HttpConnection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self._is_progressing = True
+        self._has_progress = True
         url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
-        self._newest = Head(
+        self._last_head = RequestHead(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
             url.query or b"",
             self._headers,
             self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
         )
-        self._incoming = Request(self._newest, self._transport)
-        self._waiting.append(self._incoming)
+        self._receiving = Request(self._last_head, self._transport)
+        self._queue.append(self._receiving)
 
     def on_body(self, body: bytes) -> None:
-        self._is_progressing = True
-        if self._incoming is not None:
-            self._incoming.feed(body)
+        self._has_progress = True
+        if self._receiving is not None:
+            self._receiving.feed_body(body)
 
     def on_message_complete(self) -> None:
-        self._is_between = True
-        self._is_progressing = True
-        self._since = self._loop.time()
-        if self._incoming is not None:
-            self._incoming.finish()
-            self._incoming = None
+        self._is_between_messages = True
+        self._has_progress = True
+        self._waiting_since = self._loop.time()
+        if self._receiving is not None:
+            self._receiving.complete_body()
+            self._receiving = None
 
-    # Requests, one after the other.
+    # Handling, one request after the other.
 
-    def _start_next(self) -> None:
+    def _handle_next(self) -> None:
         if self._transport.is_closing():
             return
-        if self._current is None and not self._is_unread:
-            if self._waiting:
-                self._serve(self._waiting.popleft())
-            if not self._waiting and not self._transport.is_reading():
+        if self._current is None and not self._is_write_paused:
+            if self._queue:
+                self._handle(self._queue.popleft())
+            if not self._queue and not self._transport.is_reading():
                 self._transport.resume_reading()
-        if self._waiting:
+        if self._queue:
             self._transport.pause_reading()
 
-    def _serve(self, request: Request) -> None:
+    def _handle(self, request: Request) -> None:
         self._current = request
-        request.since = time.perf_counter()
-        if not self._application.start(request, self._conclude):
-            task = self._loop.create_task(self._serve_in_task(request))
+        request.start = time.perf_counter()
+        if not self._application.try_callback(request, self._on_response):
+            task = self._loop.create_task(self._handle_in_task(request))
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)
 
-    async def _serve_in_task(self, request: Request) -> None:
+    async def _handle_in_task(self, request: Request) -> None:
         try:
-            self._finish(await self._application.answer(request), request)
+            self._respond(await self._application.handle(request), request)
         except BaseException:
-            # Cancelled, or a fault of what watches or counts: nobody would ever answer on this connection again.
+            # The task was cancelled, or metrics or middleware failed: this connection would never get a response.
             self._transport.abort()
             raise
 
-    def _conclude(self, request: Request, outcome: Response | Exception) -> None:
+    def _on_response(self, request: Request, result: Response | Exception) -> None:
         try:
-            self._finish(self._application.conclude(request, outcome), request)
+            self._respond(self._application.finish(request, result), request)
         except BaseException:
             self._transport.abort()
             raise
 
-    def _finish(self, answer: Response, request: Request) -> None:
-        self._write(answer, request)
+    def _respond(self, response: Response, request: Request) -> None:
+        self._write(response, request)
         self._state.total_requests += 1
         self._current = None
-        self._since = self._loop.time()
-        if request is self._incoming:
-            request.discard()
-        if self._is_ending or not request.head.keeps_alive:
+        self._waiting_since = self._loop.time()
+        if request is self._receiving:
+            request.discard_body()
+        if self._is_closing or not request.head.keep_alive:
             self._transport.close()
         else:
-            self._start_next()
+            self._handle_next()
 
-    def _write(self, answer: Response, request: Request) -> None:
+    def _write(self, response: Response, request: Request) -> None:
         if self._transport.is_closing():
             return
-        if len(answer.body) >= MIN_COMPRESSED_BYTES:
-            answer = compressed(answer, request)
-        opening = _opening(answer.status, answer.media, tuple(self._state.default_headers))
-        headers = b"" if answer.headers is None else _lines(answer.headers)
+        if len(response.body) >= MIN_COMPRESSED_BYTES:
+            response = compress(response, request.header(b"accept-encoding"))
+        opening = _status_and_default_headers(response.status, response.media_type, tuple(self._state.default_headers))
+        headers = b"" if response.headers is None else _header_lines(response.headers)
         head = request.head
-        closing = b"connection: close\r\n" if self._is_ending or not head.keeps_alive else b""
-        body = b"" if head.is_head else answer.body
+        closing = b"connection: close\r\n" if self._is_closing or not head.keep_alive else b""
+        body = b"" if head.is_head_request else response.body
         self._transport.write(
             b"%b%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
-            % (opening, headers, request.id.encode(), closing, len(answer.body), body)
+            % (opening, headers, request.id.encode(), closing, len(response.body), body)
         )
 
-    def _refuse(self) -> None:
-        """Response what is no HTTP; nothing behind it can be understood."""
-        self._is_deaf = self._is_ending = True
-        if self._incoming is not None:
-            self._incoming.abandon()
-        elif self._current is None and not self._waiting:
-            self._turn_away(error_response(400, "this is no valid HTTP request"))
-        self._start_next()
+    def _on_parse_error(self) -> None:
+        """Stop parsing, because nothing after invalid HTTP can be understood; finish the requests before it."""
+        self._ignores_input = self._is_closing = True
+        if self._receiving is not None:
+            self._receiving.abort_body()
+        elif self._current is None and not self._queue:
+            self._reject(error_response(400, "this is not a valid HTTP request"))
+        self._handle_next()
 
-    def _turn_away(self, answer: Response) -> None:
-        """Response what is no request, and close the connection."""
-        self._is_deaf = self._is_ending = True
-        self._write(answer, Request(Head("GET", "", b"", {}, keeps_alive=False), self._transport))
+    def _reject(self, response: Response) -> None:
+        """Send a response that belongs to no request, and close the connection."""
+        self._ignores_input = self._is_closing = True
+        self._write(response, Request(RequestHead("GET", "", b"", {}, keep_alive=False), self._transport))
         self._transport.close()
 
-    def _check_time(self) -> None:
-        """Cut the connection when the client has kept it waiting for too long; else look again later."""
-        left = self._seconds if self._is_served() else self._since + self._seconds - self._loop.time()
+    def _check_timeout(self) -> None:
+        """Abort the connection if the client has exceeded its time; else check again when it could have."""
+        is_handling = self._current is not None and not self._is_write_paused
+        left = self._seconds if is_handling else self._waiting_since + self._seconds - self._loop.time()
         if left <= 0:
             self._transport.abort()
         else:
-            self._timer = self._loop.call_later(left, self._check_time)
-
-    def _is_served(self) -> bool:
-        return self._current is not None and not self._is_unread
+            self._timer = self._loop.call_later(left, self._check_timeout)

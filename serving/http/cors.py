@@ -1,10 +1,12 @@
-"""Lets pages of other origins call the server, where that is switched on.
+"""CORS: lets web pages of other origins call the server, where that is enabled.
 
 https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
+from serving.http.application import Middleware
 from serving.http.request import Request
-from serving.http.router import RequestHandler, Response
+from serving.http.response import Response
+from serving.http.router import RequestHandler
 
 ANY = "*"
 EXPOSED = {"access-control-expose-headers": "inference-header-content-length, retry-after, x-request-id"}
@@ -17,29 +19,33 @@ PREFLIGHT = {
 }
 
 
-def cors_middleware(answering: RequestHandler, *, origins: str) -> RequestHandler:
-    """Return what answers requests so that pages of these origins may read it.
+def cors_middleware(origins: str) -> Middleware:
+    """Return middleware that lets pages of these origins read responses.
+
+    It responds to preflight requests itself, because they carry no key.
 
     Args:
-        answering: answers all but preflights, which carry no key.
-        origins: with commas between; `*` for all.
+        origins: separated by commas; `*` for all.
     """
     allowed = {origin.strip() for origin in origins.split(",")} - {""}
 
-    async def answer(request: Request) -> Response:
-        origin = request.header(b"origin")
-        if ANY in allowed:
-            sharing = {"access-control-allow-origin": ANY}
-        elif origin in allowed:
-            sharing = {"access-control-allow-origin": origin, "vary": "origin"}
-        else:
-            return _with_headers(await answering(request), {"vary": "origin"})
-        if request.method == "OPTIONS" and request.has(b"access-control-request-method"):
-            return Response(b"", headers=sharing | PREFLIGHT)
-        return _with_headers(await answering(request), sharing | EXPOSED)
+    def wrap(handler: RequestHandler) -> RequestHandler:
+        async def handle(request: Request) -> Response:
+            origin = request.header(b"origin")
+            if ANY in allowed:
+                sharing = {"access-control-allow-origin": ANY}
+            elif origin in allowed:
+                sharing = {"access-control-allow-origin": origin, "vary": "origin"}
+            else:
+                return _with_headers(await handler(request), {"vary": "origin"})
+            if request.method == "OPTIONS" and request.head.has_header(b"access-control-request-method"):
+                return Response(b"", headers=sharing | PREFLIGHT)
+            return _with_headers(await handler(request), sharing | EXPOSED)
 
-    return answer
+        return handle
+
+    return wrap
 
 
-def _with_headers(answer: Response, headers: dict[str, str]) -> Response:
-    return answer._replace(headers={**(answer.headers or {}), **headers})
+def _with_headers(response: Response, headers: dict[str, str]) -> Response:
+    return response._replace(headers={**(response.headers or {}), **headers})

@@ -1,4 +1,4 @@
-"""What is told of single requests, where that is switched on: lines of JSON, and whatever else watches calls."""
+"""Request log: JSON log lines, and the hooks that observe single requests."""
 
 import logging
 import time
@@ -11,45 +11,48 @@ from types import MappingProxyType
 
 import orjson
 
+from serving.http.application import Middleware
 from serving.http.request import Request
-from serving.http.router import RequestHandler, Response
+from serving.http.response import Response
+from serving.http.router import RequestHandler
 
 log = logging.getLogger("serving.requests")
 
-TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# A path may be as long as a head may be.
-MAX_PATH = 256
-# What every line has that is logged while a request is answered, such as its id.
-FIELDS: ContextVar[Mapping[str, str]] = ContextVar("FIELDS", default=MappingProxyType({}))
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+# A path may be as long as a request head.
+MAX_LOGGED_PATH = 256
+# Fields of every line that is logged while the current request is handled, such as its ID.
+LOG_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("LOG_FIELDS", default=MappingProxyType({}))
 
 
 @dataclass(slots=True)
 class Call:
-    """A request, of HTTP or gRPC, while it is answered.
+    """An HTTP request or gRPC call while it is handled, as hooks see it.
 
     Attributes:
         method, path: as sent; of gRPC, `POST` and the full name of the method.
-        endpoint: one of few.
-        id: as in the answer.
-        parent: of the trace that it belongs to (W3C `traceparent`); empty for none.
-        status: of HTTP or gRPC, known at the end.
-        has_failed: whether the server is to blame, known at the end.
+        endpoint: label of the endpoint.
+        request_id: as in the response.
+        parent: W3C `traceparent` of the trace that the call belongs to; empty if there is none.
+        status: HTTP or gRPC status; set when the call ends.
+        is_server_error: whether the server caused a failure; set when the call ends.
     """
 
     method: str
     path: str
     endpoint: str
-    id: str
+    request_id: str
     parent: str
     status: int | str = ""
-    has_failed: bool = False
+    is_server_error: bool = False
 
 
+# Enclose a call, from before its handler runs until its status is known.
 CallHook = Callable[[Call], AbstractContextManager[None]]
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON; what came with it in `extra={"fields": ...}` stands beside the message."""
+    """Formats a log record as one line of JSON, with the keys of `extra={"fields": ...}` beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -58,7 +61,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **FIELDS.get(),
+            **LOG_FIELDS.get(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -67,25 +70,25 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: str) -> None:
-    """Log to the standard error stream, as `text` or as `json`."""
+    """Log to standard error, as `text` or as `json`."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(log_format == "json")
 
 
 @contextmanager
 def log_call(call: Call) -> Iterator[None]:
-    """Log one line for a call, and let all that is logged meanwhile carry its id."""
-    # The context is that of the request's task, so nothing has to be put back.
-    FIELDS.set({**FIELDS.get(), "request_id": call.id})
+    """Hook that logs one line per call, and adds the request ID to the lines logged meanwhile."""
+    # Not reset afterwards, because the context belongs to the task of this request.
+    LOG_FIELDS.set({**LOG_FIELDS.get(), "request_id": call.request_id})
     start = time.perf_counter()
     try:
         yield
     finally:
         fields = {
             "method": call.method,
-            "path": call.path[:MAX_PATH],
+            "path": call.path[:MAX_LOGGED_PATH],
             "status": call.status,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
@@ -93,25 +96,26 @@ def log_call(call: Call) -> Iterator[None]:
 
 
 @contextmanager
-def watched(call: Call, hooks: Sequence[CallHook]) -> Iterator[None]:
-    """Let all of them watch, the first one outermost."""
+def run_hooks(call: Call, hooks: Sequence[CallHook]) -> Iterator[None]:
+    """Enclose a call in hooks, the first outermost."""
     with ExitStack() as stack:
-        for watcher in hooks:
-            stack.enter_context(watcher(call))
+        for hook in hooks:
+            stack.enter_context(hook(call))
         yield
 
 
-def hook_middleware(
-    answering: RequestHandler, *, hooks: Sequence[CallHook], endpoint: Callable[[str], str]
-) -> RequestHandler:
-    """Return what answers requests while they are watched."""
+def hook_middleware(hooks: Sequence[CallHook]) -> Middleware:
+    """Return middleware that runs hooks around each request."""
 
-    async def answer(request: Request) -> Response:
-        parent = request.header(b"traceparent")
-        call = Call(request.method, request.path, endpoint(request.path), request.id, parent)
-        with watched(call, hooks):
-            given = await answering(request)
-            call.status, call.has_failed = given.status, given.status >= 500
-        return given
+    def wrap(handler: RequestHandler) -> RequestHandler:
+        async def handle(request: Request) -> Response:
+            endpoint = request.head.route_match.endpoint
+            call = Call(request.method, request.path, endpoint, request.id, request.header(b"traceparent"))
+            with run_hooks(call, hooks):
+                response = await handler(request)
+                call.status, call.is_server_error = response.status, response.status >= 500
+            return response
 
-    return answer
+        return handle
+
+    return wrap

@@ -1,5 +1,6 @@
-"""Traces of requests, by OpenTelemetry; needs the extra `otel`. Where they go, and which, its own variables say.
+"""Tracing: OpenTelemetry spans of requests, exported over OTLP; needs the extra `otel`.
 
+OpenTelemetry's environment variables configure the exporter and the sampler:
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
@@ -14,11 +15,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from serving.http.request_log import FIELDS, Call
+from serving.http.request_log import LOG_FIELDS, Call
 
 
 class Tracing:
-    """Makes a span for every call, in the trace that the client names, and sends them in the background."""
+    """Records a span for every call, in the trace of the client, and exports spans in the background."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         resource = Resource.create({SERVICE_NAME: environment.get("OTEL_SERVICE_NAME", "mnistflow")})
@@ -29,19 +30,20 @@ class Tracing:
 
     @contextmanager
     def trace_call(self, call: Call) -> Iterator[None]:
-        """Trace a call; lines that are logged meanwhile carry the id of the trace."""
+        """Hook that records the span of a call, and adds the trace ID to the lines logged meanwhile."""
         parent = self._propagator.extract({"traceparent": call.parent})
         with self._tracer.start_as_current_span(
             f"{call.method} {call.endpoint}", context=parent, kind=trace.SpanKind.SERVER
         ) as span:
-            FIELDS.set({**FIELDS.get(), "trace_id": trace.format_trace_id(span.get_span_context().trace_id)})
+            trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+            LOG_FIELDS.set({**LOG_FIELDS.get(), "trace_id": trace_id})
             yield
             status = "http.response.status_code" if isinstance(call.status, int) else "rpc.response.status_code"
             attributes = {"http.request.method": call.method, "url.path": call.path, status: call.status}
-            span.set_attributes(attributes | {"mnistflow.request.id": call.id})
-            if call.has_failed:
+            span.set_attributes(attributes | {"mnistflow.request.id": call.request_id})
+            if call.is_server_error:
                 span.set_status(trace.StatusCode.ERROR)
 
     def stop(self) -> None:
-        """Send what waits; takes no longer than the exporter's timeout."""
+        """Export the remaining spans; takes at most the timeout of the exporter."""
         self._provider.shutdown()

@@ -31,5 +31,5 @@ def test_the_server_unpickles_fetches_and_parses_no_forms() -> None:
     sources = list(Path(serving.__file__).parent.rglob("*.py"))
     found = {str(source.relative_to(Path(serving.__file__).parent)): set(imported(source)) for source in sources}
 
-    assert "orjson" in found["http/router.py"]
+    assert "orjson" in found["http/response.py"]
     assert not {name: modules & FORBIDDEN for name, modules in found.items() if modules & FORBIDDEN}
