@@ -1,10 +1,20 @@
 """Fixtures that several packages of tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import session_guard
 from checkouts import QUICK, Checkout, make_checkout, write_params
+from waiting import GENEROUS
+
+
+def pytest_configure() -> None:
+    """Let nothing outlive the tests, and nothing fail because the machine is busy."""
+    session_guard.start()
+    for name, value in GENEROUS.items():
+        os.environ.setdefault(name, value)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,7 +18,7 @@ from mnistflow.files import remove
 from mnistflow.paths import Paths
 
 LOCAL = "127.0.0.1"
-START_SECONDS = 120
+START_SECONDS = 600  # for what hangs: that a server has ended is noticed at once
 POLL_SECONDS = 0.1
 
 # The server of one run is there to record it: it schedules nothing and shows nothing.

@@ -12,7 +12,7 @@ from flows.processes import process_guard
 from mnistflow.errors import MnistflowError
 from mnistflow.workers import signals
 
-START_SECONDS = 120
+START_SECONDS = 600  # for what hangs: that a server has ended is noticed at once
 POLL_SECONDS = 0.2
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import browsing
 import pytest
 import serving_kit as kit
+from waiting import WAIT_SECONDS
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def browser():
         pytest.skip("no chromium on the PATH; mend it with: apt-get install chromium")
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+    expect.set_options(timeout=WAIT_SECONDS * 1000)
     with browsing.running(program) as running:
         yield running
 

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browsing import draw, verdict
 from PIL import Image
 from strokes import SHAPES, Hand, Photo, every_shape
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,7 @@ def open_page(browser, server):
 
     def open_(**view):
         contexts.append(browser.new_context(**view))
+        contexts[-1].set_default_timeout(WAIT_SECONDS * 1000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -77,7 +79,7 @@ def open_page(browser, server):
 
 
 def wait_for_class(page, name):
-    page.wait_for_function("name => document.querySelector('#class').textContent === name", arg=name, timeout=10_000)
+    page.wait_for_function("name => document.querySelector('#class').textContent === name", arg=name)
 
 
 @pytest.mark.parametrize("digit", DIGITS)

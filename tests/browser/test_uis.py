@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 import services
+import waiting
 from checkouts import Checkout
 from playwright.sync_api import Browser, Page, expect
 from services import Running
+from waiting import WAIT_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -41,7 +43,7 @@ def up(retrained: Checkout, occupied: int) -> Iterator[Running]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(WAIT_SECONDS * 1000)
     yield context.new_page()
     context.close()
 
@@ -51,11 +53,11 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
     assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
     assert not at["predictions"].endswith(f":{occupied}")
     assert f"port {occupied} is taken" in up.said
-    assert httpx.get(f"{at['MLflow']}/health").text == "OK"
-    assert "<title>Prefect" in httpx.get(at["Prefect"], follow_redirects=True).text
-    assert httpx.get(f"{at['predictions']}/v2/health/ready").is_success
-    assert "canvas" in httpx.get(at["predictions"]).text
-    answer = httpx.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
+    assert waiting.get(f"{at['MLflow']}/health").text == "OK"
+    assert "<title>Prefect" in waiting.get(at["Prefect"], follow_redirects=True).text
+    assert waiting.get(f"{at['predictions']}/v2/health/ready").is_success
+    assert "canvas" in waiting.get(at["predictions"]).text
+    answer = waiting.post(f"{at['predictions']}/predict", content=bytes(784)).raise_for_status().json()
     assert answer["model"] == "digits-classifier"
     assert set(services.schedules(retrained).values()) == {"scheduled"}
     assert {run["state_type"] for run in services.flow_runs(at["Prefect's API"])} >= {"COMPLETED"}
@@ -86,7 +88,7 @@ def test_all_runs_can_be_compared_in_mlflow(up: Running, retrained: Checkout, pa
 
 def experiment(up: Running) -> str:
     address = f"{up.addresses['MLflow']}/api/2.0/mlflow/experiments/get-by-name"
-    found = httpx.get(address, params={"experiment_name": "digits"}).raise_for_status().json()
+    found = waiting.get(address, params={"experiment_name": "digits"}).raise_for_status().json()
     return found["experiment"]["experiment_id"]
 
 
@@ -94,14 +96,14 @@ def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: P
     api = up.addresses["Prefect's API"]
     finished = {"sort": "START_TIME_DESC", "flows": {"name": {"any_": ["retrain"]}}}
     finished["flow_runs"] = {"state": {"type": {"any_": ["COMPLETED"]}}}
-    latest = httpx.post(f"{api}/flow_runs/filter", json=finished).raise_for_status().json()[0]
+    latest = waiting.post(f"{api}/flow_runs/filter", json=finished).raise_for_status().json()[0]
     page.goto(f"{up.addresses['Prefect']}/runs/flow-run/{latest['id']}")
     expect(page.get_by_text(latest["name"]).first).to_be_visible()
     expect(page.get_by_text("Completed").first).to_be_visible()
     expect(page.get_by_text("evaluate: done").first).to_be_visible()
     page.wait_for_timeout(5_000)  # the timeline is drawn on a canvas, which tells nobody when it is done
     page.screenshot(path=screenshots / "prefect-run.png")
-    artifacts = httpx.post(f"{api}/artifacts/filter", json={}).raise_for_status().json()
+    artifacts = waiting.post(f"{api}/artifacts/filter", json={}).raise_for_status().json()
     (artifact,) = [entry["id"] for entry in artifacts if entry["flow_run_id"] == latest["id"]]
     page.goto(f"{up.addresses['Prefect']}/artifacts/artifact/{artifact}")
     for heading in ("What differs from the champion", "Metrics", "Where to look further"):
@@ -115,5 +117,5 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing_behind(up: Running, retrained:
     assert up.process.returncode == 0
     for address in up.addresses.values():
         with pytest.raises(httpx.ConnectError):
-            httpx.get(address)
+            waiting.get(address)
     assert all("no scheduler is running" in state for state in services.schedules(retrained).values())

@@ -129,7 +129,7 @@ def triton_grpc():
     for _ in range(20):
         client.async_infer(MODEL, inputs, callback=lambda result, error: answers.put((result, error)))
     for _ in range(20):
-        result, error = answers.get(timeout=30)
+        result, error = answers.get(timeout=900)
         assert error is None
         assert_right(result.as_numpy("probabilities"), 2)
 

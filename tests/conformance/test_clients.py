@@ -71,7 +71,7 @@ def test_clients_get_what_the_model_computes(programs, admin_server, grpc_port, 
     arguments = (admin_server.url, f"127.0.0.1:{grpc_port}", kit.NAME, str(file))
 
     command = [programs / "python", FOLDER / "clients.py", *arguments, *names]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
 
@@ -98,9 +98,7 @@ def test_the_doors_are_as_openapi_describes_them(described, programs, admin_serv
     command = [programs / "schemathesis", "run", "openapi.json", "--url", admin_server.url, "--max-examples", "5"]
     options = ["--phases", "examples,coverage,fuzzing", "--seed", "1", "--no-color", "--warnings", "off"]
     headers = ["--header", "Authorization: Bearer admin"]
-    done = subprocess.run(
-        [*command, *options, *headers], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-    )
+    done = subprocess.run([*command, *options, *headers], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-8000:]
     assert admin_server.client.get(f"/v2/models/{kit.NAME}/ready").is_success

@@ -5,14 +5,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+from waiting import GENEROUS, WAIT_SECONDS
 
 from mnistflow import config
 
@@ -103,7 +103,7 @@ class Checkout:
         path = self.folder / "var/mlflow/mlflow.db"
         if not path.exists():
             return []
-        with closing(sqlite3.connect(path, timeout=30)) as store:
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as store:
             try:
                 return store.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
@@ -127,7 +127,7 @@ def make_checkout(folder: Path, **environment: str) -> Checkout:
             shutil.copyfile(source, folder / name)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(TOOLS)}
     path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
-    checkout = Checkout(folder, {**clean, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment})
+    checkout = Checkout(folder, {**clean, **GENEROUS, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment})
     checkout.tool("git", "init", "-q")
     checkout.tool("git", "add", ".")
     checkout.tool("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
@@ -139,16 +139,6 @@ def write_params(checkout: Checkout, **values: str) -> None:
     config.write_with_overrides(path, path, config.parse_overrides(f"{key}={value}" for key, value in values.items()))
 
 
-def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen[str], seconds: float = 180) -> None:
-    """Wait for `condition` while the processes run."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        for process in processes:
-            assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def workers(process: int) -> list[psutil.Process]:
     """Return the processes that one has started to work for it."""
     found = []
@@ -158,9 +148,9 @@ def workers(process: int) -> list[psutil.Process]:
     return found
 
 
-def left(family: Sequence[psutil.Process], seconds: float = 30) -> list[psutil.Process]:
-    """Return those that are there after a while in which they could end."""
-    _, there = psutil.wait_procs(family, timeout=seconds)
+def left(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return those that do not end."""
+    _, there = psutil.wait_procs(family, timeout=WAIT_SECONDS)
     return [member for member in there if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from waiting import WAIT_SECONDS, wait_until
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -172,13 +172,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], host: str = "127.0.0.1", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], host: str = "127.0.0.1") -> None:
+    """Wait until the process listens."""
+
+    def listens() -> bool:
         try:
-            socket.create_connection((host, port), timeout=1).close()
-            return
+            socket.create_connection((host, port), timeout=WAIT_SECONDS).close()
         except OSError:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return False
+        return True
+
+    wait_until(listens, process)

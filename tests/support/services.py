@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import psutil
+import waiting
 from checkouts import Checkout, left
 
 READY = "Ctrl-C stops all of it."
@@ -79,6 +79,6 @@ def schedules(checkout: Checkout) -> dict[str, str]:
 
 def flow_runs(api: str) -> list[dict[str, Any]]:
     """Return the flow runs that a Prefect API knows, the newest first."""
-    answer = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status()
+    answer = waiting.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status()
     found: list[dict[str, Any]] = answer.json()
     return found

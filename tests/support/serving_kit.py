@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +18,14 @@ from typing import Any, Self
 import httpx
 import numpy as np
 import onnx
+import waiting
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from waiting import WAIT_SECONDS
 
 NAME = "digits-classifier"
-START_SECONDS = 60
+
+wait_until = waiting.wait_until
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -202,14 +204,6 @@ def question(images: np.ndarray, **changes: object) -> dict[str, Any]:
     return {"inputs": [tensor | changes]}
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds; give up after half a minute."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 class Server:
     """A server in a process of its own, on a free port; a context manager that stops it."""
 
@@ -231,12 +225,12 @@ class Server:
         for reader in self._readers:
             reader.start()
         try:
-            self.announcement = self._lines.get(timeout=START_SECONDS)
+            self.announcement = self._lines.get(timeout=WAIT_SECONDS)
         except queue.Empty:
             self.stop(signal.SIGKILL)
             raise AssertionError(f"the server does not start: {self.log}") from None
         self.url = self.announcement.split()[-1] if self.announcement else ""
-        self.client = httpx.Client(base_url=self.url or "http://127.0.0.1", timeout=30)
+        self.client = httpx.Client(base_url=self.url or "http://127.0.0.1", timeout=WAIT_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -246,7 +240,7 @@ class Server:
         """Send the signal and return the exit status."""
         if self._process.poll() is None:
             self._process.send_signal(how)
-        status = self._process.wait(timeout=START_SECONDS)
+        status = self._process.wait(timeout=WAIT_SECONDS)
         for reader in self._readers:
             reader.join()
         return status

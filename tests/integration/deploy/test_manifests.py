@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kubernetes_validate
 import pytest
+import session_guard
+import waiting
 import yaml
 from serving_kit import NAME, crown, digits, linear_classifier, publish
 
@@ -109,7 +110,7 @@ def test_the_servers_command_serves_with_what_the_image_copies(tmp_path: Path) -
     publish(tmp_path / "models", 1, linear_classifier(images, labels), images)
     crown(tmp_path / "models", 1)
     overrides = {"MNISTFLOW_SERVE_REPOSITORY": str(tmp_path / "models"), "MNISTFLOW_SERVE_PORT": "0"}
-    variables = {**environment, **overrides, "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    variables = {**environment, **overrides, "PATH": os.environ["PATH"], "HOME": str(tmp_path), **session_guard.mark()}
     (entrypoint,) = server["ENTRYPOINT"]
     process = subprocess.Popen(
         [sys.executable, *json.loads(entrypoint)[1:]],
@@ -121,7 +122,7 @@ def test_the_servers_command_serves_with_what_the_image_copies(tmp_path: Path) -
     try:
         assert process.stdout
         address = process.stdout.readline().split()[-1].replace("0.0.0.0", "127.0.0.1")
-        assert httpx.get(f"{address}/v2/models/{NAME}").json()["name"] == NAME
+        assert waiting.get(f"{address}/v2/models/{NAME}").json()["name"] == NAME
         probe = re.search(r"CMD (\[.*\])", server["HEALTHCHECK"][0])
         assert probe
         program = json.loads(probe[1])[-1].replace("http://127.0.0.1:8000", address)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from checkouts import ROOT, wait_until
+from checkouts import ROOT
 from cluster import free_port
+from waiting import wait_until
 
 from flows.orchestration import deployments
 from flows.orchestration.api_server import RECORDS_ONLY

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import httpx
 import numpy as np
 import onnxruntime
 import pytest
+import waiting
 from checkouts import Checkout
+from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -34,11 +35,8 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
             start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while not answers(f"{address}/ping"):
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.2)
+    wait_until(lambda: answers(f"{address}/ping") or process.poll() is not None)
+    assert process.poll() is None, (tmp_path / "log").read_text()
     yield address
     os.killpg(process.pid, 15)
     process.wait()
@@ -46,7 +44,7 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).is_success
+        return waiting.get(url).is_success
     except httpx.HTTPError:
         return False
 
@@ -57,6 +55,6 @@ def test_mlflow_serves_the_registered_version(retrained: Checkout, served: str) 
         images = probe["inputs"]
     session = onnxruntime.InferenceSession((champion / "model.onnx").read_bytes())
     expected = session.run(None, {"images": images})[0]
-    answer = httpx.post(f"{served}/invocations", json={"inputs": {"images": images.tolist()}}, timeout=60)
+    answer = waiting.post(f"{served}/invocations", json={"inputs": {"images": images.tolist()}})
     assert answer.is_success, answer.text
     assert np.allclose(answer.json()["predictions"]["probabilities"], expected, atol=1e-6)

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import onnxruntime
 import psutil
 import pytest
+import waiting
 import yaml
-from checkouts import QUICK, Checkout, left, make_checkout, wait_until, workers, write_params
+from checkouts import QUICK, Checkout, left, make_checkout, workers, write_params
 from cluster import free_port, wait_for_port
 from mlflow import MlflowClient
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -247,7 +248,7 @@ def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     server = checkout.start("serve", "--port", str(port))
     wait_for_port(port, server)
     shown = f"http://127.0.0.1:{port}/status"
-    wait_until(lambda: httpx.get(shown).json()["models"][NAME]["rollout"]["state"] == "on", server)
+    wait_until(lambda: waiting.get(shown).json()["models"][NAME]["rollout"]["state"] == "on", server)
     now = status(checkout)
     server.terminate()
     assert server.wait() == 0

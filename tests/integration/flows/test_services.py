@@ -1,20 +1,20 @@
 """`mnistflow schedule`, `ui` and `up`: what is due runs, and nothing is left behind."""
 
 import signal
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import services
 import serving_kit as kit
+import waiting
 import yaml
-from checkouts import Checkout, make_checkout, wait_until, write_params
+from checkouts import Checkout, make_checkout, write_params
 from cluster import free_port, wait_for_port
 from services import Running
+from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -36,7 +36,7 @@ def scheduled(checkout: Checkout) -> Checkout:
 
 def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
     with services.running(checkout, "ui") as ui:
-        assert httpx.get(f"{ui.addresses['MLflow']}/health").text == "OK"
+        assert waiting.get(f"{ui.addresses['MLflow']}/health").text == "OK"
         assert ui.stop() == []
     assert ui.process.returncode == 0
 
@@ -61,7 +61,7 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     server = with_key.start("serve")
     wait_for_port(port, server)
     url, headers = f"http://127.0.0.1:{port}", {"Authorization": "Bearer secret"}
-    assert httpx.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
+    assert waiting.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} wants a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
     server.terminate()
@@ -88,7 +88,7 @@ def test_what_is_due_runs_and_what_is_paused_stays_paused(scheduled: Checkout) -
         pushed = files(scheduled.folder / REMOTE)
         assert pushed
         assert services.schedules(scheduled) == {"ingest/nightly": "scheduled"}
-        httpx.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
+        waiting.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
         assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
         assert "fetch unchanged, prepare unchanged" in scheduled.run("ingest").stdout
         assert files(scheduled.folder / REMOTE) == pushed
@@ -102,16 +102,14 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def wait_for_end(api: str, running: Running, seconds: float = 150) -> dict[str, Any]:
+def wait_for_end(api: str, running: Running) -> dict[str, Any]:
     """Return the first flow run that has ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert running.process.poll() is None
-        for run in services.flow_runs(api):
-            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}:
-                return run
-        time.sleep(0.5)
-    raise AssertionError(services.flow_runs(api))
+
+    def ended() -> list[dict[str, Any]]:
+        return [run for run in services.flow_runs(api) if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}]
+
+    wait_until(ended, running.process)
+    return ended()[0]
 
 
 @pytest.mark.parametrize(

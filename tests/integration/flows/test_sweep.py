@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, wait_until, workers, write_params
+from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, workers, write_params
 from PIL import Image
 from serving_kit import Server, question
+from waiting import wait_until
 
 from mnistflow import config
 from mnistflow.models import families

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkouts import QUICK, Checkout, make_checkout, wait_until, write_params
+from checkouts import QUICK, Checkout, make_checkout, write_params
 from serving_kit import Server
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import serving_kit as kit
 from PIL import Image
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def version_serving(server):
 
 def raw(server):
     host, port = server.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
 
 
 def ended(connection):

@@ -25,6 +25,7 @@ import pytest
 import serving_kit as kit
 from cluster import free_port
 from PIL import Image
+from waiting import WAIT_SECONDS
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 
@@ -245,7 +246,10 @@ def answers(server: kit.Server, pieces: list[bytes], count: int) -> list[tuple[i
     """Return status and body of so many answers on one connection, to pieces sent with a pause behind each."""
     host, port = server.url.removeprefix("http://").split(":")
     found = []
-    with socket.create_connection((host, int(port)), timeout=30) as connection, connection.makefile("rb") as stream:
+    with (
+        socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection,
+        connection.makefile("rb") as stream,
+    ):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
             connection.sendall(piece)

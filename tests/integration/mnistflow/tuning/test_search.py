@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 import pytest
-from checkouts import QUICK, ROOT, Checkout, make_checkout, wait_until, write_params
+from checkouts import QUICK, ROOT, Checkout, make_checkout, write_params
 from cluster import BINARIES, Cluster, dask_cluster, network_hosts, postgresql
 from mirror import Mirror
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 TRIALS = 4  # of six, Hyperband would let two go on
 EPOCHS = 2
-WAIT_SECONDS = 500  # for processes that start, on a machine with other work
 # The first trial has the rate of params.yaml, the highest: after an epoch, no other is as good.
 RATES = "{linear: {train.learning_rate: {low: 0.0001, high: 0.01, log: true}}}"
 
@@ -104,7 +104,7 @@ def kill_in_a_trial(
                 worker.resume()
         return False
 
-    wait_until(caught, search, seconds=WAIT_SECONDS)
+    wait_until(caught, search)
 
 
 def found(checkout: Checkout) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def search_while_one_of_two_workers_dies(checkout: Checkout, cluster: Cluster) -
     one, other = cluster.workers
     with cluster.occupied(other):
         process = checkout.start("tune", **{"tune.scheduler": cluster.address})
-        wait_until(lambda: has_finished(checkout, since, "trial 0"), process, seconds=WAIT_SECONDS)
+        wait_until(lambda: has_finished(checkout, since, "trial 0"), process)
     kill_in_a_trial(checkout, process, since, one.pid)
     said = process.communicate()[0]
     assert process.returncode == 0, said
@@ -168,7 +168,6 @@ def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_loc
         wait_until(
             lambda: any(run.is_in_first_epoch and run.name != "trial 0" for run in runs(prepared, since)),
             process,
-            seconds=WAIT_SECONDS,
         )
         cluster.scheduler.kill()
         said = process.communicate()[0]

@@ -3,11 +3,12 @@
 import re
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 import serving_kit as kit
+import waiting
 from cluster import free_port
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def test_admin_calls_are_off_unless_there_is_a_key(repository, data, first):
                 assert server.client.post(path, headers=headers).status_code == 403
         for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"", timeout=30)
+                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"", timeout=WAIT_SECONDS)
             assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
         assert is_right(server, data[0][:2], first)
 
@@ -103,7 +104,7 @@ def test_loading_tries_a_refused_champion_again(server, repository, data, first,
 def test_all_workers_obey(repository, data, first):
     def statuses():
         # A connection of its own for each, so that the kernel picks a worker.
-        return {httpx.post(server.url + INFER, json=kit.question(data[0][:1])).status_code for _ in range(16)}
+        return {waiting.post(server.url + INFER, json=kit.question(data[0][:1])).status_code for _ in range(16)}
 
     with kit.Server(repository, "--workers", "2", MNISTFLOW_SERVE_ADMIN_KEYS="second") as server:
         assert server.client.post(UNLOAD, headers=ADMIN).status_code == 200

@@ -13,6 +13,7 @@ from checkouts import ROOT
 from cluster import free_port
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc
+from waiting import WAIT_SECONDS
 
 from serving.protocol import inference_pb2 as pb
 
@@ -38,7 +39,7 @@ class Client:
             request_serializer=lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        return call(message, metadata=self._metadata, timeout=30, **options)
+        return call(message, metadata=self._metadata, timeout=WAIT_SECONDS, **options)
 
     def infer(self, images, **changes):
         return self.call("ModelInfer", question(images, **changes))

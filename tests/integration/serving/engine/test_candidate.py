@@ -9,6 +9,7 @@ import psutil
 import pytest
 import serving_kit as kit
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,7 @@ def test_a_server_stops_while_it_tries_its_first_champion(tmp_path, data, first)
 
     server.terminate()
 
-    assert server.wait(timeout=30) == 0
+    assert server.wait(timeout=WAIT_SECONDS) == 0
     kit.wait_until(lambda: not candidate.is_running())
 
 

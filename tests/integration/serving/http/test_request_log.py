@@ -10,6 +10,7 @@ import pytest
 import serving_kit as kit
 from cluster import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from waiting import WAIT_SECONDS
 
 from serving.protocol import inference_pb2 as pb
 
@@ -24,7 +25,7 @@ def call_by_grpc(port, method, message, **metadata):
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
         metadata = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
-        return call.with_call(message.SerializeToString(), metadata=metadata, timeout=30)
+        return call.with_call(message.SerializeToString(), metadata=metadata, timeout=WAIT_SECONDS)
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import numpy as np
 import psycopg
 import pytest
 import serving_kit as kit
+import waiting
 from cluster import BINARIES, postgresql
+from waiting import WAIT_SECONDS
 
 from mnistflow.data import catalog, feedback
 from mnistflow.splits import Split
@@ -25,7 +27,7 @@ def logged(tmp_path: Path) -> Path:
 def rows(path: Path, query: str) -> list[tuple]:
     if not path.is_file():
         return []
-    with closing(sqlite3.connect(path, timeout=10)) as connection:
+    with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -126,7 +128,7 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
             with psycopg.connect(url) as connection:
                 return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
-        given = [httpx.post(f"{server.url}/predict", content=image.tobytes()).json()["id"] for image in images]
+        given = [waiting.post(f"{server.url}/predict", content=image.tobytes()).json()["id"] for image in images]
         kit.wait_until(lambda: say(server, id=given[-1], class_name="5").is_success)
         kit.wait_until(lambda: count("inferences") == 40)
         for name in ("3", "3", "7"):

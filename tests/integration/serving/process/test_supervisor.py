@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil
 import pytest
 import serving_kit as kit
+import waiting
+from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +26,11 @@ def children(pid):
 
 def ask(server, images):
     """Ask on a connection of its own, so that the kernel picks a worker."""
-    return httpx.post(server.url + INFER, json=kit.question(images), timeout=30)
+    return waiting.post(server.url + INFER, json=kit.question(images))
 
 
 def counted(server):
-    found = re.search(r'mnistflow_inferences_total\{.*version="1"\} (\S+)', httpx.get(server.url + "/metrics").text)
+    found = re.search(r'mnistflow_inferences_total\{.*version="1"\} (\S+)', waiting.get(server.url + "/metrics").text)
     return float(found[1]) if found else 0.0
 
 
@@ -60,7 +61,7 @@ def test_no_worker_outlives_the_parent(repository):
     with kit.Server(repository, "--workers", "2") as server:
         workers = [psutil.Process(child) for child in children(server.pid)]
         os.kill(server.pid, signal.SIGKILL)
-        _, left = psutil.wait_procs(workers, timeout=30)
+        _, left = psutil.wait_procs(workers, timeout=WAIT_SECONDS)
         assert left == []
 
 
@@ -71,12 +72,12 @@ def test_no_connection_is_taken_while_the_last_request_is_finished(repository, d
 
         def is_refused():
             try:
-                socket.create_connection((host, int(port)), timeout=30).close()
+                socket.create_connection((host, int(port)), timeout=WAIT_SECONDS).close()
             except ConnectionRefusedError:
                 return True
             return False
 
-        with socket.create_connection((host, int(port)), timeout=30) as begun:
+        with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as begun:
             begun.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 784\r\nExpect: 100-continue\r\n\r\n")
             assert begun.recv(4096).startswith(b"HTTP/1.1 100")  # so it is under way
             os.kill(server.pid, signal.SIGTERM)
