@@ -69,7 +69,7 @@ lint: $(READY)  ## ruff, mypy --strict, and who may import whom
 	lint-imports --no-cache | tail -n 2
 
 docs: $(READY)  ## build the documentation site into var/site; a broken link is an error
-	@python -m mkdocs build --quiet
+	@python -m mkdocs build 2>&1 | { grep -v '^INFO' || true; }
 
 docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8080, rebuilt when a page changes; needs no network
 	@python -m mkdocs serve --dev-addr 127.0.0.1:8080

@@ -42,7 +42,8 @@ class Rollout:
 
     Args:
         spec: which challenger, and for which requests.
-        champion, challenger: versions with the same signature.
+        champion: the version that serves.
+        challenger: a version with the same signature.
         limits: when to withdraw the challenger.
         metrics: counts the calls of both.
         on_withdraw: called with the reason when the challenger has to be withdrawn.

@@ -75,7 +75,9 @@ def parse_tree(tree: Any, rest: memoryview, inputs: Specs, outputs: Specs, max_r
     Args:
         tree: the request as JSON has it.
         rest: bytes of the binary tensors, in the order of the inputs.
-        inputs, outputs, max_rows: as in `parse_request`.
+        inputs: as in `parse_request`.
+        outputs: as in `parse_request`.
+        max_rows: as in `parse_request`.
 
     Raises:
         InvalidRequestError: says what is not as it should be.
