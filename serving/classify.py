@@ -14,7 +14,8 @@ from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
 from serving.engine.validation import Validator
 from serving.errors import ServingError, StartError
-from serving.images.preprocessing import KINDS, Mode, to_model_input
+from serving.images.mode import Mode
+from serving.images.preprocessing import FORMATS, to_model_input
 from serving.metrics.prometheus import Metrics
 from serving.settings import Settings
 
@@ -53,13 +54,13 @@ def _pixels(path: Path, mode: Mode) -> NDArray[np.uint8]:
     try:
         return to_model_input(path.read_bytes(), mode=mode, max_pixels=Settings().max_pixels)
     except OSError as error:
-        raise StartError(f"{path} cannot be read ({error.strerror}). Name a {KINDS} file.") from None
+        raise StartError(f"{path} cannot be read ({error.strerror}). Name a {FORMATS} file.") from None
     except ServingError as error:
-        raise StartError(f"{path}: {error}. Try another {KINDS} file.") from None
+        raise StartError(f"{path}: {error}. Try another {FORMATS} file.") from None
 
 
 def _describe(model: Model, path: Path) -> str:
-    pixels = _pixels(path, "digit" if model.manifest.preprocessing == "digit" else "plain")
+    pixels = _pixels(path, model.manifest.preprocessing)
     (input_name,), (output_name, *_) = model.inputs, model.outputs
     probabilities = model.run({input_name: pixels[np.newaxis]}, [output_name])[output_name][0]
     best = np.argsort(-probabilities)[:SHOWN]

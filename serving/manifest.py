@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from serving.errors import ModelRefusedError
+from serving.images.mode import Mode, parse_mode
 from serving.protocol.tensors import DTYPES, TensorSpec
 
 # Data sets whose images are cropped and centred the way MNIST's are, when model.json does not say.
@@ -25,7 +26,7 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     sha256: str
-    preprocessing: str
+    preprocessing: Mode
     metrics: Mapping[str, float]
     created: str
 
@@ -51,7 +52,9 @@ def parse_manifest(content: bytes) -> Manifest:
             inputs=tuple(_spec(entry) for entry in tree["inputs"]),
             outputs=tuple(_spec(entry) for entry in tree["outputs"]),
             sha256=_text(tree["sha256"]),
-            preprocessing=_text(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain")),
+            preprocessing=parse_mode(
+                _text(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain"))
+            ),
             metrics={name: float(value) for name, value in tree.get("metrics", {}).items() if _is_number(value)},
             created=_text(tree.get("created", "")),
         )

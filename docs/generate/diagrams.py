@@ -27,11 +27,11 @@ REQUEST = [
     Step("Bytes arrive", "serving/http/connection.py", "asyncio.Protocol on httptools; caches headers."),
     Step("Limits and keys", "serving/http/router.py", "Finds the endpoint; checks keys and sizes."),
     Step("Endpoint", "serving/endpoints/v2.py", "Or predict, invocations, feedback; gRPC enters here."),
-    Step("Decode", "serving/protocol/codec.py", "JSON or binary tensors become one array."),
+    Step("Decode", "serving/protocol/json_request.py", "JSON or binary tensors become one array."),
     Step("Route", "serving/engine/data_plane.py", "Champion, version asked for, or challenger."),
     Step("Batch", "serving/engine/batcher.py", "One queue per version; requests that wait together run together."),
     Step("Run", "serving/engine/model.py", "onnxruntime computes the batch."),
-    Step("Answer", "serving/protocol/codec.py", "Encoded in the form of the request; logged, if sampled."),
+    Step("Answer", "serving/protocol/json_response.py", "Encoded in the form of the request; logged, if sampled."),
 ]
 RETRAINING = [
     Step("Configure", "src/mnistflow/config.py", "params.yaml, preset and overrides become one frozen object."),

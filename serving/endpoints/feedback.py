@@ -1,15 +1,12 @@
 """`POST /feedback`: the true label of a logged prediction."""
 
-from typing import Any
-
-import orjson
-
 from serving.errors import InvalidRequestError
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.inference_log.log import InferenceLog
 from serving.inference_log.store import Feedback
+from serving.protocol.json_fields import parse_json
 
 MAX_BYTES = 4096
 RECEIVE_SECONDS = 10.0
@@ -37,10 +34,7 @@ def parse_feedback(body: bytes) -> Feedback:
     Raises:
         InvalidRequestError: the body is not such an object.
     """
-    try:
-        tree: Any = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
+    tree = parse_json(body)
     if not isinstance(tree, dict) or not {"id", "class_name"} <= tree.keys() <= KEYS:
         raise InvalidRequestError("feedback is an object with id, class_name and, for one of several images, number")
     number = tree.get("number", 0)

@@ -1,7 +1,7 @@
-"""The endpoint of the Open Inference Protocol v2 over gRPC, with Triton's extensions; needs the extra `grpc`.
+"""gRPC service of the Open Inference Protocol v2, with Triton's extensions; needs the extra `grpc`.
 
-It runs in the event loop of the HTTP doors, on the same data plane and under the same keys and limits. Nothing imports
-this module unless a port is set for it.
+It runs in the event loop of the HTTP server, on the same data plane and with the same keys and limits. It is only
+imported if its port is set.
 """
 
 import logging
@@ -33,18 +33,18 @@ from serving.http.request_log import Call, CallHook, run_hooks
 from serving.http.router import AuthCheck
 from serving.inference_log.log import InferenceLog
 from serving.protocol import inference_pb2 as pb
-from serving.protocol.grpc_codec import read_request, write_response
+from serving.protocol.grpc_codec import build_response, parse_message
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# As on the HTTP doors, health answers without a key: probes have none.
+# Health checks need no key, as over HTTP: probes have none.
 OPEN = frozenset({"ServerLive", "ServerReady"})
 ADMIN = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
-# Calls that one connection may have under way, each with a message of the largest size; its client holds back others.
+# Concurrent calls of one connection, each of which may have a message of the largest size.
 MAX_STREAMS = 128
-# A silent client is asked whether it is still there, so that connections which have died are noticed.
+# Interval of keepalive pings, which detect dead connections of idle clients.
 KEEPALIVE_MS = 60_000
 CODES: Mapping[type[ServingError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -57,28 +57,28 @@ CODES: Mapping[type[ServingError], grpc.StatusCode] = {
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-# The server is to blame.
-FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+# Codes of failures that the server caused.
+SERVER_ERRORS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 Context = grpc.aio.ServicerContext[bytes, Message]
-Handler = Callable[[Any], Awaitable[Message]]
-RequestHandler = Callable[[bytes, Context], Awaitable[Message | None]]
+MessageHandler = Callable[[Any], Awaitable[Message]]
+RpcHandler = Callable[[bytes, Context], Awaitable[Message | None]]
 
-# Of the call that is being answered: the client's own, or a new one.
+# ID of the current call: the client's, or a generated one.
 REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 
 
 class GrpcService:
-    """The service inference.GRPCInferenceService.
+    """Service inference.GRPCInferenceService.
 
     Args:
-        plane: infers.
-        service: answers everything else.
+        plane: runs inference requests.
+        service: handles all other requests.
         settings: address and limits.
-        access: decides who may call; keys come as `authorization: Bearer` in the metadata.
-        inference_log: told of what is inferred.
-        observe: told the gRPC status code and the seconds of every call.
-        hooks: see every call while it is answered.
+        api_keys: checks keys, which clients send as `authorization: Bearer` in the metadata.
+        inference_log: records a sample of inference requests.
+        record: called with the gRPC status code and the seconds of every call.
+        hooks: enclose every call.
     """
 
     def __init__(
@@ -86,22 +86,22 @@ class GrpcService:
         plane: DataPlane,
         service: InferenceService,
         settings: Settings,
-        access: ApiKeys,
+        api_keys: ApiKeys,
         inference_log: InferenceLog,
-        observe: Callable[[str, float], None],
+        record: Callable[[str, float], None],
         hooks: Sequence[CallHook] = (),
     ) -> None:
         self._plane = plane
         self._service = service
         self._settings = settings
-        self._access = access
+        self._api_keys = api_keys
         self._log = inference_log
-        self._observe = observe
-        self._watchers = hooks
+        self._record = record
+        self._hooks = hooks
         self._server: grpc.aio.Server
 
     async def start(self) -> None:
-        """Response calls from now on."""
+        """Listen for calls."""
         options = (
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -110,13 +110,15 @@ class GrpcService:
             ("grpc.so_reuseport", int(self._settings.workers > 1)),
         )
         self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, self._calls()),))
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE.full_name, self._rpc_handlers()),)
+        )
         host = self._settings.host
         self._server.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}")
         await self._server.start()
 
     async def stop(self) -> None:
-        """Take no new calls, and give those under way the time to finish."""
+        """Refuse new calls, and wait up to `drain_seconds` for running ones."""
         await self._server.stop(self._settings.drain_seconds)
 
     async def live(self, _: pb.ServerLiveRequest) -> Message:
@@ -159,16 +161,16 @@ class GrpcService:
 
     async def infer(self, message: pb.ModelInferRequest) -> Message:
         model = await self._service.model(message.model_name, message.model_version)
-        question = read_request(message, model.inputs, model.outputs, self._settings.max_rows)
+        parsed = parse_message(message, model.inputs, model.outputs, self._settings.max_rows)
         request_id = valid_request_id(message.id) or REQUEST_ID.get()
-        # A client that leaves cancels this coroutine, which withdraws what waits.
+        # gRPC cancels this coroutine when the client disconnects, which drops the request if it still waits.
         routed_id = None if message.model_version else request_id
-        model, arrays = await self._plane.infer(model, question.inputs, question.outputs, request_id=routed_id)
-        self._log.add(request_id, model, question.inputs, arrays)
-        return write_response(model.name, model.version, question, arrays, model.outputs)
+        model, arrays = await self._plane.infer(model, parsed.inputs, parsed.outputs, request_id=routed_id)
+        self._log.add(request_id, model, parsed.inputs, arrays)
+        return build_response(model.name, model.version, parsed, arrays, model.outputs)
 
-    def _calls(self) -> dict[str, Any]:
-        handlers: Mapping[str, Handler] = {
+    def _rpc_handlers(self) -> dict[str, Any]:
+        handlers: Mapping[str, MessageHandler] = {
             "ServerLive": self.live,
             "ServerReady": self.ready,
             "ModelReady": self.model_ready,
@@ -183,67 +185,74 @@ class GrpcService:
         }
         return {
             method.name: grpc.unary_unary_rpc_method_handler(
-                self._guarded(
-                    method.name, handlers[method.name], GetMessageClass(method.input_type), self._guard(method.name)
+                self._rpc_handler(
+                    method.name,
+                    handlers[method.name],
+                    GetMessageClass(method.input_type),
+                    self._auth_check(method.name),
                 ),
                 response_serializer=GetMessageClass(method.output_type).SerializeToString,
             )
             for method in SERVICE.methods
         }
 
-    def _guard(self, name: str) -> AuthCheck | None:
-        if name in OPEN:
+    def _auth_check(self, method: str) -> AuthCheck | None:
+        if method in OPEN:
             return None
-        return self._access.require_admin if name in ADMIN else self._access.require_client
+        return self._api_keys.require_admin if method in ADMIN else self._api_keys.require_client
 
-    def _guarded(self, name: str, handler: Handler, kind: type[Message], guard: AuthCheck | None) -> RequestHandler:
-        async def outcome(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
+    def _rpc_handler(
+        self, method: str, handler: MessageHandler, message_type: type[Message], check: AuthCheck | None
+    ) -> RpcHandler:
+        """Return a handler with authentication, request ID, hooks and metrics around that of a method."""
+
+        async def run(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
             try:
-                if guard is not None:
-                    guard(metadata.get("authorization", ""))
-                return await handler(_decoded(content, kind)), grpc.StatusCode.OK, ""
-            except ServingError as error:
-                return None, _code(error), str(error)
-            except Exception:
-                log.exception("a call failed for a reason that was not foreseen")
-                return None, grpc.StatusCode.INTERNAL, "internal error"
+                if check is not None:
+                    check(metadata.get("authorization", ""))
+                return await handler(_decode(content, message_type)), grpc.StatusCode.OK, ""
+            except Exception as error:
+                return None, *_status(error)
 
-        async def answer(content: bytes, context: Context) -> Message | None:
+        async def handle(content: bytes, context: Context) -> Message | None:
             start = time.perf_counter()
-            metadata = _texts(context.invocation_metadata())
+            metadata = _text_metadata(context.invocation_metadata())
             request_id = valid_request_id(metadata.get("x-request-id", "")) or new_request_id()
             REQUEST_ID.set(request_id)
             context.set_trailing_metadata((("x-request-id", request_id),))
             code = grpc.StatusCode.CANCELLED
-            path = f"/{SERVICE.full_name}/{name}"
+            path = f"/{SERVICE.full_name}/{method}"
             call = Call("POST", path, "grpc", request_id, metadata.get("traceparent", ""), code.name)
             try:
-                with run_hooks(call, self._watchers):
-                    response, code, text = await outcome(content, metadata)
-                    call.status, call.is_server_error = code.name, code in FAULTS
+                with run_hooks(call, self._hooks):
+                    response, code, details = await run(content, metadata)
+                    call.status, call.is_server_error = code.name, code in SERVER_ERRORS
             finally:
-                self._observe(code.name, time.perf_counter() - start)
+                self._record(code.name, time.perf_counter() - start)
             if response is None:
-                await context.abort(code, text)
+                await context.abort(code, details)
             return response
 
-        return answer
+        return handle
 
 
-def _decoded(content: bytes, kind: type[Message]) -> Message:
+def _decode(content: bytes, message_type: type[Message]) -> Message:
     try:
-        return kind.FromString(content)
+        return message_type.FromString(content)
     except DecodeError:
-        raise InvalidRequestError("this is no message of the protocol") from None
+        raise InvalidRequestError("this is not a message of the protocol") from None
 
 
-def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+def _text_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
     return {name: value for name, value in metadata or () if isinstance(value, str)}
 
 
-def _code(error: ServingError) -> grpc.StatusCode:
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
-    if code is None:
+def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """Return status code and details of an exception. Unexpected exceptions are logged, and their text is hidden."""
+    if not isinstance(error, ServingError):
+        log.error("unexpected error while handling a call", exc_info=error)
+        return grpc.StatusCode.INTERNAL, "internal error"
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    if code is grpc.StatusCode.INTERNAL:
         log.error("%s", error, exc_info=error)
-        return grpc.StatusCode.INTERNAL
-    return code
+    return code, str(error)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from serving.engine.data_plane import DataPlane
 from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
 from serving.http.request import Request
 from serving.http.response import JSON, Response, json_response
 from serving.http.router import Route
-from serving.protocol.codec import array_from_values
+from serving.protocol.arrays import array_from_values
+from serving.protocol.json_fields import parse_json
 from serving.protocol.tensors import Array, TensorSpec
 from serving.settings import Settings
 
@@ -44,7 +44,7 @@ class InvocationsEndpoints:
 
     async def ping(self, _: Request) -> Response:
         if not await self._plane.is_ready():
-            raise NotReadyError("no model serves, or one does not give what was recorded")
+            raise NotReadyError("there is no champion, or one does not reproduce its recorded predictions")
         return json_response({})
 
     async def version(self, _: Request) -> Response:
@@ -109,10 +109,7 @@ def _number(text: str) -> float:
 
 def _json(body: bytes, spec: TensorSpec) -> list[Any]:
     """Return the rows of any of the four forms, with columns in their order, whatever their names."""
-    try:
-        tree = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
+    tree = parse_json(body)
     form = next((form for form in FORMS if isinstance(tree, dict) and form in tree), None)
     if form is None:
         raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")

@@ -1,4 +1,4 @@
-"""The endpoint for pictures: an image goes in, its class comes out; or several."""
+"""`POST /predict`: classifies one image or several; `GET /predict`: the model and its classes."""
 
 import time
 from typing import Any
@@ -12,14 +12,13 @@ from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.images.payload import ImagePayload, parse_images, to_model_inputs
-from serving.images.preprocessing import Mode
 from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
 
 
 class PredictEndpoints:
-    """Endpoint /predict, answered by the default model."""
+    """Endpoint /predict, which runs the default model."""
 
     def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
         self._plane = plane
@@ -30,7 +29,7 @@ class PredictEndpoints:
         return [Route("GET", "/predict", self.describe), Route("POST", "/predict", self.predict)]
 
     async def describe(self, _: Request) -> Response:
-        """Say which model answers, and its classes in the order of `probabilities`."""
+        """Respond with the model and its classes, in the order of `probabilities`."""
         manifest = self._plane.models.image_classifier().manifest
         return json_response(
             {
@@ -48,32 +47,32 @@ class PredictEndpoints:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._plane.models.image_classifier()
-        pictures, are_listed = parse_images(body, request.media_type, self._settings.max_rows)
-        images = await self._model_inputs(pictures, model)
+        images, is_list = parse_images(body, request.media_type, self._settings.max_rows)
+        pixels = await self._preprocess(images, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
-        inputs = {spec.name: images}
+        inputs = {spec.name: pixels}
         model, arrays = await self._plane.infer(model, inputs, [output], request.is_disconnected, request.id)
         self._log.add(request.id, model, inputs, arrays)
         predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
-        source = {
+        model_and_timing = {
             "model": model.name,
             "version": model.version,
             "id": request.id,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
         if request.query_parameter("input") == "1":
-            predictions = [answer | {"input": image} for answer, image in zip(predictions, images, strict=True)]
-        return json_response({"predictions": predictions} | source if are_listed else predictions[0] | source)
+            predictions = [entry | {"input": image} for entry, image in zip(predictions, pixels, strict=True)]
+        return json_response(({"predictions": predictions} if is_list else predictions[0]) | model_and_timing)
 
-    async def _model_inputs(self, pictures: list[ImagePayload], model: Model) -> npt.NDArray[np.uint8]:
-        mode: Mode = "digit" if model.manifest.preprocessing == "digit" else "plain"
+    async def _preprocess(self, images: list[ImagePayload], model: Model) -> npt.NDArray[np.uint8]:
+        mode = model.manifest.preprocessing
         max_pixels = self._settings.max_pixels
 
         def convert() -> npt.NDArray[np.uint8]:
-            return to_model_inputs(pictures, mode=mode, max_pixels=max_pixels)
+            return to_model_inputs(images, mode=mode, max_pixels=max_pixels)
 
-        is_work = any(isinstance(picture, bytes) for picture in pictures)
-        return await self._plane.in_thread(convert) if is_work else convert()
+        has_files = any(isinstance(image, bytes) for image in images)
+        return await self._plane.in_thread(convert) if has_files else convert()
 
 
 def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:

@@ -11,8 +11,14 @@ from serving.http.request_id import valid_request_id
 from serving.http.response import JSON, Response, json_response
 from serving.http.router import OnResponse, Route
 from serving.inference_log.log import InferenceLog
-from serving.protocol import codec
-from serving.protocol.codec import InferenceRequest
+from serving.protocol.json_fields import InvalidJsonError
+from serving.protocol.json_request import (
+    MISSING_HEADER_LENGTH,
+    InferenceRequest,
+    check_load_request,
+    parse_index_request,
+)
+from serving.protocol.json_response import serialise_response
 from serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -83,10 +89,10 @@ class V2Endpoints:
 
     async def index(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        return json_response(self._service.index(codec.parse_index_request(body)))
+        return json_response(self._service.index(parse_index_request(body)))
 
     async def load(self, request: Request, name: str) -> Response:
-        codec.check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
+        check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
         await self._service.load(name)
         return json_response({"name": name, "load": True})
 
@@ -98,7 +104,7 @@ class V2Endpoints:
         model = await self._service.model(name, version)
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        parsed = self._parse(body, header_length, model)
+        parsed = self._parse(request, body, header_length, model)
         request_id = _request_id(request, parsed) if version is None else None
         model, outputs = await self._plane.infer(
             model, parsed.inputs, parsed.outputs, request.is_disconnected, request_id
@@ -111,7 +117,7 @@ class V2Endpoints:
         if body is None or version is not None:
             return False
         model = self._plane.models.champion(name)
-        parsed = self._parse(body, _header_length(request.head), model)
+        parsed = self._parse(request, body, _header_length(request.head), model)
 
         def on_answer(answered: Model, result: Outputs | ServingError) -> None:
             if isinstance(result, ServingError):
@@ -128,13 +134,18 @@ class V2Endpoints:
         self._plane.submit(model, parsed.inputs, parsed.outputs, on_answer, request.is_disconnected, request_id)
         return True
 
-    def _parse(self, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
-        return model.request_cache.parse(body, header_length, self._settings.max_rows)
+    def _parse(self, request: Request, body: bytes, header_length: int | None, model: Model) -> InferenceRequest:
+        try:
+            return model.request_cache.parse(body, header_length, self._settings.max_rows)
+        except InvalidJsonError:
+            if header_length is None and request.media_type == BINARY:
+                raise InvalidRequestError(MISSING_HEADER_LENGTH) from None
+            raise
 
     def _response(self, request: Request, model: Model, parsed: InferenceRequest, outputs: Outputs) -> Response:
         if self._log.is_enabled:
             self._log.add(_request_id(request, parsed), model, parsed.inputs, outputs)
-        body, header_length = codec.serialise_response(model.name, model.version, parsed, outputs, model.outputs)
+        body, header_length = serialise_response(model.name, model.version, parsed, outputs, model.outputs)
         if header_length is None:
             return Response(body)
         return Response(body, media_type=BINARY, headers={HEADER_LENGTH: str(header_length)})

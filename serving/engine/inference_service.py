@@ -9,7 +9,7 @@ from serving.errors import UnknownModelError
 from serving.metrics import triton
 from serving.metrics.prometheus import Metrics
 from serving.metrics.triton import Counts
-from serving.protocol import codec
+from serving.protocol import metadata
 from serving.settings import Settings, own_version
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
@@ -44,12 +44,12 @@ class InferenceService:
         """Return a model's metadata."""
         model = await self.model(name, number)
         versions = self._plane.models.versions(model.name)
-        return codec.describe_model(model.name, versions, model.inputs, model.outputs)
+        return metadata.describe_model(model.name, versions, model.inputs, model.outputs)
 
     async def describe_configuration(self, name: str, number: str | None) -> dict[str, Any]:
         """Return a model's configuration, as Triton writes it."""
         model = await self.model(name, number)
-        return codec.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
+        return metadata.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
 
     def statistics(self, name: str, number: str | None) -> dict[str, Any]:
         """Return what was counted of the versions in memory: of all, of one model, or of one version."""

@@ -30,7 +30,8 @@ class Call:
     """An HTTP request or gRPC call while it is handled, as hooks see it.
 
     Attributes:
-        method, path: as sent; of gRPC, `POST` and the full name of the method.
+        method: as sent; `POST` for gRPC.
+        path: as sent; the full name of the method for gRPC.
         endpoint: label of the endpoint.
         request_id: as in the response.
         parent: W3C `traceparent` of the trace that the call belongs to; empty if there is none.

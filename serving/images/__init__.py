@@ -1,1 +1,1 @@
-"""Images: from any picture to the pixels that a model reads. Imports no other folder."""
+"""Images: decoding of image files, and preprocessing to the input of a model. Imports no other folder."""

@@ -1,4 +1,4 @@
-"""What people send to have classified: a picture, or several in JSON, as files, as base64, or as raw pixels."""
+"""Image payloads: one image, or several in JSON, as image files, base64 or raw pixels."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -10,88 +10,103 @@ import numpy.typing as npt
 import orjson
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
-from serving.images.preprocessing import KINDS, SIDE, Grey, Mode, count_pixels, is_image_file, to_model_input
+from serving.images.mode import Mode
+from serving.images.preprocessing import FORMATS, SIDE, Grey, count_pixels, is_image_file, to_model_input
 
 DATA_URL = b"data:image/"
 
-# A file, or what needs no preprocessing.
+# An image file, or pixels that need no preprocessing.
 ImagePayload = bytes | Grey
 
 
-def parse_images(body: bytes, media: str, max_rows: int) -> tuple[list[ImagePayload], bool]:
-    """Return the pictures in a body, and whether they came as a list: `{"images": ["<base64>", "data:image/..."]}`.
+def parse_images(body: bytes, media_type: str, max_rows: int) -> tuple[list[ImagePayload], bool]:
+    """Parse the images in a request body: one image, or `{"images": ["<base64>", "data:image/...", ...]}`.
+
+    Args:
+        body: of the request.
+        media_type: of the body.
+        max_rows: largest number of images.
+
+    Returns:
+        The images, and whether the body had a list of them.
 
     Raises:
-        InvalidRequestError: says what is not as it should be.
+        InvalidRequestError: the body is empty, or it is not a valid list of images.
         UnsupportedMediaError: the body is a form.
     """
     if not body:
-        raise InvalidRequestError(f"the body is empty, send a {KINDS}, or {SIDE * SIDE} raw bytes")
-    if media.startswith("multipart/"):
-        raise UnsupportedMediaError("send the image itself as the body, no form: curl --data-binary @digit.png")
+        raise InvalidRequestError(f"the body is empty: send a {FORMATS} file, or {SIDE * SIDE} bytes of pixels")
+    if media_type.startswith("multipart/"):
+        raise UnsupportedMediaError("send the image itself as the body, not a form: curl --data-binary @digit.png")
     if body.startswith(DATA_URL):
-        return [_unpacked(body)], False
-    # A list may have as many bytes as an image has pixels; no image begins with `{` and ends with `}` but by chance.
+        return [_decode_data_url(body)], False
+    # Raw pixels could begin with `{` too, but are most unlikely to end with `}`.
     if body.startswith(b"{") and (len(body) != SIDE * SIDE or body.rstrip().endswith(b"}")):
-        return _listed(body, max_rows), True
+        return _parse_list(body, max_rows), True
     return [_file_or_pixels(body)], False
 
 
-def to_model_inputs(pictures: Sequence[ImagePayload], *, mode: Mode, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """Return pictures as the model sees them, uint8 [n, 28, 28].
+def to_model_inputs(images: Sequence[ImagePayload], *, mode: Mode, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """Preprocess images to the input of the model, uint8 [n, 28, 28].
+
+    Args:
+        images: image files or pixels.
+        mode: preprocessing mode of the model.
+        max_pixels: largest total width times height of the image files.
 
     Raises:
-        ServingError: as `to_model_input`; `max_pixels` is for all of them together.
+        ServingError: as `to_model_input`, with the number of the image if there are several.
     """
-    files = [picture for picture in pictures if isinstance(picture, bytes)]
-    images = []
+    file_count = sum(isinstance(image, bytes) for image in images)
+    inputs = []
     left = max_pixels
-    for number, picture in enumerate(pictures):
-        with _numbered(number, len(pictures)):
-            if isinstance(picture, bytes) and len(files) > 1:
-                left -= count_pixels(picture)
+    for number, image in enumerate(images):
+        with _numbered(number, len(images)):
+            if isinstance(image, bytes) and file_count > 1:
+                left -= count_pixels(image)
                 if left < 0:
-                    raise TooLargeError(f"the images up to this one have more than {max_pixels} pixels")
-            images.append(
-                to_model_input(picture, mode=mode, max_pixels=max_pixels) if isinstance(picture, bytes) else picture
-            )
-    return np.stack(images)
+                    raise TooLargeError(f"the images up to this one have more than {max_pixels} pixels in total")
+            if isinstance(image, bytes):
+                inputs.append(to_model_input(image, mode=mode, max_pixels=max_pixels))
+            else:
+                inputs.append(image)
+    return np.stack(inputs)
 
 
-def _listed(body: bytes, max_rows: int) -> list[ImagePayload]:
+def _parse_list(body: bytes, max_rows: int) -> list[ImagePayload]:
     try:
         tree: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
     texts = tree.get("images")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError("images has to be a list of pictures, each as base64 or as a base64 data URL")
+        raise InvalidRequestError("images has to be a list of images, each as base64 or as a base64 data URL")
     if len(texts) > max_rows:
-        raise InvalidRequestError(f"at most {max_rows} images go into one request")
-    pictures = []
+        raise InvalidRequestError(f"a request may have at most {max_rows} images")
+    images = []
     for number, text in enumerate(texts):
         with _numbered(number, len(texts)):
-            pictures.append(_from_text(text.encode()))
-    return pictures
+            images.append(_from_text(text.encode()))
+    return images
 
 
 def _from_text(text: bytes) -> ImagePayload:
-    return _unpacked(text) if text.startswith(DATA_URL) else _file_or_pixels(_from_base64(text))
+    return _decode_data_url(text) if text.startswith(DATA_URL) else _file_or_pixels(_decode_base64(text))
 
 
-def _unpacked(url: bytes) -> bytes:
-    """Return what a base64 data URL (RFC 2397) of an image holds."""
+def _decode_data_url(url: bytes) -> bytes:
+    """Return the content of a base64 data URL (RFC 2397)."""
     kind, _, content = url.partition(b",")
     if not kind.endswith(b";base64"):
-        raise InvalidRequestError("this data URL holds no base64")
-    return _from_base64(content)
+        raise InvalidRequestError("this data URL is not base64")
+    return _decode_base64(content)
 
 
-def _from_base64(text: bytes) -> bytes:
+def _decode_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise InvalidRequestError("this is no base64") from None
+        raise InvalidRequestError("this is not base64") from None
 
 
 def _file_or_pixels(content: bytes) -> ImagePayload:
@@ -101,7 +116,7 @@ def _file_or_pixels(content: bytes) -> ImagePayload:
 
 @contextmanager
 def _numbered(number: int, count: int) -> Iterator[None]:
-    """Say of which image an error speaks, when there are several."""
+    """Add the number of the image to errors, if there are several images."""
     try:
         yield
     except ServingError as error:

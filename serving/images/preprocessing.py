@@ -1,45 +1,47 @@
-"""Turns any picture into what the model was trained on: 28x28 grey pixels, bright ink on black.
+"""Preprocessing of images: any image becomes 28x28 greyscale pixels with bright ink on black, as in the training data.
 
-The digit mode is that of MNIST itself (http://yann.lecun.com/exdb/mnist/): the ink is scaled, antialiased, to fit a
-20x20 box and placed in the 28x28 field by its centre of mass.
+The mode `digit` is the procedure of MNIST (http://yann.lecun.com/exdb/mnist/): the ink is scaled with antialiasing to
+fit a 20x20 box, and its centre of mass is placed in the middle of the 28x28 field.
 """
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
+from serving.images.mode import Mode
 
 Grey = npt.NDArray[np.uint8]
 Pixel = TypeVar("Pixel", bound=np.generic)
-Mode = Literal["digit", "plain"]
 
 SIDE = 28
 BOX = 20
-# Larger pictures are halved until they are not, before anything is computed on their pixels.
+# Larger images are reduced by a whole factor to at most this side, before anything is computed on their pixels.
 WORKING_SIDE = 512
-# Differences to the background below this are noise of the camera or of JPEG; of faint ink, below a quarter of it.
+# Smaller differences from the background are noise of the camera or of JPEG; of faint ink, a quarter of its contrast
+# is the limit.
 NOISE = 24
-# A difference between opposite sides above this is ink along one of them, unless most of the border lies on a plane:
-# closer to it than this share of the difference.
-SHADE = 80
-GRADUAL = 0.125
-# Strokes are measured, and thickened if need be, at this multiple of the final size; there, MNIST's median width is 10.
-FINE = 4
+# A larger difference between opposite sides means ink along one of them, unless most of the border lies on a plane,
+# with a tolerance of this share of the difference.
+MAX_SHADE = 80
+PLANE_TOLERANCE = 0.125
+# Strokes are measured, and thickened if necessary, at this multiple of the final size; there, the median width of
+# MNIST's strokes is 10.
+FINE_SCALE = 4
 MEDIAN_STROKE = 10
-# Ink fainter than this share of the darkest is shadow or smear, and does not count for where the digit is.
-FAINT = 0.2
-# The field's middle in MNIST's own images: their centres of mass lie within half a pixel of (14, 14), counted from 0.
+# Ink fainter than this share of the maximum is shadow or smear, and is ignored when the digit is located.
+FAINT_SHARE = 0.2
+# Middle of the field: the centres of mass of MNIST's images are within half a pixel of (14, 14), with indices from 0.
 MIDDLE = 14
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
-KINDS = "PNG, JPEG, WebP or BMP"
-# What brings a picture upright, by its EXIF orientation; 1 is upright already.
+FORMATS = "PNG, JPEG, WebP or BMP"
+# Transposition that turns an image upright, by its EXIF orientation; 1 is upright already.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,17 +54,17 @@ UPRIGHT = {
 
 
 def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_000_000) -> Grey:
-    """Return a PNG, JPEG, WebP or BMP as the model sees it, uint8 [28, 28].
+    """Preprocess an image file to the input of the model, uint8 [28, 28].
 
     Args:
-        data: the file.
-        mode: `digit` crops to the ink and centres it; `plain` keeps the picture's frame.
-        max_pixels: largest width times height, looked at before anything is decoded.
+        data: PNG, JPEG, WebP or BMP file.
+        mode: `digit` crops to the ink and centres it; `plain` keeps the frame of the image.
+        max_pixels: largest width times height, checked before the pixels are decoded.
 
     Raises:
-        UnsupportedMediaError: none of these.
-        TooLargeError: more than `max_pixels`.
-        InvalidRequestError: the file is damaged, or there is nothing on the picture.
+        UnsupportedMediaError: the file has another format.
+        TooLargeError: the image has more than `max_pixels`.
+        InvalidRequestError: the file is damaged, or the image shows nothing.
     """
     grey = _decode(data, max_pixels)
     if mode == "plain":
@@ -71,7 +73,7 @@ def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_00
 
 
 def count_pixels(data: bytes) -> int:
-    """Return width times height of a picture, from the head of the file.
+    """Return width times height of an image file, from its header.
 
     Raises:
         UnsupportedMediaError, TooLargeError, InvalidRequestError: as `to_model_input`.
@@ -81,7 +83,7 @@ def count_pixels(data: bytes) -> int:
 
 
 def is_image_file(data: bytes) -> bool:
-    """Say whether a file begins as one of the known kinds does."""
+    """Return whether data begins like a file of a supported format."""
     return data.startswith(tuple(MAGIC))
 
 
@@ -89,57 +91,57 @@ def _decode(data: bytes, max_pixels: int) -> Grey:
     with _opened(data) as image:
         if image.width * image.height > max_pixels:
             raise TooLargeError(f"the image has more than {max_pixels} pixels")
-        # JPEG can be decoded at a fraction of its size, which is all that is needed.
+        # Decodes a JPEG at a fraction of its size, which is faster and precise enough.
         image.draft("L", (WORKING_SIDE, WORKING_SIDE))
         return _grey(_upright(image))
 
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    kind = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
-    if kind is None:
-        raise UnsupportedMediaError(f"the image is no {KINDS}")
+    image_format = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
+    if image_format is None:
+        raise UnsupportedMediaError(f"this is not a {FORMATS} file")
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
             yield image
     except ServingError:
         raise
     except Image.DecompressionBombError as error:
         raise TooLargeError("the image has too many pixels") from error
-    except Exception as error:  # what decoders raise on bad bytes shares no base class
-        raise InvalidRequestError(f"the {kind} is damaged or incomplete") from error
+    except Exception as error:  # the exceptions of decoders have no common base class
+        raise InvalidRequestError(f"the {image_format} file is damaged or incomplete") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return a picture as its camera was held; as it is when its EXIF does not say, or cannot be read.
+    """Turn an image upright by its EXIF orientation; return it unchanged if that is missing or invalid.
 
-    ImageOps.exif_transpose would write the EXIF anew, for which all of it has to be sound.
+    ImageOps.exif_transpose is not used, because it rewrites the EXIF data and fails if any of it is invalid.
     """
-    image.load()  # EXIF may stand behind the pixels
+    image.load()  # EXIF data may come after the pixels
     try:
         transposition = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # what it raises on bad bytes shares no base class
+    except Exception:  # the exceptions of invalid EXIF data have no common base class
         return image
     return image if transposition is None else image.transpose(transposition)
 
 
 def _grey(image: Image.Image) -> Grey:
     if image.mode.startswith("I"):
-        # 16 bits a pixel, which converting to 8 would clip.
+        # 16 bits per pixel, which convert("L") would clip.
         pixels = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(pixels.astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image)
-        image = paper
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image)
+        image = background
     image = image.convert("L")
     factor = -(-max(image.size) // WORKING_SIDE)
     return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
 def _is_in_mnist_form(grey: Grey) -> bool:
-    """Say whether this is an image of the data set, or made like one: to be taken as it is."""
+    """Return whether this has the size, box and centre of an MNIST image, so that it needs no preprocessing."""
     if grey.shape != (SIDE, SIDE) or np.median(_border(grey)) > 0 or grey.max() <= NOISE:
         return False
     rows, columns = _extent(grey > NOISE)
@@ -149,44 +151,44 @@ def _is_in_mnist_form(grey: Grey) -> bool:
 
 def _digit(grey: Grey) -> Grey:
     ink = _ink(grey)
-    cropped = Image.fromarray(ink[_extent(ink > FAINT * ink.max())])
-    fine = _scaled_to(cropped, BOX * FINE)
+    cropped = Image.fromarray(ink[_extent(ink > FAINT_SHARE * ink.max())])
+    fine = _scaled_to(cropped, BOX * FINE_SCALE)
     return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
 
 
 def _ink(grey: Grey) -> Grey:
-    """Return what differs from the background, bright on black, over the full range."""
+    """Return the difference from the background, bright on black, scaled to the full range."""
     background = _background(grey)
     difference = grey.astype(np.float32) - background
     if background.min() > NOISE:
-        # Ink reflects its share of the light, so it stands out less from paper in the shade.
+        # Ink reflects a fixed share of the light, so its contrast is lower where the paper is in the shade.
         difference *= background.max() / background
     contrast = np.abs(difference).max()
     if contrast < NOISE:
-        raise InvalidRequestError("no ink found on the image")
+        raise InvalidRequestError("no ink found in the image")
     difference[np.abs(difference) < min(NOISE, contrast / 4)] = 0
     darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
     return _full_range(darker if darker.sum() > lighter.sum() else lighter)
 
 
 def _background(grey: Grey) -> npt.NDArray[np.float32]:
-    """Return the border's brightness, as a plane: paper is often darker towards one side.
+    """Return the brightness of the border as a plane, because paper is often darker towards one side.
 
-    Medians, because a stroke may touch the border. One along a whole side is told from deep shade by what lies between
-    the sides: shade is gradual there.
+    Medians are robust against strokes that touch the border. A stroke along a whole side is distinguished from deep
+    shade by the brightness between the sides, which changes gradually with shade.
     """
     middle = float(np.median(_border(grey)))
-    falls = [float(np.median(grey[-1]) - np.median(grey[0])), float(np.median(grey[:, -1]) - np.median(grey[:, 0]))]
-    plane = _plane(grey.shape, middle, *falls)
-    deepest = max(map(abs, falls))
-    if deepest < SHADE or _is_gradual(_border(grey) - _border(plane), deepest * GRADUAL):
+    slopes = [float(np.median(grey[-1]) - np.median(grey[0])), float(np.median(grey[:, -1]) - np.median(grey[:, 0]))]
+    plane = _plane(grey.shape, middle, *slopes)
+    steepest = max(map(abs, slopes))
+    if steepest < MAX_SHADE or _is_on_plane(_border(grey) - _border(plane), steepest * PLANE_TOLERANCE):
         return plane
-    return _plane(grey.shape, middle, *(fall if abs(fall) < SHADE else 0 for fall in falls))
+    return _plane(grey.shape, middle, *(slope if abs(slope) < MAX_SHADE else 0 for slope in slopes))
 
 
-def _is_gradual(beside: npt.NDArray[np.float32], tolerance: float) -> bool:
-    """Say whether most of a border lies on a plane; through a handful of pixels there is always one."""
-    return beside.size > 2 * SIDE and bool(np.quantile(np.abs(beside), 0.75) < tolerance)
+def _is_on_plane(residuals: npt.NDArray[np.float32], tolerance: float) -> bool:
+    """Return whether most of a border is on a plane; False for few pixels, which are always near one."""
+    return residuals.size > 2 * SIDE and bool(np.quantile(np.abs(residuals), 0.75) < tolerance)
 
 
 def _plane(shape: tuple[int, ...], middle: float, down: float, right: float) -> npt.NDArray[np.float32]:
@@ -201,7 +203,7 @@ def _scaled_to(ink: Image.Image, box: int) -> Image.Image:
 
 
 def _thickened(fine: Image.Image) -> Image.Image:
-    """Give strokes of a fine pen the width that is usual in MNIST; they would fade away when scaled down."""
+    """Widen thin strokes to the median width of MNIST; they would vanish when scaled down."""
     mask = np.pad(np.asarray(fine) > 127, 1)
     inside = mask[1:-1, :-2] & mask[1:-1, 2:] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, 1:-1]
     edge = mask.sum() - inside.sum()
@@ -224,7 +226,7 @@ def _border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
 
 
 def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return the rows and columns of the smallest box around what is set."""
+    """Return the rows and columns of the smallest box around all True values."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 

@@ -1,1 +1,1 @@
-"""Open Inference Protocol: tensors, JSON, binary and gRPC codecs. Imports no other folder."""
+"""Open Inference Protocol: tensors, and requests and responses in JSON, bytes or protobuf. Imports no other folder."""

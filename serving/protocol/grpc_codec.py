@@ -1,4 +1,4 @@
-"""The messages of the gRPC service, to and from what `protocol` reads and the models compute."""
+"""gRPC codec: converts protobuf messages to inference requests, and outputs to protobuf messages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from serving.errors import InvalidRequestError
-from serving.protocol import codec
-from serving.protocol.codec import InferenceRequest, Specs
 from serving.protocol.inference_pb2 import ModelInferRequest, ModelInferResponse
-from serving.protocol.tensors import Array
+from serving.protocol.json_request import InferenceRequest, parse_tree
+from serving.protocol.tensors import Array, Specs
 
-# Where InferTensorContents keeps the values of a datatype. FP16 has no such place.
+# Field of InferTensorContents for the values of each datatype; FP16 has none.
 CONTENTS: Mapping[str, str] = {
     "UINT8": "uint_contents",
     "UINT16": "uint_contents",
@@ -26,18 +25,24 @@ CONTENTS: Mapping[str, str] = {
 }
 
 
-def read_request(message: ModelInferRequest, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
-    """Read an inference request for a model with this signature; raw inputs ask for raw outputs.
+def parse_message(message: ModelInferRequest, inputs: Specs, outputs: Specs, max_rows: int) -> InferenceRequest:
+    """Parse an inference request for a model with this signature. The outputs are raw if the inputs are.
+
+    Args:
+        message: the request.
+        inputs: the model's inputs by name.
+        outputs: the model's outputs by name.
+        max_rows: largest batch.
 
     Raises:
-        InvalidRequestError: says what is not as it should be.
+        InvalidRequestError: the message does not follow the protocol or does not fit the signature.
     """
     blobs = message.raw_input_contents
     if len(message.inputs) != len(inputs):
-        # A message has room for millions of them.
+        # Checked first, because a message within the size limit may have millions of inputs.
         raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(inputs)}")
     if blobs and len(blobs) != len(inputs):
-        raise InvalidRequestError("raw_input_contents has to hold every input or none")
+        raise InvalidRequestError("raw_input_contents has to have all inputs or none")
     tensors = [
         {
             "name": tensor.name,
@@ -55,17 +60,24 @@ def read_request(message: ModelInferRequest, inputs: Specs, outputs: Specs, max_
         "outputs": [{"name": output.name} for output in message.outputs],
         "parameters": {"binary_data_output": bool(blobs)},
     }
-    rest = memoryview(blobs[0] if len(blobs) == 1 else b"".join(blobs))
-    return codec.parse_tree(tree, rest, inputs, outputs, max_rows)
+    binary = memoryview(blobs[0] if len(blobs) == 1 else b"".join(blobs))
+    return parse_tree(tree, binary, inputs, outputs, max_rows)
 
 
-def write_response(
+def build_response(
     model_name: str, model_version: int, request: InferenceRequest, arrays: Mapping[str, Array], outputs: Specs
 ) -> ModelInferResponse:
-    """Write the answer to `request`, with the outputs computed for it.
+    """Return the response to `request`.
+
+    Args:
+        model_name: of the model that computed `arrays`.
+        model_version: of the model that computed `arrays`.
+        request: selects the outputs and their form.
+        arrays: the computed outputs by name.
+        outputs: the model's outputs by name.
 
     Raises:
-        InvalidRequestError: an output is of a type that has no typed contents.
+        InvalidRequestError: an output has a datatype that is only available as raw contents.
     """
     response = ModelInferResponse(model_name=model_name, model_version=str(model_version), id=request.id or "")
     for name, is_binary in request.outputs.items():
@@ -77,7 +89,7 @@ def write_response(
         elif spec.datatype in CONTENTS:
             getattr(tensor.contents, CONTENTS[spec.datatype]).extend(array.ravel().tolist())
         else:
-            raise InvalidRequestError(f"output {spec.name} is {spec.datatype}, send raw_input_contents to get it raw")
+            raise InvalidRequestError(f"output {spec.name} is {spec.datatype}: send raw_input_contents for raw outputs")
     return response
 
 
@@ -89,5 +101,5 @@ def _raw(tensor: ModelInferRequest.InferInputTensor, blob: bytes) -> dict[str, A
 
 def _typed(tensor: ModelInferRequest.InferInputTensor) -> dict[str, Any]:
     if tensor.datatype not in CONTENTS:
-        raise InvalidRequestError("an input has a datatype that is sent in raw_input_contents only")
+        raise InvalidRequestError("an input has a datatype that can only be sent in raw_input_contents")
     return {"data": list(getattr(tensor.contents, CONTENTS[tensor.datatype]))}

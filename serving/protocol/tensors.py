@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol speaks of them: datatypes and signatures."""
+"""Tensors of the Open Inference Protocol: datatypes and signatures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# Little-endian, because that is the byte order of binary tensors on the wire.
+# Little-endian, which is the byte order of binary tensors in the protocol.
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "UINT16": np.dtype("<u2"),
@@ -27,12 +27,12 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a model.
+    """Name, datatype and shape of one input or output of a model.
 
     Attributes:
-        name: as the model names it.
+        name: in the model.
         datatype: a key of `DTYPES`.
-        shape: one size a dimension; -1 where any size goes. The first dimension is the batch.
+        shape: the size of each dimension; -1 for any size. The first dimension is the batch.
     """
 
     name: str
@@ -41,10 +41,15 @@ class TensorSpec:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The numpy dtype."""
         return DTYPES[self.datatype]
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Say whether an array of this shape (sizes of at least 1) fits."""
+        """Return whether an array of this shape fits; every size has to be at least 1."""
         return len(shape) == len(self.shape) and all(
             size >= 1 and wanted in (-1, size) for size, wanted in zip(shape, self.shape, strict=True)
         )
+
+
+# Inputs or outputs of a model by name.
+Specs = Mapping[str, TensorSpec]

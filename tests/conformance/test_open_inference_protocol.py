@@ -148,6 +148,39 @@ def test_a_header_length_of_0_is_one_raw_tensor(server, images, classifiers):
     assert np.allclose(np.frombuffer(blob, "<f4").reshape(-1, 10), classifiers[2].probabilities(images), atol=1e-6)
 
 
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/octet-stream"}], ids=["no type", "bytes"])
+@pytest.mark.parametrize("start", ["pixels", "white pixels", "JSON"])
+def test_bytes_without_their_header_length_are_an_error_that_names_the_header(server, images, start, headers):
+    body = images.tobytes() if start == "pixels" else bytes([255] * images.size)
+    if start == "JSON":
+        body = json.dumps({"inputs": [binary_tensor(images)]}).encode() + images.tobytes()
+
+    response = server.client.post(MODEL + "/infer", content=body, headers=headers)
+
+    assert response.status_code == 400
+    assert f"header {HEADER_LENGTH} is missing" in response.json()["error"]
+    assert "JSON" in response.json()["error"]
+    assert "0 if the body is only the bytes of the input" in response.json()["error"]
+    assert server.client.post(MODEL + "/infer", json=kit.question(images)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b'{"inputs": [1, 2', {}, "not valid JSON: unexpected end of data (at character 16)"),
+        (b"ink", {}, "not valid JSON"),
+        (b"{,}", {HEADER_LENGTH: "2"}, "The first 2 bytes have to be the JSON"),
+        (b"~" * 784, {"content-type": "application/octet-stream"}, f"header {HEADER_LENGTH} is missing"),
+    ],
+    ids=["JSON cut off", "text", "wrong length", "bytes that are text"],
+)
+def test_what_is_not_json_is_an_error_that_says_how_to_fix_it(server, body, headers, expected):
+    response = server.client.post(MODEL + "/infer", content=body, headers=headers)
+
+    assert response.status_code == 400
+    assert expected in response.json()["error"]
+
+
 def broken(**changes):
     return kit.question(np.zeros((1, 28, 28), np.uint8), **changes)
 

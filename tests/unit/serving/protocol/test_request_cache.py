@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serving.errors import InvalidRequestError
 from serving.protocol import pixels
-from serving.protocol.codec import parse_request
+from serving.protocol.json_request import parse_request
 from serving.protocol.request_cache import MAX_ENTRIES, RequestCache
 from serving.protocol.tensors import TensorSpec
 

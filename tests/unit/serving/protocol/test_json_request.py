@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from serving.errors import InvalidRequestError
-from serving.protocol.codec import InferenceRequest, parse_request, serialise_response
+from serving.protocol.json_request import InferenceRequest, parse_request
+from serving.protocol.json_response import serialise_response
 from serving.protocol.tensors import DTYPES, TensorSpec
 
 NUMBERS = {"x": TensorSpec("x", "INT16", (-1, 2, 3)), "y": TensorSpec("y", "FP32", (-1,))}
