@@ -1,8 +1,9 @@
-"""The ingest flow: bring the data in, check it, version it, and push it to DVC's remote."""
+"""The ingest flow: fetch the data, check it, version it, and push it to DVC's remote."""
 
 from prefect import flow
 
 from flows import prefect_tasks
+from flows.orchestration import flow_runs
 from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
@@ -12,12 +13,16 @@ from mnistflow.pipeline.stage_runner import StageOutcome
 
 @flow(name="ingest")
 def ingest() -> tuple[StageOutcome, ...]:
-    """Fetch, prepare, version, push."""
+    """Fetch, prepare, version, push.
+
+    Raises:
+        MnistflowError: a step failed, and trying it again did not help.
+    """
     checkout = Paths.locate()
     environment.configure(checkout)
+    flow_runs.note_own_process()
     plan = prefect_tasks.resolve(checkout, {})
-    workspace = workspaces.create(checkout, plan.values)
-    with workspaces.tidied(workspace), Pipeline(workspace, plan.config) as pipeline:
+    with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
         prefect_tasks.push(pipeline)
     return stages

@@ -1,6 +1,10 @@
-"""The steps of the flows as Prefect tasks. Prefect caches nothing: DVC alone decides what is up to date."""
+"""Prefect tasks: the steps of the flows. Each is tried again after an error that may go away by itself.
 
-from typing import Any
+Prefect caches nothing: DVC alone decides what is up to date.
+"""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -8,33 +12,50 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from mnistflow import config
+from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.data import fetch
-from mnistflow.errors import MirrorsExhausted
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
 from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunPlan
-from mnistflow.pipeline.stage_runner import StageCrashed, StageOutcome
-from mnistflow.registry import promotion
+from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.registry import promotion, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
+from mnistflow.tracking.lazy_run import LazyRun
+from mnistflow.transient import is_transient
 
-BACKOFF_SECONDS = [2.0, 10.0]
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
 
 
-async def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Only what can go away by itself is tried again; a wrong parameter stays wrong."""
+async def _has_transient_error(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, MirrorsExhausted | StageCrashed | ConnectionError | TimeoutError)
+    return isinstance(error, Exception) and is_transient(error)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="resolve")
+def _step(name: str) -> Callable[[Callable[Arguments, Returned]], Task[Arguments, Returned]]:
+    """Return a decorator that makes a function a task. All tasks are tried again in the same way.
+
+    Args:
+        name: of the task's runs, with its parameters in braces.
+    """
+    delays = list(environment.retry_delays())
+    return task(
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        retries=len(delays),
+        retry_delay_seconds=delays,
+        retry_condition_fn=_has_transient_error,
+    )
+
+
+@_step("resolve")
 def resolve(paths: Paths, overrides: dict[str, Any]) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members."""
     plan = run_plan.resolve(paths, config.load(paths.params), overrides)
@@ -43,54 +64,67 @@ def resolve(paths: Paths, overrides: dict[str, Any]) -> RunPlan:
     return plan
 
 
-@task(
-    cache_policy=NO_CACHE,
-    task_run_name="{stage}",
-    retries=len(BACKOFF_SECONDS),
-    retry_delay_seconds=BACKOFF_SECONDS,
-    retry_condition_fn=_may_pass,
-)
+@_step("reconcile")
+def reconcile(paths: Paths, dataset: str) -> None:
+    """Complete what killed runs have left undone in MLflow and in the model repository."""
+    runs.close_dead_runs(paths, dataset)
+    promotion.reconcile(paths, versions.model_name(dataset))
+
+
+@_step("{stage}")
 def run_stage(pipeline: Pipeline, stage: str) -> StageOutcome:
     """Run one stage of dvc.yaml."""
     outcome = pipeline.run(stage)
-    what = "done" if outcome.executed else "unchanged, from the cache"
-    get_run_logger().info("%s: %s (%.1f s)", stage, what, outcome.seconds)
+    result = "done" if outcome.executed else "unchanged, from the cache"
+    get_run_logger().info("%s: %s (%.1f s)", stage, result, outcome.seconds)
     return outcome
 
 
-@task(cache_policy=NO_CACHE, task_run_name="record", retries=1, retry_delay_seconds=5, retry_condition_fn=_may_pass)
-def record(workspace: Paths, run: runs.Run, settings: Config) -> Evaluation:
+@_step("record")
+def record(workspace: Paths, run: LazyRun, settings: Config) -> Evaluation:
     """Log the finished pipeline to MLflow."""
-    return run_record.record(workspace, run, settings)
+    return run_record.record(workspace, run.start(), settings)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="register", retries=1, retry_delay_seconds=5, retry_condition_fn=_may_pass)
-def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version:
+@_step("find")
+def find_registered(dataset: str, evaluation: Evaluation) -> Version | None:
+    """Return the version that was registered with the very same ONNX file."""
+    return versions.registered_as(versions.model_name(dataset), evaluation.model_sha256)
+
+
+@_step("register")
+def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     """Register the exported model, unless it is registered already."""
-    version = promotion.register(workspace, run, evaluation)
+    version = promotion.register(workspace, run.start(), evaluation)
     get_run_logger().info("%s version %d", version.name, version.number)
     return version
 
 
-@task(cache_policy=NO_CACHE, task_run_name="compare")
+@_step("champion")
+def find_champion(name: str) -> Version | None:
+    """Return the version of a registered model that serves."""
+    return versions.holder(name, versions.CHAMPION)
+
+
+@_step("compare")
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Judge the candidate against the champion and keep the verdict with the version."""
     judgement = promotion.judge(workspace, version, evaluation, policy)
     promotion.note(version, judgement, evaluation)
-    said = "the verdict stands, " if judgement.recorded else ""
-    get_run_logger().info("%s%s: %s", said, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
+    earlier = "as decided before, " if judgement.recorded else ""
+    get_run_logger().info("%s%s: %s", earlier, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
     return judgement
 
 
-@task(cache_policy=NO_CACHE, task_run_name="publish", retries=1, retry_delay_seconds=5, retry_condition_fn=_may_pass)
+@_step("publish")
 def publish(workspace: Paths, version: Version, judgement: Judgement) -> None:
-    """Bring the verdict into the model repository."""
+    """Publish the version to the model repository, as the verdict demands."""
     promotion.apply(workspace, version, judgement.verdict)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="push", retries=1, retry_delay_seconds=5, retry_condition_fn=_may_pass)
+@_step("push")
 def push(pipeline: Pipeline) -> int:
-    """Copy data and models to DVC's remote."""
+    """Copy data and models to DVC's remote; return how many files were new there."""
     pushed = pipeline.push()
     get_run_logger().info("%d new files in the remote", pushed)
     return pushed

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import prefect_tasks, report
+from flows.orchestration import flow_runs
 from flows.outcome import Outcome
 from mnistflow import environment
 from mnistflow.evaluation import evaluate
@@ -15,8 +16,6 @@ from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import STAGES
-from mnistflow.registry import promotion, versions
-from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
 
 
@@ -26,14 +25,16 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
 
     Args:
         overrides: parameters for this run only, by dotted key.
+
+    Raises:
+        MnistflowError: a step failed, and trying it again did not help.
     """
     checkout = Paths.locate()
     environment.configure(checkout)
+    flow_runs.note_own_process()
     plan = prefect_tasks.resolve(checkout, overrides or {})
-    runs.close_dead_runs(checkout, plan.dataset)
-    promotion.reconcile(checkout, versions.model_name(plan.dataset))
-    workspace = workspaces.create(checkout, plan.values)
-    with workspaces.tidied(workspace):
+    prefect_tasks.reconcile(checkout, plan.dataset)
+    with workspaces.opened(checkout, plan.values) as workspace:
         with LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run:
             outcome = _run_steps(workspace, plan, run)
         if not plan.overrides:
@@ -46,15 +47,15 @@ def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:
     with Pipeline(workspace, plan.config, run) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in STAGES)
         evaluation = evaluate.load(workspace)
-        known = versions.registered_as(versions.model_name(plan.dataset), evaluation.model_sha256)
+        known = prefect_tasks.find_registered(plan.dataset, evaluation)
         if known is None or any(stage.executed for stage in stages):
-            prefect_tasks.record(workspace, run.start(), plan.config)
-        version = known or prefect_tasks.register(workspace, run.start(), evaluation)
-        opponent = versions.holder(version.name, versions.CHAMPION)
+            prefect_tasks.record(workspace, run, plan.config)
+        version = known or prefect_tasks.register(workspace, run, evaluation)
+        opponent = prefect_tasks.find_champion(version.name)
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
         prefect_tasks.publish(workspace, version, judgement)
+        champion = prefect_tasks.find_champion(version.name)
         prefect_tasks.push(pipeline)
-    champion = versions.holder(version.name, versions.CHAMPION)
     return Outcome(
         plan=plan,
         stages=stages,

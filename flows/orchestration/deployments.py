@@ -7,8 +7,8 @@ cancels the others.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ValidationError, field_validator
 
+from flows.orchestration import flow_runs
 from mnistflow import files
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
@@ -187,17 +188,17 @@ def serve(paths: Paths, alone: bool) -> None:
     """Run the deployments at their times, on the Prefect server that `PREFECT_API_URL` names, until stopped.
 
     Args:
-        alone: nothing else runs these deployments, so that runs which seem to be under way have lost their process.
+        alone: nothing else runs these deployments, so that all runs that the server believes to be under way are lost.
     """
     import prefect
 
-    os.chdir(paths.checkout)
-    deployments = read(paths)
-    with _client(os.environ[API_VARIABLE]) as client:
-        if alone:
-            _close_lost_runs(client, deployments)
+    url, deployments = os.environ[API_VARIABLE], read(paths)
+    names = [deployment.name for deployment in deployments]
+    with flow_runs.api_client(url) as client:
+        flow_runs.close_lost(client, names, alone=alone)
         runnable = [_runnable(deployment, _find(client, deployment)) for deployment in deployments]
-    prefect.serve(*runnable, pause_on_shutdown=False)
+    with flow_runs.watched(url, names):
+        prefect.serve(*runnable, pause_on_shutdown=False)
 
 
 def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
@@ -224,32 +225,13 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
     return runnable
 
 
-def _close_lost_runs(client: SyncPrefectClient, deployments: Sequence[Deployment]) -> None:
-    """Mark runs whose process was killed as crashed; otherwise they would hold the concurrency limit for minutes."""
-    from prefect.client.schemas import filters
-    from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
-
-    under_way = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    lost = client.read_flow_runs(
-        flow_run_filter=filters.FlowRunFilter(
-            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=under_way))
-        ),
-        deployment_filter=filters.DeploymentFilter(
-            name=filters.DeploymentFilterName(any_=[deployment.name for deployment in deployments])
-        ),
-    )
-    for run in lost:
-        client.set_flow_run_state(run.id, Crashed(message="Its process was ended from outside."), force=True)
-
-
 def _known(url: str | None, deployments: Sequence[Deployment]) -> dict[str, DeploymentResponse | None] | str:
     """Return what the Prefect API at `url` knows of the deployments; without an answer, what to do about that."""
     if not url:
         return "no scheduler is running: `mnistflow schedule` starts one"
     if not answers(url):
         return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
-    with _client(url) as client:
+    with flow_runs.api_client(url) as client:
         return {deployment.full_name: _find(client, deployment) for deployment in deployments}
 
 
@@ -282,15 +264,6 @@ def _is_the_same(schedule: DeploymentSchedule, times: Times) -> bool:
     """Whether a schedule that the server knows is this one of prefect.yaml."""
     known = schedule.schedule
     return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
-
-
-@contextmanager
-def _client(url: str) -> Iterator[SyncPrefectClient]:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
-        yield client
 
 
 def _server_note(paths: Paths) -> Path:

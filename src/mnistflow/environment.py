@@ -1,11 +1,33 @@
-"""Environment variables of the tools used: quiet, no usage statistics, all but temporary files in the checkout.
+"""Environment variables: those of this project, and defaults for the tools used.
 
-What the user has set in the environment wins.
+The defaults make the tools quiet, switch off usage statistics, and keep all but temporary files in the checkout. What
+the user has set in the environment wins.
+
+Besides this module, three others write variables of their process: `flows.orchestration.api_server` owns
+`PREFECT_API_URL`, `mnistflow.runtime.backend` owns Keras's backend and threads, and `mnistflow.workers.dask` gives a
+Dask worker the variables of the search that it works for.
 """
 
+import difflib
 import os
+import re
+from collections.abc import Mapping
 
+from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
+
+PREFIX = "MNISTFLOW_"
+SERVER_PREFIX = "MNISTFLOW_SERVE_"  # settings of the prediction server, which checks their names itself
+RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
+KNOWN = {
+    "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
+    RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
+    "MNISTFLOW_SERVER": "address of the prediction server that `mnistflow status` asks",
+}
+DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0)
+
+# Kubernetes sets these in every container beside a service called "mnistflow".
+_OF_KUBERNETES = re.compile(r"MNISTFLOW(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -34,3 +56,38 @@ def configure(paths: Paths) -> None:
     for name, template in DEFAULTS.items():
         os.environ.setdefault(name, template.format(home=paths.checkout))
     paths.mlflow.mkdir(parents=True, exist_ok=True)
+
+
+def misspelt(environ: Mapping[str, str]) -> str:
+    """Return one line about the variables with this project's prefix that nothing reads; empty if there are none."""
+    unknown = [
+        name
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in KNOWN and not name.startswith(SERVER_PREFIX)
+    ]
+    hints = [_hint(name) for name in unknown if not _OF_KUBERNETES.fullmatch(name)]
+    return f"nothing reads the environment variable {'; nor '.join(hints)}" if hints else ""
+
+
+def _hint(name: str) -> str:
+    similar = difflib.get_close_matches(name, [*KNOWN, SERVER_PREFIX], n=1)
+    known = f"{SERVER_PREFIX}..." if similar == [SERVER_PREFIX] else "".join(similar)
+    return f"{name} (did you mean {known}?)" if known else f"{name} (known: {', '.join(KNOWN)})"
+
+
+def retry_delays() -> tuple[float, ...]:
+    """Return the seconds before each further attempt of a flow's step.
+
+    Raises:
+        ConfigError: `MNISTFLOW_RETRY_DELAYS` holds something else than numbers.
+    """
+    text = os.environ.get(RETRY_DELAYS)
+    if text is None:
+        return DEFAULT_RETRY_DELAYS
+    try:
+        delays = tuple(float(part) for part in text.split())
+    except ValueError:
+        delays = (-1.0,)
+    if not all(0 <= delay < float("inf") for delay in delays):
+        raise ConfigError(f"{RETRY_DELAYS}={text!r} is no list of seconds", "Write for example 2 10 30.")
+    return delays

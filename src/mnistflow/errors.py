@@ -3,20 +3,39 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from mnistflow.transient import is_transient
+
+_CHECK_DISK = "Check that the disk has space and this user may write there."
+_CHECK_SERVERS = "Check that the servers in use are running, and try again."
 
 
 class MnistflowError(Exception):
     """Base of every expected failure; the command line prints it as one line and exits with 1.
 
     Args:
-        problem: what is wrong and where; a final full stop, as other libraries' messages have it, is dropped.
+        problem: what is wrong and where; a final full stop, as messages of other libraries have it, is dropped.
         fix: what the user can do about it, as an imperative.
+        transient: whether the failure may go away by itself; None: as that of the error that it was raised from.
     """
 
-    def __init__(self, problem: str, fix: str = "") -> None:
+    def __init__(self, problem: str, fix: str = "", *, transient: bool | None = None) -> None:
         self.problem = " ".join(problem.split()).rstrip(".")
         self.fix = fix
+        self._transient = transient
         super().__init__(f"{self.problem}. {fix}".strip() if fix else self.problem)
+
+    @property
+    def transient(self) -> bool:
+        """Whether another attempt may succeed. The answer survives wrapping by `raise ... from` and pickling."""
+        if self._transient is not None:
+            return self._transient
+        return self.__cause__ is not None and is_transient(self.__cause__)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle keeps the attributes of an exception, not its cause.
+        return type(self), self.args, {**self.__dict__, "_transient": self.transient}
 
 
 class ConfigError(MnistflowError):
@@ -45,16 +64,19 @@ class RegistryError(MnistflowError):
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn every exception of the block into a MnistflowError; the traceback of an unforeseen one is logged."""
+    """Turn every exception of the block into a MnistflowError; the traceback of an unexpected one is logged.
+
+    Raises:
+        MnistflowError: the block raised an exception. `transient` is that of the original exception.
+    """
     try:
         yield
     except MnistflowError:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise MnistflowError(
-            f"{where}{error.strerror or error}", "Check that the disk has space and this user may write there."
-        ) from error
+        fix = _CHECK_SERVERS if is_transient(error) else _CHECK_DISK
+        raise MnistflowError(f"{where}{error.strerror or error}", fix) from error
     except Exception as error:
-        logging.getLogger(__name__).exception("not foreseen")
-        raise MnistflowError(f"{type(error).__name__}, which was not foreseen: {error}") from error
+        logging.getLogger(__name__).exception("unexpected error")
+        raise MnistflowError(f"unexpected {type(error).__name__}: {error}") from error

@@ -19,6 +19,7 @@ from mnistflow.data.sources.download import Progress, UnobtainableError, matches
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
 from mnistflow.errors import DataError, MirrorsExhausted
 from mnistflow.paths import Paths
+from mnistflow.transient import is_transient
 
 log = logging.getLogger(__name__)
 
@@ -180,8 +181,15 @@ def _first_that_gives(
                 failures[place] = error
     reasons = "; ".join(f"{_short(place)}: {error}" for place, error in failures.items())
     raise MirrorsExhausted(
-        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})", FIX
+        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})",
+        FIX,
+        transient=any(_may_answer_later(error) for error in failures.values()),
     )
+
+
+def _may_answer_later(error: UnobtainableError) -> bool:
+    """Return whether a place may give the file later. Here, an unanswered connection is not tried again: it is slow."""
+    return error.transient or (error.__cause__ is not None and is_transient(error.__cause__))
 
 
 def _remember(path: Path, sources: dict[str, str | None]) -> None:

@@ -54,9 +54,20 @@ def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
 
 
 def push(workspace: Paths) -> int:
-    """Copy the outputs of the stages to DVC's default remote; return how many files were new there."""
-    with _repository(workspace) as repository:
-        return int(repository.push())
+    """Copy the outputs of the stages to DVC's default remote; return how many files were new there.
+
+    Raises:
+        StageError: the remote cannot be written.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        with _repository(workspace) as repository:
+            return int(repository.push())
+    except DvcException as error:
+        raise StageError(
+            f"DVC cannot push to its remote: {error}", "Check the remote in .dvc/config, then run the command again."
+        ) from error
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def can_share_a_process(config: TrainConfig) -> bool:
 
 def crashed(job: StageJob) -> StageCrashed:
     """Return the error of a stage whose process was killed."""
-    return StageCrashed(f"stage {job.stage} was killed, or out of memory", job.hint)
+    return StageCrashed(f"stage {job.stage} was killed, or out of memory", job.hint, transient=True)
 
 
 def _run_here(job: StageJob) -> None:

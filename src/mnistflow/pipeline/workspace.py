@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,31 @@ from typing import Any
 import yaml
 
 from mnistflow import config, files
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
+from mnistflow.process_identity import ProcessIdentity
 
 SOURCES = ("dvc.yaml", ".dvcignore", "src", "flows")
+OWNER = "process.json"  # the process that uses a workspace, until the workspace is tidied
+
+
+@contextmanager
+def opened(checkout: Paths, overrides: Mapping[str, Any]) -> Iterator[Paths]:
+    """Make a workspace for the block and tidy it afterwards, also those that killed processes have left behind.
+
+    Raises:
+        ConfigError: params.yaml or an override is not valid; no workspace is made then.
+    """
+    tidy_abandoned(checkout)
+    workspace = create(checkout, overrides)
+    try:
+        yield workspace
+    finally:
+        tidy(workspace)
 
 
 def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
-    """Make a workspace under the checkout's `var/runs` with `overrides` in its params.yaml.
+    """Make a workspace under the checkout's `var/runs` with `overrides` in its params.yaml. This process owns it.
 
     Raises:
         ConfigError: params.yaml or an override is not valid; no workspace is made then.
@@ -33,6 +51,7 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     with files.atomic_write(checkout.runs / name) as folder:
         folder.mkdir()
+        files.write_json(folder / OWNER, asdict(ProcessIdentity.own()))
         config.write_with_overrides(checkout.params, folder / "params.yaml", overrides)
         for source in SOURCES:
             _copy(checkout.checkout / source, folder / source)
@@ -87,17 +106,25 @@ def bring_home(workspace: Paths) -> None:
 
 def tidy(workspace: Paths) -> None:
     """Leave of a finished workspace its parameters, its dvc.lock and its logs; the rest is in the cache."""
-    for name in ("var", "src", "flows", ".dvc"):
+    for name in ("var", "src", "flows", ".dvc", OWNER):
         files.remove(workspace.root / name)
 
 
-@contextmanager
-def tidied(workspace: Paths) -> Iterator[None]:
-    """Tidy a workspace when the block ends, however it does."""
+def tidy_abandoned(checkout: Paths) -> None:
+    """Tidy the workspaces whose process was killed, and remove those that it had not finished making."""
+    for note in checkout.runs.glob(f"*/{OWNER}"):
+        if _has_died(note):
+            if note.parent.name.startswith("."):
+                files.remove(note.parent)
+            else:
+                tidy(Paths(note.parent, checkout.checkout))
+
+
+def _has_died(note: Path) -> bool:
     try:
-        yield
-    finally:
-        tidy(workspace)
+        return ProcessIdentity.from_json(files.read_json(note)).has_died()
+    except (DataError, KeyError, ValueError):  # removed meanwhile
+        return False
 
 
 def lock(workspace: Paths) -> Mapping[str, Any]:

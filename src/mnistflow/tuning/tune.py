@@ -198,6 +198,7 @@ def _hopeless(trial: optuna.Trial) -> StageError:
     return StageError(
         f"worker processes died {ATTEMPTS} times in trial {trial.number}, most likely for want of memory",
         "Lower tune.workers and start again: the search goes on with its finished trials.",
+        transient=False,
     )
 
 

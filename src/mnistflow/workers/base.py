@@ -16,6 +16,8 @@ Objective = Callable[[Job], Result]
 class WorkerDied(Exception):
     """A worker ended in the middle of a job, which may be tried again."""
 
+    transient = True
+
 
 class Workers(ABC, Generic[Job, Result]):
     """Workers that run one job each at a time. A context manager; its exit stops the workers."""
@@ -33,8 +35,9 @@ class Workers(ABC, Generic[Job, Result]):
         """Return the result of a finished job.
 
         Raises:
-            WorkerDied: its worker ended.
+            WorkerDied: the worker ended in the middle of the job.
             StageError: no worker is available any more.
+            Exception: what the job raised, with its traceback as a note and an attribute `transient`.
         """
 
     def __enter__(self) -> Self:

@@ -66,6 +66,7 @@ class DaskWorkers(Workers[Job, Result]):
         return StageError(
             f"the Dask scheduler at {self._address} is gone",
             "Start it and its workers, then start again: the search goes on with its finished trials.",
+            transient=True,
         )
 
     def __exit__(

@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Generic
+from typing import Any, Generic
 
 from mnistflow.workers.base import Job, Objective, Result, WorkerDied, Workers
+from mnistflow.workers.worker_process import Reply
 
 WORKER = "mnistflow.workers.worker_process"
 STOP_SECONDS = 15.0  # for a worker to close its files and runs
@@ -43,7 +44,7 @@ class LocalWorkers(Workers[Job, Result]):
         return len(self._slots)
 
     def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
-        slot = next(slot for slot in self._slots if slot.future is None or slot.future.done())
+        slot = next(slot for slot in self._slots if slot.is_free)
         return slot.submit(pickle.dumps((objective, job)))
 
     def result(self, future: Future[Result]) -> Result:
@@ -64,27 +65,24 @@ class LocalWorkers(Workers[Job, Result]):
 
 
 class _Slot(Generic[Result]):
-    """The place of a worker: its cores, its process, and its newest job."""
+    """Place of a worker: its processor cores, its process, and its latest job."""
 
     def __init__(self, cores: set[int], threads: int | None, import_from: Sequence[Path]) -> None:
         self._arguments = (",".join(map(str, sorted(cores))), "" if threads is None else str(threads))
         self._import_from = import_from
-        self.future: Future[Result] | None = None
+        self._future: Future[Result] | None = None
         self._start()
+
+    @property
+    def is_free(self) -> bool:
+        return self._future is None or self._future.done()
 
     def _start(self) -> None:
         self._socket, inherited = socket.socketpair()
         paths = [*map(str, self._import_from), *sys.path]
         with inherited:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    WORKER,
-                    str(inherited.fileno()),
-                    *self._arguments,
-                ],
+                [sys.executable, "-P", "-m", WORKER, str(inherited.fileno()), *self._arguments],
                 pass_fds=[inherited.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent only, which stops its workers
@@ -92,28 +90,37 @@ class _Slot(Generic[Result]):
         self._stream = self._socket.makefile("rwb")
 
     def submit(self, call: bytes) -> Future[Result]:
-        future: Future[Result] = Future()
-        self.future = future
+        """Send a pickled job to the worker, or to a new worker if this one has ended."""
         if self._process.poll() is not None:
             self._close()
             self._start()
+        self._future = future = Future[Result]()
         Thread(target=self._run, args=(call, future), daemon=True).start()
         return future
 
     def _run(self, call: bytes, future: Future[Result]) -> None:
+        stream = self._stream
         try:
-            self._stream.write(call)
-            self._stream.flush()
-            succeeded, outcome = pickle.load(self._stream)  # noqa: S301  # from a process of our own
-        except (OSError, EOFError, pickle.UnpicklingError, ValueError):
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            future.set_exception(WorkerDied())
+            pickle.dump(call, stream)
+            stream.flush()
+            reply: Reply = pickle.load(stream)  # noqa: S301  # from a process of our own
+        except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+            with suppress(OSError, ValueError):  # what was not written any more
+                stream.close()
+            future.set_exception(WorkerDied(f"a worker process ended with {self._exit_code()}"))
             return
-        if succeeded:
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome)
+        try:
+            future.set_result(_outcome(reply))
+        except Exception as error:
+            future.set_exception(error)
+
+    def _exit_code(self) -> int:
+        """Return the exit code of a worker that has closed its end of the socket."""
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def terminate(self) -> None:
         self._process.terminate()
@@ -128,6 +135,18 @@ class _Slot(Generic[Result]):
         self._close()
 
     def _close(self) -> None:
+        # Wakes the thread that waits for a reply. The stream is left to that thread: it may hold the stream's lock.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def _outcome(reply: Reply) -> Any:
+    """Return the result of a job, or raise its error, which keeps whether it is transient."""
+    succeeded, content, is_transient = reply
+    outcome = pickle.loads(content)  # noqa: S301  # from a process of our own
+    if succeeded:
+        return outcome
+    with suppress(AttributeError):  # a MnistflowError carries it already
+        outcome.transient = is_transient
+    raise outcome

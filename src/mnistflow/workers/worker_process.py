@@ -1,6 +1,6 @@
 """Main program of a worker process: `python -m mnistflow.workers.worker_process SOCKET CORES THREADS`.
 
-Reads pickled `(objective, job)` pairs from the inherited socket and answers each with `(succeeded, result or error)`.
+Reads jobs from the inherited socket, each a pickled `(objective, job)` as bytes, and answers each with a `Reply`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from io import BufferedRWPair
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 
+from mnistflow.transient import is_transient
 from mnistflow.workers import signals
 
 INTERRUPTED = 130
+
+# Whether the job succeeded, its pickled result or error, and whether that error is transient. Result and error are
+# pickled on their own, so that one that cannot be read leaves the stream intact.
+Reply = tuple[bool, bytes, bool]
 
 
 def main() -> None:
@@ -27,51 +32,55 @@ def main() -> None:
     os.sched_setaffinity(0, map(int, cores.split(",")))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream = socket.socket(fileno=int(descriptor)).makefile("rwb")
-    jobs: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+    jobs: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_receive, args=(stream, jobs), daemon=True).start()
     if threads:
         from mnistflow.runtime import backend
 
         backend.load_tensorflow(int(threads))
-    Thread(target=_receive, args=(stream, jobs), daemon=True).start()
     while True:
-        objective, job = jobs.get()
-        reply = _run(objective, job)
-        stream.write(reply)
+        pickle.dump(run(jobs.get()), stream)
         stream.flush()
 
 
-def _receive(stream: BufferedRWPair, jobs: SimpleQueue[tuple[Any, Any]]) -> None:
+def _receive(stream: BufferedRWPair, jobs: SimpleQueue[bytes]) -> None:
     """Queue the parent's jobs; exit when the parent has ended, even in the middle of a job."""
     try:
         while True:
             jobs.put(pickle.load(stream))  # noqa: S301  # from the parent
-    except EOFError:
-        os._exit(1)
-    except Exception:  # a job that cannot be read here: the parent sees that the worker has ended
-        traceback.print_exc()
+    except (EOFError, OSError, pickle.UnpicklingError):
         os._exit(1)
 
 
-def _run(objective: Any, job: Any) -> bytes:
-    """Run a job. A signal lets the job close its files and runs, and then ends this process."""
+def run(call: bytes) -> Reply:
+    """Run a job. A signal lets the job close its files and MLflow runs, and then ends this process."""
     try:
         with signals.interrupting():
-            return pickle.dumps((True, objective(job)))
+            objective, job = pickle.loads(call)  # noqa: S301  # from the parent
+            return True, pickle.dumps(objective(job)), False
     except KeyboardInterrupt:
-        sys.stdout.flush()
+        _flush()
         os._exit(INTERRUPTED)
     except Exception as error:
-        return _failure(error)
+        return False, _pickled(error), is_transient(error)
     finally:
-        sys.stdout.flush()  # a worker without a job is ended by a signal
+        _flush()  # a worker without a job is ended by a signal
 
 
-def _failure(error: Exception) -> bytes:
+def _pickled(error: Exception) -> bytes:
+    """Return an error for the parent, with its traceback as a note; one that pickle cannot rebuild loses its class."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
-        return pickle.dumps((False, error))
-    except Exception:  # errors of libraries that cannot be pickled
-        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+        content = pickle.dumps(error)
+        pickle.loads(content)  # noqa: S301  # our own
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return content
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError):  # nobody reads the output any more
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

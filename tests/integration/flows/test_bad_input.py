@@ -196,5 +196,5 @@ def test_an_error_that_nobody_foresaw_ends_with_one_line_too(undamaged: Checkout
     own_sources = {**undamaged.environment, "PYTHONPATH": str(undamaged.folder / "src")}
     done = replace(undamaged, environment=own_sources).run("prepare", check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: RuntimeError, which was not foreseen: out of luck"
+    assert done.stderr.splitlines()[-1] == "error: unexpected RuntimeError: out of luck"
     assert "in prepare" in done.stderr

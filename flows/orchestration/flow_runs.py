@@ -1,0 +1,142 @@
+"""Flow runs of deployments: which process has each, and the end of those whose process has died.
+
+A deployment's concurrency limit of one is a slot that a run holds until it ends. A process that is killed reports no
+end, so its run would hold the slot, and Prefect would cancel all later ones. Therefore the process of each run is noted
+in the run's labels: by the runner as soon as it has started that process, when the run is still pending, and by the
+flow itself, which may have been started by a worker of a Prefect work pool. Whoever looks next, a runner at its start
+and every few seconds, marks runs whose process is dead as crashed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx
+import psutil
+
+from mnistflow.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+logger = logging.getLogger("mnistflow.schedules")
+
+LABEL = "mnistflow.process."
+RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # how Prefect tells a process which flow run it has
+NOTE_SECONDS = 1.0
+LOOK_SECONDS = 10.0
+# A run is pending while its process starts. Prefect reserves the slot of a pending run for the same time.
+PENDING_TIMEOUT = timedelta(minutes=5)
+
+
+@contextmanager
+def api_client(url: str) -> Iterator[SyncPrefectClient]:
+    """Yield a client of the Prefect API at this address."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def note_own_process() -> None:
+    """Note this process as that of the current flow run, if the run belongs to a deployment."""
+    from prefect import runtime
+    from prefect.client.orchestration import get_client
+
+    if runtime.deployment.id:
+        with get_client(sync_client=True) as client:
+            _note(client, UUID(runtime.flow_run.id), ProcessIdentity.own())
+
+
+def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: bool = False) -> None:
+    """Mark as crashed the runs whose process has died, so that they free their deployment's concurrency slot.
+
+    Args:
+        deployments: names of the deployments to look at.
+        alone: nothing else runs these deployments, and this process runs nothing yet: all runs under way are lost.
+    """
+    from prefect.states import Crashed
+
+    for run in _under_way(client, deployments):
+        if alone or _is_lost(run):
+            logger.warning("flow run %s has lost its process, and is marked as crashed", run.name)
+            client.set_flow_run_state(run.id, Crashed(message="The process of this run has died."), force=True)
+
+
+@contextmanager
+def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
+    """Note the processes of the flow runs that this process starts in the block, and close lost runs meanwhile.
+
+    Args:
+        url: of the Prefect API.
+        deployments: names of the deployments to look at.
+    """
+    ended = Event()
+    watch = Thread(target=_watch, args=(url, deployments, ended), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
+    noted: set[UUID] = set()
+    rounds = 0
+    while not ended.wait(NOTE_SECONDS):
+        rounds += 1
+        try:
+            started = {run_id: identity for run_id, identity in _own_runs() if run_id not in noted}
+            is_time_to_look = rounds % round(LOOK_SECONDS / NOTE_SECONDS) == 0
+            if not started and not is_time_to_look:
+                continue
+            with api_client(url) as client:
+                for run_id, identity in started.items():
+                    _note(client, run_id, identity)
+                    noted.add(run_id)
+                if is_time_to_look:
+                    close_lost(client, deployments)
+        except (httpx.HTTPError, OSError) as error:  # the API may be starting again: the next round repeats all of it
+            logger.warning("Prefect's API does not answer: %s", error)
+
+
+def _own_runs() -> Iterator[tuple[UUID, ProcessIdentity]]:
+    """Yield the flow runs that child processes of this one have, with their processes."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error, OSError, KeyError, ValueError):
+            yield UUID(child.environ()[RUN_ID_VARIABLE]), ProcessIdentity.of(child.pid)
+
+
+def _note(client: SyncPrefectClient, run_id: UUID, process: ProcessIdentity) -> None:
+    client.update_flow_run_labels(run_id, {f"{LABEL}{name}": value for name, value in asdict(process).items()})
+
+
+def _under_way(client: SyncPrefectClient, deployments: Sequence[str]) -> list[FlowRun]:
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+
+    states = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    return client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=states))
+        ),
+        deployment_filter=filters.DeploymentFilter(name=filters.DeploymentFilterName(any_=list(deployments))),
+    )
+
+
+def _is_lost(run: FlowRun) -> bool:
+    """Return whether the process of a run has died, or whether none was started in time."""
+    noted = {name.removeprefix(LABEL): value for name, value in run.labels.items() if name.startswith(LABEL)}
+    if noted:
+        return ProcessIdentity.from_json(noted).has_died()
+    state = run.state
+    return state is not None and state.is_pending() and datetime.now(UTC) - state.timestamp > PENDING_TIMEOUT
