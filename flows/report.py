@@ -14,7 +14,7 @@ from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
-    from flows.sweep import Sweep
+    from flows.sweep import SweepOutcome
     from mnistflow.registry.comparison import Contender
 
 
@@ -93,9 +93,10 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
     return "\n".join(["| metric | this run | champion | difference |", "| --- | ---: | ---: | ---: |", *rows])
 
 
-def sweep(result: Sweep) -> Table:
-    """Return the contenders of a sweep as a table, best first."""
-    table = Table(title=f"{result.dataset}: {len(result.contenders)} families")
+def sweep(result: SweepOutcome) -> Table:
+    """Return the families of a sweep as a table, the best first; its title states the overrides."""
+    title = f"{result.dataset}: {len(result.contenders)} families"
+    table = Table(title=f"{title}, {result.overrides}" if result.overrides else title)
     table.add_column("family")
     for heading in (result.metric, "n", "95 %", "errors", "robust", "parameters", "MB", "train s", "ms", "epochs"):
         table.add_column(heading, justify="right")

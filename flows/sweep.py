@@ -1,16 +1,16 @@
-"""A sweep: model families side by side. It compares; it registers nothing and promotes nothing.
+"""A sweep: model families side by side. A sweep compares models; it registers and promotes none.
 
-A *member* is a family with a seed, run in a workspace of its own. As many worker processes as run at a time, each on
-processor cores of its own, take one member after another: what they learn with is loaded once. The *result* of a member
-is written when it is whole, so a sweep that was stopped in whatever way goes on with the members that are missing. The
-results of a family, one a seed, make a *contender*, which is a row of the table and a run in MLflow above theirs.
+A *sweep run* trains one family with one seed in a workspace of its own. Worker processes, each with processor cores of
+its own, take one run after another, so that TensorFlow is loaded once a worker. The result of a run is written when the
+run is complete: a sweep that was interrupted or killed continues with the runs that are missing. The results of a
+family, one a seed, are one row of the table, and in MLflow the children of one run.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock
 
 from flows import sweep_worker
-from flows.sweep_worker import Member
+from flows.sweep_worker import SweepRun
 from mnistflow import config, files, lineage, splits, tasks
 from mnistflow.config import Config
 from mnistflow.data import catalog, fetch
@@ -44,21 +44,23 @@ logger = logging.getLogger("mnistflow.sweep")
 
 ALL = "all"
 SUMMARY = "sweep.json"
-BYTES_PER_MEMBER = 1_500_000_000  # TensorFlow, the data and the export of one model
+BYTES_PER_RUN = 1_500_000_000  # TensorFlow, the data and the export of one model
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a sweep came to.
+class SweepOutcome:
+    """Result of a sweep.
 
     Attributes:
-        metric: that ranks the contenders: the task's headline.
-        contenders: best first.
-        failed: member -> why it has no result.
+        overrides: the preset and the parameters that were overridden, in short; empty if there are none.
+        metric: the task's headline metric, which ranks the families.
+        contenders: one entry a family, the best first.
+        failed: names of runs without a result, with the reasons.
         folder: holds `sweep.json` and `pareto.png`.
     """
 
     dataset: str
+    overrides: str
     metric: str
     run_id: str
     contenders: tuple[Contender, ...]
@@ -66,10 +68,34 @@ class Sweep:
     folder: Path
 
 
-def choose_families(text: str, settings: Config) -> list[str]:
-    """Turn `all`, or names with commas between them, into families.
+@dataclass(frozen=True)
+class _Plan:
+    """What a sweep will run.
 
-    `all` are those with complete parameters that can learn from the data set.
+    Attributes:
+        description: the preset and the overrides, in short.
+        settings: params.yaml with the overrides in place.
+        values: overrides and fixed external inputs that all runs share, by dotted key.
+        runs: parameters of each run alone, by its name, such as `mlp seed=0`.
+        cores: processor cores of each worker.
+    """
+
+    dataset: str
+    description: str
+    settings: Config
+    values: Mapping[str, Any]
+    runs: Mapping[str, Mapping[str, Any]]
+    cores: Sequence[set[int]]
+
+    def title(self, name: str) -> str:
+        """Return the name of an MLflow run of this sweep: it states the overrides."""
+        return f"{name} {self.description}".strip()[: run_plan.MAX_NAME_LENGTH]
+
+
+def choose_families(text: str, settings: Config) -> list[str]:
+    """Return the families named by `all`, or by names with commas between them.
+
+    `all` means those with complete parameters that can learn from the data set.
 
     Raises:
         ConfigError: one of them does not exist.
@@ -89,162 +115,190 @@ def choose_families(text: str, settings: Config) -> list[str]:
 
 
 def sweep(
-    home: Paths, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
-) -> Sweep:
-    """Run each family with these overrides and compare them.
+    checkout: Paths, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
+) -> SweepOutcome:
+    """Train each family with these overrides and compare them.
 
     Args:
-        overrides: parameters of all members, by dotted key.
+        families: names of the families.
+        overrides: parameters of all runs, by dotted key.
         seeds: runs of each family; the first has the seeds of the parameters, each further one those plus one.
-        jobs: members at a time; None: as many as cores and free memory allow.
+        jobs: runs at a time; None: as many as cores and free memory allow.
 
     Raises:
-        MnistflowError: what all members need, the data or an override, is not there or not valid.
+        ConfigError: an override is not valid, or a family cannot learn from the data set.
+        MnistflowError: the data set is not available or not valid.
     """
     if "model.family" in overrides:
         raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
-    settings = config.load(home.params).with_values(overrides)
-    pinned = fetch.pin(settings.fetch, home)
-    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
-    if dataset != settings.fetch.dataset:
-        logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
-    plan = _plan(settings, families, seeds, dataset)
-    slots = core_sets(jobs or default_jobs(), len(plan))
-    values = {**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(slots[0]))}
-    headline, data_sha256 = _prepare(home, settings, values)
-    runs.close_dead_runs(home, dataset)
-    folder = home.sweeps / lineage.digest(data_sha256, plan, _what_matters(settings), lineage.code_digest())
+    workspaces.tidy_abandoned(checkout)
+    plan = _make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
+    headline, data_sha256 = _prepare(checkout, plan)
+    runs.close_dead_runs(checkout, plan.dataset)
+    key = (data_sha256, plan.runs, _settings_that_matter(plan.settings), lineage.code_digest())
+    folder = checkout.sweeps / lineage.digest(*key)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         done = _finished(folder, plan)
-        if len(done) == len(plan) and (folder / SUMMARY).is_file():
-            logger.info("unchanged: every member is done")
+        if len(done) == len(plan.runs) and (folder / SUMMARY).is_file():
+            logger.info("unchanged: every run is done")
             run_id = files.read_json(folder / SUMMARY)["run_id"]
-            return Sweep(dataset, headline.name, run_id, comparison.rank(done.values(), headline), {}, folder)
+            return _outcome(plan, headline, run_id=run_id, results=done, failed={}, folder=folder)
         if done:
-            logger.info("going on with %d of %d members done", len(done), len(plan))
-        run = runs.start(home, dataset, f"sweep of {len(families)} families", kind="sweep")
+            logger.info("going on with %d of %d runs done", len(done), len(plan.runs))
         try:
-            with runs.finished(run):
-                with _copied_sources(home, values) as sources:
-                    missing = [
-                        _member(home, folder, name, values | own, run) for name, own in plan.items() if name not in done
-                    ]
-                    failed = _run(missing, _workers(settings, slots, sources))
-                contenders = comparison.rank(_finished(folder, plan).values(), headline)
-                result = Sweep(dataset, headline.name, run.run_id, contenders, failed, folder)
-                _record(home, result, headline, run)
+            return _run_missing(checkout, plan, headline, done=done, folder=folder)
         finally:
-            # A worker that ends between the start of its run and its first word there leaves it open.
-            runs.close_dead_runs(home, dataset)
-    return result
+            # A worker that ends between the start of its MLflow run and the block that finishes it leaves it open.
+            runs.close_dead_runs(checkout, plan.dataset)
 
 
 def default_jobs() -> int:
-    """Return how many members this machine bears at a time."""
-    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_MEMBER))
+    """Return how many runs this machine can execute at a time."""
+    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_RUN))
 
 
-def core_sets(jobs: int, members: int) -> list[set[int]]:
-    """Deal the cores of this process out to as many members as run at a time; all share them when they are fewer."""
+def core_sets(jobs: int, count: int) -> list[set[int]]:
+    """Divide the cores of this process between the workers; workers share all cores when there are too few.
+
+    Args:
+        jobs: runs at a time.
+        count: runs in total.
+    """
     cores = sorted(os.sched_getaffinity(0))
-    count = max(1, min(jobs, members))
-    return [set(cores[place::count]) or set(cores) for place in range(count)]
+    workers = max(1, min(jobs, count))
+    return [set(cores[place::workers]) or set(cores) for place in range(workers)]
 
 
-def _plan(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:
-    """Return the parameters of its own of each member, by its name."""
-    plan = {}
+def _make_plan(
+    checkout: Paths, families: Sequence[str], overrides: Mapping[str, Any], *, seeds: int, jobs: int | None
+) -> _Plan:
+    base = config.load(checkout.params)
+    settings = base.with_values(overrides)
+    pinned = fetch.pin(settings.fetch, checkout)
+    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
+    if dataset != settings.fetch.dataset:
+        logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
+    planned = _plan_runs(settings, families, seeds, dataset)
+    cores = core_sets(jobs or default_jobs(), len(planned))
+    return _Plan(
+        dataset=dataset,
+        description=run_plan.describe(base, settings, overrides),
+        settings=settings,
+        values={**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(cores[0]))},
+        runs=planned,
+        cores=cores,
+    )
+
+
+def _plan_runs(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:
+    planned = {}
     for family, repeat in product(families, range(seeds)):
         seed = settings.train.seed + repeat
         own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
-        plan[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
-    return plan
+        planned[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
+    return planned
 
 
-def _prepare(home: Paths, settings: Config, values: Mapping[str, Any]) -> tuple[Headline, str]:
-    """Make once what every member would make; return the headline metric and the data's digest."""
-    workspace = workspaces.create(home, values)
-    try:
-        with Pipeline(workspace, settings.with_values(values)) as pipeline:
-            for stage in ("fetch", "prepare"):
-                pipeline.run(stage)
+def _prepare(checkout: Paths, plan: _Plan) -> tuple[Headline, str]:
+    """Run the stages that all runs share, once; return the headline metric and the data's sha256."""
+    with (
+        _temporary_workspace(checkout, plan) as workspace,
+        Pipeline(workspace, plan.settings.with_values(plan.values)) as pipeline,
+    ):
+        for stage in ("fetch", "prepare"):
+            pipeline.run(stage)
         data = splits.load(workspace.prepared)
-    finally:
-        files.remove(workspace.root)
     return tasks.get(data.task).headline, data.data_sha256
 
 
-def _what_matters(settings: Config) -> dict[str, Any]:
-    """All settings but those that change nothing in the rows."""
+def _settings_that_matter(settings: Config) -> dict[str, Any]:
+    """Return all settings but those that cannot change the table."""
     return settings.model_dump(
         mode="json", exclude={"fetch": True, "gate": True, "tune": {"workers", "scheduler", "storage"}}
     )
 
 
-def _finished(folder: Path, names: Iterable[str]) -> dict[str, Result]:
-    """Return what members have finished, in earlier starts too, as far as MLflow still knows it."""
-    files_there = {name: path for name in names if (path := _result_file(folder, name)).is_file()}
-    results = {name: Result.from_json(files.read_json(path)) for name, path in files_there.items()}
+def _finished(folder: Path, plan: _Plan) -> dict[str, Result]:
+    """Return the results of finished runs, earlier starts included, that MLflow still has."""
+    paths = {name: path for name in plan.runs if (path := _result_file(folder, name)).is_file()}
+    results = {name: Result.from_json(files.read_json(path)) for name, path in paths.items()}
     return {name: result for name, result in results.items() if runs.exists(result.run_id)}
 
 
-def _result_file(folder: Path, member_name: str) -> Path:
-    return folder / f"{member_name}.json"
+def _result_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
 
 
-def _record(home: Paths, result: Sweep, headline: Headline, run: runs.Run) -> None:
-    """Write the result and its picture into the sweep's folder, and log them to its run and those of the contenders."""
-    for contender in result.contenders:
-        _record_contender(home, result, contender)
-    files.write_json(result.folder / SUMMARY, {**asdict(result), "folder": str(result.folder)})
-    run.log_file(result.folder / SUMMARY, "sweep")
-    run.set_tags({"mnistflow.failed": ", ".join(result.failed)} if result.failed else {})
-    if result.contenders:
-        best = result.contenders[0]
-        run.log_metrics({f"test_{result.metric}": best.score, "families": len(result.contenders)})
-        run.set_tags({"mnistflow.best": best.name})
-        with files.atomic_write(result.folder / "pareto.png") as picture:
-            comparison.draw(picture, result.contenders, headline)
-        run.log_file(result.folder / "pareto.png", "sweep")
-
-
-def _record_contender(home: Paths, result: Sweep, contender: Contender) -> None:
-    """Give the runs of a family one above them; some of them may have been made under a sweep that was stopped."""
-    run = runs.start(home, result.dataset, contender.name, kind="contender", parent=result.run_id)
+def _run_missing(
+    checkout: Paths, plan: _Plan, headline: Headline, *, done: Mapping[str, Result], folder: Path
+) -> SweepOutcome:
+    """Execute the runs that are not done, and record all of them under a new MLflow run of the sweep."""
+    families = {own["model.family"] for own in plan.runs.values()}
+    run = runs.start(checkout, plan.dataset, plan.title(f"sweep of {len(families)} families"), kind="sweep")
     with runs.finished(run):
-        run.log_metrics(contender.logged(result.metric))
-        for one in contender.results:
-            runs.resume(one.run_id).set_tags({"mlflow.parentRunId": run.run_id})
+        with _temporary_workspace(checkout, plan) as sources:
+            missing = [
+                SweepRun(
+                    name=name,
+                    title=plan.title(name),
+                    workspace=workspaces.create(checkout, {**plan.values, **own}),
+                    result=_result_file(folder, name),
+                    parent_run=run.run_id,
+                )
+                for name, own in plan.runs.items()
+                if name not in done
+            ]
+            failed = _execute(missing, _start_workers(plan, sources))
+        results = _finished(folder, plan)
+        outcome = _outcome(plan, headline, run_id=run.run_id, results=results, failed=failed, folder=folder)
+        _record(checkout, plan, outcome, headline=headline, run=run)
+    return outcome
 
 
-def _member(home: Paths, folder: Path, name: str, values: Mapping[str, Any], run: runs.Run) -> Member:
-    return Member(name, workspaces.create(home, values), _result_file(folder, name), run.run_id)
+def _outcome(
+    plan: _Plan,
+    headline: Headline,
+    *,
+    run_id: str,
+    results: Mapping[str, Result],
+    failed: Mapping[str, str],
+    folder: Path,
+) -> SweepOutcome:
+    return SweepOutcome(
+        dataset=plan.dataset,
+        overrides=plan.description,
+        metric=headline.name,
+        run_id=run_id,
+        contenders=comparison.rank(results.values(), headline),
+        failed=failed,
+        folder=folder,
+    )
 
 
 @contextmanager
-def _copied_sources(home: Paths, values: Mapping[str, Any]) -> Iterator[Paths]:
-    """Let workers import a copy of the sources: editing a file does not change a sweep that is under way."""
-    workspace = workspaces.create(home, values)
+def _temporary_workspace(checkout: Paths, plan: _Plan) -> Iterator[Paths]:
+    """Yield a workspace for the block. Workers import its sources, so editing a file does not change a sweep."""
+    workspace = workspaces.create(checkout, plan.values)
     try:
         yield workspace
     finally:
         files.remove(workspace.root)
 
 
-def _workers(settings: Config, slots: Sequence[set[int]], sources: Paths) -> Workers[Member, str]:
-    """Return a worker for each slot, which runs the stages itself as far as they can share a process."""
+def _start_workers(plan: _Plan, sources: Paths) -> Workers[SweepRun, str]:
+    """Start the workers. They load TensorFlow at once if all stages can run in one process."""
     folders = import_folders(sources)
-    if not stage_runner.can_share_a_process(settings.train):
-        return LocalWorkers(slots, import_from=folders)
-    backend.use(settings.train.backend)
-    return LocalWorkers(slots, settings.train.threads, folders)
+    if not stage_runner.can_share_a_process(plan.settings.train):
+        return LocalWorkers(plan.cores, import_from=folders)
+    backend.use(plan.settings.train.backend)
+    return LocalWorkers(plan.cores, plan.settings.train.threads, folders)
 
 
-def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, str]:
-    """Run the members, one a slot at a time; return why those that failed did."""
-    waiting = list(members)
-    running: dict[Future[str], Member] = {}
+def _execute(missing: Sequence[SweepRun], workers: Workers[SweepRun, str]) -> dict[str, str]:
+    """Execute the runs, one a worker at a time; return the reasons of those that failed."""
+    waiting = list(missing)
+    running: dict[Future[str], SweepRun] = {}
     failed: dict[str, str] = {}
     with workers:
         while waiting or running:
@@ -254,7 +308,7 @@ def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, 
                 running[workers.submit(sweep_worker.run, started)] = started
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 ended = running.pop(future)
-                reason = _result(workers, future)
+                reason = _reason(workers, future)
                 if reason:
                     failed[ended.name] = reason
                     logger.warning("%s: %s; its log: %s", ended.name, reason, ended.log)
@@ -263,8 +317,35 @@ def _run(members: Sequence[Member], workers: Workers[Member, str]) -> dict[str, 
     return failed
 
 
-def _result(workers: Workers[Member, str], future: Future[str]) -> str:
+def _reason(workers: Workers[SweepRun, str], future: Future[str]) -> str:
+    """Return why a run has failed; empty if it succeeded."""
     try:
         return workers.result(future)
-    except WorkerDied:
-        return "its process was ended from outside, or crashed"
+    except WorkerDied as error:
+        return f"{error}: killed, or out of memory"
+
+
+def _record(checkout: Paths, plan: _Plan, outcome: SweepOutcome, *, headline: Headline, run: runs.Run) -> None:
+    """Write the outcome and its plot into the sweep's folder, and log them to MLflow."""
+    for contender in outcome.contenders:
+        _record_family(checkout, plan, contender, metric=outcome.metric, sweep_run=run)
+    files.write_json(outcome.folder / SUMMARY, {**asdict(outcome), "folder": str(outcome.folder)})
+    run.log_file(outcome.folder / SUMMARY, "sweep")
+    run.set_tags({"mnistflow.failed": ", ".join(outcome.failed)} if outcome.failed else {})
+    if outcome.contenders:
+        best = outcome.contenders[0]
+        run.log_metrics({f"test_{outcome.metric}": best.score, "families": len(outcome.contenders)})
+        run.set_tags({"mnistflow.best": best.name})
+        with files.atomic_write(outcome.folder / "pareto.png") as plot:
+            comparison.draw(plot, outcome.contenders, headline)
+        run.log_file(outcome.folder / "pareto.png", "sweep")
+
+
+def _record_family(checkout: Paths, plan: _Plan, contender: Contender, *, metric: str, sweep_run: runs.Run) -> None:
+    """Make an MLflow run of a family, and the runs of its seeds the children of it, also those of earlier starts."""
+    title = plan.title(contender.name)
+    run = runs.start(checkout, plan.dataset, title, kind="contender", parent=sweep_run.run_id)
+    with runs.finished(run):
+        run.log_metrics(contender.logged(metric))
+        for result in contender.results:
+            runs.resume(result.run_id).set_tags({"mlflow.parentRunId": run.run_id})

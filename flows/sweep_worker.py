@@ -1,4 +1,4 @@
-"""A member of a sweep: a family with a seed, run in a workspace of its own by a worker that has run others before."""
+"""One run of a sweep: a family with a seed, in a workspace of its own, executed by a worker process."""
 
 from __future__ import annotations
 
@@ -20,39 +20,41 @@ from mnistflow.registry import comparison
 from mnistflow.runtime import backend
 from mnistflow.tracking import runs
 
-logger = logging.getLogger("mnistflow.member")
+logger = logging.getLogger("mnistflow.sweep_worker")
 
-OUTPUT = (1, 2)  # the file descriptors of what a process prints
+OUTPUT = (1, 2)  # file descriptors of standard output and standard error
 
 
 @dataclass(frozen=True)
-class Member:
-    """What a worker needs to run one member.
+class SweepRun:
+    """What a worker needs to execute one run of a sweep.
 
     Attributes:
         name: such as `mlp seed=0`.
-        result: file for what it comes to, a `comparison.Result`.
-        parent_run: the sweep's run in MLflow.
+        title: name of the run in MLflow, with the overrides of the sweep.
+        result: file for the `comparison.Result` of the run.
+        parent_run: id of the sweep's MLflow run.
     """
 
     name: str
+    title: str
     workspace: Paths
     result: Path
     parent_run: str
 
     @property
     def log(self) -> Path:
-        """Has all that the member prints."""
-        return workspaces.logs(self.workspace) / "member.log"
+        """File for all that the run prints."""
+        return workspaces.logs(self.workspace) / "run.log"
 
 
-def run(member: Member) -> str:
-    """Run the stages, record them, and write what they came to; return why that failed in short, or nothing."""
-    with _output_to(member.log):
+def run(job: SweepRun) -> str:
+    """Run all stages, record them in MLflow, and write the result; return why that failed, or an empty string."""
+    with _output_to(job.log):
         logs.log_to_terminal()
         try:
             with errors.in_one_line():
-                _run(member)
+                _run(job)
         except MnistflowError as error:
             logger.error(str(error))
             return error.problem
@@ -61,10 +63,10 @@ def run(member: Member) -> str:
     return ""
 
 
-def _run(member: Member) -> None:
-    workspace = member.workspace
+def _run(job: SweepRun) -> None:
+    workspace = job.workspace
     settings = config.load(workspace.params)
-    run = runs.start(workspace, settings.fetch.dataset, member.name, kind="retrain", parent=member.parent_run)
+    run = runs.start(workspace, settings.fetch.dataset, job.title, kind="retrain", parent=job.parent_run)
     with runs.finished(run):
         for stage in stage_runner.STAGES:
             done = stage_runner.run_or_restore(StageJob(stage, workspace, settings, run.run_id))
@@ -72,15 +74,15 @@ def _run(member: Member) -> None:
         evaluation = record.record(workspace, run, settings)
     headline = tasks.get(splits.load(workspace.prepared).task).headline.name
     result = comparison.Result.of(workspace, evaluation, headline, run.run_id)
-    files.write_json(member.result, asdict(result))
+    files.write_json(job.result, asdict(result))
     workspaces.tidy(workspace)
 
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Let all that this process prints in the block go to a file, libraries in C included."""
+    """Redirect what this process prints in the block to a file, the output of C libraries included."""
     path.parent.mkdir(exist_ok=True)
-    kept = [os.dup(descriptor) for descriptor in OUTPUT]
+    saved = [os.dup(descriptor) for descriptor in OUTPUT]
     with path.open("wb") as stream:
         for descriptor in OUTPUT:
             os.dup2(stream.fileno(), descriptor)
@@ -89,6 +91,6 @@ def _output_to(path: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for descriptor, former in zip(OUTPUT, kept, strict=True):
-            os.dup2(former, descriptor)
-            os.close(former)
+        for descriptor, original in zip(OUTPUT, saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)

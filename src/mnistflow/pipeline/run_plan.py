@@ -70,7 +70,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> RunPlan
     dataset = pinned.get("fetch.dataset", config.fetch.dataset)
     pinned |= prepare.pin(config.prepare, paths) | pin_members(config, dataset)
     return RunPlan(
-        name=_name(base, config, overrides),
+        name=f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH],
         requested_dataset=config.fetch.dataset,
         overrides=overrides,
         pinned=pinned,
@@ -102,15 +102,21 @@ def pin_members(config: LearningConfig, dataset: str) -> dict[str, Any]:
     return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}
 
 
-def _name(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
-    """Return the family, the preset if the overrides contain one, and the other overrides in their order."""
+def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
+    """Return the preset if the overrides contain one, and the other overrides in their order: `fast epochs=1`.
+
+    Args:
+        base: params.yaml.
+        config: the same with the overrides in place.
+        overrides: by dotted key.
+    """
     candidates = [
         [name, *_changes(base.with_values(values), config, overrides)]
         for name, values in base.presets.items()
         if values and values.keys() <= overrides.keys()
     ]
     candidates.append(_changes(base, config, overrides))
-    return " ".join([config.model.family, *min(candidates, key=len)])[:MAX_NAME_LENGTH]
+    return " ".join(min(candidates, key=len))
 
 
 def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:

@@ -121,7 +121,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     done = checkout.run("sweep", "--json")
     result = json.loads(done.stdout)
     rows = {row["name"]: row for row in result["contenders"]}
-    assert f"going on with {len(before)} of {len(EVERY)} members done" in done.stderr
+    assert f"going on with {len(before)} of {len(EVERY)} runs done" in done.stderr
     assert not any(f"{path.stem}: started" in done.stderr for path in before)
     assert set(rows) == set(EVERY)
     assert result["failed"] == {}
@@ -208,7 +208,7 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
     assert error.startswith("error: 2 of 3 runs failed: linear seed=3: its process was ended from outside")
     assert "; attention seed=3: stage train failed" in error
     assert ".." not in error
-    assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/member\.log", said)) == 2
+    assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/run\.log", said)) == 2
     assert "patch" in error
     assert "Traceback" not in said
     assert not running(checkout)

@@ -1,0 +1,79 @@
+"""Runs of deployments whose process was killed: their concurrency slot becomes free while the Prefect server goes on."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import services
+import yaml
+from checkouts import Checkout, kill_all, make_checkout, wait_until, write_params
+
+pytestmark = pytest.mark.slow
+
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@pytest.fixture
+def scheduled(tmp_path: Path, prefect_api: str, request: pytest.FixtureRequest) -> Iterator[Checkout]:
+    """A checkout with a deployment of its own, which runs only when it is asked to."""
+    environment = {"PREFECT_API_URL": prefect_api, "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
+    with closing(make_checkout(tmp_path / "checkout", **environment)) as made:
+        write_params(made, **{"fetch.dataset": "digits"})
+        path = made.folder / "prefect.yaml"
+        described = yaml.safe_load(path.read_text())
+        (nightly,) = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
+        nightly |= {"name": request.node.callspec.id, "schedules": []}
+        described["deployments"] = [nightly]
+        path.write_text(yaml.safe_dump(described))
+        yield made
+
+
+def start_run(api: str, deployment: str) -> str:
+    """Ask for a run of a deployment now."""
+    known = httpx.get(f"{api}/deployments/name/ingest/{deployment}", timeout=60).raise_for_status().json()
+    answer = httpx.post(f"{api}/deployments/{known['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}})
+    return str(answer.raise_for_status().json()["id"])
+
+
+def read_run(api: str, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run_id}", timeout=60).raise_for_status().json()
+    return found
+
+
+def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
+    """Return the process below a command that runs a flow run."""
+    for process in command.children(recursive=True):
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_a_run_whose_runner_was_killed_frees_its_slot(scheduled: Checkout, prefect_api: str, state: str) -> None:
+    """The deployment allows one run at a time and cancels further ones. Prefect's own reservation lasts minutes."""
+    with services.running(scheduled, "schedule") as first:
+        lost = start_run(prefect_api, state)
+        command = psutil.Process(first.process.pid)
+        if state == "RUNNING":
+            wait_until(lambda: read_run(prefect_api, lost)["state_type"] == state, first.process, seconds=500)
+        wait_until(lambda: process_of(lost, command) is not None, first.process, seconds=500)
+        process = process_of(lost, command)
+        assert process
+        process.send_signal(signal.SIGSTOP)  # so that it stays in this state
+        wait_until(lambda: "mnistflow.process.pid" in read_run(prefect_api, lost)["labels"], first.process, seconds=60)
+        kill_all(first.process)
+    assert read_run(prefect_api, lost)["state_type"] == state
+    with services.running(scheduled, "schedule") as second:
+        wait_until(lambda: read_run(prefect_api, lost)["state_type"] == "CRASHED", second.process)
+        following = start_run(prefect_api, state)
+        wait_until(lambda: read_run(prefect_api, following)["state_type"] in ENDED, second.process, seconds=500)
+        assert read_run(prefect_api, following)["state_type"] == "COMPLETED"
+        assert read_run(prefect_api, following)["labels"]["mnistflow.process.pid"]

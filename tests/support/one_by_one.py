@@ -1,0 +1,52 @@
+"""Program that runs the steps of a retraining one by one: `python -m one_by_one`.
+
+It announces each step in a line `next: STEP` and waits for a line on standard input before it begins.
+"""
+
+from prefect import flow
+
+from flows import prefect_tasks
+from mnistflow import environment
+from mnistflow.paths import Paths
+from mnistflow.pipeline import workspace as workspaces
+from mnistflow.pipeline.pipeline import Pipeline
+from mnistflow.pipeline.stage_runner import STAGES
+
+
+def announce(step: str) -> None:
+    print(f"next: {step}", flush=True)  # noqa: T201
+    input()
+
+
+@flow
+def one_by_one() -> None:
+    checkout = Paths.locate()
+    environment.configure(checkout)
+    announce("resolve")
+    plan = prefect_tasks.resolve(checkout, {})
+    announce("start")
+    run = prefect_tasks.start(checkout, plan)
+    with (
+        workspaces.opened(checkout, plan.values) as workspace,
+        Pipeline(workspace, plan.config, run.run_id) as pipeline,
+    ):
+        for stage in STAGES:
+            announce(stage)
+            prefect_tasks.run_stage(pipeline, stage)
+        announce("record")
+        evaluation = prefect_tasks.record(workspace, run, plan.config)
+        announce("register")
+        version = prefect_tasks.register(workspace, run, evaluation)
+        announce("champion")
+        prefect_tasks.find_champion(version.name)
+        announce("compare")
+        judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
+        announce("publish")
+        prefect_tasks.publish(workspace, version, judgement)
+        announce("push")
+        prefect_tasks.push(pipeline)
+    run.finish()
+
+
+if __name__ == "__main__":
+    one_by_one()
