@@ -11,7 +11,7 @@ from mnistflow.registry.versions import Version
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a retraining has done.
+    """Result of a retraining.
 
     Attributes:
         run_id: MLflow run of the version.

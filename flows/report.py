@@ -1,4 +1,4 @@
-"""A retraining or a sweep in words: for the Prefect artifact and the terminal."""
+"""Reports of a retraining and of a sweep, as Markdown for Prefect's artifact and as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnistflow.tracking.runs import Record
 if TYPE_CHECKING:
     from flows.outcome import Outcome
     from flows.sweep import SweepOutcome
-    from mnistflow.registry.comparison import Contender
+    from mnistflow.registry.comparison import FamilySummary
 
 
 def headline(outcome: Outcome) -> str:
@@ -24,19 +24,19 @@ def headline(outcome: Outcome) -> str:
     if not outcome.changed:
         is_back = outcome.opponent and outcome.champion == outcome.version.number
         return f"{'promoted again' if is_back else 'unchanged'}: {name}"
-    said = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[outcome.verdict.decision]
-    return f"{said}: {name}"
+    decision = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[outcome.verdict.decision]
+    return f"{decision}: {name}"
 
 
 def reasons(outcome: Outcome) -> Sequence[str]:
-    """Return why the verdict is what it is, a line each."""
+    """Return the reasons of the verdict, a line each."""
     if outcome.changed or outcome.opponent:
         return outcome.verdict.reasons
     return [f"when it was registered: {reason}" for reason in outcome.verdict.reasons]
 
 
 def markdown(outcome: Outcome, paths: Paths) -> str:
-    """Return what changed, the metrics against those of the champion, the verdict and where to look further."""
+    """Return verdict, stages, differences from the champion in parameters and metrics, and where to find more."""
     candidate = runs.read(outcome.run_id)
     opponent = runs.read(outcome.opponent.run_id) if outcome.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
@@ -55,7 +55,7 @@ Champion now: version {outcome.champion}.
 ## Metrics
 {_metrics(list(outcome.evaluation.logged), candidate, opponent)}
 
-## Where to look further
+## See also
 - MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
 - model repository {paths.models / outcome.version.name}
 """
@@ -95,34 +95,34 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
 
 def sweep(result: SweepOutcome) -> Table:
     """Return the families of a sweep as a table, the best first; its title states the overrides."""
-    title = f"{result.dataset}: {len(result.contenders)} families"
+    title = f"{result.dataset}: {len(result.families)} families"
     table = Table(title=f"{title}, {result.overrides}" if result.overrides else title)
     table.add_column("family")
     for heading in (result.metric, "n", "95 %", "errors", "robust", "parameters", "MB", "train s", "ms", "epochs"):
         table.add_column(heading, justify="right")
-    for contender in result.contenders:
-        table.add_row(*_cells(contender))
+    for family in result.families:
+        table.add_row(*_cells(family))
     return table
 
 
-def _cells(one: Contender) -> tuple[str, ...]:
+def _cells(family: FamilySummary) -> tuple[str, ...]:
     return (
-        one.name,
-        _score(one),
-        str(len(one.results)),
-        f"{one.interval[0] * 100:.2f}–{one.interval[1]:.2%}" if one.interval else "",
-        "" if one.errors is None else f"{one.errors:,.1f}".removesuffix(".0"),
-        "" if one.robust_score is None else f"{one.robust_score:.1%}",
-        f"{one.parameters:,.0f}",
-        f"{one.file_megabytes:.2f}",
-        f"{one.train_seconds:.1f}",
-        "" if one.latency_ms is None else f"{one.latency_ms:.3f}",
-        f"{one.epochs:g}, kept {one.best_epoch:g}",
+        family.name,
+        _score(family),
+        str(len(family.results)),
+        f"{family.interval[0] * 100:.2f}–{family.interval[1]:.2%}" if family.interval else "",
+        "" if family.errors is None else f"{family.errors:,.1f}".removesuffix(".0"),
+        "" if family.robust_score is None else f"{family.robust_score:.1%}",
+        f"{family.parameters:,.0f}",
+        f"{family.file_megabytes:.2f}",
+        f"{family.train_seconds:.1f}",
+        "" if family.latency_ms is None else f"{family.latency_ms:.3f}",
+        f"{family.epochs:g}, kept {family.best_epoch:g}",
     )
 
 
-def _score(one: Contender) -> str:
-    """The mean, and the spread where there are several."""
-    factor, form, unit = (100, ".2f", "%") if one.interval else (1, ".4g", "")
-    spread = "" if one.spread is None else f" ± {one.spread * factor:{form}}"
-    return f"{one.score * factor:{form}}{spread}{unit}"
+def _score(family: FamilySummary) -> str:
+    """Return the mean score, with the spread if there are several results."""
+    factor, form, unit = (100, ".2f", "%") if family.interval else (1, ".4g", "")
+    spread = "" if family.spread is None else f" ± {family.spread * factor:{form}}"
+    return f"{family.score * factor:{form}}{spread}{unit}"

@@ -1,4 +1,4 @@
-"""What `mnistflow up` and `mnistflow schedule` start, and where it answers."""
+"""Services of `mnistflow up`, `schedule` and `ui`: their commands, ports and readiness probes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mnistflow.paths import Paths
 from mnistflow.registry import publisher, server_client, status, versions
 
 LOCAL = "127.0.0.1"
-MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # the server's own
+MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
 
 console = Console(soft_wrap=True)
 
@@ -31,7 +31,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
 
     Raises:
         ConfigError: prefect.yaml is not valid.
-        MnistflowError: one of them does not start, or ended by itself; or this checkout is up already.
+        MnistflowError: a service does not start, or ended by itself; or this checkout is up already.
     """
     deployments.read(paths)
     with files.claim(paths.var / "up.lock") as alone:
@@ -49,12 +49,12 @@ def schedule(paths: Paths) -> None:
 
     Raises:
         ConfigError: prefect.yaml is not valid.
-        MnistflowError: one of them does not start, or ended by itself; or they run already.
+        MnistflowError: a service does not start, or ended by itself; or the schedules run already.
     """
     deployments.read(paths)
     with deployments.claim(paths) as claimed:
         if not claimed:
-            raise MnistflowError("the schedules of this checkout are run already", "Stop that process first.")
+            raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
         _run(paths, scheduling, api)
 
@@ -63,7 +63,7 @@ def ui(paths: Paths, host: str, port: int) -> None:
     """Run the MLflow UI until Ctrl-C.
 
     Raises:
-        MnistflowError: it does not start, or ended by itself.
+        MnistflowError: the UI does not start, or ended by itself.
     """
     if mlflow := _mlflow(host, port):
         _run(paths, mlflow, api=None)
@@ -82,14 +82,14 @@ def _mlflow(host: str, wanted: int) -> list[Service]:
             command=("mlflow", "server", "--backend-store-uri", uri, *_listen(host, port), "--workers", "1"),
             works=partial(_answers, f"{address}/health"),
             address=address,
-            # Its job workers are for language models, and take a gigabyte.
+            # Its job workers serve language models only, and take a gigabyte of memory.
             environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )
     ]
 
 
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
-    """Return the Prefect API and what to start for the schedules to run there."""
+    """Return the address of the Prefect API, and the services that run the schedules there."""
     if api := os.environ.get(deployments.API_VARIABLE):
         return api, [_runner(paths, api)]
     port = _port("Prefect", host, 4200)
@@ -105,7 +105,7 @@ def _prefect(paths: Paths, host: str, port: int) -> Service:
         works=partial(deployments.answers, f"{address}/api"),
         address=address,
         environment={
-            # Whatever name the browser reached it by.
+            # Relative, because a browser may reach the server by any host name.
             "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             # By default the UI is unpacked into the installed package, which may be read-only.
@@ -127,13 +127,13 @@ def _runner(paths: Paths, api: str, *arguments: str) -> Service:
 def server_command(paths: Paths, settings: Config, host: str, port: int) -> tuple[str, ...]:
     """Return module and arguments of the prediction server.
 
-    Behind `/predict` is the current data set's model, if there is one for pictures: the champion of another data set,
-    made today, must not answer in its place.
+    `/predict` uses the model of the current data set if it classifies images. By itself, the server would choose the
+    newest champion of any data set.
     """
     dataset = status.current_dataset(paths, settings.fetch)
     name = versions.model_name(dataset)
-    takes_pictures = versions.task_of(dataset).name == IMAGE_CLASSIFICATION
-    is_chosen = takes_pictures and publisher.champion(paths, name) and MODEL_VARIABLE not in os.environ
+    takes_images = versions.task_of(dataset).name == IMAGE_CLASSIFICATION
+    is_chosen = takes_images and publisher.champion(paths, name) and MODEL_VARIABLE not in os.environ
     model = ("--model", name) if is_chosen else ()
     return "serving", "--repository", str(paths.models), *_listen(host, port), *model
 
@@ -153,14 +153,14 @@ def _predictions(paths: Paths, settings: Config, host: str) -> Service:
 
 
 def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
-    def started() -> None:
+    def report_start() -> None:
         if api:
             deployments.note_server(paths, api)
         _print_addresses(services, api)
 
     console.print("starting " + ", ".join(service.name for service in services))
     try:
-        Supervisor(services, paths.checkout, paths.var / "logs", console.print).run(started)
+        Supervisor(services, paths.checkout, paths.var / "logs", console.print).run(report_start)
     finally:
         if api:
             deployments.forget_server(paths)

@@ -33,7 +33,7 @@ from mnistflow.pipeline import run_plan, stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline, import_folders
 from mnistflow.registry import comparison
-from mnistflow.registry.comparison import Contender, Result
+from mnistflow.registry.comparison import FamilySummary, Result
 from mnistflow.runtime import backend
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
@@ -44,6 +44,7 @@ logger = logging.getLogger("mnistflow.sweep")
 
 ALL = "all"
 SUMMARY = "sweep.json"
+SEEDS = ("train.seed", "tune.seed")  # which the names of the runs state
 BYTES_PER_RUN = 1_500_000_000  # TensorFlow, the data and the export of one model
 
 
@@ -54,7 +55,7 @@ class SweepOutcome:
     Attributes:
         overrides: the preset and the parameters that were overridden, in short; empty if there are none.
         metric: the task's headline metric, which ranks the families.
-        contenders: one entry a family, the best first.
+        families: one entry a family, the best first.
         failed: names of runs without a result, with the reasons.
         folder: holds `sweep.json` and `pareto.png`.
     """
@@ -63,7 +64,7 @@ class SweepOutcome:
     overrides: str
     metric: str
     run_id: str
-    contenders: tuple[Contender, ...]
+    families: tuple[FamilySummary, ...]
     failed: Mapping[str, str]
     folder: Path
 
@@ -73,7 +74,7 @@ class _Plan:
     """What a sweep will run.
 
     Attributes:
-        description: the preset and the overrides, in short.
+        description: the preset and the overrides except seeds, in short.
         settings: params.yaml with the overrides in place.
         values: overrides and fixed external inputs that all runs share, by dotted key.
         runs: parameters of each run alone, by its name, such as `mlp seed=0`.
@@ -183,7 +184,7 @@ def _make_plan(
     cores = core_sets(jobs or default_jobs(), len(planned))
     return _Plan(
         dataset=dataset,
-        description=run_plan.describe(base, settings, overrides),
+        description=run_plan.describe(base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}),
         settings=settings,
         values={**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(cores[0]))},
         runs=planned,
@@ -270,7 +271,7 @@ def _outcome(
         overrides=plan.description,
         metric=headline.name,
         run_id=run_id,
-        contenders=comparison.rank(results.values(), headline),
+        families=comparison.rank(results.values(), headline),
         failed=failed,
         folder=folder,
     )
@@ -327,25 +328,25 @@ def _reason(workers: Workers[SweepRun, str], future: Future[str]) -> str:
 
 def _record(checkout: Paths, plan: _Plan, outcome: SweepOutcome, *, headline: Headline, run: runs.Run) -> None:
     """Write the outcome and its plot into the sweep's folder, and log them to MLflow."""
-    for contender in outcome.contenders:
-        _record_family(checkout, plan, contender, metric=outcome.metric, sweep_run=run)
+    for family in outcome.families:
+        _record_family(checkout, plan, family, metric=outcome.metric, sweep_run=run)
     files.write_json(outcome.folder / SUMMARY, {**asdict(outcome), "folder": str(outcome.folder)})
     run.log_file(outcome.folder / SUMMARY, "sweep")
     run.set_tags({"mnistflow.failed": ", ".join(outcome.failed)} if outcome.failed else {})
-    if outcome.contenders:
-        best = outcome.contenders[0]
-        run.log_metrics({f"test_{outcome.metric}": best.score, "families": len(outcome.contenders)})
+    if outcome.families:
+        best = outcome.families[0]
+        run.log_metrics({f"test_{outcome.metric}": best.score, "families": len(outcome.families)})
         run.set_tags({"mnistflow.best": best.name})
         with files.atomic_write(outcome.folder / "pareto.png") as plot:
-            comparison.draw(plot, outcome.contenders, headline)
+            comparison.draw(plot, outcome.families, headline)
         run.log_file(outcome.folder / "pareto.png", "sweep")
 
 
-def _record_family(checkout: Paths, plan: _Plan, contender: Contender, *, metric: str, sweep_run: runs.Run) -> None:
+def _record_family(checkout: Paths, plan: _Plan, family: FamilySummary, *, metric: str, sweep_run: runs.Run) -> None:
     """Make an MLflow run of a family, and the runs of its seeds the children of it, also those of earlier starts."""
-    title = plan.title(contender.name)
-    run = runs.start(checkout, plan.dataset, title, kind="contender", parent=sweep_run.run_id)
+    title = plan.title(family.name)
+    run = runs.start(checkout, plan.dataset, title, kind="family", parent=sweep_run.run_id)
     with runs.finished(run):
-        run.log_metrics(contender.logged(metric))
-        for result in contender.results:
+        run.log_metrics(family.logged(metric))
+        for result in family.results:
             runs.resume(result.run_id).set_tags({"mlflow.parentRunId": run.run_id})

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
-    """Say what the champion sees in PNG, JPEG, WebP or BMP files of any size."""
+    """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
     paths, settings = load_context()
     from mnistflow.registry import status as state
     from mnistflow.registry import versions
@@ -30,7 +30,9 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.", envvar="MNISTFLOW_SERVE_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes one that is free.", envvar="MNISTFLOW_SERVE_PORT")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="MNISTFLOW_SERVE_PORT")
+    ] = 8000,
 ) -> None:
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
     paths, settings = load_context()

@@ -1,6 +1,6 @@
-"""The deployments of prefect.yaml: their times, and the process that runs them when they are due.
+"""Deployments of prefect.yaml: their schedules, and the process that runs them when they are due.
 
-Of the runs that became late while nothing was running, one is caught up: the deployments' concurrency limit of one
+Of the runs that came due while no runner was running, one is executed late: the deployments' concurrency limit of one
 cancels the others.
 """
 
@@ -41,7 +41,7 @@ class Schedule:
 
     Attributes:
         next_run: ISO 8601, UTC.
-        state: whether anything will pick that run up, and what to do if not.
+        state: whether a runner or worker will execute that run, and what to do if none will.
     """
 
     deployment: str
@@ -64,7 +64,7 @@ class Times(BaseModel):
         try:
             ZoneInfo(name)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is no time zone") from None
+            raise ValueError(f"{name!r} is not a time zone") from None
         return name
 
     @field_validator("cron")
@@ -73,7 +73,7 @@ class Times(BaseModel):
         try:
             CronSim(expression, datetime.now(UTC))
         except CronSimError as error:
-            raise ValueError(f"{expression!r} is no cron expression: {error}") from None
+            raise ValueError(f"{expression!r} is not a cron expression: {error}") from None
         return expression
 
     def after(self, moment: datetime) -> datetime:
@@ -82,7 +82,7 @@ class Times(BaseModel):
 
 
 class Deployment(BaseModel):
-    """An entry of `deployments` in prefect.yaml; what stands there for workers only is left out."""
+    """An entry of `deployments` in prefect.yaml, without the keys that only workers use."""
 
     name: str
     entrypoint: str
@@ -93,7 +93,7 @@ class Deployment(BaseModel):
 
     @property
     def full_name(self) -> str:
-        """The name of the flow, as Prefect derives it from that of the function, and of the deployment."""
+        """Name of the flow, which Prefect derives from that of the function, and of the deployment."""
         return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
 
 
@@ -102,7 +102,7 @@ class _PrefectYaml(BaseModel):
 
 
 def schedules(paths: Paths) -> list[Schedule]:
-    """Return the schedules of prefect.yaml and whether something will run them.
+    """Return the schedules of prefect.yaml and whether a runner will execute them.
 
     Raises:
         ConfigError: prefect.yaml is missing or not valid.
@@ -137,16 +137,16 @@ def read(paths: Paths) -> list[Deployment]:
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = str(error)
-    raise ConfigError(f"{path}: {problem}", "Mend it, or restore it with git.")
+    raise ConfigError(f"{path}: {problem}", "Correct it, or restore it with git.")
 
 
 def running_server(paths: Paths) -> str | None:
-    """Return the address of the Prefect API to use: the one configured, or that of a running `schedule` or `up`."""
+    """Return the address of the Prefect API in use: the configured one, or that of a running `schedule` or `up`."""
     return os.environ.get(API_VARIABLE) or _noted_server(paths)
 
 
 def claim(paths: Paths) -> AbstractContextManager[bool]:
-    """Claim the schedules of this checkout; gives whether it worked, or another process has them."""
+    """Lock the schedules of this checkout for the block; yields False if another process holds them."""
     return files.claim(_server_note(paths).with_suffix(".lock"))
 
 
@@ -160,18 +160,18 @@ def _noted_server(paths: Paths) -> str | None:
 
 
 def note_server(paths: Paths, url: str) -> None:
-    """Let other commands find the server that this process runs."""
+    """Write down the Prefect server of this process for other commands."""
     files.write_json(_server_note(paths), {"url": url, "process": os.getpid()})
 
 
 def forget_server(paths: Paths) -> None:
-    """The server that this process ran is gone."""
+    """Delete what `note_server` has written: the server has stopped."""
     files.remove(_server_note(paths))
 
 
 def answers(url: str) -> bool:
-    """Whether the Prefect API at this address works."""
-    # Certificates take 40 ms of processor time to load, and whoever starts a server asks ten times a second.
+    """Return whether the Prefect API at this address is healthy."""
+    # Certificates take 40 ms of processor time to load, and a command that starts a server asks ten times a second.
     try:
         return httpx.get(f"{url}/health", timeout=2, verify=url.startswith("https:")).is_success
     except httpx.HTTPError:
@@ -179,13 +179,15 @@ def answers(url: str) -> bool:
 
 
 def are_served(paths: Paths, url: str) -> bool:
-    """Whether something asks the Prefect API for due runs of every deployment."""
+    """Return whether a runner polls the Prefect API for due runs of every deployment."""
     known = _known(url, read(paths))
     return not isinstance(known, str) and all(found and found.status == "READY" for found in known.values())
 
 
 def serve(paths: Paths, alone: bool) -> None:
-    """Run the deployments at their times, on the Prefect server that `PREFECT_API_URL` names, until stopped.
+    """Run the deployments when they are due, on the Prefect server of `PREFECT_API_URL`, until a signal ends this process.
+
+    Must be started in the checkout, where the deployments' entry points are.
 
     Args:
         alone: nothing else runs these deployments, so that all runs that the server believes to be under way are lost.
@@ -202,7 +204,7 @@ def serve(paths: Paths, alone: bool) -> None:
 
 
 def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
-    """What was paused at the server stays paused."""
+    """Return a deployment for Prefect's runner. Schedules that are paused at the server stay paused."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron
@@ -220,13 +222,13 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
         ],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
-    # Runs that `prefect deploy` has left to workers are taken back.
+    # `prefect deploy` may have assigned the deployment to a work pool, whose runs this runner would not get.
     runnable.work_pool_name = None
     return runnable
 
 
 def _known(url: str | None, deployments: Sequence[Deployment]) -> dict[str, DeploymentResponse | None] | str:
-    """Return what the Prefect API at `url` knows of the deployments; without an answer, what to do about that."""
+    """Return the deployments as the Prefect API at `url` has them, or the reason why it does not answer."""
     if not url:
         return "no scheduler is running: `mnistflow schedule` starts one"
     if not answers(url):
@@ -246,11 +248,11 @@ def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentRespon
 
 def _state(known: DeploymentResponse | None, times: Times) -> str:
     if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
-        return "not known to the server as prefect.yaml has it: `mnistflow schedule`, started anew, tells it"
+        return "the server does not have this schedule of prefect.yaml: restart `mnistflow schedule`"
     if known.paused or _is_paused(known, times):
         return "paused"
     if known.status != "READY":
-        return "nothing picks it up: start `mnistflow schedule`, or a worker of its pool"
+        return "no runner executes it: start `mnistflow schedule`, or a worker of its pool"
     return "scheduled"
 
 
@@ -261,7 +263,7 @@ def _is_paused(known: DeploymentResponse | None, times: Times) -> bool:
 
 
 def _is_the_same(schedule: DeploymentSchedule, times: Times) -> bool:
-    """Whether a schedule that the server knows is this one of prefect.yaml."""
+    """Return whether a schedule of the server is this one of prefect.yaml."""
     known = schedule.schedule
     return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mnistflow.schedules")
 
 LABEL = "mnistflow.process."
-RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # how Prefect tells a process which flow run it has
+RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # environment variable of the process of a flow run
 NOTE_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 # A run is pending while its process starts. Prefect reserves the slot of a pending run for the same time.

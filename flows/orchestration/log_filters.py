@@ -1,4 +1,4 @@
-"""Prefect's log, shortened to what a reader needs: no line for each success, and an expected error only once, last."""
+"""Filters of Prefect's log: no line for each success, and no traceback of an expected error."""
 
 import logging
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 from mnistflow.errors import MnistflowError
 
-# What Prefect calls Ctrl-C.
+# Prefect's message after Ctrl-C.
 INTERRUPTED = "Crash detected! Execution was aborted by an interrupt signal"
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
 class _WithoutTraceback(logging.Filter):
-    """Takes the traceback from expected errors, here and in Prefect's UI, and marks them."""
+    """Removes the traceback of expected errors, on the terminal and in Prefect's UI, and marks their records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], MnistflowError):
@@ -22,23 +22,27 @@ class _WithoutTraceback(logging.Filter):
 
 
 class _Needed(logging.Filter):
-    """Keeps from the terminal what says no more than the lines of this project do."""
+    """Drops lines of Prefect from the terminal that repeat lines of this project."""
 
-    def __init__(self, needless: tuple[str, ...]) -> None:
+    def __init__(self, repeated: tuple[str, ...]) -> None:
         super().__init__()
-        self._needless = needless
+        self._repeated = repeated
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] != "prefect":
             return True
-        # The command ends with it; Prefect would tell it for the task and the flow as well.
-        is_told = getattr(record, "is_expected", False)
-        return not is_told and not record.getMessage().startswith(self._needless)
+        # The command prints it as its last line. Prefect would repeat it for the task and for the flow.
+        is_expected = getattr(record, "is_expected", False)
+        return not is_expected and not record.getMessage().startswith(self._repeated)
 
 
 @contextmanager
 def short_log(links: bool) -> Iterator[None]:
-    """Shorten what Prefect logs while the block runs; without `links`, leave out where its UI shows the run."""
+    """Filter Prefect's log while the block runs.
+
+    Args:
+        links: whether to keep the links to Prefect's UI.
+    """
     filters: list[tuple[logging.Filterer, logging.Filter]] = [
         (logging.getLogger(name), _WithoutTraceback()) for name in _LOGGERS
     ]

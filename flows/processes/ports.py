@@ -13,13 +13,13 @@ _reservations: list[socket.socket] = []
 
 
 def reserve(host: str, wanted: int) -> int:
-    """Return the wanted TCP port, or the next one, that nobody listens on and nobody else reserves.
+    """Return the wanted TCP port, or the next one that is neither in use nor reserved.
 
-    A service listens only seconds after its port was chosen. Until then, and as long as this process lives, the UDP
-    port of the same number keeps other processes that choose a port in this way from it.
+    A service listens only seconds after its port was chosen. Until this process ends, it binds the UDP port of the same
+    number, which reserves the port against other processes that choose theirs with this function.
 
     Raises:
-        MnistflowError: none is free.
+        MnistflowError: no port is free.
     """
     for port in range(wanted, wanted + TRIED):
         reservation = socket.socket(type=socket.SOCK_DGRAM)

@@ -1,9 +1,8 @@
 """Process guard: runs a module as a process that cannot outlive the process that started it.
 
 `python -m flows.processes.process_guard MODULE ARGUMENT...` runs `python -m MODULE` while its standard input stays
-open. The starting process holds the other end of that pipe: when it closes the pipe or dies, the module and all
-processes of
-its session end. Start the guard in a session of its own. It exits with the module's exit code.
+open. The starting process holds the other end of that pipe: when it closes the pipe or dies, the guard ends the module
+and all processes of its session. Start the guard in a session of its own. It exits with the module's exit code.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from types import FrameType
 
 import psutil
 
-FINISH_SECONDS = 12.0  # for the module to finish what is under way
+FINISH_SECONDS = 12.0  # for the module to finish work in progress
 LEAVE_SECONDS = 3.0  # for processes that it left behind
 STOP_SECONDS = FINISH_SECONDS + LEAVE_SECONDS + 2
 
@@ -28,12 +27,12 @@ STOP_SECONDS = FINISH_SECONDS + LEAVE_SECONDS + 2
 def start(
     command: tuple[str, ...], folder: Path, log: Path, defaults: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a module on a leash that this process holds.
+    """Start a module under a guard: it ends with this process.
 
     Args:
         command: module and arguments.
-        folder: where it runs.
-        log: file for all that it prints.
+        folder: working directory of the module.
+        log: file for the output of the module.
         defaults: environment variables, where the user has not set them.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +49,7 @@ def start(
 
 
 def release(process: subprocess.Popen[bytes]) -> None:
-    """End what `start` started, and wait until all of it is gone."""
+    """End a process that `start` returned and everything that it has started, and wait for that."""
     if process.stdin:
         process.stdin.close()
     with suppress(subprocess.TimeoutExpired):

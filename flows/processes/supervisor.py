@@ -1,4 +1,4 @@
-"""Runs services together: all start at once, and end together when a signal says so or one of them ends by itself."""
+"""Supervisor of services: all start together, and end together after a signal or when one of them ends by itself."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Service:
-    """A Python module that is run as a process, and how to tell that it works.
+    """A Python module that runs as a process, with its readiness probe.
 
     Attributes:
         command: module and arguments.
-        works: asked until it is true.
-        startable: asked until it is true; the service starts then.
-        waiting: what it waits for, when that may last; the others do not wait for it.
-        address: what a user opens.
+        works: readiness probe, polled until it returns True.
+        startable: polled until it returns True; the service starts then.
+        waiting: message about what the service waits for, if that may take long; other services do not wait for it.
+        address: URL for users.
         environment: defaults for variables that the user has not set.
     """
 
@@ -39,18 +39,21 @@ class Service:
 
 
 class Supervisor:
-    """The processes of some services.
+    """Starts and stops services. Each runs under a process guard, so that none outlives this process."""
 
-    Each runs on a leash, so that none outlives this process, however it ends.
-    """
+    def __init__(self, services: Sequence[Service], folder: Path, logs: Path, report: Callable[[str], None]) -> None:
+        """Prepare services, of which later ones may need earlier ones.
 
-    def __init__(self, services: Sequence[Service], home: Path, logs: Path, say: Callable[[str], None]) -> None:
-        """Run `services`, later ones needing earlier ones, in the folder `home`; what they print goes to `logs`."""
+        Args:
+            folder: working directory of the services.
+            logs: folder for their output, one file a service.
+            report: called with each line about their progress.
+        """
         self._starting = list(services)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._home = home
+        self._folder = folder
         self._logs = logs
-        self._say = say
+        self._report = report
 
     def run(self, started: Callable[[], None]) -> None:
         """Start the services, call `started` when they work, and return when SIGINT, SIGTERM or SIGHUP has ended them.
@@ -65,7 +68,7 @@ class Supervisor:
                 while True:
                     self._advance()
             except KeyboardInterrupt:
-                self._say("stopping")
+                self._report("stopping")
             finally:
                 self._stop()
 
@@ -78,19 +81,21 @@ class Supervisor:
                 )
             self._advance()
         for service in self._starting:
-            self._say(f"{service.name}: {service.waiting}")
+            self._report(f"{service.name}: {service.waiting}")
 
     def _may_wait(self, service: Service) -> bool:
         return bool(service.waiting) and service.name not in self._running and not service.startable()
 
     def _advance(self) -> None:
-        """Start what can be started, report what works now, and see that nothing has ended."""
+        """Start what can be started, report what has become ready, and check that no service has ended."""
         for service in list(self._starting):
             if service.name not in self._running and service.startable():
                 self._running[service.name] = self._launch(service)
             if service.name in self._running and service.works():
                 self._starting.remove(service)
-                self._say(" ".join(filter(None, [service.name, "works", service.address and f"at {service.address}"])))
+                self._report(
+                    " ".join(filter(None, [service.name, "works", service.address and f"at {service.address}"]))
+                )
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise MnistflowError(
@@ -99,10 +104,10 @@ class Supervisor:
         time.sleep(POLL_SECONDS)
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
-        return process_guard.start(service.command, self._home, self._log(service.name), service.environment)
+        return process_guard.start(service.command, self._folder, self._log(service.name), service.environment)
 
     def _stop(self) -> None:
-        """Stop one after the other, the last first: what needs another one can still reach it."""
+        """Stop the services in reverse order, so that each can still reach those that it needs."""
         for process in reversed(self._running.values()):
             process_guard.release(process)
 

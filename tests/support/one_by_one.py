@@ -7,10 +7,12 @@ from prefect import flow
 
 from flows import prefect_tasks
 from mnistflow import environment
+from mnistflow.learners.learner import WATCHED
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.stage_runner import STAGES
+from mnistflow.tracking.lazy_run import LazyRun
 
 
 def announce(step: str) -> None:
@@ -24,17 +26,20 @@ def one_by_one() -> None:
     environment.configure(checkout)
     announce("resolve")
     plan = prefect_tasks.resolve(checkout, {})
-    announce("start")
-    run = prefect_tasks.start(checkout, plan)
+    announce("reconcile")
+    prefect_tasks.reconcile(checkout, plan.dataset)
     with (
         workspaces.opened(checkout, plan.values) as workspace,
-        Pipeline(workspace, plan.config, run.run_id) as pipeline,
+        LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run,
+        Pipeline(workspace, plan.config, run) as pipeline,
     ):
         for stage in STAGES:
             announce(stage)
             prefect_tasks.run_stage(pipeline, stage)
         announce("record")
         evaluation = prefect_tasks.record(workspace, run, plan.config)
+        announce("find")
+        assert prefect_tasks.find_registered(plan.dataset, evaluation) is None
         announce("register")
         version = prefect_tasks.register(workspace, run, evaluation)
         announce("champion")
@@ -45,7 +50,6 @@ def one_by_one() -> None:
         prefect_tasks.publish(workspace, version, judgement)
         announce("push")
         prefect_tasks.push(pipeline)
-    run.finish()
 
 
 if __name__ == "__main__":

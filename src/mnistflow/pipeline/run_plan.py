@@ -116,7 +116,8 @@ def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
         if values and values.keys() <= overrides.keys()
     ]
     candidates.append(_changes(base, config, overrides))
-    return " ".join(min(candidates, key=len))
+    shortest = min(candidates, key=len)
+    return " ".join(shortest)
 
 
 def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:

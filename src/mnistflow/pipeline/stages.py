@@ -1,4 +1,4 @@
-"""The stages by their names: what each runs, and the line that it ends with."""
+"""Stages by name: the function that each runs, and the line that it logs at its end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ logger = logging.getLogger("mnistflow")
 
 
 def run(stage: str, paths: Paths, settings: Config, log: Path | None = None) -> None:
-    """Run a stage in this process, and log what it came to.
+    """Run a stage in this process, and log its result.
 
     Args:
-        log: a file for all that is logged meanwhile, and for the stack of a crash.
+        log: file for all log records of the stage, and for the stack trace of a crash.
 
     Raises:
         MnistflowError: the stage failed.
@@ -57,10 +57,9 @@ def _prepare(paths: Paths, settings: Config) -> str:
     from mnistflow.data import prepare
 
     done = prepare.prepare(paths, settings.prepare)
-    said = f" ({done.feedback} of them from feedback)" if done.feedback else ""
-    return (
-        f"prepared {done.dataset}: {done.train} training{said}, {done.validation} validation, {done.test} test examples"
-    )
+    feedback = f" ({done.feedback} of them from feedback)" if done.feedback else ""
+    counts = f"{done.train} training{feedback}, {done.validation} validation, {done.test} test examples"
+    return f"prepared {done.dataset}: {counts}"
 
 
 def _tune(paths: Paths, settings: Config) -> str:

@@ -88,7 +88,7 @@ def logs(workspace: Paths) -> Path:
 
 
 def bring_home(workspace: Paths) -> None:
-    """Show the outputs of a finished run in the checkout, where `dvc metrics show` and `dvc plots show` find them."""
+    """Move the outputs of a finished run to the checkout, where `dvc metrics show` and `dvc plots show` find them."""
     checkout = Paths(workspace.checkout, workspace.checkout)
     for source, target in (
         (workspace.raw, checkout.raw),
@@ -105,7 +105,7 @@ def bring_home(workspace: Paths) -> None:
 
 
 def tidy(workspace: Paths) -> None:
-    """Leave of a finished workspace its parameters, its dvc.lock and its logs; the rest is in the cache."""
+    """Remove all of a workspace but its parameters, dvc.lock and logs; the outputs are in DVC's cache."""
     for name in ("var", "src", "flows", ".dvc", OWNER):
         files.remove(workspace.root / name)
 

@@ -85,10 +85,10 @@ class Result(Figures):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender(Figures):
-    """A family: the means of how good its results are, and the medians of what they cost.
+class FamilySummary(Figures):
+    """Summary of a family's results: mean quality and median costs.
 
-    The mean of the intervals says how far another test split may move the score, the spread how far another seed may.
+    The mean interval shows how far another test split may move the score, the spread how far another seed may.
 
     Attributes:
         spread: sample standard deviation of the scores; None of a single one.
@@ -100,7 +100,7 @@ class Contender(Figures):
     results: tuple[Result, ...]
 
     @classmethod
-    def of(cls, name: str, results: Sequence[Result]) -> Contender:
+    def of(cls, name: str, results: Sequence[Result]) -> FamilySummary:
         """Summarise the results of a family, of which there is at least one."""
         scores = [one.score for one in results]
         intervals = [one.interval for one in results if one.interval]
@@ -141,13 +141,13 @@ def _of_known(statistic: Callable[[Sequence[float]], float], values: Iterable[fl
     return statistic(known) if known else None
 
 
-def rank(results: Iterable[Result], headline: Headline) -> tuple[Contender, ...]:
+def rank(results: Iterable[Result], headline: Headline) -> tuple[FamilySummary, ...]:
     """Return the families that the results are of, best first."""
     of_family: dict[str, list[Result]] = {}
     for result in results:
         of_family.setdefault(result.family, []).append(result)
-    contenders = [Contender.of(name, its_results) for name, its_results in of_family.items()]
-    return tuple(sorted(contenders, key=lambda one: (headline.place(one.score), one.parameters)))
+    summaries = [FamilySummary.of(name, its_results) for name, its_results in of_family.items()]
+    return tuple(sorted(summaries, key=lambda one: (headline.place(one.score), one.parameters)))
 
 
 def wilson(errors: int, rows: int) -> tuple[float, float]:
@@ -158,26 +158,28 @@ def wilson(errors: int, rows: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def undominated(contenders: Sequence[Contender], costs: Mapping[str, float], headline: Headline) -> list[Contender]:
-    """Return, cheapest first, the contenders that score better than each that costs no more.
+def undominated(
+    families: Sequence[FamilySummary], costs: Mapping[str, float], headline: Headline
+) -> list[FamilySummary]:
+    """Return, cheapest first, the families that score better than each that costs no more.
 
     Args:
-        costs: of contenders, by name; who has none is left out.
+        costs: of families, by name; families without one are left out.
     """
-    front: list[Contender] = []
-    known = [contender for contender in contenders if contender.name in costs]
-    for contender in sorted(known, key=lambda contender: (costs[contender.name], headline.place(contender.score))):
-        if not front or headline.is_better(contender.score, front[-1].score):
-            front.append(contender)
+    front: list[FamilySummary] = []
+    known = [family for family in families if family.name in costs]
+    for family in sorted(known, key=lambda family: (costs[family.name], headline.place(family.score))):
+        if not front or headline.is_better(family.score, front[-1].score):
+            front.append(family)
     return front
 
 
-def draw(path: Path, contenders: Sequence[Contender], headline: Headline) -> None:
+def draw(path: Path, families: Sequence[FamilySummary], headline: Headline) -> None:
     """Draw score against latency and against file size, with the Pareto front of each."""
-    latencies = {one.name: one.latency_ms for one in contenders if one.latency_ms is not None}
-    sizes = {one.name: one.file_megabytes for one in contenders}
+    latencies = {one.name: one.latency_ms for one in families if one.latency_ms is not None}
+    sizes = {one.name: one.file_megabytes for one in families}
     panels = [
-        (label, costs, [one.name for one in undominated(contenders, costs, headline)])
+        (label, costs, [one.name for one in undominated(families, costs, headline)])
         for label, costs in (("ms for one input, one thread", latencies), ("MB of the ONNX file", sizes))
     ]
-    plots.pareto(path, {one.name: (one.score, one.interval) for one in contenders}, panels, headline.name)
+    plots.pareto(path, {one.name: (one.score, one.interval) for one in families}, panels, headline.name)

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class DaskWorkers(Workers[Job, Result]):
-    """All workers of a Dask cluster at the moment.
+    """All current workers of a Dask cluster.
 
-    They need the same sources, and the checkout's folder at the same path.
+    The workers need the same sources of mnistflow, and the checkout at the same path.
     """
 
     def __init__(self, address: dask_scheduler.Address, threads: int) -> None:
@@ -35,7 +35,7 @@ class DaskWorkers(Workers[Job, Result]):
         try:
             count = len(self._client.nthreads())
         except (OSError, ValueError, AttributeError, CancelledError) as error:
-            # What a lost connection raises depends on the moment.
+            # Which of these a lost connection raises depends on timing.
             raise self._gone() from error
         if not count and not self._warned:
             logger.warning("the Dask cluster at %s has no workers: waiting for one", self._address)
@@ -56,7 +56,7 @@ class DaskWorkers(Workers[Job, Result]):
             return future.result()
         except KilledWorker as error:
             raise StageError(
-                f"a trial has ended every Dask worker that tried it, most likely for want of memory: {error}",
+                f"a trial has ended every Dask worker that tried it, most likely because memory ran out: {error}",
                 "Give the workers more memory and start again: the search goes on with its finished trials.",
             ) from error
         except CancelledError as error:

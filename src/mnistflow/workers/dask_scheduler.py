@@ -1,4 +1,4 @@
-"""The Dask scheduler of a search: where it is said to be, and whether one answers there."""
+"""Dask scheduler of a search: its configured address, and the connection to it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
 
 
 def check(address: str) -> str:
-    """Return an address as it is.
+    """Return the address of a scheduler unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a valid address.
     """
     try:
         parts = urlsplit(address)
-        good = parts.scheme in SCHEMES and parts.hostname and parts.port
+        is_valid = parts.scheme in SCHEMES and parts.hostname and parts.port
     except ValueError:  # a port or an IPv6 host that is none
-        good = False
-    if not good or address != f"{parts.scheme}://{parts.netloc}":
-        raise ValueError("is no address of a Dask scheduler, such as tcp://127.0.0.1:8786 or tcp://[::1]:8786")
+        is_valid = False
+    if not is_valid or address != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("is not an address of a Dask scheduler, such as tcp://127.0.0.1:8786 or tcp://[::1]:8786")
     return address
 
 
@@ -39,10 +39,10 @@ Address = Annotated[str, AfterValidator(check)]
 
 
 def find(configured: Address | None) -> Address | None:
-    """Return the configured address, else the one in `DASK_SCHEDULER_ADDRESS`, if either is there.
+    """Return the configured address, else the one in `DASK_SCHEDULER_ADDRESS`, else None.
 
     Raises:
-        ConfigError: what the variable holds is none.
+        ConfigError: the variable holds no valid address.
     """
     given = os.environ.get(VARIABLE)
     if configured or not given:
@@ -50,11 +50,11 @@ def find(configured: Address | None) -> Address | None:
     try:
         return check(given)
     except ValueError as error:
-        raise ConfigError(f"{VARIABLE}: {error} (got {given!r})", "Mend or unset it.") from error
+        raise ConfigError(f"{VARIABLE}: {error} (got {given!r})", "Correct or unset it.") from error
 
 
 def connect(address: Address) -> Client:
-    """Return a client of the scheduler; whatever answers there, that takes twice `CONNECT_SECONDS` at most.
+    """Return a client of the scheduler, within twice `CONNECT_SECONDS`.
 
     Raises:
         StageError: no scheduler answers, or Dask is not installed.
@@ -69,15 +69,15 @@ def connect(address: Address) -> Client:
             f"the scheduler {address} cannot be used: Dask is not installed",
             "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
         ) from error
-    # What its loggers have to say about a scheduler that is not there, or is gone, is told in one line.
+    # This module reports a scheduler that does not answer in one line. Dask's loggers would repeat it in many.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith(("distributed", "tornado"))]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        # The client would wait for ever for a peer that says nothing, and cannot be closed in order where it fails.
+        # Dask's client waits forever for a peer that sends nothing, and cannot be closed properly after a failure.
         asyncio.run(_greet(address))
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except Exception as error:  # what is no scheduler may answer anything
-        reason = str(error) or f"it said nothing for {CONNECT_SECONDS} s"
+    except Exception as error:  # another server may answer anything
+        reason = str(error) or f"no answer for {CONNECT_SECONDS} s"
         raise StageError(
             f"no Dask scheduler answers at {address}: {reason}",
             f"Start it, or correct tune.scheduler or {VARIABLE}; null searches on this machine.",

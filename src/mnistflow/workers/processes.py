@@ -1,7 +1,7 @@
 """Worker processes of this machine: each runs one job after another, and ends with the process that started it.
 
-A worker is a plain child process connected by a socket pair: it ends when the other end closes, however its parent
-ended. A crashed worker loses only its current job; the next job starts a new worker in its place.
+A worker is a plain child process connected by a socket pair. It exits when its parent closes the socket or dies, even
+in the middle of a job. A crashed worker loses only its current job; the next job starts a new worker in its place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signals that ask for an end, as KeyboardInterrupt: what is under way is closed properly."""
+"""Signals that end a program, raised as KeyboardInterrupt so that `finally` blocks and context managers run."""
 
 import signal
 from collections.abc import Iterator

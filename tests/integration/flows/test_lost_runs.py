@@ -1,4 +1,4 @@
-"""Runs of deployments whose process was killed: their concurrency slot becomes free while the Prefect server goes on."""
+"""Runs of deployments whose process was killed: their slot becomes free again while the Prefect server goes on."""
 
 import signal
 from collections.abc import Iterator

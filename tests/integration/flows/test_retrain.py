@@ -334,7 +334,7 @@ def test_an_end_from_outside_ends_the_whole_family(retrained: Checkout, signal_s
     assert process.returncode == 130
     assert "goes on where this one stopped" in said
     assert "Traceback" not in said
-    assert ("stage train was ended from outside" in said) == (signal_sent == signal.SIGTERM)
+    assert ("stage train was killed" in said) == (signal_sent == signal.SIGTERM)
     workspace = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
     assert {path.name for path in workspace.iterdir()} <= {"params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", "logs"}
 

@@ -26,7 +26,7 @@ from mnistflow.data.sources import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")]
 
-MLFLOW_STEPS = ("start", "train", "record", "register", "champion", "compare", "publish")
+MLFLOW_STEPS = ("reconcile", "train", "record", "find", "register", "champion", "compare", "publish")
 NO_RETRIES_OF_ITS_OWN = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 

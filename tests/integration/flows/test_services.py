@@ -116,7 +116,7 @@ def wait_for_end(api: str, running: Running) -> dict[str, Any]:
     ("found", "written", "said"),
     [
         ('"0 2 * * *"', '"0 25 * * *"', "deployments.0.schedules.0.cron"),
-        ("timezone: UTC", "timezone: Mars", "'Mars' is no time zone"),
+        ("timezone: UTC", "timezone: Mars", "'Mars' is not a time zone"),
         ("entrypoint", "entrypiont", "deployments.0.entrypoint"),
         ("deployments:", "deployments: [", "prefect.yaml"),
     ],

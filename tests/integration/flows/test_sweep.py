@@ -120,12 +120,12 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
 
     done = checkout.run("sweep", "--json")
     result = json.loads(done.stdout)
-    rows = {row["name"]: row for row in result["contenders"]}
+    rows = {row["name"]: row for row in result["families"]}
     assert f"going on with {len(before)} of {len(EVERY)} runs done" in done.stderr
     assert not any(f"{path.stem}: started" in done.stderr for path in before)
     assert set(rows) == set(EVERY)
     assert result["failed"] == {}
-    assert [row["score"] for row in result["contenders"]] == sorted((r["score"] for r in rows.values()), reverse=True)
+    assert [row["score"] for row in result["families"]] == sorted((r["score"] for r in rows.values()), reverse=True)
     for row in rows.values():
         assert row["score"] == pytest.approx(1 - row["errors"] / 360)
         assert row["interval"] == pytest.approx(comparison.wilson(row["errors"], 360))
@@ -151,7 +151,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
 
 def test_every_family_is_published_and_served_from_what_its_run_has_kept(checkout: Checkout, tmp_path: Path) -> None:
     """The lock file in a run's record names all that the run has made."""
-    rows = json.loads(checkout.run("sweep", "--json").stdout)["contenders"]
+    rows = json.loads(checkout.run("sweep", "--json").stdout)["families"]
     runs_of = {row["name"]: runs(row)[0] for row in rows}
     command = [sys.executable, "-W", "ignore", "-c", PUBLISHING, json.dumps(runs_of), str(tmp_path)]
     done = subprocess.run(
@@ -176,7 +176,7 @@ def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: C
     repeated = ("sweep", "--families", "linear,forest", "--seeds", "2")
     result = json.loads(checkout.run(*repeated, "--json").stdout)
     assert children(checkout, result["run_id"]) == {"linear": "FINISHED", "forest": "FINISHED"}
-    for row in result["contenders"]:
+    for row in result["families"]:
         scores = [one["score"] for one in row["results"]]
         assert scores[0] != scores[1]
         assert (row["score"], row["spread"]) == pytest.approx((mean(scores), stdev(scores)))
@@ -199,13 +199,13 @@ def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: C
 def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkout: Checkout) -> None:
     settings = {"model.attention.patch": "5", "train.seed": "3"}
     process = checkout.start("sweep", "--families", "linear,attention,forest", "--jobs", "1", **settings)
-    wait_until(lambda: "linear seed=3" in running(checkout), process)
+    wait_until(lambda: "linear seed=3 patch=5" in running(checkout), process)
     workers(process.pid)[0].kill()
     said = process.communicate()[0]
     error = said.splitlines()[-1]
     assert process.returncode == 1
     assert "forest seed=3: done" in said
-    assert error.startswith("error: 2 of 3 runs failed: linear seed=3: its process was ended from outside")
+    assert error.startswith("error: 2 of 3 runs failed: linear seed=3: a worker process ended with -9")
     assert "; attention seed=3: stage train failed" in error
     assert ".." not in error
     assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/run\.log", said)) == 2
@@ -213,13 +213,17 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
     assert "Traceback" not in said
     assert not running(checkout)
     result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
-    assert [row["name"] for row in result["contenders"]] == ["forest"]
+    assert [row["name"] for row in result["families"]] == ["forest"]
     assert list(result["failed"]) == ["linear seed=3", "attention seed=3"]
-    assert children(checkout, result["run_id"]) == {"forest": "FINISHED", "attention seed=3": "FAILED"}
+    assert children(checkout, result["run_id"]) == {
+        "forest patch=5": "FINISHED",
+        "attention seed=3 patch=5": "FAILED",
+    }
+    assert ("sweep of 3 families patch=5",) in checkout.query("select name from runs")
 
 
 @pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
-def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals, under_way: int) -> None:
+def test_ctrl_c_ends_all_runs(checkout: Checkout, signal_sent: signal.Signals, under_way: int) -> None:
     """While the workers start, and in the middle of a family."""
     process = checkout.start("sweep", "--families", "linear,mlp", **{"train.seed": str(signal_sent.value)})
     wait_until(lambda: len(workers(process.pid)) == len(os.sched_getaffinity(0) & {0, 1}), process)
@@ -245,7 +249,7 @@ def test_ctrl_c_ends_all_members(checkout: Checkout, signal_sent: signal.Signals
         (["-S", "train.epoch=1"], "override train.epoch"),
     ],
 )
-def test_what_cannot_be_swept_is_told_in_one_line(checkout: Checkout, arguments: list[str], problem: str) -> None:
+def test_an_invalid_sweep_ends_with_one_line(checkout: Checkout, arguments: list[str], problem: str) -> None:
     done = checkout.run("sweep", *arguments, check=False)
     *before, error = done.stderr.splitlines()
     assert done.returncode == 1

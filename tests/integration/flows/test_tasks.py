@@ -158,7 +158,7 @@ def test_a_sweep_of_all_families_with_a_preset_leaves_out_those_that_cannot_lear
 ) -> None:
     done = checkout.run("sweep", "--preset", "vectors", "--jobs", "1", "--json", **{"train.epochs": "1"})
     result = json.loads(done.stdout)
-    assert {row["name"] for row in result["contenders"]} == {"linear", "mlp"}
+    assert {row["name"] for row in result["families"]} == {"linear", "mlp"}
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     assert line == (
         "left out, as they cannot learn from vectors: cnn, rnn, lstm, gru, attention, resnet, svm, forest, boosting"

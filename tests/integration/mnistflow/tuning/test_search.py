@@ -221,7 +221,7 @@ def test_a_worker_with_other_sources_is_refused(prepared: Checkout, tmp_path: Pa
     ("address", "problem"),
     [
         ("tcp://127.0.0.1:1", "error: no Dask scheduler answers at tcp://127.0.0.1:1"),
-        ("nonsense", "error: DASK_SCHEDULER_ADDRESS: is no address of a Dask scheduler, such as tcp://"),
+        ("nonsense", "error: DASK_SCHEDULER_ADDRESS: is not an address of a Dask scheduler, such as tcp://"),
     ],
 )
 def test_a_bad_address_is_told_in_one_line(prepared: Checkout, address: str, problem: str) -> None:

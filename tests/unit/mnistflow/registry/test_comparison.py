@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mnistflow.registry import comparison
-from mnistflow.registry.comparison import Contender, Result
+from mnistflow.registry.comparison import FamilySummary, Result
 from mnistflow.tasks.identity import Headline
 
 ACCURACY = Headline("accuracy", is_share=True)
@@ -18,8 +18,8 @@ def result(family: str, score: float, **changes: Any) -> Result:
     return Result(**{"family": family, "seed": 0, "run_id": "run", **known, **costs, **changes})
 
 
-def contender(name: str, score: float, **changes: Any) -> Contender:
-    return Contender.of(name, [result(name, score, **changes)])
+def family(name: str, score: float, **changes: Any) -> FamilySummary:
+    return FamilySummary.of(name, [result(name, score, **changes)])
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_a_family_is_the_mean_of_its_scores_and_the_median_of_its_costs() -> Non
 
 
 def test_the_front_holds_what_no_cheaper_one_reaches() -> None:
-    contenders = [contender(*pair) for pair in (("a", 0.5), ("b", 0.9), ("c", 0.7), ("d", 0.95), ("e", 0.9))]
+    families = [family(*pair) for pair in (("a", 0.5), ("b", 0.9), ("c", 0.7), ("d", 0.95), ("e", 0.9))]
     costs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 2.0}
-    assert [one.name for one in comparison.undominated(contenders, costs, ACCURACY)] == ["a", "b", "d"]
-    assert [one.name for one in comparison.undominated(contenders, {"c": 1.0}, ACCURACY)] == ["c"]
+    assert [one.name for one in comparison.undominated(families, costs, ACCURACY)] == ["a", "b", "d"]
+    assert [one.name for one in comparison.undominated(families, {"c": 1.0}, ACCURACY)] == ["c"]
     error = Headline("mse", larger_is_better=False)
-    assert [one.name for one in comparison.undominated(contenders, costs, error)] == ["a"]
+    assert [one.name for one in comparison.undominated(families, costs, error)] == ["a"]
 
 
 def test_the_picture_bears_a_run_whose_latency_nobody_measured(tmp_path) -> None:
-    comparison.draw(tmp_path / "pareto.png", [contender("a", 0.5), contender("b", 0.7, latency_ms=None)], ACCURACY)
+    comparison.draw(tmp_path / "pareto.png", [family("a", 0.5), family("b", 0.7, latency_ms=None)], ACCURACY)
     assert Image.open(tmp_path / "pareto.png").width > 800
