@@ -185,9 +185,9 @@ def are_served(paths: Paths, url: str) -> bool:
 
 
 def serve(paths: Paths, alone: bool) -> None:
-    """Run the deployments when they are due, on the Prefect server of `PREFECT_API_URL`, until a signal ends this process.
+    """Run the deployments when they are due, on the Prefect server of `PREFECT_API_URL`, until a signal arrives.
 
-    Must be started in the checkout, where the deployments' entry points are.
+    Must be called in the checkout's folder: the entry points of the deployments are relative to it.
 
     Args:
         alone: nothing else runs these deployments, so that all runs that the server believes to be under way are lost.

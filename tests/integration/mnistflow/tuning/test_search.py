@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 import pytest
-from checkouts import QUICK, ROOT, Checkout, make_checkout, write_params
+from checkouts import QUICK, ROOT, Checkout, left, make_checkout, write_params
 from cluster import BINARIES, Cluster, dask_cluster, network_hosts, postgresql
 from mirror import Mirror
 from waiting import wait_until
@@ -252,3 +253,23 @@ def test_a_database_that_does_not_answer_is_told_in_one_line_without_its_passwor
     assert done.stderr.startswith("error: tune.storage postgresql://127.0.0.1:1/study cannot be opened")
     assert len(done.stderr.splitlines()) == 1
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: Checkout, times: int) -> None:
+    """A terminal sends the signal to all processes of the group; an impatient user sends it twice."""
+    since = time.time()
+    search = prepared.start("tune", **{"tune.workers": "2", "tune.seed": str(40 + times), "tune.epochs": "200"})
+    wait_until(lambda: any(run.is_in_first_epoch for run in runs(prepared, since)), search)
+    family = psutil.Process(search.pid).children(recursive=True)
+    for _ in range(times):
+        os.killpg(search.pid, signal.SIGINT)
+        time.sleep(0.3)
+    said = search.communicate()[0]
+    assert left(family) == []
+    assert search.returncode == 130, said
+    assert said.splitlines()[-1] == "interrupted: the same command goes on where this one stopped"
+    for nonsense in ("Exception ignored", "leaked", "Traceback", "KeyboardInterrupt"):
+        assert nonsense not in said, said
+    if times == 1:
+        assert {run.status for run in runs(prepared, since)} == {"KILLED"}
