@@ -300,6 +300,8 @@ def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, rep
     assert "train: unchanged" in said
     assert registered(retrained).keys() == known.keys() | {next_one}
     assert status(retrained)["serving"] == champion(retrained)
+    assert not list((retrained.folder / "var/runs").glob("*/src"))
+    assert not list((retrained.folder / "var/runs").glob("*/process.json"))
     statuses = [found for (found,) in retrained.query("select status from runs where lifecycle_stage = 'active'")]
     assert "RUNNING" not in statuses
     assert statuses.count("KILLED") >= 2  # that in publish may have been recorded as finished
