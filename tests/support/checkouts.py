@@ -144,7 +144,7 @@ def workers(process: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(process).children():
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            found += [child] if "spawn_main" in " ".join(child.cmdline()) else []
+            found += [child] if "worker_process" in " ".join(child.cmdline()) else []
     return found
 
 

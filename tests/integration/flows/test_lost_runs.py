@@ -11,7 +11,8 @@ import psutil
 import pytest
 import services
 import yaml
-from checkouts import Checkout, kill_all, make_checkout, wait_until, write_params
+from checkouts import Checkout, kill_all, make_checkout, write_params
+from waiting import WAIT_SECONDS, get, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +36,15 @@ def scheduled(tmp_path: Path, prefect_api: str, request: pytest.FixtureRequest) 
 
 def start_run(api: str, deployment: str) -> str:
     """Ask for a run of a deployment now."""
-    known = httpx.get(f"{api}/deployments/name/ingest/{deployment}", timeout=60).raise_for_status().json()
-    answer = httpx.post(f"{api}/deployments/{known['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}})
+    known = get(f"{api}/deployments/name/ingest/{deployment}").raise_for_status().json()
+    answer = httpx.post(
+        f"{api}/deployments/{known['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}, timeout=WAIT_SECONDS
+    )
     return str(answer.raise_for_status().json()["id"])
 
 
 def read_run(api: str, run_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run_id}", timeout=60).raise_for_status().json()
+    found: dict[str, Any] = get(f"{api}/flow_runs/{run_id}").raise_for_status().json()
     return found
 
 
@@ -63,17 +66,17 @@ def test_a_run_whose_runner_was_killed_frees_its_slot(scheduled: Checkout, prefe
         lost = start_run(prefect_api, state)
         command = psutil.Process(first.process.pid)
         if state == "RUNNING":
-            wait_until(lambda: read_run(prefect_api, lost)["state_type"] == state, first.process, seconds=500)
-        wait_until(lambda: process_of(lost, command) is not None, first.process, seconds=500)
+            wait_until(lambda: read_run(prefect_api, lost)["state_type"] == state, first.process)
+        wait_until(lambda: process_of(lost, command) is not None, first.process)
         process = process_of(lost, command)
         assert process
         process.send_signal(signal.SIGSTOP)  # so that it stays in this state
-        wait_until(lambda: "mnistflow.process.pid" in read_run(prefect_api, lost)["labels"], first.process, seconds=60)
+        wait_until(lambda: "mnistflow.process.pid" in read_run(prefect_api, lost)["labels"], first.process)
         kill_all(first.process)
     assert read_run(prefect_api, lost)["state_type"] == state
     with services.running(scheduled, "schedule") as second:
         wait_until(lambda: read_run(prefect_api, lost)["state_type"] == "CRASHED", second.process)
         following = start_run(prefect_api, state)
-        wait_until(lambda: read_run(prefect_api, following)["state_type"] in ENDED, second.process, seconds=500)
+        wait_until(lambda: read_run(prefect_api, following)["state_type"] in ENDED, second.process)
         assert read_run(prefect_api, following)["state_type"] == "COMPLETED"
         assert read_run(prefect_api, following)["labels"]["mnistflow.process.pid"]

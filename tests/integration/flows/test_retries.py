@@ -102,7 +102,7 @@ def mlflow(tmp_path: Path) -> Iterator[Switch]:
             [sys.executable, *command], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        wait_for_port(port, server, seconds=300)
+        wait_for_port(port, server)
         with Switch(port) as switch:
             yield switch
     finally:
