@@ -24,7 +24,11 @@ from switch import Switch
 
 from mnistflow.data.sources import digits
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),  # waits a second or two at each step
+    pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql"),
+]
 
 MLFLOW_STEPS = ("reconcile", "train", "record", "find", "register", "champion", "compare", "publish")
 NO_RETRIES_OF_ITS_OWN = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
