@@ -20,7 +20,7 @@ def ingest() -> tuple[StageOutcome, ...]:
     """
     checkout = Paths.locate()
     environment.configure(checkout)
-    flow_runs.note_own_process()
+    flow_runs.begin()
     plan = prefect_tasks.resolve(checkout, {})
     with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))

@@ -31,7 +31,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     """
     checkout = Paths.locate()
     environment.configure(checkout)
-    flow_runs.note_own_process()
+    flow_runs.begin()
     plan = prefect_tasks.resolve(checkout, overrides or {})
     prefect_tasks.reconcile(checkout, plan.dataset)
     with workspaces.opened(checkout, plan.values) as workspace:

@@ -3,8 +3,8 @@
 A deployment's concurrency limit of one is a slot that a run holds until it ends. A process that is killed reports no
 end, so its run would hold the slot, and Prefect would cancel all later ones. Therefore the process of each run is noted
 in the run's labels: by the runner as soon as it has started that process, when the run is still pending, and by the
-flow itself, which may have been started by a worker of a Prefect work pool. Whoever looks next, a runner at its start
-and every few seconds, marks runs whose process is dead as crashed.
+flow itself, which may have been started by a worker of a Prefect work pool. A runner at its start and every few
+seconds, and a flow at its start, mark runs whose process is dead as crashed.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ def api_client(url: str) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def note_own_process() -> None:
-    """Note this process as that of the current flow run, if the run belongs to a deployment."""
+def begin() -> None:
+    """Note this process as that of the current flow run, and close lost runs, if the run belongs to a deployment."""
     from prefect import runtime
     from prefect.client.orchestration import get_client
 
     if runtime.deployment.id:
         with get_client(sync_client=True) as client:
             _note(client, UUID(runtime.flow_run.id), ProcessIdentity.own())
+            close_lost(client, [runtime.deployment.name])
 
 
 def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: bool = False) -> None:
