@@ -21,7 +21,7 @@ import psutil
 from mnistflow.paths import Paths
 from mnistflow.tracking.client import mlflow_client
 
-KIND = "mnistflow.kind"  # retrain | sweep | family | trial | stage
+KIND = "mnistflow.kind"  # retrain | sweep | contender | trial | stage
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
