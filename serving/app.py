@@ -47,11 +47,11 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
     """
 
     def observe_call(code: str, seconds: float) -> None:
-        metrics.request("grpc", code, seconds)
+        metrics.requests.record("grpc", code, seconds)
 
     plane = DataPlane(models, metrics, _limits(settings))
     inference_log = InferenceLog(
-        settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.dropped
+        settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
     service = InferenceService(plane, settings, metrics)
     routes = [
@@ -77,7 +77,7 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
         middleware.append(cors_middleware(settings.cors_origins))
     if hooks:
         middleware.append(hook_middleware(hooks))
-    return Application(Router(routes, api_keys), metrics.request, running, middleware)
+    return Application(Router(routes, api_keys), metrics.requests.record, running, middleware)
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
-"""Every setting of the server, in one typed place: command line first, then the environment, then the default."""
+"""Settings of the server: options of the command line, then environment variables, then defaults."""
 
 import argparse
+import difflib
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,11 +14,27 @@ from typing import Annotated, Any, get_type_hints
 from serving.errors import StartError
 
 ENVIRONMENT_PREFIX = "MNISTFLOW_SERVE_"
+# Set by the supervisor for its workers, see serving/process/supervisor.py.
+INTERNAL_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("LISTENER", "PARENT", "SHARED"))
+# Kubernetes sets variables for every Service of a namespace. Those of a Service called `mnistflow-serve` or
+# `mnistflow-serve-...` begin with the prefix, and are not meant for this server:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+KUBERNETES_NAME = re.compile(
+    rf"{ENVIRONMENT_PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+# One of them has the name of a setting: MNISTFLOW_SERVE_PORT=tcp://10.0.0.11:8000.
+KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is said of a setting in the help, and its least value, or all values that it may have."""
+    """Documentation and limits of a setting.
+
+    Attributes:
+        meaning: shown by `--help` and in the reference.
+        minimum: the least value of a number.
+        choices: the values that a text may have; empty for any.
+    """
 
     meaning: str
     minimum: float | None = None
@@ -25,97 +43,110 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set. `--poll-seconds` on the command line is `MNISTFLOW_SERVE_POLL_SECONDS` in the environment."""
+    """All settings. `--poll-seconds` on the command line is `MNISTFLOW_SERVE_POLL_SECONDS` in the environment."""
 
     repository: Annotated[Path, Setting("folder of the model repository")] = Path("var/models")
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Setting("port to listen on; 0 takes a free one", 0)] = 8000
-    grpc_port: Annotated[int, Setting("port of the gRPC service, which needs the extra grpc; 0 for none", 0)] = 0
+    port: Annotated[int, Setting("port to listen on; 0 chooses a free one", 0)] = 8000
+    grpc_port: Annotated[int, Setting("port of the gRPC service; 0 for none; needs the extra `grpc`", 0)] = 0
     model: Annotated[
-        str, Setting("model behind /predict and the page; default: the only one, or the newest champion")
+        str,
+        Setting(
+            "default model, which answers /predict, /invocations and the page; "
+            "empty for the only one, or the one with the newest champion"
+        ),
     ] = ""
-    poll_seconds: Annotated[float, Setting("how often the repository is looked at for new champions", 0.01)] = 0.5
-    slowest_seconds: Annotated[float, Setting("how long a model may take for one row; slower ones are refused", 0)] = (
-        0.25
-    )
+    poll_seconds: Annotated[float, Setting("seconds between two polls of the repository for new champions", 0.01)] = 0.5
+    slowest_seconds: Annotated[
+        float, Setting("seconds that inference on one row may take; slower versions are refused", 0)
+    ] = 0.25
     candidate_seconds: Annotated[
-        float, Setting("how long a version may take to be loaded and checked before it serves", 0.1)
+        float, Setting("seconds that loading and checking a version may take before it is refused", 0.1)
     ] = 10.0
-    candidate_bytes: Annotated[int, Setting("memory that a version may take while it is loaded and checked", 1)] = (
-        4 * 1024**3
-    )
+    candidate_bytes: Annotated[
+        int, Setting("bytes of address space that loading and checking a version may take before it is refused", 1)
+    ] = 4 * 1024**3
     rollout_seconds: Annotated[
-        float, Setting("how long a challenger may take for an answer; the champion gives it then", 0.001)
+        float, Setting("seconds that a challenger may take for an answer before the champion answers instead", 0.001)
     ] = 0.1
     rollout_bad_share: Annotated[
-        float, Setting("share of a challenger's calls that may fail or take too long; with more it is withdrawn", 0)
+        float,
+        Setting(
+            "share of a challenger's last 200 calls, 0 to 1, that may fail or take longer than `--rollout-seconds`; "
+            "above it the challenger is withdrawn",
+            0,
+        ),
     ] = 0.05
     resident_versions: Annotated[
-        int, Setting("versions kept in memory besides the champions and those before them", 1)
+        int,
+        Setting("versions kept in memory besides champions, challengers and the champions before them", 1),
     ] = 4
-    max_body_bytes: Annotated[int, Setting("largest request body", 1024)] = 8 * 1024 * 1024
-    max_pixels: Annotated[int, Setting("largest image, width times height", 784)] = 16_000_000
-    max_rows: Annotated[int, Setting("largest batch in one request", 1)] = 1024
-    batch_rows: Annotated[int, Setting("rows of several requests that are run together", 1)] = 64
-    queue_rows: Annotated[int, Setting("rows that may wait for a model before requests are turned away", 1)] = 4096
-    queue_seconds: Annotated[float, Setting("how long a request may wait for its turn", 0.001)] = 5.0
-    keys: Annotated[str, Setting("keys of clients, with commas between; better set in the environment")] = ""
+    max_body_bytes: Annotated[int, Setting("largest request body, in bytes, after decompression", 1024)] = (
+        8 * 1024 * 1024
+    )
+    max_pixels: Annotated[int, Setting("largest image, in pixels: width times height", 784)] = 16_000_000
+    max_rows: Annotated[int, Setting("most rows, such as images, in one request", 1)] = 1024
+    batch_rows: Annotated[int, Setting("most rows of several requests that run together", 1)] = 64
+    queue_rows: Annotated[
+        int, Setting("rows that may wait for a version; requests beyond that are answered 503", 1)
+    ] = 4096
+    queue_seconds: Annotated[float, Setting("seconds that a request may wait before it is answered 504", 0.001)] = 5.0
+    keys: Annotated[
+        str,
+        Setting("API keys of clients, separated by commas; empty for open access; better set in the environment"),
+    ] = ""
     admin_keys: Annotated[
-        str, Setting("keys of admins, with commas between; without any, nobody loads or unloads models")
+        str,
+        Setting("API keys of admins, separated by commas, for loading and unloading models; empty forbids both"),
     ] = ""
     cors_origins: Annotated[
-        str, Setting("origins whose pages may call from a browser, with commas between; * for all")
+        str,
+        Setting("origins whose web pages may call the server (CORS), separated by commas; * for all; empty for none"),
     ] = ""
     inference_log: Annotated[
         str,
         Setting(
-            "SQLite file or PostgreSQL URL for a sample of what is asked and answered, and for feedback; empty for none"
+            "SQLite file or PostgreSQL URL that stores a sample of images with their predictions, and feedback; "
+            "empty for none"
         ),
     ] = ""
-    logged_per_second: Annotated[float, Setting("pictures a second that are logged at most", 0.001)] = 50.0
-    logged_rows: Annotated[int, Setting("pictures kept in the log; older ones without feedback are deleted", 1)] = (
-        100_000
-    )
-    log_format: Annotated[str, Setting("text, or json: a line for every request as well", choices=("text", "json"))] = (
-        "text"
-    )
-    workers: Annotated[int, Setting("processes that share the address; 0 for one per core", 0)] = 1
-    threads: Annotated[int, Setting("batches that each process may run at once; 0 for its share of the cores", 0)] = 0
+    logged_per_second: Annotated[float, Setting("most images logged per second", 0.001)] = 50.0
+    logged_rows: Annotated[
+        int, Setting("images kept in the inference log; older ones without feedback are deleted", 1)
+    ] = 100_000
+    log_format: Annotated[
+        str, Setting("format of log lines; json adds a line for every request", choices=("text", "json"))
+    ] = "text"
+    workers: Annotated[int, Setting("worker processes that share the address; 0 for one per core", 0)] = 1
+    threads: Annotated[int, Setting("batches that each worker may run at once; 0 for its share of the cores", 0)] = 0
     max_connections: Annotated[
-        int, Setting("connections that each process may hold; more are answered 503 and closed", 1)
+        int, Setting("open connections of each worker; further ones are answered 503 and closed", 1)
     ] = 1000
-    max_head_bytes: Annotated[int, Setting("largest head of a request", 1024)] = 64 * 1024
-    receive_seconds: Annotated[float, Setting("time in which a request's head, and its body, has to arrive", 0.1)] = (
+    max_head_bytes: Annotated[int, Setting("largest request line with headers, in bytes", 1024)] = 64 * 1024
+    receive_seconds: Annotated[
+        float, Setting("seconds in which the headers of a request, and then its body, have to arrive", 0.1)
+    ] = 10.0
+    drain_seconds: Annotated[float, Setting("seconds that running requests get to finish when the server stops", 0)] = (
         10.0
     )
-    drain_seconds: Annotated[float, Setting("time that running requests get when the server stops", 0)] = 10.0
 
     @classmethod
     def parse(cls, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read the settings.
 
         Raises:
-            StartError: a value is of the wrong type or too small.
-            SystemExit: an argument is unknown, or help or the version was asked for.
+            StartError: a value is of the wrong type or too small, or a variable with the prefix is no setting.
+            SystemExit: an option is unknown, or `--help` or `--version` was given.
         """
-        parser = argparse.ArgumentParser(
-            prog="mnistflow-serve", description="Serve the champions of a repository.", allow_abbrev=False
-        )
-        parser.add_argument("--version", action="store_true", help="show the version and exit")
         settings = _settings(cls)
-        defaults = {entry.name: entry.default for entry in fields(cls)}
-        for name, (_, setting) in settings.items():
-            meaning = f"{setting.meaning} (default: {defaults[name]})"
-            parser.add_argument(_option(name), metavar="VALUE", help=meaning)
-        given = vars(parser.parse_args(arguments))
+        given = vars(_parser(cls).parse_args(arguments))
         if given["version"]:
             sys.stdout.write(f"mnistflow-serve {own_version()}\n")
             sys.exit(0)
+        _check_variables(environment, settings)
         values = {}
         for name, (kind, setting) in settings.items():
-            text = given[name]
-            if text is None:
-                text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+            text = given[name] if given[name] is not None else _variable(environment, name)
             if text is not None:
                 values[name] = _converted(name, kind, text, setting)
         return cls(**values)
@@ -123,7 +154,7 @@ class Settings:
 
 def own_version() -> str:
     """Return the version of this package; `unknown` where it runs without being installed."""
-    # Not above: a server starts sooner without, and its validator before anybody asks.
+    # Imported here, because a server without it starts sooner, and its validation process even earlier.
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -137,15 +168,53 @@ def _settings(cls: type[Settings]) -> dict[str, tuple[type[Any], Setting]]:
     return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
 
 
+def _parser(cls: type[Settings]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mnistflow-serve", description="Serve the champions of a model repository.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    defaults = {entry.name: entry.default for entry in fields(cls)}
+    for name, (_, setting) in _settings(cls).items():
+        parser.add_argument(_option(name), metavar="VALUE", help=f"{setting.meaning} (default: {defaults[name]})")
+    return parser
+
+
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _variable(environment: Mapping[str, str], name: str) -> str | None:
+    text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+    if text is not None and name.endswith("port") and KUBERNETES_PORT.fullmatch(text):
+        return None
+    return text
+
+
+def _check_variables(environment: Mapping[str, str], settings: Mapping[str, object]) -> None:
+    """Raise StartError for the first variable with the prefix that is neither a setting nor set by Kubernetes."""
+    known = {name.upper() for name in settings}
+    for variable in sorted(environment):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or name in known or variable in INTERNAL_VARIABLES:
+            continue
+        is_port = variable.endswith("_PORT") and KUBERNETES_PORT.fullmatch(environment[variable])
+        if is_port or KUBERNETES_NAME.fullmatch(variable):
+            continue
+        similar = difflib.get_close_matches(name, known, 1)
+        fix = (
+            f"Did you mean {ENVIRONMENT_PREFIX}{similar[0]}?"
+            if similar
+            else "Remove it; `mnistflow-serve --help` lists the settings."
+        )
+        raise StartError(f"the environment variable {variable} is no setting of the server. {fix}")
 
 
 def _converted(name: str, kind: type[Any], text: str, setting: Setting) -> Any:
     try:
         value = kind(text)
     except ValueError:
-        raise StartError(f"{_option(name)} is {text!r}, which is no {kind.__name__}. Give a number.") from None
+        number = "a whole number" if kind is int else "a number"
+        raise StartError(f"{_option(name)} is {text!r}. Give {number}.") from None
     if setting.minimum is not None and not setting.minimum <= value < math.inf:
         raise StartError(f"{_option(name)} is {text}. Give at least {setting.minimum}.")
     if setting.choices and value not in setting.choices:

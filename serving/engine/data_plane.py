@@ -182,7 +182,7 @@ class _BatcherPool:
         return [(model, batcher.waiting) for model, batcher in self._batchers.items()]
 
     def _new_batcher(self, model: Model) -> Batcher:
-        on_batch = partial(self._metrics.batch, model.manifest)
+        on_batch = partial(self._metrics.batches.record, model.manifest)
 
         def forget() -> None:
             self._batchers.pop(model, None)

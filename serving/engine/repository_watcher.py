@@ -142,7 +142,7 @@ class RepositoryWatcher:
         replaced = self._residency.set_champion(model)
         after = f" now, instead of {replaced.version}" if replaced else ""
         log.info("%s: version %d serves%s", model.name, model.version, after)
-        self._metrics.champion(model.manifest, swapped=replaced is not None)
+        self._metrics.versions.set_champion(model.manifest, is_swap=replaced is not None)
 
     def _wanted(self, name: str) -> int | None:
         """Return the version of a model that should serve; None when the model is gone or unloaded."""

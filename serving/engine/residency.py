@@ -50,7 +50,7 @@ class ModelLoader:
     def refuse(self, name: str, version: int, reason: str) -> None:
         """Never load a version again, until `forget_refusals`."""
         self.refusals[name, version] = reason
-        self._metrics.refused(name, version)
+        self._metrics.versions.count_refused(name, version)
         log.warning("%s: version %d is refused: %s", name, version, reason)
 
     def forget_refusals(self, names: Collection[str]) -> None:
@@ -151,4 +151,4 @@ class Residency:
         return list(dict.fromkeys(model for group in groups for model in group.values()))
 
     def _expose(self) -> None:
-        self._metrics.resident([model.manifest for model in self.models()])
+        self._metrics.versions.set_resident([model.manifest for model in self.models()])

@@ -68,8 +68,8 @@ class Rollout:
         self._recent: deque[bool] = deque()
         self._bad = 0
         self._series = {
-            champion: metrics.rollout_series(champion.manifest, "champion"),
-            challenger: metrics.rollout_series(challenger.manifest, "challenger"),
+            champion: metrics.rollouts.series(champion.manifest, "champion"),
+            challenger: metrics.rollouts.series(challenger.manifest, "challenger"),
         }
 
     def is_canary(self, request_id: str) -> bool:
@@ -107,11 +107,11 @@ class Rollout:
 
     def record_agreement(self, rows: int, agreed: int) -> None:
         """Record on how many of the rows that both versions computed they name the same class."""
-        self._metrics.rollout_compared(self.challenger.manifest, rows, agreed)
+        self._metrics.rollouts.record_agreement(self.challenger.manifest, rows, agreed)
 
     def record_dropped(self) -> None:
         """Record that a shadow request was dropped because too many wait."""
-        self._metrics.rollout_dropped(self.challenger.manifest)
+        self._metrics.rollouts.count_dropped(self.challenger.manifest)
 
 
 class RolloutManager:
@@ -188,7 +188,7 @@ class RolloutManager:
         name = rollout.challenger.name
         if self.active.get(name) is rollout:
             self._withdrawn[name] = (rollout.spec, reason)
-            self._metrics.rollout_withdrawn(rollout.challenger.manifest)
+            self._metrics.rollouts.count_withdrawn(rollout.challenger.manifest)
             self._end(rollout)
             log.warning("%s: version %d is withdrawn: %s", name, rollout.challenger.version, reason)
 

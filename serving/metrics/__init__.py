@@ -1,1 +1,1 @@
-"""Metrics: counters in Prometheus' format, under own names and Triton's. Imports `engine.repository` for types."""
+"""Metrics: counters in Prometheus' format, under own names and Triton's. Imports `manifest` for types."""

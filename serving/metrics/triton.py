@@ -1,4 +1,4 @@
-"""What was counted of each version, under the names that Triton gives it.
+"""Triton's metrics and statistics of each version, from the counters of Prometheus.
 
 https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import Metric
 
-# Where each count of a version comes from.
+# The field of `Counts` that each sample belongs to.
 SAMPLES = {
     "mnistflow_inferences_total": "calls",
     "mnistflow_rows_total": "rows",
@@ -25,13 +25,13 @@ SAMPLES = {
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted of a version since the start.
+    """Counts of a version since the server started.
 
     Attributes:
-        calls, failed: requests that were run, and those of them on which the model failed.
-        rows, batches: what was run for them.
-        queue_seconds, compute_seconds: how long all calls together waited, and were computed.
-        last_batch: seconds since the epoch; 0 before the first.
+        calls, failed: requests that ran, and those of them on which the model failed.
+        rows, batches: that ran for these requests.
+        queue_seconds, compute_seconds: that requests spent in the queue and in batches, summed over requests.
+        last_batch: time of the last batch, in seconds since the epoch; 0 before the first.
         waiting: requests that wait now.
     """
 
@@ -48,25 +48,25 @@ class Counts:
 Versions = Mapping[tuple[str, str], Counts]
 
 TRITON_METRICS: Mapping[str, tuple[str, Callable[[Counts], float]]] = {
-    "nv_inference_request_success": ("Requests that were answered.", lambda counts: counts.calls - counts.failed),
+    "nv_inference_request_success": ("Requests that succeeded.", lambda counts: counts.calls - counts.failed),
     "nv_inference_request_failure": ("Requests on which the model failed.", lambda counts: counts.failed),
     "nv_inference_count": ("Rows inferred.", lambda counts: counts.rows),
     "nv_inference_exec_count": ("Batches run.", lambda counts: counts.batches),
     "nv_inference_request_duration_us": (
-        "Waiting and computing, of all requests together.",
+        "Microseconds in the queue and in batches, summed over requests.",
         lambda counts: (counts.queue_seconds + counts.compute_seconds) * 1e6,
     ),
     "nv_inference_queue_duration_us": (
-        "Waiting, of all requests together.",
+        "Microseconds in the queue, summed over requests.",
         lambda counts: counts.queue_seconds * 1e6,
     ),
     "nv_inference_compute_infer_duration_us": (
-        "Computing, of all requests together.",
+        "Microseconds in batches, summed over requests.",
         lambda counts: counts.compute_seconds * 1e6,
     ),
-    "nv_inference_compute_input_duration_us": ("0: copying in counts as computing.", lambda _: 0),
-    "nv_inference_compute_output_duration_us": ("0: copying out counts as computing.", lambda _: 0),
-    "nv_inference_pending_request_count": ("Requests that wait for their turn.", lambda counts: counts.waiting),
+    "nv_inference_compute_input_duration_us": ("0: copying inputs counts as inference.", lambda _: 0),
+    "nv_inference_compute_output_duration_us": ("0: copying outputs counts as inference.", lambda _: 0),
+    "nv_inference_pending_request_count": ("Requests that wait in the queue.", lambda counts: counts.waiting),
 }
 
 
@@ -83,7 +83,7 @@ def versions(families: Iterable[Metric]) -> Versions:
 
 
 def triton_metrics(counted: Versions) -> Iterator[Metric]:
-    """Return `nv_inference_*`. They are counters without the suffix that Prometheus' own have, hence of no type."""
+    """Yield `nv_inference_*`. Counters of Prometheus need the suffix `_total`, so these metrics have no type."""
     for metric_name, (meaning, value) in TRITON_METRICS.items():
         family = Metric(metric_name, meaning, "unknown")
         for (model, version), counts in counted.items():
@@ -92,7 +92,7 @@ def triton_metrics(counted: Versions) -> Iterator[Metric]:
 
 
 def describe(model: str, version: str, counts: Counts) -> dict[str, Any]:
-    """Return the statistics of a version as Triton has them; copying in and out of batches counts as computing."""
+    """Return the statistics of a version in Triton's format; copying in and out of batches counts as inference."""
     return {
         "name": model,
         "version": version,

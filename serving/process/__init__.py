@@ -1,1 +1,1 @@
-"""Processes: supervisor of several server processes, and the cores they may use. Imports no other folder."""
+"""Processes: the supervisor of several workers, and the number of usable cores. Imports no other folder."""

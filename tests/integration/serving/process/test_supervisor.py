@@ -99,3 +99,20 @@ def test_workers_that_cannot_start_say_why(tmp_path, repository):
     assert (taken.returncode, nothing.returncode) == (1, 1)
     assert "--port" in taken.stderr
     assert "mnistflow retrain" in nothing.stderr
+
+
+def test_workers_share_a_folder_that_is_not_that_of_prometheus_and_goes_with_the_server(repository):
+    admin = {"authorization": "Bearer admin"}
+    with kit.Server(repository, "--workers", "2", MNISTFLOW_SERVE_ADMIN_KEYS="admin") as server:
+        environments = [psutil.Process(child).environ() for child in children(server.pid)]
+        (shared,) = {Path(environment["MNISTFLOW_SERVE_SHARED"]) for environment in environments}
+        (counters,) = {Path(environment["PROMETHEUS_MULTIPROC_DIR"]) for environment in environments}
+        for call in ("unload", "load"):
+            server.client.post(f"/v2/repository/models/{kit.NAME}/{call}", headers=admin).raise_for_status()
+
+        assert [path.name for path in shared.iterdir()] == [f"{kit.NAME}.availability"]
+        assert {path.suffix for path in counters.iterdir()} == {".db"}
+        assert server.stop() == 0
+
+    assert not shared.exists()
+    assert not counters.exists()
