@@ -1,4 +1,4 @@
-"""`python -m serving.classify`: what the champion sees in image files, without a server."""
+"""Command `mnistflow predict` (`python -m serving.classify`): classifies image files, without a server."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ SHOWN = 3
 
 
 def main() -> None:
-    """Print a line an image; those that cannot be read get an error line each, and the exit code is 1."""
+    """Print one line for each image. Unreadable images get an error line each, and make the exit status 1."""
     parser = argparse.ArgumentParser(prog="mnistflow predict")
     parser.add_argument("--repository", type=Path, required=True)
     parser.add_argument("--model", required=True)
@@ -36,12 +36,12 @@ def main() -> None:
         model = models.image_classifier()
     except ServingError as error:
         sys.exit(f"error: {error}")
-    readable = [_tell(model, path) for path in arguments.images]
+    readable = [_print_prediction(model, path) for path in arguments.images]
     sys.exit(not all(readable))
 
 
-def _tell(model: Model, path: Path) -> bool:
-    """Print the line of an image, or its error; return whether it could be read."""
+def _print_prediction(model: Model, path: Path) -> bool:
+    """Print the prediction for an image, or its error; return whether the image could be read."""
     try:
         sys.stdout.write(f"{path}: {_describe(model, path)}\n")
     except ServingError as error:

@@ -1,69 +1,69 @@
-"""What can go wrong in one line each. The text of every error here may be shown to a client: it names no path."""
+"""Errors that are expected. Clients see their messages, which name no paths; only those of `StartError` may."""
 
 
 class ServingError(Exception):
-    """Base of every expected failure."""
+    """Base class of all expected errors."""
 
 
 class StartError(ServingError):
-    """The server cannot start; says how to mend it. Shown on the terminal only, so it may name paths."""
+    """The server cannot start. The message says how to fix it; it is shown on the terminal only and may name paths."""
 
 
 class ModelRefusedError(ServingError):
-    """A stored model is damaged, does not keep its contract, or does not reproduce its recorded predictions."""
+    """A stored version is damaged, breaks the model contract, or does not reproduce its recorded predictions."""
 
 
 class InvalidRequestError(ServingError):
-    """The request can be read but is not valid."""
+    """The request is not valid; the message says why."""
 
 
 class UnauthorizedError(ServingError):
-    """The request carries no key, or a wrong one."""
+    """The request has no API key, or a wrong one."""
 
 
 class ForbiddenError(ServingError):
-    """The request carries no key that allows this, or nobody is allowed to do it here."""
+    """The API key of the request does not allow this, or no key does on this server."""
 
 
 class UnknownModelError(ServingError):
-    """No such model, or no such version of it, is served here."""
+    """The model, or this version of it, is not served here."""
 
 
 class UnknownRequestError(ServingError):
-    """Feedback on an answer that is not in the inference log."""
+    """Feedback names a request that is not in the inference log."""
 
 
 class LogUnavailableError(ServingError):
-    """There is no inference log, or it cannot be written now."""
+    """The server has no inference log, or cannot write to it now."""
 
 
 class BodyTimeoutError(ServingError):
-    """The body did not arrive in time."""
+    """The request body did not arrive in time."""
 
 
 class TooLargeError(ServingError):
-    """The body, or what it unpacks to, is over the limit."""
+    """The request body is over the limit, compressed or decompressed."""
 
 
 class UnsupportedMediaError(ServingError):
-    """The body is of a kind that is not offered here."""
+    """The endpoint does not accept the content type of the request."""
 
 
 class NotReadyError(ServingError):
-    """A model is known but cannot answer now."""
+    """The model is known, but cannot answer now."""
 
 
 class OverloadedError(ServingError):
-    """Too much waits already; worth another try a little later."""
+    """The queue is full; the client may try again later."""
 
 
 class DeadlineError(ServingError):
-    """The request waited too long for its turn."""
+    """The request waited too long in the queue."""
 
 
 class ClientGoneError(ServingError):
-    """Nobody waits for the answer any more."""
+    """The client disconnected before its request ran."""
 
 
 class InferenceFailedError(ServingError):
-    """The model failed on an input that was valid."""
+    """The model failed on a valid input."""

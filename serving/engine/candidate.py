@@ -1,6 +1,6 @@
-"""`python -m serving.engine.candidate REPOSITORY LIMIT...`: the process in which a version is tried before it serves.
+"""Validation process (`python -m serving.engine.candidate REPOSITORY LIMIT...`): loads and checks one version.
 
-It is told name and number of the version by its standard input, once it has loaded all that it needs for that.
+It reads the name and the number of the version from standard input, so that it can start before they are known.
 """
 
 import math
@@ -16,12 +16,12 @@ REFUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class CandidateLimits:
-    """What a version may take before it serves.
+    """Limits of a version that is validated.
 
     Attributes:
-        row_seconds: for one row alone.
-        seconds: to be loaded, checked and warmed up.
-        memory_bytes: of address space for that.
+        row_seconds: seconds that inference on one row may take.
+        seconds: that loading, checking and warming up may take.
+        memory_bytes: of address space that these may take.
     """
 
     row_seconds: float = math.inf
@@ -30,8 +30,8 @@ class CandidateLimits:
 
 
 def main() -> int:
-    """Return 0, or `REFUSED` and print why."""
-    # Not above: who starts this process needs only the names, and early.
+    """Validate a version; return 0, or print the reason and return `REFUSED`."""
+    # Imported here, because the server imports this module only for its names, and should not wait for these.
     from serving.engine.model import Model
     from serving.engine.repository import ModelRepository
 
@@ -39,7 +39,7 @@ def main() -> int:
     limits = CandidateLimits(float(row_seconds), float(seconds), int(memory_bytes))
     version = sys.stdin.readline().split()
     if not version:
-        return 0  # nothing was to be tried
+        return 0  # the server ended before it had a version to validate
     _limit_resources(limits)
     try:
         Model(ModelRepository(Path(folder)).read(version[0], int(version[1])), limits.row_seconds)
@@ -54,10 +54,10 @@ def _limit_resources(limits: CandidateLimits) -> None:
         import resource
     except ImportError:  # Windows
         return
-    # The server and its answers come first.
+    # Running requests of the server have priority.
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    # For a server that was killed and watches over this process no more.
+    # If the server is killed, nothing else ends this process.
     seconds = math.ceil(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

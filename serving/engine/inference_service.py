@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol may be asked besides inference: the same answers for REST and for gRPC."""
+"""Inference service: metadata, statistics and repository calls of the Open Inference Protocol, for REST and gRPC."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "
 
 
 class InferenceService:
-    """The protocol without a transport; answers are trees with the protocol's own names.
+    """The protocol without a transport. Responses are dictionaries with the keys of the protocol.
 
-    Versions are texts, as a client wrote them; None or empty for the champion. Whatever takes a name raises
-    UnknownModelError, when no such model or version is here, and NotReadyError, when it is not fit to serve.
+    Version numbers are strings, as a client wrote them; None or empty for the champion. Methods that take a name raise
+    UnknownModelError if there is no such model or version, and NotReadyError if it is not fit to serve.
     """
 
     def __init__(self, plane: DataPlane, settings: Settings, metrics: Metrics) -> None:
@@ -29,7 +29,7 @@ class InferenceService:
         self._server = {"name": "mnistflow", "version": own_version(), "extensions": EXTENSIONS}
 
     async def model(self, name: str, number: str | None) -> Model:
-        """Return the version asked for."""
+        """Return a version of a model."""
         if not number:
             return await self._plane.model(name)
         if not VERSION.fullmatch(number):
@@ -47,12 +47,12 @@ class InferenceService:
         return metadata.describe_model(model.name, versions, model.inputs, model.outputs)
 
     async def describe_configuration(self, name: str, number: str | None) -> dict[str, Any]:
-        """Return a model's configuration, as Triton writes it."""
+        """Return a model's configuration in Triton's format."""
         model = await self.model(name, number)
         return metadata.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
 
     def statistics(self, name: str, number: str | None) -> dict[str, Any]:
-        """Return what was counted of the versions in memory: of all, of one model, or of one version."""
+        """Return the statistics of versions in memory: all of them, those of one model, or those of one version."""
         known = self._plane.models.versions(name) if name else ()
         if name and number and number not in map(str, known):
             raise UnknownModelError("this model has no such version")
@@ -65,15 +65,15 @@ class InferenceService:
         return {"model_stats": [triton.describe(*key, counted.get(key, Counts())) for key in wanted]}
 
     async def load(self, name: str) -> None:
-        """Take a model into service again, and try its champion anew, whatever was said of that before."""
+        """Make a model available again, and try its champion even if that was refused before."""
         await self._plane.models.load(name)
 
     def unload(self, name: str) -> None:
-        """Take a model out of service and out of memory; requests under way are answered."""
+        """Drop a model from memory; running requests are answered."""
         self._plane.models.unload(name)
 
     def index(self, only_ready: bool) -> list[dict[str, Any]]:
-        """Return every version in the repository, or those in memory."""
+        """Return the state of every version in the repository, or only of those in memory."""
         return [
             {"name": state.name, "version": str(state.version), "state": state.state, "reason": state.reason}
             for state in self._plane.models.states()

@@ -1,4 +1,4 @@
-"""One version of a model, loaded into onnxruntime and proven to compute what was recorded when it was published."""
+"""Model: one version, loaded into onnxruntime and checked against its manifest and its recorded predictions."""
 
 import math
 import os
@@ -20,7 +20,7 @@ PROBE_TOLERANCE = 1e-4
 READINESS_ROWS = 4
 WARM_UP_RUNS = 5
 WARM_UP_ROWS = 32
-# A batch above this many rows would keep its peak memory in the session's arena for good.
+# After a batch of more rows, the session returns its memory; it would keep the peak for good otherwise.
 ARENA_ROWS = 64
 
 ONNX_TYPES = {
@@ -42,10 +42,10 @@ class Model:
     """A loaded version. Immutable; `run` may be called from several threads at once.
 
     Attributes:
-        manifest: what model.json says of it.
-        inputs, outputs: its signature by name.
+        manifest: the content of model.json.
+        inputs, outputs: the signature, by name.
         request_cache: of the requests for it.
-        classifies_images: whether it takes grey pictures of 28x28 and gives a probability for each class.
+        classifies_images: whether its input is gray images, uint8 [n, 28, 28], and its output float32 [n, classes].
     """
 
     def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
@@ -53,10 +53,10 @@ class Model:
 
         Args:
             stored: as read from the repository.
-            slowest_seconds: how long one row alone may take.
+            slowest_seconds: seconds that inference on one row may take.
 
         Raises:
-            ModelRefusedError: onnxruntime does not load it, its signature is not the manifest's, it does not
+            ModelRefusedError: onnxruntime does not load it, its signature is not that of the manifest, it does not
                 reproduce its recorded predictions, or it is too slow.
         """
         self.manifest = stored.manifest
@@ -85,7 +85,7 @@ class Model:
         """Compute the named outputs; inputs must fit the signature and agree in their first dimension.
 
         Raises:
-            InferenceFailedError: onnxruntime gave an error.
+            InferenceFailedError: onnxruntime raised an error.
         """
         rows = max(map(len, inputs.values()))
         options = self._shrinking if rows > ARENA_ROWS else None
@@ -96,11 +96,11 @@ class Model:
         return dict(zip(outputs, arrays, strict=True))
 
     def predicted_seconds(self, rows: int) -> float:
-        """Return how long `run` will take, from what was measured while warming up."""
+        """Return how many seconds `run` will take, from measurements during warm-up."""
         return self._seconds_alone + (rows - 1) * self._seconds_per_row
 
     def is_ready(self) -> bool:
-        """Say whether an inference, made now, gives what was recorded."""
+        """Run the model, and return whether it reproduces its recorded predictions."""
         try:
             self._reproduce(READINESS_ROWS)
         except ModelRefusedError:
@@ -138,7 +138,7 @@ class Model:
             raise ModelRefusedError("it does not reproduce its recorded predictions")
 
     def _check_batching(self) -> None:
-        # Requests of different clients are run together, so no row may depend on its neighbours.
+        # Requests of different clients run in one batch, so no row may depend on the others.
         rows = self._probe_inputs[:READINESS_ROWS]
         together = self._compute(rows)
         alone = [self._compute(row[np.newaxis]) for row in rows]
@@ -150,7 +150,7 @@ class Model:
         return self.run({self.manifest.inputs[0].name: inputs}, [output])[output]
 
     def _warm_up(self, slowest_seconds: float) -> tuple[float, float]:
-        """Return the seconds of one row alone, and of each further row of a batch."""
+        """Return the seconds of one row alone, and of each further row in a batch."""
         alone = self._fastest(self._probe_inputs[:1])
         if alone > slowest_seconds:
             raise ModelRefusedError(f"a row takes it {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms")
@@ -174,13 +174,13 @@ def _classifies_images(manifest: Manifest) -> bool:
 
 def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # Concurrency comes from callers: one thread each gives the most images a second, and an idle server stays idle.
+    # Callers run batches concurrently: one thread for each gives the highest throughput, and no thread spins when idle.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # A model loaded from bytes may still name external data, relative to the working directory; below a file that is
-    # no folder nothing can be found.
+    # A model loaded from bytes may still refer to external data, relative to the working directory. Relative to a file
+    # that is no folder, nothing is found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.log_severity_level = 4
     try:

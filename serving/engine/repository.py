@@ -1,8 +1,8 @@
-"""Reads a model repository: `<name>/<version>/{model.onnx,model.json,probe.npz}` and `<name>/champion`.
+"""Model repository: reads versions, the pointer to the champion, and the rollout of a challenger.
 
-A challenger is named in `<name>/rollout.json`.
+A model has the files `<version>/{model.onnx,model.json,probe.npz}`, `champion` and `rollout.json` in its folder.
 
-Publishers rename whole folders and files into place, so whatever is found here is complete.
+Publishers rename whole folders and files into place, so whatever is read here is complete.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
-    """What `rollout.json` asks for.
+    """The content of `rollout.json`.
 
     Attributes:
-        challenger: the version to try; 0 when the file is not as it should be.
-        canary: share of the requests that it answers, 0 to 1.
-        shadow: whether it gets a copy of the others.
-        changed_ns: when the file was written, nanoseconds since the epoch: the same plan may be made anew.
+        challenger: number of the version to try; 0 if the file is not valid.
+        canary: share of the requests that the challenger answers, 0 to 1.
+        shadow: whether the challenger computes the other requests as well, for comparison.
+        changed_ns: when the file was written, in nanoseconds since the epoch: writing it again restarts the rollout.
     """
 
     challenger: int
@@ -45,9 +45,9 @@ class ModelEntry:
     """A model folder with a champion.
 
     Attributes:
-        champion: the version that should serve; 0 when the pointer holds no version number.
-        changed_ns: when the pointer was written, nanoseconds since the epoch.
-        versions: all versions there are, ascending.
+        champion: number of the version that should serve; 0 if the file `champion` holds no version number.
+        changed_ns: when that file was written, in nanoseconds since the epoch.
+        versions: numbers of all versions, ascending.
         rollout: of a challenger; None without one.
     """
 
@@ -59,7 +59,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A version as read: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce."""
+    """A version as stored: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce."""
 
     manifest: Manifest
     onnx: bytes
@@ -68,13 +68,13 @@ class StoredModel:
 
 
 class ModelRepository:
-    """A folder of models; reads only, keeps nothing."""
+    """A folder of models, read anew at each call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def scan(self) -> dict[str, ModelEntry]:
-        """Return every model that has a champion, by name.
+        """Return the entries of all models that have a champion, by name.
 
         Raises:
             OSError: the repository cannot be read.
@@ -97,7 +97,7 @@ class ModelRepository:
         return entries
 
     def read(self, name: str, version: int) -> StoredModel:
-        """Read one version. `name` and `version` must come from `scan`.
+        """Read one version. `name` and `version` must come from `scan`, which allows no other characters in paths.
 
         Raises:
             ModelRefusedError: files are missing, damaged, or contradict each other.

@@ -1,4 +1,4 @@
-"""Has versions tried in processes of their own, so that one which crashes or never ends takes no server with it."""
+"""Validation of versions in processes of their own, so that a version which crashes or hangs does not stop the server."""
 
 import asyncio
 import subprocess
@@ -10,14 +10,14 @@ from pathlib import Path
 from serving.engine.candidate import REFUSED, CandidateLimits
 from serving.errors import ModelRefusedError
 
-# Each takes a core, and memory for a copy of the model.
-AT_ONCE = 4
+# Each process takes a core, and memory for a copy of the model.
+MAX_PROCESSES = 4
 
 
 class Validator:
-    """Tries versions of a repository.
+    """Validates versions of a repository.
 
-    A first process gets ready from now on, so that a server which is still loading its own packages starts no later.
+    The first process starts with the validator, so that it imports its packages while the server imports its own.
 
     Args:
         folder: of the repository.
@@ -33,15 +33,17 @@ class Validator:
             *map(str, astuple(limits)),
         ]
         self._seconds = limits.seconds
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="validation")
+        self._slots = asyncio.Semaphore(MAX_PROCESSES)
+        self._threads = ThreadPoolExecutor(MAX_PROCESSES, thread_name_prefix="validation")
         self._prepared: list[subprocess.Popen[str]] = [self._start()]
 
     async def validate(self, name: str, version: int) -> None:
-        """Load, check and warm up a version elsewhere; takes some tenths of a second. What is cancelled ends at once.
+        """Load, check and warm up a version in another process, which takes some tenths of a second.
+
+        Cancelling the coroutine ends the process.
 
         Raises:
-            ModelRefusedError: it is not fit to serve, crashes, or takes too much time or memory.
+            ModelRefusedError: the version is not fit to serve, crashes, or takes too much time or memory.
         """
         async with self._slots:
             process = self._prepared.pop() if self._prepared else self._start()
@@ -53,13 +55,13 @@ class Validator:
 
     def _try(self, process: subprocess.Popen[str], name: str, version: int) -> None:
         try:
-            said, _ = process.communicate(f"{name} {version}\n", self._seconds)
+            output, _ = process.communicate(f"{name} {version}\n", self._seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise ModelRefusedError(f"loading it takes more than {self._seconds:g} seconds") from None
         if process.returncode == REFUSED:
-            raise ModelRefusedError(said.strip())
+            raise ModelRefusedError(output.strip())
         if process.returncode != 0:
             raise ModelRefusedError(f"loading it ends the process with status {process.returncode}")
 

@@ -1,4 +1,4 @@
-"""Inference log: a sample of requests and responses, and feedback on them, in a database.
+"""Inference log: a sample of images with their predictions, and feedback on them, in a database.
 
 Imports `engine` and `protocol`.
 """

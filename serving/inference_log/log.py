@@ -1,6 +1,7 @@
-"""What was asked and answered, and what it really was: a sample in a database, written by a thread of its own.
+"""Inference log: a sample of images with their predictions, and feedback, written to a database by a background thread.
 
-Nothing here slows or fails a prediction: what finds the queue full, or cannot be written, is dropped and counted.
+The log neither delays nor fails a prediction: when its queue is full or the database fails, entries are dropped and
+counted.
 """
 
 import asyncio
@@ -24,35 +25,36 @@ log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 1024
 CLOSING_SECONDS = 5.0
-# Old entries are looked for after so many new ones.
-TIDY_EVERY = 500
+# Old entries are deleted after so many new ones.
+PRUNE_EVERY = 500
+# How long to wait before the database is opened again after an error.
 RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Something to write, and who is told what became of it, on the writing thread."""
+    """Something to write. `on_done` is called on the writing thread, with the error if there is one."""
 
     work: Callable[[LogStore], None]
-    done: Callable[[Exception | None], None]
+    on_done: Callable[[Exception | None], None]
 
 
 class InferenceLog:
     """The log of one server process; several may share a file. Used on the event loop only.
 
     Args:
-        where: a SQLite file, made when it is missing, or the URL of a PostgreSQL database; empty for no log.
-        per_second: pictures a second that are logged at most; the others are not part of the sample.
-        rows: pictures kept; older ones without feedback are deleted.
-        on_drop: told when a request that belongs to the sample is lost.
+        location: a SQLite file, created when missing, or the URL of a PostgreSQL database; empty for no log.
+        per_second: most images logged per second; further ones are not part of the sample.
+        rows: images kept; older ones without feedback are deleted.
+        on_drop: called when a request that belongs to the sample could not be written.
 
     Raises:
         StartError: the driver of PostgreSQL is not installed.
     """
 
-    def __init__(self, where: str, per_second: float, rows: int, on_drop: Callable[[], None]) -> None:
-        store.check(where)
-        self._where = where
+    def __init__(self, location: str, per_second: float, rows: int, on_drop: Callable[[], None]) -> None:
+        store.check_driver(location)
+        self._location = location
         self._per_second = per_second
         self._rows = rows
         self._on_drop = on_drop
@@ -62,18 +64,19 @@ class InferenceLog:
         self._tasks: queue.Queue[_Task | None] = queue.Queue(QUEUE_SIZE)
         self._store: LogStore | None = None
         self._failed_at = -RETRY_SECONDS
-        self._since_tidy = TIDY_EVERY
+        self._since_prune = PRUNE_EVERY
         self._thread = threading.Thread(target=self._write, name="inference-log", daemon=True)
-        if where:
+        if location:
             self._thread.start()
 
     @property
     def is_enabled(self) -> bool:
-        return bool(self._where)
+        """Whether there is a log."""
+        return bool(self._location)
 
     def add(self, request_id: str, model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        """Log the pictures of a request, `[n, height, width]`, and the answers, `[n, classes]`."""
-        if not self._where or not model.classifies_images:
+        """Log images, [n, height, width], with their predictions, [n, classes], if they are in the sample."""
+        if not self._location or not model.classifies_images:
             return
         (images,), (probabilities,) = inputs.values(), outputs.values()
         if not self._admits(len(images)):
@@ -81,41 +84,41 @@ class InferenceLog:
         common = (time.time(), model.name, model.version)
         described = (orjson.dumps(images.shape[1:]).decode(), orjson.dumps(model.manifest.classes).decode())
         entries = [
-            (request_id, number, *common, image.tobytes(), *described, orjson.dumps(answer.tolist()).decode())
-            for number, (image, answer) in enumerate(zip(images, probabilities, strict=True))
+            (request_id, number, *common, image.tobytes(), *described, orjson.dumps(prediction.tolist()).decode())
+            for number, (image, prediction) in enumerate(zip(images, probabilities, strict=True))
         ]
 
         def insert(store: LogStore) -> None:
             store.insert(entries)
-            self._tidy(store, len(entries))
+            self._prune(store, len(entries))
 
         self._put(_Task(insert, lambda error: self._on_drop() if error else None))
 
     async def record_feedback(self, feedback: Feedback) -> None:
-        """Write down feedback, in place of what was said of the same picture before.
+        """Store feedback on an image; it replaces earlier feedback on the same image.
 
         Raises:
-            UnknownRequestError: the log has no such picture.
+            UnknownRequestError: the image is not in the log.
             InvalidRequestError: the model that answered has no such class.
-            LogUnavailableError: there is no log, or it cannot be written now.
+            LogUnavailableError: there is no log, or it cannot be written to now.
         """
-        if not self._where:
-            raise LogUnavailableError("this server keeps no inference log, so it takes no feedback")
+        if not self._location:
+            raise LogUnavailableError("this server has no inference log, so it accepts no feedback")
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Exception | None] = loop.create_future()
 
-        def tell(error: Exception | None) -> None:
+        def on_done(error: Exception | None) -> None:
             loop.call_soon_threadsafe(lambda: None if outcome.done() else outcome.set_result(error))
 
-        self._put(_Task(lambda store: store.say(feedback), tell))
+        self._put(_Task(lambda store: store.record_feedback(feedback), on_done))
         error = await outcome
         if isinstance(error, ServingError):
             raise error
         if error is not None:
-            raise LogUnavailableError("the inference log cannot be written now, try again later")
+            raise LogUnavailableError("the inference log cannot be written to now, try again later")
 
     def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write the entries that wait, and stop the thread."""
         if self._thread.is_alive():
             self._tasks.put(None)
             self._thread.join(CLOSING_SECONDS)
@@ -133,30 +136,30 @@ class InferenceLog:
         try:
             self._tasks.put_nowait(task)
         except queue.Full as error:
-            task.done(error)
+            task.on_done(error)
 
     def _write(self) -> None:
         while (task := self._tasks.get()) is not None:
             try:
-                task.work(self._opened())
+                task.work(self._open_store())
             except ServingError as error:
-                task.done(error)
+                task.on_done(error)
             except Exception as error:  # the drivers' own errors share no base class
-                self._give_up(error)
-                task.done(error)
+                self._close_after(error)
+                task.on_done(error)
             else:
-                task.done(None)
+                task.on_done(None)
         if self._store is not None:
             self._store.close()
 
-    def _opened(self) -> LogStore:
+    def _open_store(self) -> LogStore:
         if self._store is None:
             if time.monotonic() - self._failed_at < RETRY_SECONDS:
-                raise OSError("it could not be opened a moment ago")
-            self._store = LogStore(self._where)
+                raise OSError("the database could not be opened a moment ago")
+            self._store = LogStore(self._location)
         return self._store
 
-    def _give_up(self, error: Exception) -> None:
+    def _close_after(self, error: Exception) -> None:
         if time.monotonic() - self._failed_at > RETRY_SECONDS:
             log.warning("the inference log cannot be written: %s", " ".join(str(error).split()))
             self._failed_at = time.monotonic()
@@ -165,8 +168,8 @@ class InferenceLog:
                 self._store.close()
             self._store = None
 
-    def _tidy(self, store: LogStore, added: int) -> None:
-        self._since_tidy += added
-        if self._since_tidy >= TIDY_EVERY:
-            self._since_tidy = 0
-            store.tidy(self._rows)
+    def _prune(self, store: LogStore, added: int) -> None:
+        self._since_prune += added
+        if self._since_prune >= PRUNE_EVERY:
+            self._since_prune = 0
+            store.prune(self._rows)

@@ -1,4 +1,4 @@
-"""The tables of the inference log, in a SQLite file or a PostgreSQL database."""
+"""Store of the inference log: its tables, in a SQLite file or a PostgreSQL database."""
 
 import importlib.util
 import sqlite3
@@ -16,7 +16,7 @@ from serving.errors import InvalidRequestError, StartError, UnknownRequestError
 POSTGRESQL = ("postgresql://", "postgres://")
 TIMEOUT_SECONDS = 5
 
-# In SQLite, a table has an ascending `rowid` of its own.
+# SQLite gives every table an ascending `rowid`; PostgreSQL needs a column for it.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inferences (
     id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL,
@@ -33,11 +33,11 @@ INSERT INTO inferences (id, number, time, model, version, image, shape, classes,
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 CLASSES = "SELECT classes FROM inferences WHERE id = ? AND number = ?"
-SAY = """
+UPSERT_FEEDBACK = """
 INSERT INTO feedback (id, number, time, label, class_name) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id, number) DO UPDATE SET time = excluded.time, label = excluded.label, class_name = excluded.class_name
 """
-TIDY = """
+PRUNE = """
 DELETE FROM inferences WHERE rowid <= (SELECT max(rowid) FROM inferences) - ?
 AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.id = inferences.id AND feedback.number = inferences.number)
 """
@@ -45,12 +45,12 @@ AND NOT EXISTS (SELECT 1 FROM feedback WHERE feedback.id = inferences.id AND fee
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What the picture of an answered request really shows.
+    """The true label of an image of a logged request.
 
     Attributes:
         id: of the request.
-        number: of the picture in it, from 0.
-        class_name: as the model names its classes.
+        number: index of the image in the request, from 0.
+        class_name: one of the classes of the model that answered.
     """
 
     id: str
@@ -58,43 +58,43 @@ class Feedback:
     class_name: str
 
 
-def check(where: str) -> None:
-    """Look whether there is what is needed to write there.
+def check_driver(location: str) -> None:
+    """Check that the driver of the database is installed.
 
     Raises:
         StartError: the driver of PostgreSQL is not installed.
     """
-    if where.startswith(POSTGRESQL) and importlib.util.find_spec("psycopg") is None:
-        raise StartError("a log in PostgreSQL needs psycopg. Install it: `pip install '.[postgres]'`.")
+    if location.startswith(POSTGRESQL) and importlib.util.find_spec("psycopg") is None:
+        raise StartError("an inference log in PostgreSQL needs psycopg. Install it: `pip install '.[postgres]'`.")
 
 
 class LogStore:
-    """A connection to the log. Used by one thread; of no use after an error.
+    """A connection to the log. Used by one thread; after an error, open another one.
 
     Args:
-        where: a file, made when it is missing, or the URL of a PostgreSQL database.
+        location: a SQLite file, created when missing, or the URL of a PostgreSQL database.
 
     Raises:
-        sqlite3.Error, psycopg.Error, OSError: it cannot be opened; the methods raise them, too.
+        sqlite3.Error, psycopg.Error, OSError: it cannot be opened; the methods raise these errors as well.
     """
 
-    def __init__(self, where: str) -> None:
-        self._is_postgresql = where.startswith(POSTGRESQL)
-        self._connection: Any = _postgresql(where) if self._is_postgresql else _sqlite(where)
+    def __init__(self, location: str) -> None:
+        self._is_postgresql = location.startswith(POSTGRESQL)
+        self._connection: Any = _postgresql(location) if self._is_postgresql else _sqlite(location)
 
     def insert(self, entries: Sequence[tuple[object, ...]]) -> None:
-        """Write pictures and answers; an id that is there already stays as it is."""
+        """Insert images with their predictions; rows with an id that exists already are skipped."""
         self._write(INSERT, entries)
 
-    def tidy(self, rows: int) -> None:
-        """Delete all but the newest rows, and those with feedback."""
-        self._write(TIDY, [(rows,)])
+    def prune(self, rows: int) -> None:
+        """Delete all rows but the newest ones and those with feedback."""
+        self._write(PRUNE, [(rows,)])
 
-    def say(self, feedback: Feedback) -> None:
-        """Write feedback, in place of what was said of the same picture before.
+    def record_feedback(self, feedback: Feedback) -> None:
+        """Store feedback on an image; it replaces earlier feedback on the same image.
 
         Raises:
-            UnknownRequestError: the log has no such picture.
+            UnknownRequestError: the image is not in the log.
             InvalidRequestError: the model that answered has no such class.
         """
         key = (feedback.id, feedback.number)
@@ -107,9 +107,10 @@ class LogStore:
         if feedback.class_name not in classes:
             raise InvalidRequestError(f"class_name has to be one of: {', '.join(classes)}")
         label = classes.index(feedback.class_name)
-        self._write(SAY, [(*key, time.time(), label, feedback.class_name)])
+        self._write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name)])
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
@@ -135,7 +136,7 @@ def _postgresql(url: str) -> Any:
 
     options = f"-c statement_timeout={TIMEOUT_SECONDS * 1000}"
     connection = psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS, options=options)
-    # Workers that start together would stand in each other's way.
+    # Workers that create the tables at the same time would fail.
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('mnistflow inference log'))")
     connection.execute(SCHEMA.format(blob="BYTEA", rowid="rowid BIGSERIAL UNIQUE,"))
     connection.commit()

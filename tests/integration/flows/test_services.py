@@ -65,7 +65,7 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} wants a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
     server.terminate()
-    assert "pictures go to digits-classifier" in server.communicate()[0]
+    assert "images go to digits-classifier" in server.communicate()[0]
 
 
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:
