@@ -1,10 +1,11 @@
-"""Puts the doors into one ASGI application."""
+"""Application: composes endpoints, data plane, inference log and metrics. A new endpoint is a line in `create_app`."""
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.endpoints.feedback import FeedbackEndpoint
@@ -22,7 +23,7 @@ from serving.errors import StartError
 from serving.http.application import Application, Middleware
 from serving.http.auth import ApiKeys
 from serving.http.cors import cors_middleware
-from serving.http.request_log import hook_middleware, log_call
+from serving.http.request_log import CallHook, hook_middleware, log_call
 from serving.http.router import Router
 from serving.inference_log.log import InferenceLog
 from serving.metrics.prometheus import Metrics
@@ -35,25 +36,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Set where OpenTelemetry's own tools expect it.
-TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+# OpenTelemetry's own variables for the address that receives traces.
+TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Application:
-    """Return the application; while it runs, the catalogue follows the repository.
+    """Return the application. While it runs, the models follow the repository, and gRPC requests are served.
 
     Raises:
-        StartError: packages are missing for what is asked.
+        StartError: a package that the settings need is missing.
     """
-
-    def observe_call(code: str, seconds: float) -> None:
-        metrics.requests.record("grpc", code, seconds)
-
-    plane = DataPlane(models, metrics, _limits(settings))
+    plane = DataPlane(models, metrics, _batch_limits(settings))
+    service = InferenceService(plane, settings, metrics)
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
-    service = InferenceService(plane, settings, metrics)
     routes = [
         *V2Endpoints(plane, service, settings, inference_log).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
@@ -70,54 +67,59 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
         hooks.append(log_call)
     grpc_service = None
     if settings.grpc_port:
-        grpc_service = _grpc_service_type()(plane, service, settings, api_keys, inference_log, observe_call, hooks)
-    running = _running(models, settings.poll_seconds, inference_log, grpc_service, tracing)
-    middleware: list[Middleware] = []
+        record_call = partial(metrics.requests.record, "grpc")
+        grpc_service = _grpc_service_type()(plane, service, settings, api_keys, inference_log, record_call, hooks)
+    lifespan = _lifespan(models, settings.poll_seconds, inference_log, grpc_service, tracing)
+    return Application(Router(routes, api_keys), metrics.requests.record, lifespan, _middleware(settings, hooks))
+
+
+def _middleware(settings: Settings, hooks: Sequence[CallHook]) -> list[Middleware]:
+    middleware = []
     if settings.cors_origins:
         middleware.append(cors_middleware(settings.cors_origins))
     if hooks:
         middleware.append(hook_middleware(hooks))
-    return Application(Router(routes, api_keys), metrics.requests.record, running, middleware)
+    return middleware
 
 
 @asynccontextmanager
-async def _running(
+async def _lifespan(
     models: ModelManager,
     poll_seconds: float,
     inference_log: InferenceLog,
     grpc_service: "GrpcService | None",
     tracing: "Tracing | None",
 ) -> AsyncIterator[None]:
-    """Run what runs beside the HTTP doors; stops it in the reverse order."""
+    """Run the background tasks and the gRPC service; stops them in reverse order."""
     async with AsyncExitStack() as stack:
         if tracing is not None:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         stack.callback(inference_log.close)
-        stack.push_async_callback(_cancelled, asyncio.create_task(models.follow(poll_seconds)))
+        stack.push_async_callback(_cancel, asyncio.create_task(models.follow(poll_seconds)))
         if grpc_service is not None:
             await grpc_service.start()
             stack.push_async_callback(grpc_service.stop)
         yield
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-def _limits(settings: Settings) -> BatchLimits:
+def _batch_limits(settings: Settings) -> BatchLimits:
     threads = settings.threads or max(1, cores.usable() // settings.workers)
     return BatchLimits(settings.batch_rows, settings.queue_rows, settings.queue_seconds, threads)
 
 
 def _tracing() -> "Tracing | None":
-    if not any(os.environ.get(variable) for variable in TRACE_ENDPOINTS):
+    if not any(os.environ.get(variable) for variable in TRACE_VARIABLES):
         return None
     try:
         from serving.http.tracing import Tracing
     except ImportError:
-        log.warning("%s is set, but the extra otel is not installed: there are no traces", TRACE_ENDPOINTS[0])
+        log.warning("%s is set, but the extra otel is not installed: no traces are sent", TRACE_VARIABLES[0])
         return None
     return Tracing()
 

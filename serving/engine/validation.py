@@ -1,4 +1,4 @@
-"""Validation of versions in processes of their own, so that a version which crashes or hangs does not stop the server."""
+"""Validation of versions in processes of their own, so that one which crashes or hangs does not stop the server."""
 
 import asyncio
 import subprocess

@@ -623,11 +623,11 @@ def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, rep
     assert len(compiled) == int(has_compiler and has_headers)
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
         assert still_right(server, data, first)
-        assert bool(compiled) != any("the compiled part" in line for line in server.log)
+        assert bool(compiled) != any("the compiled extension" in line for line in server.log)
     # As if there had been no compiler.
     for library in compiled:
         library.unlink()
     with kit.Server(repository, command=(str(tmp_path / "venv/bin/mnistflow-serve"),)) as server:
-        kit.wait_until(lambda: any("the compiled part" in line for line in server.log))
+        kit.wait_until(lambda: any("the compiled extension" in line for line in server.log))
         # What was learnt from the first request is used for the second.
         assert all(still_right(server, data, first) for _ in range(2))
