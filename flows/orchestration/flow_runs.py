@@ -18,7 +18,6 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import httpx
 import psutil
 
 from mnistflow.process_identity import ProcessIdentity
@@ -35,6 +34,7 @@ NOTE_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 # A run is pending while its process starts. Prefect reserves the slot of a pending run for the same time.
 PENDING_TIMEOUT = timedelta(minutes=5)
+CLOCK_DIFFERENCE = timedelta(minutes=1)  # between this machine and that of the server
 
 
 @contextmanager
@@ -91,23 +91,23 @@ def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
 
 
 def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
-    noted: set[UUID] = set()
+    noted: set[tuple[UUID, ProcessIdentity]] = set()
     rounds = 0
     while not ended.wait(NOTE_SECONDS):
         rounds += 1
         try:
-            started = {run_id: identity for run_id, identity in _own_runs() if run_id not in noted}
+            started = set(_own_runs()) - noted
             is_time_to_look = rounds % round(LOOK_SECONDS / NOTE_SECONDS) == 0
             if not started and not is_time_to_look:
                 continue
             with api_client(url) as client:
-                for run_id, identity in started.items():
-                    _note(client, run_id, identity)
-                    noted.add(run_id)
+                for run_id, process in started:
+                    _note(client, run_id, process)
+                    noted.add((run_id, process))
                 if is_time_to_look:
                     close_lost(client, deployments)
-        except (httpx.HTTPError, OSError) as error:  # the API may be starting again: the next round repeats all of it
-            logger.warning("Prefect's API does not answer: %s", error)
+        except Exception as error:  # of the API, which may be starting again: the next round repeats all of it
+            logger.warning("cannot look after the flow runs: %s", error)
 
 
 def _own_runs() -> Iterator[tuple[UUID, ProcessIdentity]]:
@@ -137,7 +137,10 @@ def _under_way(client: SyncPrefectClient, deployments: Sequence[str]) -> list[Fl
 def _is_lost(run: FlowRun) -> bool:
     """Return whether the process of a run has died, or whether none was started in time."""
     noted = {name.removeprefix(LABEL): value for name, value in run.labels.items() if name.startswith(LABEL)}
-    if noted:
-        return ProcessIdentity.from_json(noted).has_died()
     state = run.state
-    return state is not None and state.is_pending() and datetime.now(UTC) - state.timestamp > PENDING_TIMEOUT
+    if state is None or not state.is_pending():
+        return bool(noted) and ProcessIdentity.from_json(noted).has_died()
+    if noted and state.timestamp - datetime.fromtimestamp(float(noted["started"]), UTC) < CLOCK_DIFFERENCE:
+        return ProcessIdentity.from_json(noted).has_died()
+    # Pending without a process, or since the process of an earlier attempt.
+    return datetime.now(UTC) - state.timestamp > PENDING_TIMEOUT

@@ -47,18 +47,21 @@ from pathlib import Path
 from dvc.repo import Repo
 from mlflow.artifacts import download_artifacts
 
-from mnistflow import environment, evaluate, promotion, tracking
-from mnistflow.project import Project
+from mnistflow import environment
+from mnistflow.evaluation import evaluate
+from mnistflow.paths import Paths
+from mnistflow.registry import promotion
+from mnistflow.tracking import runs
 
-runs, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
-home = Project.locate()
+run_ids, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
+home = Paths.locate()
 environment.configure(home)
 versions = {}
-for family, run in runs.items():
+for family, run in run_ids.items():
     download_artifacts(run_id=run, artifact_path="dvc.lock", dst_path=str(home.root))
     with Repo() as repository:
         repository.checkout(force=True)
-    version = promotion.register(home, tracking.resume(run), evaluate.load(home))
+    version = promotion.register(home, runs.resume(run), evaluate.load(home))
     promotion.make_champion(home, version, "test")
     shutil.copyfile(home.evaluated / "predictions.npz", folder / f"{family}.npz")
     versions[family] = version.number

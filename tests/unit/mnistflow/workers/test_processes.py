@@ -1,0 +1,101 @@
+"""Worker processes that die, or whose jobs and results cannot be pickled: each costs one job."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jobs
+import psutil
+import pytest
+from waiting import wait_until
+
+from mnistflow.transient import is_transient
+from mnistflow.workers.base import WorkerDied
+from mnistflow.workers.processes import LocalWorkers
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[LocalWorkers[Any, Any]]:
+    with LocalWorkers[Any, Any]([os.sched_getaffinity(0)]) as running:
+        yield running
+
+
+def call(workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any], job: object) -> Any:
+    return workers.result(workers.submit(objective, job))
+
+
+def test_a_worker_runs_one_job_after_another(workers: LocalWorkers[Any, Any]) -> None:
+    assert [call(workers, jobs.double, number) for number in range(3)] == [0, 2, 4]
+    assert call(workers, os.getpgid, 0) != os.getpgid(0)
+    assert call(workers, os.sched_getaffinity, 0) == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize(
+    ("objective", "job", "code"), [(jobs.die, signal.SIGKILL, -9), (jobs.die, signal.SIGTERM, 130), (jobs.leave, 3, 3)]
+)
+def test_the_death_of_a_worker_costs_its_job_only(
+    workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any], job: int, code: int
+) -> None:
+    with pytest.raises(WorkerDied, match=f"ended with {code}"):
+        call(workers, objective, job)
+    assert call(workers, jobs.double, 1) == 2
+
+
+def test_a_worker_that_died_without_a_job_is_replaced(workers: LocalWorkers[Any, Any]) -> None:
+    process = psutil.Process(call(workers, jobs.own_pid, None))
+    process.kill()
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert call(workers, jobs.double, 1) == 2
+
+
+@pytest.mark.parametrize("objective", [jobs.make_unpicklable, jobs.make_unreadable])
+def test_a_result_that_cannot_be_passed_on_is_an_error(
+    workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(Exception, match=r"pickle|cannot be read"):
+        call(workers, objective, None)
+    assert call(workers, jobs.double, 1) == 2
+
+
+def test_a_job_that_cannot_be_read_is_an_error(workers: LocalWorkers[Any, Any]) -> None:
+    with pytest.raises(TypeError, match="cannot be read"):
+        call(workers, jobs.double, jobs.Unreadable())
+    assert call(workers, jobs.double, 1) == 2
+
+
+def test_an_error_brings_its_traceback_and_whether_it_is_transient(workers: LocalWorkers[Any, Any]) -> None:
+    with pytest.raises(ConnectionRefusedError, match="nobody listens") as caught:
+        call(workers, jobs.fail, None)
+    assert is_transient(caught.value)
+    assert "in fail" in caught.value.__notes__[0]
+
+
+def start_holder(tmp_path: Path) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """Start a process whose worker has a job that lasts; return both."""
+    file = tmp_path / "pid"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", f"import jobs; jobs.hold({str(file)!r})"], env=environment)
+    wait_until(file.exists, parent)
+    return parent, psutil.Process(int(file.read_text()))
+
+
+def test_a_worker_ends_with_its_killed_parent_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    parent, worker = start_holder(tmp_path)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not worker.is_running())
+
+
+def test_a_hangup_that_nohup_ignores_leaves_parent_and_worker_running(tmp_path: Path) -> None:
+    parent, worker = start_holder(tmp_path)
+    parent.send_signal(signal.SIGHUP)
+    worker.send_signal(signal.SIGHUP)
+    assert not (tmp_path / "closed").exists()
+    worker.terminate()  # a signal that is not ignored lets the job close its files
+    wait_until((tmp_path / "closed").exists)
+    parent.wait()
+    wait_until(lambda: not worker.is_running())
