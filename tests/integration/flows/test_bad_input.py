@@ -1,4 +1,4 @@
-"""What the command says when it is given rubbish: one line, exit code 1, and nothing lost."""
+"""Invalid input of the commands: one error line, exit code 1, and nothing lost."""
 
 import resource
 import subprocess
@@ -27,7 +27,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture
 def undamaged(fetched: Checkout) -> Iterator[Checkout]:
-    """The fetched checkout; checks afterwards that nothing in it was lost or half-written, and mends params.yaml."""
+    """The fetched checkout; checks afterwards that no file was lost or changed, and restores params.yaml."""
     params = (fetched.folder / "params.yaml").read_bytes()
     before = contents(fetched.folder / "var")
     yield fetched
@@ -47,7 +47,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1, done.stderr
     assert done.stderr.splitlines()[-1] == lines[0]
     assert "Traceback" not in done.stderr
-    assert "ERROR" not in done.stderr  # nor does Prefect tell it before
+    assert "ERROR" not in done.stderr  # Prefect does not log it before
     return lines[0]
 
 
@@ -190,7 +190,14 @@ def test_a_command_outside_of_any_checkout(retrained: Checkout, tmp_path: Path) 
     assert "Change into the checkout first" in error_of(done)
 
 
-def test_an_error_that_nobody_foresaw_ends_with_one_line_too(undamaged: Checkout) -> None:
+def test_a_misspelt_variable_gets_a_warning(fetched: Checkout) -> None:
+    environment = {**fetched.environment, "MNISTFLOW_MIRROR": "/data"}
+    done = replace(fetched, environment=environment).run("presets")
+    meant = "did you mean MNISTFLOW_MIRRORS?"
+    assert done.stderr == f"warning: nothing reads the environment variable MNISTFLOW_MIRROR ({meant})\n"
+
+
+def test_an_unexpected_error_ends_with_one_line_too(undamaged: Checkout) -> None:
     module = undamaged.folder / "src/mnistflow/data/prepare.py"
     module.write_text(f"{module.read_text()}\n\ndef prepare(*_):\n    raise RuntimeError('out of\\nluck')\n")
     own_sources = {**undamaged.environment, "PYTHONPATH": str(undamaged.folder / "src")}
