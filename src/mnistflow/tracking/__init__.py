@@ -1,1 +1,1 @@
-"""Tracking: runs in MLflow. Imports no other folder."""
+"""Tracking: runs in MLflow, and readers of its store. Imports no other folder."""

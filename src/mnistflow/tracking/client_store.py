@@ -1,0 +1,81 @@
+"""Store read by `MlflowClient`: the slow way, which knows every kind of store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.store import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+_PAGE = 1000
+
+
+class ClientStore(Store):
+    """Reads the store that `MLFLOW_TRACKING_URI` names, whatever it is."""
+
+    def has_experiment(self, name: str) -> bool:
+        return mlflow_client().get_experiment_by_name(name) is not None
+
+    def search_runs(self, query: RunQuery) -> list[StoredRun]:
+        experiment = mlflow_client().get_experiment_by_name(query.experiment)
+        if not experiment:
+            return []
+        found = mlflow_client().search_runs(
+            [experiment.experiment_id], filter_of(query), max_results=query.limit, order_by=order_of(query)
+        )
+        return [
+            StoredRun(
+                run_id=run.info.run_id,
+                name=run.info.run_name,
+                status=run.info.status,
+                started_ms=run.info.start_time,
+                parameters=dict(run.data.params),
+                metrics=dict(run.data.metrics),
+                tags=dict(run.data.tags),
+            )
+            for run in found
+        ]
+
+    def aliases(self, model: str) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = mlflow_client().get_registered_model(model).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+        return {alias: int(number) for alias, number in found.items()}
+
+    def versions(self, model: str) -> list[StoredVersion]:
+        found: list[StoredVersion] = []
+        token = None
+        while True:
+            page = mlflow_client().search_model_versions(f"name = '{model}'", max_results=_PAGE, page_token=token)
+            found += map(_stored, page)
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: -version.number)
+
+    def version(self, model: str, number: int) -> StoredVersion | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _stored(mlflow_client().get_model_version(model, str(number)))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+
+def _stored(entry: ModelVersion) -> StoredVersion:
+    return StoredVersion(
+        name=entry.name,
+        number=int(entry.version),
+        run_id=entry.run_id or "",
+        created_ms=entry.creation_timestamp,
+        tags=dict(entry.tags),
+    )

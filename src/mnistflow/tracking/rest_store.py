@@ -1,0 +1,169 @@
+"""Store of an MLflow tracking server, read by its REST API 2.0 (https://mlflow.org/docs/latest/rest-api.html)."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from mnistflow.errors import RegistryError
+from mnistflow.tracking.store import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+
+_PAGE = 1000
+_NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_PAUSES = (0.5, 2.0)
+DEFAULT_TIMEOUT_SECONDS = 120.0
+
+
+class RestStore(Store):
+    """Reads from a server.
+
+    Credentials and TLS are those that MLflow's own client takes: `MLFLOW_TRACKING_USERNAME` and
+    `MLFLOW_TRACKING_PASSWORD` or `~/.mlflow/credentials`, `MLFLOW_TRACKING_TOKEN`, `MLFLOW_TRACKING_INSECURE_TLS`,
+    `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` and `MLFLOW_HTTP_REQUEST_TIMEOUT`.
+
+    Args:
+        uri: of the server, with or without a path.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri.rstrip("/")
+        environment = os.environ
+        token = environment.get("MLFLOW_TRACKING_TOKEN")
+        username, password = _credentials(environment)
+        insecure = environment.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+        self._client = httpx.Client(
+            # As in MLflow, a user name comes before a token.
+            auth=(username, password) if username and password else None,
+            headers={"Authorization": f"Bearer {token}"} if token and not (username and password) else None,
+            verify=_verification(insecure, environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH")),
+            cert=environment.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+            timeout=float(environment.get("MLFLOW_HTTP_REQUEST_TIMEOUT", DEFAULT_TIMEOUT_SECONDS)),
+            follow_redirects=True,
+        )
+
+    def has_experiment(self, name: str) -> bool:
+        return self._experiment_id(name) is not None
+
+    def search_runs(self, query: RunQuery) -> list[StoredRun]:
+        experiment = self._experiment_id(query.experiment)
+        if experiment is None:
+            return []
+        found: list[StoredRun] = []
+        body: dict[str, Any] = {"experiment_ids": [experiment], "order_by": order_of(query), "filter": filter_of(query)}
+        while True:
+            body["max_results"] = min(_PAGE, query.limit - len(found))
+            answer = self._ask("POST", "runs/search", json=body) or {}
+            found += map(_run, answer.get("runs", ()))
+            body["page_token"] = answer.get("next_page_token")
+            if not body["page_token"] or len(found) >= query.limit:
+                return found
+
+    def aliases(self, model: str) -> dict[str, int]:
+        answer = self._ask("GET", "registered-models/get", params={"name": model})
+        entries = answer["registered_model"].get("aliases", ()) if answer else ()
+        return {entry["alias"]: int(entry["version"]) for entry in entries}
+
+    def versions(self, model: str) -> list[StoredVersion]:
+        found: list[StoredVersion] = []
+        parameters: dict[str, Any] = {"filter": f"name = '{model}'", "max_results": _PAGE}
+        while True:
+            answer = self._ask("GET", "model-versions/search", params=parameters) or {}
+            found += map(_version, answer.get("model_versions", ()))
+            if not (token := answer.get("next_page_token")):
+                return sorted(found, key=lambda version: -version.number)
+            parameters["page_token"] = token
+
+    def version(self, model: str, number: int) -> StoredVersion | None:
+        answer = self._ask("GET", "model-versions/get", params={"name": model, "version": str(number)})
+        return _version(answer["model_version"]) if answer else None
+
+    def _experiment_id(self, name: str) -> str | None:
+        answer = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})
+        return str(answer["experiment"]["experiment_id"]) if answer else None
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
+        """Return the answer of the API; None when it does not know what was asked for.
+
+        Raises:
+            RegistryError: the server cannot be reached, refuses, or fails.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                response = self._client.request(method, f"{self._uri}/api/2.0/mlflow/{path}", **arguments)
+            except httpx.TransportError as error:
+                problem = str(error) or type(error).__name__
+            else:
+                if response.is_success:
+                    return response.json()
+                if _error_code(response) == _NOT_FOUND:
+                    return None
+                problem = f"status {response.status_code}"
+                if response.status_code not in _TRANSIENT:
+                    break
+            if pause:
+                time.sleep(pause)
+        raise RegistryError(
+            f"the MLflow server at {self._uri} does not answer: {problem}",
+            "Start it, or correct MLFLOW_TRACKING_URI and its credentials.",
+        )
+
+
+def _credentials(environment: Mapping[str, str]) -> tuple[str, str]:
+    stored: Mapping[str, str] = {}
+    path = Path("~/.mlflow/credentials").expanduser()
+    if path.is_file():
+        parser = configparser.ConfigParser()
+        parser.read(path)
+        stored = dict(parser["mlflow"]) if "mlflow" in parser else {}
+    username, password = (
+        environment.get(name) or stored.get(name.lower(), "")
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    )
+    return username, password
+
+
+def _verification(insecure: bool, certificates: str | None) -> Any:
+    if insecure:
+        return False
+    if not certificates:
+        return True
+    import ssl
+
+    return ssl.create_default_context(cafile=certificates)
+
+
+def _error_code(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error_code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _run(entry: Any) -> StoredRun:
+    info, data = entry["info"], entry.get("data", {})
+    return StoredRun(
+        run_id=info["run_id"],
+        name=info.get("run_name", ""),
+        status=info["status"],
+        started_ms=int(info["start_time"]),
+        parameters={item["key"]: item.get("value", "") for item in data.get("params", ())},
+        metrics={item["key"]: float(item.get("value", 0)) for item in data.get("metrics", ())},
+        tags={item["key"]: item.get("value", "") for item in data.get("tags", ())},
+    )
+
+
+def _version(entry: Any) -> StoredVersion:
+    return StoredVersion(
+        name=entry["name"],
+        number=int(entry["version"]),
+        run_id=entry.get("run_id", ""),
+        created_ms=int(entry["creation_timestamp"]),
+        tags={item["key"]: item.get("value", "") for item in entry.get("tags", ())},
+    )
