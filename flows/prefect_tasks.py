@@ -67,7 +67,7 @@ def resolve(paths: Paths, overrides: dict[str, Any]) -> RunPlan:
 @_step("reconcile")
 def reconcile(paths: Paths, dataset: str) -> None:
     """Complete what killed runs have left undone in MLflow and in the model repository."""
-    runs.close_dead_runs(paths, dataset)
+    runs.close_dead_runs(dataset)
     promotion.reconcile(paths, versions.model_name(dataset))
 
 
@@ -103,14 +103,14 @@ def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
 @_step("champion")
 def find_champion(name: str) -> Version | None:
     """Return the version of a registered model that serves."""
-    return versions.holder(name, versions.CHAMPION)
+    return versions.version_of_alias(name, versions.CHAMPION)
 
 
 @_step("compare")
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Judge the candidate against the champion and keep the verdict with the version."""
     judgement = promotion.judge(workspace, version, evaluation, policy)
-    promotion.note(version, judgement, evaluation)
+    promotion.record_verdict(version, judgement, evaluation)
     earlier = "as decided before, " if judgement.recorded else ""
     get_run_logger().info("%s%s: %s", earlier, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
     return judgement

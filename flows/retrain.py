@@ -16,6 +16,7 @@ from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import STAGES
+from mnistflow.registry import status
 from mnistflow.tracking.lazy_run import LazyRun
 
 
@@ -37,6 +38,8 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     with workspaces.opened(checkout, plan.values) as workspace:
         with LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run:
             outcome = _run_steps(workspace, plan, run)
+        if not outcome.changed:
+            status.record_unchanged(checkout, plan.dataset, outcome.run_id)
         if not plan.overrides:
             workspaces.bring_home(workspace)
     create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))

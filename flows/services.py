@@ -133,7 +133,7 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
     dataset = status.current_dataset(paths, settings.fetch)
     name = versions.model_name(dataset)
     takes_images = versions.task_of(dataset).name == IMAGE_CLASSIFICATION
-    is_chosen = takes_images and publisher.champion(paths, name) and MODEL_VARIABLE not in os.environ
+    is_chosen = takes_images and publisher.published_champion(paths, name) and MODEL_VARIABLE not in os.environ
     model = ("--model", name) if is_chosen else ()
     return "serving", "--repository", str(paths.models), *_listen(host, port), *model
 
@@ -141,7 +141,7 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
 def _predictions(paths: Paths, settings: Config, host: str) -> Service:
     port = _port("predictions", host, 8000)
     address = server_client.url(host, port)
-    server_client.note(paths, address)
+    server_client.record_address(paths, address)
     return Service(
         name="predictions",
         command=server_command(paths, settings, host, port),

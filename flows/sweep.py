@@ -135,7 +135,7 @@ def sweep(
     workspaces.tidy_abandoned(checkout)
     plan = _make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
     headline, data_sha256 = _prepare(checkout, plan)
-    runs.close_dead_runs(checkout, plan.dataset)
+    runs.close_dead_runs(plan.dataset)
     key = (data_sha256, plan.runs, _settings_that_matter(plan.settings), lineage.code_digest())
     folder = checkout.sweeps / lineage.digest(*key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def sweep(
             return _run_missing(checkout, plan, headline, done=done, folder=folder)
         finally:
             # A worker that ends between the start of its MLflow run and the block that finishes it leaves it open.
-            runs.close_dead_runs(checkout, plan.dataset)
+            runs.close_dead_runs(plan.dataset)
 
 
 def default_jobs() -> int:

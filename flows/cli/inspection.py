@@ -63,7 +63,7 @@ def leaderboard(
     from mnistflow.registry import versions
 
     name = state.choose_dataset(paths, settings.fetch, dataset)
-    rows = ranking.rank(paths, name, limit)
+    rows = ranking.rank(name, limit)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return

@@ -10,7 +10,13 @@ from flows.cli.options import DatasetOption, console
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mnistflow.paths import Paths
     from mnistflow.registry.versions import Version
+
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", metavar="N", min=1, help="Version to try instead of the challenger."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,44 +26,43 @@ def register(app: typer.Typer) -> None:
 
 
 def promote(version: int, dataset: DatasetOption = None) -> None:
-    """Make a version the champion by hand, whatever the gate said."""
-    paths, settings = load_context()
-    from mnistflow.registry import promotion, versions
-    from mnistflow.registry import status as state
+    """Make a version the champion by hand, whatever the gate has decided."""
+    paths, name = _model(dataset)
+    from mnistflow.registry import promotion
 
-    name = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
-    crowned = promotion.promote(paths, name, version)
-    console.print(f"champion: {name} version {crowned.number} ({crowned.quality})")
-    _warn_of_rejected(crowned, "`mnistflow rollback` takes it back.")
+    champion = promotion.promote(paths, name, version)
+    console.print(f"champion: {name} version {champion.number} ({champion.quality})")
+    _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
 
 def rollback(dataset: DatasetOption = None) -> None:
-    """Let the previous champion serve again."""
-    paths, settings = load_context()
-    from mnistflow.registry import promotion, versions
-    from mnistflow.registry import status as state
+    """Let the champion before the present one serve again; repeated, it goes further back."""
+    paths, name = _model(dataset)
+    from mnistflow.registry import promotion
 
-    name = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
-    crowned = promotion.rollback(paths, name)
-    console.print(f"champion: {name} version {crowned.number} again ({crowned.quality})")
-    _warn_of_rejected(crowned, "`mnistflow promote VERSION` names another.")
+    champion = promotion.rollback(paths, name)
+    console.print(f"champion: {name} version {champion.number} again ({champion.quality})")
+    _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 
 
 def canary(
-    share: Annotated[str, typer.Argument(metavar="SHARE", help="Such as 10%, or off.")], dataset: DatasetOption = None
+    share: Annotated[str, typer.Argument(metavar="SHARE", help="Such as 10%, or off.")],
+    version: VersionOption = None,
+    dataset: DatasetOption = None,
 ) -> None:
-    """Let the challenger answer a share of the requests."""
-    _try_out(dataset, canary=_share(share))
+    """Let the challenger, or another version, answer a share of the requests."""
+    _set_rollout(dataset, version, canary=_share(share))
 
 
 def shadow(
     switch: Annotated[str, typer.Argument(metavar="on|off")],
+    version: VersionOption = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Let the challenger work on a copy of the requests; nobody sees its answers."""
+    """Send the challenger, or another version, a copy of the requests; its answers are only compared."""
     if switch not in ("on", "off"):
         raise ConfigError(f"shadow is on or off, not {switch!r}", "Try `mnistflow shadow on`.")
-    _try_out(dataset, shadow=switch == "on")
+    _set_rollout(dataset, version, shadow=switch == "on")
 
 
 def _share(text: str) -> float:
@@ -69,22 +74,30 @@ def _share(text: str) -> float:
     return float(percent[1]) / 100
 
 
-def _try_out(dataset: str | None, *, canary: float | None = None, shadow: bool | None = None) -> None:
-    paths, settings = load_context()
+def _set_rollout(
+    dataset: str | None, version: int | None, *, canary: float | None = None, shadow: bool | None = None
+) -> None:
+    paths, name = _model(dataset)
     from mnistflow.registry import promotion, versions
-    from mnistflow.registry import status as state
 
-    name = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
-    rollout = promotion.try_out(paths, name, canary=canary, shadow=shadow)
+    rollout = promotion.set_rollout(paths, name, canary=canary, shadow=shadow, number=version)
     if rollout is None:
-        console.print(f"{name}: the champion answers all requests, and no challenger gets copies")
+        console.print(f"{name}: the champion answers all requests, and no other version is tried")
         return
     console.print(f"{name}: {rollout}")
-    if canary:
-        tried = versions.find(name, rollout.challenger)
-        _warn_of_rejected(tried, "`mnistflow canary off` and `shadow on` compare without risk.")
+    if canary or shadow:
+        fix = "`mnistflow canary off` ends that; `shadow on` compares without risk." if canary else ""
+        _warn_of_rejected(versions.find(name, rollout.challenger), fix)
+
+
+def _model(dataset: str | None) -> "tuple[Paths, str]":
+    """Return the paths of the checkout, and the registered name of the models of a data set."""
+    paths, settings = load_context()
+    from mnistflow.registry import status, versions
+
+    return paths, versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
 
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:
     if version.decision == "reject":
-        console.print(f"the gate rejected it: {'; '.join(version.reasons)}. {fix}")
+        console.print(f"warning: the gate rejected it: {'; '.join(version.reasons)}. {fix}".rstrip())

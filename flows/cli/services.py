@@ -40,7 +40,7 @@ def serve(
     from mnistflow.registry import server_client
 
     if port:
-        server_client.note(paths, server_client.url(host, port))
+        server_client.record_address(paths, server_client.url(host, port))
     _become(*services.server_command(paths, settings, host, port))
 
 

@@ -16,7 +16,7 @@ from mnistflow.errors import ConfigError, RegistryError, StageError
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
 from mnistflow.models.ensemble import Ensemble
-from mnistflow.registry import publisher, versions
+from mnistflow.registry import manifest, registration, versions
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
@@ -123,7 +123,8 @@ def _check(version: Version, data: Dataset, sha256: str | None) -> None:
     if sha256 not in (None, _sha256(version)):
         raise RegistryError(f"{label} is another file than when this run was started", "Start it again.")
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
-    wanted = {"task": data.task, "classes": list(data.classes), **publisher.describe(signature)}
+    tensors = {kind: [one.to_json() for one in found] for kind, found in manifest.tensors(signature).items()}
+    wanted = {"task": data.task, "classes": list(data.classes), **tensors}
     for fact, value in wanted.items():
         if version.model_json[fact] != value:
             raise RegistryError(f"{label} has {fact} {version.model_json[fact]}, the data {value}", "Leave it out.")
@@ -131,7 +132,7 @@ def _check(version: Version, data: Dataset, sha256: str | None) -> None:
 
 def _read(version: Version) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return versions.download(version, Path(folder)).model.read_bytes()
+        return registration.download(version, Path(folder)).model.read_bytes()
 
 
 def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
-"""From a candidate to the model that serves: register, compare, promote or hold, publish, and back again.
+"""Promotion: register a candidate, compare it with the champion, promote, hold or reject it, publish, roll back.
 
-The order makes a kill harmless: a version's folder is published whole before any alias moves, and `reconcile` brings
-the repository's pointer to where the alias already is.
+The order makes a kill harmless: a version is published before any alias moves, and `reconcile` lets the repository's
+pointer follow the alias.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import mnistflow
 from mnistflow import lineage, splits, tasks
 from mnistflow.arrays import Outputs
+from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
-from mnistflow.registry import gate, publisher, versions
+from mnistflow.registry import aliases, gate, history, manifest, publisher, registration, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.gate import Comparison, Verdict
+from mnistflow.registry.manifest import Manifest
 from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
@@ -30,11 +31,11 @@ from mnistflow.tracking import runs
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the evidence it rests on.
+    """A verdict with its evidence.
 
     Attributes:
         comparison: None without a champion.
-        recorded: whether the verdict was kept with the version before.
+        recorded: whether the version keeps this verdict already.
     """
 
     verdict: Verdict
@@ -50,41 +51,42 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
     if known:
         return known
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
-    model_json: dict[str, Any] = {
-        "name": name,
-        "task": data.task,
-        "dataset": data.name,
-        "classes": list(data.classes),
-        **publisher.describe(signature),
-        "sha256": evaluation.model_sha256,
-        "data_sha256": data.data_sha256,
-        "metrics": {**evaluation.metrics, **evaluation.speed},
-        "run_id": run.run_id,
-        "git_commit": lineage.git_commit(workspace.checkout),
-        "created": _now(),
-        "mnistflow_version": mnistflow.__version__,
-    }
-    example = data.test.inputs[: versions.PROBE_ROWS]
-    return versions.register(run, name, workspace.exported / "model.onnx", example, model_json)
+    facts = Manifest(
+        name=name,
+        task=data.task,
+        dataset=data.name,
+        classes=data.classes,
+        **manifest.tensors(signature),
+        preprocessing=catalog.described(data.name, data.classes).preprocessing,
+        sha256=evaluation.model_sha256,
+        data_sha256=data.data_sha256,
+        metrics={**evaluation.metrics, **evaluation.speed},
+        run_id=run.run_id,
+        git_commit=lineage.git_commit(workspace.checkout),
+        created=_now(),
+        mnistflow_version=mnistflow.__version__,
+    )
+    example = data.test.inputs[: registration.PROBE_ROWS]
+    return registration.register(run, workspace.exported / "model.onnx", example, facts)
 
 
 def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Compare a registered candidate with the champion on the workspace's test split; change nothing.
 
-    The champion itself keeps the verdict it was given. What was replaced by hand does not come back by itself.
+    The champion itself keeps its verdict. A version that somebody has replaced by hand is held, however good it is.
 
     Raises:
-        RegistryError: the champion's files cannot be had.
+        RegistryError: the artifact store does not have the champion's files.
     """
     data = splits.load(workspace.prepared)
-    champion = versions.holder(version.name, versions.CHAMPION)
+    champion = versions.version_of_alias(version.name, versions.CHAMPION)
     if champion and champion.number == version.number:
         return Judgement(Verdict(version.decision, version.reasons), None, recorded=True)
     comparison = _compare(workspace, data, champion) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
     if version.is_overruled and verdict.decision == "promote":
-        way_back = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
-        verdict = Verdict("hold", (way_back, *verdict.reasons))
+        reason = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
+        verdict = Verdict("hold", (reason, *verdict.reasons))
     return Judgement(verdict, comparison)
 
 
@@ -95,7 +97,7 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
     with np.load(workspace.evaluated / "predictions.npz") as arrays:
         candidate: Outputs = arrays["outputs"]
     with tempfile.TemporaryDirectory(dir=workspace.var) as folder:
-        session = onnx_session.open_session(versions.download(champion, Path(folder)).model)
+        session = onnx_session.open_session(registration.download(champion, Path(folder)).model)
         outputs = onnx_session.predict(session, data.test.inputs)
     measured = task.measure(outputs, data.test.targets, data.classes, bins=1)
     return Comparison(
@@ -106,8 +108,8 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
     )
 
 
-def note(version: Version, judgement: Judgement, evaluation: Evaluation) -> None:
-    """Keep the verdict and its evidence with the version, unless it is kept already."""
+def record_verdict(version: Version, judgement: Judgement, evaluation: Evaluation) -> None:
+    """Keep the verdict and its evidence with the version, unless the version has them already."""
     if judgement.recorded:
         return
     evidence = {
@@ -116,123 +118,151 @@ def note(version: Version, judgement: Judgement, evaluation: Evaluation) -> None
         "test_sha256": evaluation.test_sha256,
         "decided": _now(),
     }
-    versions.note_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence)
+    aliases.record_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence)
 
 
 def apply(paths: Paths, version: Version, verdict: Verdict) -> None:
-    """Publish a version and let it serve, or keep it as challenger; a rejected one is not published."""
+    """Publish a version and let it serve, or keep it as challenger; a rejected one becomes neither.
+
+    Raises:
+        RegistryError: the artifact store does not have its files.
+    """
     if versions.CHAMPION in version.aliases:
         reconcile(paths, version.name)
     elif verdict.decision == "promote":
         make_champion(paths, version, "gate")
     elif verdict.decision == "hold":
         publisher.publish(paths, version)
-        versions.keep_as_challenger(version)
-    else:
-        versions.keep_as_challenger(version)
+        aliases.set_challenger(version)
 
 
-def make_champion(paths: Paths, version: Version, by: str) -> None:
-    """Publish a version, move the alias, then the repository's pointer; `by` is kept as a trace."""
+def make_champion(paths: Paths, version: Version, by: history.By) -> None:
+    """Publish a version, move the alias `champion` to it, then the repository's pointer.
+
+    A rollout of the same version ends.
+
+    Raises:
+        RegistryError: the artifact store does not have its files.
+    """
     publisher.publish(paths, version)
-    if version.number != publisher.champion(paths, version.name):
-        versions.crown(version)
-        versions.trace(version, f"{_now()} became champion by {by}")
+    aliases.set_champion(version, by)
     publisher.serve(paths, version)
-    rollout = publisher.rollout(paths, version.name)
+    rollout = publisher.read_rollout(paths, version.name)
     if rollout and rollout.challenger == version.number:
-        publisher.try_out(paths, version.name, None)
+        publisher.write_rollout(paths, version.name, None)
 
 
 def promote(paths: Paths, name: str, number: int) -> Version:
-    """Make a version champion by hand, whatever the gate said.
+    """Make a version champion by hand, whatever the gate has decided.
 
     Raises:
-        RegistryError: there is no such version, or its files are gone.
+        RegistryError: there is no such version, or the artifact store does not have its files.
     """
     version = versions.find(name, number)
-    _overrule(paths, version, "hand")
+    _replace_champion(paths, version, "hand")
     return version
 
 
 def rollback(paths: Paths, name: str) -> Version:
-    """Let the version serve again that served before the champion, which becomes the challenger if there is none.
+    """Let the champion before the present one serve again; another rollback goes one further back.
+
+    The version that is replaced becomes the challenger if there is none, unless the gate has rejected it. No later
+    rollback returns to it.
 
     Raises:
-        RegistryError: none did.
+        RegistryError: there is no earlier champion, or the artifact store does not have its files.
     """
-    previous = versions.holder(name, versions.PREVIOUS)
-    if not previous:
-        raise RegistryError(f"{name} has no previous champion", "`mnistflow promote VERSION` names one.")
-    replaced = _overrule(paths, previous, "rollback")
-    if replaced and not versions.holder(name, versions.CHALLENGER):
-        versions.keep_as_challenger(replaced)
-    return previous
+    known = {version.number: version for version in versions.all_versions(name)}
+    champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
+    earlier = history.earlier_champion(known.values(), champion)
+    if earlier is None:
+        raise RegistryError(f"{name} has no earlier champion", "`mnistflow promote VERSION` makes a version champion.")
+    replaced = _replace_champion(paths, known[earlier], "rollback")
+    if replaced and replaced.decision != "reject" and not versions.version_of_alias(name, versions.CHALLENGER):
+        aliases.set_challenger(replaced)
+    return known[earlier]
 
 
-def _overrule(paths: Paths, version: Version, by: str) -> Version | None:
-    """Make a version champion whatever the gate said, and return the one that it replaces."""
-    champion = versions.holder(version.name, versions.CHAMPION)
+def _replace_champion(paths: Paths, version: Version, by: history.By) -> Version | None:
+    """Make a version champion whatever the gate has decided, and return the version that it replaces."""
+    champion = versions.version_of_alias(version.name, versions.CHAMPION)
     replaced = champion if champion and champion.number != version.number else None
     if replaced:
-        versions.overrule(replaced, True)
-    versions.overrule(version, False)
+        aliases.set_overruled(replaced, True)
+    aliases.set_overruled(version, False)
     make_champion(paths, version, by)
     return replaced
 
 
-def try_out(paths: Paths, name: str, *, canary: float | None = None, shadow: bool | None = None) -> Rollout | None:
-    """Let servers try the challenger beside the champion, or end that; None leaves a setting as it is.
+def set_rollout(
+    paths: Paths, name: str, *, canary: float | None = None, shadow: bool | None = None, number: int | None = None
+) -> Rollout | None:
+    """Let servers try a version beside the champion, or end that; None leaves a setting as it is.
 
-    What is tried stays the same version until all of it has ended, whoever has become the challenger meanwhile.
+    The version that is tried stays the same until both canary and shadow have ended, even if the alias `challenger`
+    moves meanwhile.
 
     Args:
-        canary: share of the requests that it answers, 0 to 1.
-        shadow: whether it gets a copy of the others.
+        canary: share of the requests that the version answers, 0 to 1.
+        shadow: whether the version gets a copy of the requests.
+        number: the version to try, published if need be; None for the challenger.
 
     Raises:
-        RegistryError: there is no champion or no challenger, its files are gone, or another version is tried.
+        RegistryError: there is no champion, no such version or no challenger, the artifact store does not have the
+            version's files, or another version is being tried.
     """
-    now = publisher.rollout(paths, name) or Rollout(0)
+    now = publisher.read_rollout(paths, name) or Rollout(0)
     wanted = replace(
         now, canary=now.canary if canary is None else canary, shadow=now.shadow if shadow is None else shadow
     )
     if not wanted.canary and not wanted.shadow:
-        publisher.try_out(paths, name, None)
+        publisher.write_rollout(paths, name, None)
         return None
     if canary or shadow:
-        challenger = _challenger(name)
-        if now.challenger not in (0, challenger.number):
+        chosen = _version_to_try(name, number)
+        if now.challenger not in (0, chosen.number):
+            other = f"not version {number}" if number else f"and the challenger is version {chosen.number} now"
             raise RegistryError(
-                f"version {now.challenger} is tried, and the challenger is version {challenger.number} now",
-                "First `mnistflow canary off` and `mnistflow shadow off`.",
+                f"version {now.challenger} is tried, {other}",
+                f"Go on with `--version {now.challenger}`, or first `mnistflow canary off` and `mnistflow shadow off`.",
             )
-        publisher.publish(paths, challenger)
-        wanted = replace(wanted, challenger=challenger.number)
-    publisher.try_out(paths, name, wanted)
+        publisher.publish(paths, chosen)
+        wanted = replace(wanted, challenger=chosen.number)
+    publisher.write_rollout(paths, name, wanted)
     return wanted
 
 
-def _challenger(name: str) -> Version:
-    if not versions.holder(name, versions.CHAMPION):
+def _version_to_try(name: str, number: int | None) -> Version:
+    champion = versions.version_of_alias(name, versions.CHAMPION)
+    if not champion:
         raise RegistryError(
-            f"{name} has no champion beside which to try another", "`mnistflow promote VERSION` makes one."
+            f"{name} has no champion to try another version beside", "`mnistflow promote VERSION` makes one."
         )
-    challenger = versions.holder(name, versions.CHALLENGER)
+    if number is not None:
+        if number == champion.number:
+            raise RegistryError(f"version {number} is the champion itself", "Name another version.")
+        return versions.find(name, number)
+    challenger = versions.version_of_alias(name, versions.CHALLENGER)
     if not challenger:
-        raise RegistryError(f"{name} has no challenger to try", "The next version that does not win becomes one.")
+        raise RegistryError(
+            f"{name} has no challenger to try", "`--version N` chooses a version; `mnistflow leaderboard` lists them."
+        )
     return challenger
 
 
 def reconcile(paths: Paths, name: str) -> bool:
-    """Let the repository serve the registry's champion, undamaged; return whether it did not.
+    """Let the repository serve the registry's champion, undamaged; return whether anything had to change.
 
-    A run killed between the move of the alias and that of the pointer leaves the old champion serving until then.
+    A process that is killed between the move of the alias and that of the pointer leaves the old champion serving
+    until then.
+
+    Raises:
+        RegistryError: the artifact store does not have the champion's files.
     """
-    champion = versions.holder(name, versions.CHAMPION)
+    champion = versions.version_of_alias(name, versions.CHAMPION)
     if not champion:
         return False
-    serves = publisher.champion(paths, name) == champion.number
+    serves = publisher.published_champion(paths, name) == champion.number
     if serves and publisher.is_whole(paths, name, champion.number):
         return False
     publisher.publish(paths, champion)

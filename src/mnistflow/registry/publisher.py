@@ -3,8 +3,9 @@
     <dataset>-classifier/
       config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion   rollout.json
 
-A version's folder appears whole, by a rename, and is written anew only when it is damaged; `champion` and
-`rollout.json` are replaced atomically. A server that reads at any moment sees a whole model or none.
+A version's folder is renamed into place when it is complete, and is written again only when it is damaged; `champion`
+and `rollout.json` are replaced atomically. A server that reads at any moment sees a complete model or none.
+`schemas/model.schema.json` defines model.json.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import versions
+from mnistflow.registry import manifest
 from mnistflow.registry.versions import Version
-from mnistflow.tasks.task import Signature
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """How servers try a challenger.
+    """How servers try a version beside the champion.
 
     Attributes:
+        challenger: number of the version.
         canary: share of the requests that it answers, 0 to 1.
         shadow: whether it gets a copy of the others.
     """
@@ -37,42 +37,25 @@ class Rollout:
     shadow: bool = False
 
     def __str__(self) -> str:
-        manner = []
+        parts = []
         if self.canary:
-            manner.append(f"answers {self.canary * 100:g}% of the requests")
+            parts.append(f"answers {self.canary * 100:g}% of the requests")
         if self.shadow:
-            manner.append(f"gets a copy of {'the others' if self.canary else 'all requests'}")
-        return f"version {self.challenger} {' and '.join(manner)}"
+            parts.append(f"gets a copy of {'the others' if self.canary else 'all requests'}")
+        return f"version {self.challenger} {' and '.join(parts)}"
 
 
-_DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
-
-
-def describe(signature: Signature) -> dict[str, list[dict[str, Any]]]:
-    """Return inputs and outputs as the Open Inference Protocol names them."""
-    return {
-        "inputs": [
-            {
-                "name": signature.input_name,
-                "datatype": _DATATYPES[signature.input_dtype],
-                "shape": [-1, *signature.input_shape],
-            }
-        ],
-        "outputs": [{"name": signature.output_name, "datatype": "FP32", "shape": [-1, *signature.output_shape]}],
-    }
-
-
-def champion(paths: Paths, name: str) -> int | None:
-    """Return the number of the version that serves."""
+def published_champion(paths: Paths, name: str) -> int | None:
+    """Return the number of the version that the repository's pointer names; None without a pointer."""
     pointer = paths.models / name / "champion"
     return int(pointer.read_text()) if pointer.is_file() else None
 
 
-def rollout(paths: Paths, name: str) -> Rollout | None:
-    """Return how a challenger is tried, if one is.
+def read_rollout(paths: Paths, name: str) -> Rollout | None:
+    """Return how a version is tried beside the champion, or None.
 
     Raises:
-        DataError: `rollout.json` is not as `try_out` writes it.
+        DataError: `rollout.json` is not as `write_rollout` writes it.
     """
     path = paths.models / name / "rollout.json"
     if not path.is_file():
@@ -83,8 +66,8 @@ def rollout(paths: Paths, name: str) -> Rollout | None:
         raise DataError(f"{path} is no rollout", "Delete that file.") from error
 
 
-def try_out(paths: Paths, name: str, rollout: Rollout | None) -> None:
-    """Let servers try a published version so; None for no version."""
+def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
+    """Let servers try a published version beside the champion; None ends that."""
     path = paths.models / name / "rollout.json"
     if rollout is None:
         files.remove(path)
@@ -93,7 +76,7 @@ def try_out(paths: Paths, name: str, rollout: Rollout | None) -> None:
 
 
 def is_whole(paths: Paths, name: str, number: int) -> bool:
-    """Whether a version is published, and its files are as they were written."""
+    """Return whether a version is published, and its files are as they were written."""
     folder = paths.models / name / str(number)
     try:
         wanted = files.read_json(folder / "model.json")["sha256"]
@@ -103,30 +86,32 @@ def is_whole(paths: Paths, name: str, number: int) -> bool:
 
 
 def publish(paths: Paths, version: Version) -> Path:
-    """Put a registered version into the repository; one that is there already, undamaged, is left as it is.
+    """Copy a registered version into the repository and return its folder; an undamaged copy is left as it is.
 
     Raises:
-        RegistryError: its files cannot be had from the registry.
+        RegistryError: the artifact store does not have its files.
     """
     folder = paths.models / version.name / str(version.number)
     if is_whole(paths, version.name, version.number):
         return folder
     with files.atomic_write(folder) as temporary, tempfile.TemporaryDirectory(dir=paths.var) as downloads:
+        # Imported here, because status and leaderboard must load neither numpy nor MLflow.
+        from mnistflow.registry import registration
+
         temporary.mkdir()
-        registered = versions.download(version, Path(downloads))
+        registered = registration.download(version, Path(downloads))
         shutil.copyfile(registered.model, temporary / "model.onnx")
         shutil.copyfile(registered.probe, temporary / "probe.npz")
-        # MLflow writes the graph anew: the hash that servers check is that of the file they read.
-        model_json = {**version.model_json, "sha256": files.sha256(temporary / "model.onnx")}
-        files.write_json(temporary / "model.json", model_json)
+        sha256 = files.sha256(temporary / "model.onnx")
+        files.write_json(temporary / "model.json", manifest.to_publish(version.model_json, sha256))
     return folder
 
 
 def serve(paths: Paths, version: Version) -> None:
-    """Make a published version the one that serves.
+    """Point the repository to a published version, which servers then serve.
 
     Raises:
-        RegistryError: the version was not published.
+        RegistryError: the version is not published.
     """
     folder = paths.models / version.name
     if not (folder / str(version.number)).is_dir():

@@ -1,4 +1,4 @@
-"""The prediction server as other commands see it: where it is, and what it says of a model."""
+"""Client of the prediction server: its address, and its status of a model."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-from pydantic import TypeAdapter, ValidationError
-
 from mnistflow.errors import DataError
 from mnistflow.files import read_json, write_json
 from mnistflow.paths import Paths
 
 ADDRESS_VARIABLE = "MNISTFLOW_SERVER"
-# The server's own variable: whoever may start it with keys may also ask it.
+# The server's own variable: commands on the server's machine use its first key.
 KEYS_VARIABLE = "MNISTFLOW_SERVE_KEYS"
 TIMEOUT_SECONDS = 2
 
 
 @dataclass(frozen=True)
 class Calls:
-    """What came of the calls of one version; `mean_milliseconds` is None without any."""
+    """Statistics of the requests that one version has answered.
+
+    Attributes:
+        errors: requests without an answer.
+        mean_milliseconds: None without any request.
+    """
 
     calls: int
     errors: int
@@ -31,15 +33,16 @@ class Calls:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A challenger as the server tries it.
+    """A rollout as the server reports it.
 
     Attributes:
+        challenger: number of the version that is tried.
         canary: share of the requests that it answers.
         shadow: whether it gets a copy of the others.
-        state: `on`, or why it is not tried.
+        state: `on`, or why the version is not tried.
         calls: of `champion` and `challenger`.
         compared: rows answered by both.
-        agreement: share of those for which both named the same class.
+        agreement: share of these rows for which both predict the same class.
         dropped: copies of requests dropped under load.
     """
 
@@ -55,12 +58,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Served:
-    """A model as the server has it.
+    """A model as the server reports it.
 
     Attributes:
         champion: the version that serves; None when none does.
-        refused: why it does not serve a version, by the version's number.
-        wants_key: whether it says nothing without a key.
+        refused: by number of a version, why the server does not serve it.
+        wants_key: whether the server requires a key that this process does not have.
     """
 
     champion: int | None
@@ -70,28 +73,32 @@ class Served:
 
 
 def url(host: str, port: int) -> str:
-    """Return where this machine reaches what listens on `host`."""
+    """Return the URL at which this machine reaches a server that listens on `host`."""
     reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def note(paths: Paths, address: str) -> None:
+def record_address(paths: Paths, address: str) -> None:
     """Let other commands find the server that is started now."""
-    write_json(_note(paths), {"url": address})
+    write_json(_record(paths), {"url": address})
 
 
 def address(paths: Paths) -> str | None:
-    """Return where the server is: `MNISTFLOW_SERVER`, else the one started last from this checkout."""
+    """Return the server's URL: `MNISTFLOW_SERVER`, or that of the server started last from this checkout."""
     if given := os.environ.get(ADDRESS_VARIABLE):
         return given.rstrip("/")
     try:
-        return str(read_json(_note(paths))["url"])
+        return str(read_json(_record(paths))["url"])
     except (DataError, KeyError, TypeError):
         return None
 
 
-def ask(address: str, name: str) -> Served | None:
-    """Ask a server about a model; None when none answers there that knows it."""
+def fetch_status(address: str, name: str) -> Served | None:
+    """Return the server's status of a model; None when no server answers there, or it does not know the model."""
+    # Imported here, because most commands find no address to ask.
+    import httpx
+    from pydantic import TypeAdapter, ValidationError
+
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
@@ -103,5 +110,5 @@ def ask(address: str, name: str) -> Served | None:
         return None
 
 
-def _note(paths: Paths) -> Path:
+def _record(paths: Paths) -> Path:
     return paths.var / "server.json"

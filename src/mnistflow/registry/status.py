@@ -1,29 +1,38 @@
-"""The state of things: data, champion, challenger, last run, and what the prediction server says."""
+"""Status of a data set's models: champion, challenger, last run, model repository, prediction server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
+from mnistflow import files
 from mnistflow.data import catalog
 from mnistflow.data.config import FetchConfig
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, server_client, versions
 from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.server_client import Served
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
-from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import RunQuery
+from mnistflow.tracking.store import open_store
 
 
 @dataclass(frozen=True)
 class VersionState:
-    """A registered version in short, as judged on the test split.
+    """Summary of a registered version.
 
     Attributes:
-        metric: the task's headline, and `score` its value; `quality` says both.
+        metric: name of the task's headline metric.
+        score: value of the headline metric on the test split.
         accuracy: of a classifier, otherwise None.
+        quality: the formatted score, with the name of the metric.
+        decision: of the gate.
+        reasons: of that decision.
+        history: when and how it became champion, one line each.
     """
 
     version: int
@@ -39,12 +48,19 @@ class VersionState:
 
 @dataclass(frozen=True)
 class RunState:
-    """The last retraining."""
+    """The last retraining.
+
+    Attributes:
+        started_ms: milliseconds since the epoch.
+        confirmed: when a later retraining found that there is nothing to do beyond this run: ISO 8601, UTC; None
+            when there was no such retraining.
+    """
 
     run_id: str
     name: str
     status: str
     started_ms: int
+    confirmed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,13 +68,13 @@ class Status:
     """The state of one data set's models.
 
     Attributes:
-        previous: what served before the champion.
-        serving: number of the version that the model repository names.
+        previous: the version that `mnistflow rollback` returns to.
+        serving: number of the version that the model repository points to.
         serving_is_whole: whether that version's files are there, as they were written.
         model_repository: folder that servers read.
-        rollout: how servers are to try the challenger.
-        server: address of the prediction server, as far as it is known.
-        served: what it says; None when it does not answer.
+        rollout: which version servers are to try beside the champion, and how.
+        server: address of the prediction server; None when it is not known.
+        served: the server's own status of the model; None when it does not answer.
     """
 
     dataset: str
@@ -75,7 +91,7 @@ class Status:
 
 
 def current_dataset(paths: Paths, config: FetchConfig) -> str:
-    """Return the configured data set, or its fallback when only that one has a champion, or any runs at all."""
+    """Return the configured data set, or its fallback when only the fallback has a champion, or any run at all."""
     wanted, fallback = config.dataset, config.fallback
     if fallback is None or _has_champion(paths, wanted):
         return wanted
@@ -87,10 +103,12 @@ def choose_dataset(paths: Paths, config: FetchConfig, name: str | None) -> str:
     """Return the data set of that name; without one, the current one.
 
     Raises:
-        ConfigError: there is none of that name, and there was none when a model was made.
+        ConfigError: no data set of that name is known, nor has any run used one.
     """
     if name is None:
         return current_dataset(paths, config)
+    if _has_champion(paths, name):
+        return name
     known = {*catalog.entries(), *config.own}
     if name not in known and not runs.has_experiment(name):
         raise ConfigError(f"unknown data set {name!r}", f"Known: {', '.join(sorted(known))}.")
@@ -101,44 +119,58 @@ def read(paths: Paths, dataset: str) -> Status:
     """Gather the state of a data set's models."""
     name = versions.model_name(dataset)
     address = server_client.address(paths)
-    serving = publisher.champion(paths, name)
+    serving = publisher.published_champion(paths, name)
+    aliased = versions.by_alias(name)
     return Status(
         dataset=dataset,
-        champion=_state(versions.holder(name, versions.CHAMPION)),
-        challenger=_state(versions.holder(name, versions.CHALLENGER)),
-        previous=_state(versions.holder(name, versions.PREVIOUS)),
+        champion=_state(aliased.get(versions.CHAMPION)),
+        challenger=_state(aliased.get(versions.CHALLENGER)),
+        previous=_state(aliased.get(versions.PREVIOUS)),
         last_run=_last_run(paths, dataset),
         serving=serving,
         serving_is_whole=serving is not None and publisher.is_whole(paths, name, serving),
         model_repository=str(paths.models / name),
-        rollout=publisher.rollout(paths, name),
+        rollout=publisher.read_rollout(paths, name),
         server=address,
-        served=server_client.ask(address, name) if address else None,
+        served=server_client.fetch_status(address, name) if address else None,
     )
 
 
+def record_unchanged(paths: Paths, dataset: str, run_id: str) -> None:
+    """Record that a retraining has just found nothing to do beyond a run, as it leaves no run of its own behind."""
+    path = _unchanged(paths, dataset)
+    files.write_json(path, {"run_id": run_id, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def _unchanged(paths: Paths, dataset: str) -> Path:
+    return paths.var / "unchanged" / f"{dataset}.json"
+
+
 def lines(status: Status) -> Iterator[tuple[str, str]]:
-    """Return the state as pairs of name and text."""
+    """Return the status as pairs of label and text; an empty label continues the line above."""
     yield "data set", status.dataset
     for name, version in (("champion", status.champion), ("challenger", status.challenger)):
         if version:
             yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
-            yield "", f"the gate said {version.decision}: {'; '.join(version.reasons)}"
+            yield "", f"gate: {version.decision}: {'; '.join(version.reasons)}"
             if name == "champion" and version.history:
                 yield "", version.history[-1]
         else:
-            fix = f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` makes one"
+            fix = f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` trains one"
             yield name, fix if name == "champion" else "none"
     if status.previous:
         yield (
             "previous",
-            f"version {status.previous.version}, {status.previous.quality}: `mnistflow rollback` lets it serve again",
+            f"version {status.previous.version}, {status.previous.quality}: `mnistflow rollback` returns to it",
         )
     if status.last_run:
-        yield "last run", f"{status.last_run.name} ({status.last_run.status.lower()}), {status.last_run.run_id[:8]}"
+        run = status.last_run
+        yield "last run", f"{run.name} ({run.status.lower()}), {run.run_id[:8]}"
+        if run.confirmed:
+            yield "", f"a retraining at {run.confirmed} found nothing to do"
     yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
     if status.serving and not status.serving_is_whole:
-        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them anew"
+        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them again"
     if status.rollout:
         yield "rollout", str(status.rollout)
     if status.server:
@@ -147,10 +179,10 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 
 def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
     if not served:
-        yield "server", f"none answers at {address}: `mnistflow serve` starts one"
+        yield "server", f"no answer from {address}: `mnistflow serve` starts one"
         return
     if served.wants_key:
-        yield "server", f"{address} wants a key: set {server_client.KEYS_VARIABLE}"
+        yield "server", f"{address} requires a key: set {server_client.KEYS_VARIABLE}"
         return
     yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
     for version, reason in served.refused.items():
@@ -161,11 +193,11 @@ def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, st
             mean = f", {calls.mean_milliseconds} ms on average" if calls.calls else ""
             yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} without an answer{mean}"
         if rollout.agreement is not None:
-            yield "", f"they agree on {rollout.agreement:.2%} of {rollout.compared:,}"
+            yield "", f"both predict the same class for {rollout.agreement:.2%} of {rollout.compared:,}"
 
 
 def _has_champion(paths: Paths, dataset: str) -> bool:
-    return publisher.champion(paths, versions.model_name(dataset)) is not None
+    return publisher.published_champion(paths, versions.model_name(dataset)) is not None
 
 
 def _state(version: Version | None) -> VersionState | None:
@@ -185,10 +217,19 @@ def _state(version: Version | None) -> VersionState | None:
 
 
 def _last_run(paths: Paths, dataset: str) -> RunState | None:
-    found = mlflow_client().search_runs(
-        [runs.experiment_id(paths, dataset)],
-        f"tags.`{runs.KIND}` = 'retrain'",
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
-    return next((RunState(r.info.run_id, r.info.run_name, r.info.status, r.info.start_time) for r in found), None)
+    """Return the newest run, or the older one that a later retraining has confirmed."""
+    store = open_store()
+    newest = next(iter(store.search_runs(RunQuery(dataset, tags={runs.KIND: "retrain"}, limit=1))), None)
+    if newest is None:
+        return None
+    run, confirmed = newest, None
+    try:
+        unchanged = files.read_json(_unchanged(paths, dataset))
+        time, run_id = datetime.fromisoformat(unchanged["time"]), unchanged["run_id"]
+    except (DataError, KeyError, TypeError, ValueError):
+        pass
+    else:
+        # The recorded time has no fraction of a second, so the comparison is one of whole seconds.
+        if int(time.timestamp()) >= newest.started_ms // 1000 and (known := store.run(run_id)):
+            run, confirmed = known, unchanged["time"]
+    return RunState(run.run_id, run.name, run.status, run.started_ms, confirmed)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnistflow.tracking.client import mlflow_client
-from mnistflow.tracking.store import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 _PAGE = 1000
@@ -26,18 +27,18 @@ class ClientStore(Store):
         found = mlflow_client().search_runs(
             [experiment.experiment_id], filter_of(query), max_results=query.limit, order_by=order_of(query)
         )
-        return [
-            StoredRun(
-                run_id=run.info.run_id,
-                name=run.info.run_name,
-                status=run.info.status,
-                started_ms=run.info.start_time,
-                parameters=dict(run.data.params),
-                metrics=dict(run.data.metrics),
-                tags=dict(run.data.tags),
-            )
-            for run in found
-        ]
+        return [_run(entry) for entry in found]
+
+    def run(self, run_id: str) -> StoredRun | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = mlflow_client().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return _run(found) if found.info.lifecycle_stage == "active" else None
 
     def aliases(self, model: str) -> dict[str, int]:
         from mlflow.exceptions import MlflowException
@@ -55,7 +56,7 @@ class ClientStore(Store):
         token = None
         while True:
             page = mlflow_client().search_model_versions(f"name = '{model}'", max_results=_PAGE, page_token=token)
-            found += map(_stored, page)
+            found += map(_version, page)
             token = page.token
             if not token:
                 return sorted(found, key=lambda version: -version.number)
@@ -64,14 +65,26 @@ class ClientStore(Store):
         from mlflow.exceptions import MlflowException
 
         try:
-            return _stored(mlflow_client().get_model_version(model, str(number)))
+            return _version(mlflow_client().get_model_version(model, str(number)))
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
 
 
-def _stored(entry: ModelVersion) -> StoredVersion:
+def _run(run: Run) -> StoredRun:
+    return StoredRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started_ms=run.info.start_time,
+        parameters=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(run.data.tags),
+    )
+
+
+def _version(entry: ModelVersion) -> StoredVersion:
     return StoredVersion(
         name=entry.name,
         number=int(entry.version),

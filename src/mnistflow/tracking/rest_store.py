@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from mnistflow.errors import RegistryError
-from mnistflow.tracking.store import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
 
 _PAGE = 1000
 _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
@@ -65,6 +65,12 @@ class RestStore(Store):
             if not body["page_token"] or len(found) >= query.limit:
                 return found
 
+    def run(self, run_id: str) -> StoredRun | None:
+        answer = self._ask("GET", "runs/get", params={"run_id": run_id})
+        if not answer or answer["run"]["info"].get("lifecycle_stage") != "active":
+            return None
+        return _run(answer["run"])
+
     def aliases(self, model: str) -> dict[str, int]:
         answer = self._ask("GET", "registered-models/get", params={"name": model})
         entries = answer["registered_model"].get("aliases", ()) if answer else ()
@@ -94,11 +100,12 @@ class RestStore(Store):
         Raises:
             RegistryError: the server cannot be reached, refuses, or fails.
         """
+        cause: Exception | None = None
         for pause in (*_PAUSES, None):
             try:
                 response = self._client.request(method, f"{self._uri}/api/2.0/mlflow/{path}", **arguments)
             except httpx.TransportError as error:
-                problem = str(error) or type(error).__name__
+                problem, cause = str(error) or type(error).__name__, error
             else:
                 if response.is_success:
                     return response.json()
@@ -112,7 +119,7 @@ class RestStore(Store):
         raise RegistryError(
             f"the MLflow server at {self._uri} does not answer: {problem}",
             "Start it, or correct MLFLOW_TRACKING_URI and its credentials.",
-        )
+        ) from cause
 
 
 def _credentials(environment: Mapping[str, str]) -> tuple[str, str]:

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import RunQuery
+from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # retrain | sweep | contender | trial | stage
 LIMIT = 100  # parameters, tags and metrics in one call
@@ -71,9 +73,15 @@ class Record:
 
 
 def read(run_id: str) -> Record:
-    """Return what a run has logged."""
-    data = mlflow_client().get_run(run_id).data
-    return Record(data.params, data.metrics)
+    """Return what a run has logged.
+
+    Raises:
+        RegistryError: there is no such run.
+    """
+    run = open_store().run(run_id)
+    if run is None:
+        raise RegistryError(f"MLflow has no run {run_id}", "`mnistflow leaderboard` lists the runs.")
+    return Record(run.parameters, run.metrics)
 
 
 def experiment_id(paths: Paths, name: str) -> str:
@@ -91,7 +99,7 @@ def experiment_id(paths: Paths, name: str) -> str:
 
 def has_experiment(name: str) -> bool:
     """Return whether anything was ever recorded under that name."""
-    return mlflow_client().get_experiment_by_name(name) is not None
+    return open_store().has_experiment(name)
 
 
 def start(paths: Paths, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
@@ -119,12 +127,7 @@ def resume(run_id: str) -> Run:
 
 def exists(run_id: str) -> bool:
     """Return whether MLflow still has this run."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(mlflow_client().get_run(run_id).info.lifecycle_stage) == "active"
-    except MlflowException:
-        return False
+    return open_store().run(run_id) is not None
 
 
 _run_of_stages: ContextVar[str | None] = ContextVar("run_of_stages", default=None)
@@ -167,22 +170,20 @@ def finished(run: Run) -> Iterator[None]:
     run.finish()
 
 
-def close_dead_runs(paths: Paths, experiment: str) -> int:
+def close_dead_runs(experiment: str) -> int:
     """End, as KILLED, the running runs whose process on this machine has died; return how many."""
-    dead = [run for run in _running(paths, experiment) if _has_died(run.data.tags)]
+    running = open_store().search_runs(RunQuery(experiment, status="RUNNING"))
+    dead = [run for run in running if _has_died(run.tags)]
     for run in dead:
-        mlflow_client().set_terminated(run.info.run_id, "KILLED")
+        mlflow_client().set_terminated(run.run_id, "KILLED")
     return len(dead)
 
 
 def close(run_id: str) -> None:
     """End a run as KILLED if it is running: its process has died, be it on another machine."""
-    if exists(run_id) and mlflow_client().get_run(run_id).info.status == "RUNNING":
+    run = open_store().run(run_id)
+    if run and run.status == "RUNNING":
         mlflow_client().set_terminated(run_id, "KILLED")
-
-
-def _running(paths: Paths, experiment: str) -> list[Any]:
-    return list(mlflow_client().search_runs([experiment_id(paths, experiment)], "attributes.status = 'RUNNING'"))
 
 
 def _has_died(tags: Mapping[str, str]) -> bool:

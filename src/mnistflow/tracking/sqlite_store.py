@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mnistflow.tracking.store import RunQuery, Store, StoredRun, StoredVersion
+from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion
 
 # Revision of the schema of MLflow 3.17, the locked one: `alembic_version` of a store that it has made or upgraded.
 REVISION = "dc11669786a5"
 BUSY_SECONDS = 30
 _PREFIX = "sqlite:///"
 _WORKSPACE = "default"
-_ENTITIES = {"metric": "latest_metrics", "tag": "tags"}
+_RUNS = "select r.run_uuid, r.name, r.status, r.start_time from runs r"
 _BATCH = 500  # SQLite allows 999 variables in a statement of older builds
 
 
@@ -55,7 +55,12 @@ class SqliteStore(Store):
         experiment = self._experiment_id(query.experiment)
         if experiment is None:
             return []
-        statement, values = _search(query, experiment)
+        return self._runs(*_search(query, experiment))
+
+    def run(self, run_id: str) -> StoredRun | None:
+        return next(iter(self._runs(f"{_RUNS} where run_uuid = ? and lifecycle_stage = 'active'", [run_id])), None)
+
+    def _runs(self, statement: str, values: Sequence[object]) -> list[StoredRun]:
         found = self._query(statement, values)
         ids = [row[0] for row in found]
         parameters = self._of_runs("select run_uuid, key, value from params", ids)
@@ -91,14 +96,14 @@ class SqliteStore(Store):
         return next(iter(self._versions("and version = ?", (_WORKSPACE, model, number))), None)
 
     def _versions(self, condition: str, values: Sequence[object]) -> list[StoredVersion]:
+        columns = "select name, version, run_id, creation_time from model_versions"
+        known = f"workspace = ? and name = ? {condition}"
         rows = self._query(
-            "select name, version, run_id, creation_time from model_versions where workspace = ? and name = ? "
-            f"and current_stage != 'Deleted_Internal' {condition} order by version desc",  # noqa: S608
-            values,
+            f"{columns} where {known} and current_stage != 'Deleted_Internal' order by version desc", values
         )
         tags: dict[int, dict[str, str]] = {}
         for number, key, value in self._query(
-            f"select version, key, value from model_version_tags where workspace = ? and name = ? {condition}",  # noqa: S608
+            f"select version, key, value from model_version_tags where {known}",  # noqa: S608
             values,
         ):
             tags.setdefault(number, {})[key] = value
@@ -147,15 +152,15 @@ def _search(query: RunQuery, experiment: int) -> tuple[str, list[object]]:
     values: list[object] = []
     for index, order in enumerate(query.order):
         table = f"o{index}"
-        joins.append(
-            f"left join {_ENTITIES[order.kind]} {table} on {table}.run_uuid = r.run_uuid and {table}.key = ?"
-        )
-        values.append(order.key)
-        nan = f"when {table}.is_nan then 1 " if order.kind == "metric" else ""
-        keys.append(f"case {nan}when {table}.value is null then 2 else 0 end")
+        joins.append(f"left join latest_metrics {table} on {table}.run_uuid = r.run_uuid and {table}.key = ?")
+        values.append(order.metric)
+        keys.append(f"case when {table}.is_nan then 1 when {table}.value is null then 2 else 0 end")
         keys.append(f"{table}.value {'desc' if order.descending else 'asc'}")
     conditions = ["r.experiment_id = ?", "r.lifecycle_stage = 'active'"]
     values.append(experiment)
+    if query.status:
+        conditions.append("r.status = ?")
+        values.append(query.status)
     for key, value in query.tags.items():
         conditions.append("exists (select 1 from tags t where t.run_uuid = r.run_uuid and t.key = ? and t.value = ?)")
         values += [key, value]
@@ -164,11 +169,8 @@ def _search(query: RunQuery, experiment: int) -> tuple[str, list[object]]:
             "exists (select 1 from latest_metrics m where m.run_uuid = r.run_uuid and m.key = ? and m.value >= 0)"
         )
         values.append(query.measured)
-    if query.tagged:
-        conditions.append("exists (select 1 from tags t where t.run_uuid = r.run_uuid and t.key = ? and t.value != '')")
-        values.append(query.tagged)
     statement = (
-        f"select r.run_uuid, r.name, r.status, r.start_time from runs r {' '.join(joins)} "  # noqa: S608
+        f"{_RUNS} {' '.join(joins)} "
         f"where {' and '.join(conditions)} order by {', '.join([*keys, 'r.start_time desc', 'r.run_uuid'])} limit ?"
     )
     return statement, [*values, query.limit]

@@ -16,7 +16,8 @@ from mnistflow.export import export
 from mnistflow.learners.learner import Training
 from mnistflow.paths import Paths
 from mnistflow.pipeline import run_plan
-from mnistflow.registry import publisher, versions
+from mnistflow.registry import manifest, registration
+from mnistflow.registry.manifest import Manifest
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
@@ -48,10 +49,23 @@ def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, fami
     path = folder / f"{family}-{opset}.onnx"
     write(fit(chosen, digits), chosen, digits, path)
     signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
-    described = {"task": digits.task, "classes": list(digits.classes), "sha256": f"{family}-{opset}"}
     run = runs.start(paths, "digits", family, kind="retrain")
-    model_json = {**described, **publisher.describe(signature)}
-    return versions.register(run, "digits-classifier", path, digits.test.inputs[:2], model_json)
+    facts = Manifest(
+        name="digits-classifier",
+        task=digits.task,
+        dataset="digits",
+        classes=digits.classes,
+        **manifest.tensors(signature),
+        preprocessing="digit",
+        sha256=f"{family}-{opset}",
+        data_sha256=digits.data_sha256,
+        metrics={},
+        run_id=run.run_id,
+        git_commit="unknown",
+        created="2026-01-01T00:00:00+00:00",
+        mnistflow_version="0",
+    )
+    return registration.register(run, path, digits.test.inputs[:2], facts)
 
 
 def fit(settings: Config, digits: Dataset) -> Training:
@@ -91,7 +105,7 @@ def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered
 
 def downloaded(version: Version, folder: Path) -> Path:
     (folder / str(version.number)).mkdir()
-    return versions.download(version, folder / str(version.number)).model
+    return registration.download(version, folder / str(version.number)).model
 
 
 def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_path) -> None:

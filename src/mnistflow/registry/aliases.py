@@ -1,0 +1,58 @@
+"""Aliases and tags of registered versions: every change of the model registry except registration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mnistflow.registry import history, versions
+from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, TAG, Decision, Version
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.store import open_store
+
+
+def record_decision(
+    version: Version, decision: Decision, reasons: tuple[str, ...], evidence: Mapping[str, Any]
+) -> None:
+    """Keep the gate's decision, its reasons and the metrics of both models with the version."""
+    for tag, value in {"decision": decision, "reasons": json.dumps(reasons), "evidence": json.dumps(evidence)}.items():
+        _set_tag(version, tag, value)
+
+
+def set_overruled(version: Version, is_overruled: bool) -> None:
+    """Record whether somebody has replaced the version as champion by hand."""
+    _set_tag(version, "overruled", str(is_overruled).lower())
+
+
+def set_champion(version: Version, by: history.By) -> None:
+    """Make a version the champion, and the version that a rollback would return to `previous`.
+
+    The history is written first: a process that is killed before it moves the alias leaves a line too many, which
+    changes no later rollback.
+    """
+    aliases = open_store().aliases(version.name)
+    replaced = aliases.get(CHAMPION)
+    if replaced == version.number:
+        return
+    past = versions.find(version.name, version.number).history
+    _set_tag(version, "history", "\n".join((*past, history.line(by))))
+    if by == "rollback":
+        replaced = history.earlier_champion(versions.all_versions(version.name), version.number)
+    client = mlflow_client()
+    if replaced is not None:
+        client.set_registered_model_alias(version.name, PREVIOUS, str(replaced))
+    elif PREVIOUS in aliases:
+        client.delete_registered_model_alias(version.name, PREVIOUS)
+    client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
+    if aliases.get(CHALLENGER) == version.number:
+        client.delete_registered_model_alias(version.name, CHALLENGER)
+
+
+def set_challenger(version: Version) -> None:
+    """Make a version the challenger."""
+    mlflow_client().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
+
+
+def _set_tag(version: Version, tag: str, value: str) -> None:
+    mlflow_client().set_model_version_tag(version.name, str(version.number), TAG + tag, value)

@@ -1,0 +1,51 @@
+"""History of a model's champions: who served before whom, read from the lines that each version keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mnistflow.registry.versions import Version
+
+By = Literal["gate", "hand", "rollback"]
+_BECAME = " became champion by "
+
+
+def line(by: str) -> str:
+    """Return the line that a version's history gets when it becomes champion now."""
+    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')}{_BECAME}{by}"
+
+
+def earlier_champion(versions: Iterable[Version], champion: int | None) -> int | None:
+    """Return the version that a rollback returns to, or None when no earlier champion is left.
+
+    A rollback takes the version that served out of the succession for good; only a promotion brings it in again.
+
+    Args:
+        versions: all versions of a model.
+        champion: the version that serves now.
+    """
+    succession = _succession(versions)
+    if champion in succession:
+        succession = succession[: succession.index(champion)]
+    return succession[-1] if succession else None
+
+
+def _succession(versions: Iterable[Version]) -> list[int]:
+    """Return the champions in the order in which they last took over, without those that were rolled back."""
+    events = [
+        (datetime.fromisoformat(moment), version.number, by)
+        for version in versions
+        for moment, became, by in (entry.partition(_BECAME) for entry in version.history)
+        if became
+    ]
+    succession: list[int] = []
+    for _, number, by in sorted(events):
+        if by == "rollback" and succession:
+            succession.pop()
+        if number in succession:
+            succession.remove(number)
+        succession.append(number)
+    return succession

@@ -1,0 +1,111 @@
+"""Records of runs and registered versions, queries for them, and the interface of their readers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as MLflow stores it.
+
+    Attributes:
+        started_ms: milliseconds since the epoch.
+        metrics: the last value of each.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started_ms: int
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A registered version as MLflow stores it; its aliases are those of the model, see `Store.aliases`.
+
+    Attributes:
+        created_ms: milliseconds since the epoch.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    created_ms: int
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A metric to sort runs by; runs without it come last, after those where it is NaN."""
+
+    metric: str
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class RunQuery:
+    """Which runs of an experiment are searched for, and their order. Ties are sorted by their start, newest first.
+
+    Attributes:
+        experiment: its name.
+        status: such as RUNNING; None for any.
+        tags: values that a run's tags must have.
+        measured: a metric that a run must have, with a value of at least 0; None for no such condition.
+        limit: how many runs are returned at most.
+    """
+
+    experiment: str
+    status: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    measured: str | None = None
+    order: Sequence[Order] = ()
+    limit: int = 1000
+
+
+class Store(ABC):
+    """Reads MLflow's records of runs and registered models."""
+
+    @abstractmethod
+    def has_experiment(self, name: str) -> bool:
+        """Return whether there is an experiment of that name."""
+
+    @abstractmethod
+    def search_runs(self, query: RunQuery) -> list[StoredRun]:
+        """Return the active runs that match a query, in its order; none when the experiment does not exist."""
+
+    @abstractmethod
+    def run(self, run_id: str) -> StoredRun | None:
+        """Return an active run, or None when it does not exist or was deleted."""
+
+    @abstractmethod
+    def aliases(self, model: str) -> dict[str, int]:
+        """Return the version that each alias of a registered model points to; none when the model does not exist."""
+
+    @abstractmethod
+    def versions(self, model: str) -> list[StoredVersion]:
+        """Return all versions of a registered model, newest first; none when the model does not exist."""
+
+    @abstractmethod
+    def version(self, model: str, number: int) -> StoredVersion | None:
+        """Return one version, or None when it does not exist."""
+
+
+def filter_of(query: RunQuery) -> str:
+    """Return the conditions of a query in the language of MLflow's search."""
+    conditions = [f"tags.`{key}` = '{value}'" for key, value in query.tags.items()]
+    if query.status:
+        conditions.append(f"attributes.status = '{query.status}'")
+    if query.measured:
+        conditions.append(f"metrics.`{query.measured}` >= 0")
+    return " and ".join(conditions)
+
+
+def order_of(query: RunQuery) -> list[str]:
+    """Return the sort keys of a query in the language of MLflow's search."""
+    return [f"metrics.`{key.metric}` {'DESC' if key.descending else 'ASC'}" for key in query.order]
