@@ -1,22 +1,21 @@
-"""Command `mnistflow predict` (`python -m serving.classify`): classifies image files, without a server."""
+"""Command `mnistflow predict` (`python -m serving.classify`): classifies image files, without a server.
+
+The model is loaded into this process, with the checks of `engine.model` but without the manager and the validation
+process of a server, which would take several times as long as the prediction.
+"""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.engine.candidate import CandidateLimits
-from serving.engine.model import Model
-from serving.engine.model_manager import ModelManager
+from serving.engine.model import IMAGE_SHAPE, Model
 from serving.engine.repository import ModelRepository
-from serving.engine.validation import Validator
 from serving.errors import ServingError, StartError
 from serving.images.mode import Mode
 from serving.images.preprocessing import FORMATS, to_model_input
-from serving.metrics.prometheus import Metrics
 from serving.settings import Settings
 
 SHOWN = 3
@@ -30,14 +29,32 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     arguments = parser.parse_args()
     try:
-        validator = Validator(arguments.repository, CandidateLimits())
-        models = ModelManager(ModelRepository(arguments.repository), Metrics(), arguments.model, 0, validator)
-        asyncio.run(models.open())
-        model = models.image_classifier()
+        model = _champion(ModelRepository(arguments.repository), arguments.model)
     except ServingError as error:
         sys.exit(f"error: {error}")
     readable = [_print_prediction(model, path) for path in arguments.images]
     sys.exit(not all(readable))
+
+
+def _champion(repository: ModelRepository, name: str) -> Model:
+    """Load the champion of a model.
+
+    Raises:
+        StartError: there is no champion, or it does not classify images.
+        ModelRefusedError: the champion's files are damaged, or do not reproduce the recorded predictions.
+    """
+    try:
+        entries = repository.scan()
+    except OSError as error:
+        reason = f"no model repository at {repository.folder} ({error.strerror})"
+        raise StartError(f"{reason}. Run `mnistflow retrain` first.") from None
+    if name not in entries:
+        raise StartError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
+    model = Model(repository.read(name, entries[name].champion))
+    if not model.classifies_images:
+        side, _ = IMAGE_SHAPE
+        raise StartError(f"{name} does not classify images of {side}x{side}. Ask a server: `mnistflow serve`, /v2.")
+    return model
 
 
 def _print_prediction(model: Model, path: Path) -> bool:

@@ -1,22 +1,39 @@
-"""Manifest of a published version: `model.json`, parsed and checked."""
+"""Manifest of a published version: `model.json`, parsed and checked as `schemas/model.schema.json` defines it."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast, get_args
 
 import orjson
 
 from serving.errors import ModelRefusedError
-from serving.images.mode import Mode, parse_mode
+from serving.images.mode import Mode
 from serving.protocol.tensors import DTYPES, TensorSpec
 
-# Data sets whose images are cropped and centred the way MNIST's are, when model.json does not say.
+SCHEMA_VERSION = 1
+MAX_VERSION = 999_999_999
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# Versions published before model.json had `preprocessing`: the data sets whose pictures are cropped and centred.
 DIGIT_DATASETS = ("mnist", "digits")
+# Texts that the schema defines and serving does not use.
+OTHER_TEXTS = ("data_sha256", "run_id", "git_commit", "mnistflow_version")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `model.json` says of a version, as far as serving needs it."""
+    """The fields of `model.json` that serving uses.
+
+    Attributes:
+        classes: meaning of each output; empty for a model that predicts numbers.
+        inputs: exactly one.
+        outputs: at least one.
+        sha256: hexadecimal, of model.onnx.
+        preprocessing: `digit` or `plain`, how a picture of any size becomes an input.
+        created: ISO 8601; empty when model.json does not have it.
+    """
 
     name: str
     version: int
@@ -35,7 +52,7 @@ def parse_manifest(content: bytes) -> Manifest:
     """Parse the content of a `model.json`.
 
     Raises:
-        ModelRefusedError: it does not follow the contract.
+        ModelRefusedError: it is not valid against the schema, or has a version of the schema that is not known here.
     """
     try:
         tree = orjson.loads(content)
@@ -43,19 +60,21 @@ def parse_manifest(content: bytes) -> Manifest:
         raise ModelRefusedError("model.json is no JSON") from None
     try:
         dataset = _text(tree["dataset"])
+        if not _is_number(tree.get("schema_version", SCHEMA_VERSION)) or tree.get("schema_version", 1) != 1:
+            raise ModelRefusedError("model.json has a schema_version that this server does not know")
+        for name in OTHER_TEXTS:
+            _text(tree.get(name, ""))
         return Manifest(
-            name=_text(tree["name"]),
-            version=int(tree["version"]),
+            name=_matching(NAME, tree["name"]),
+            version=_whole(tree["version"], 1, MAX_VERSION),
             task=_text(tree["task"]),
             dataset=dataset,
-            classes=tuple(_text(name) for name in tree.get("classes", ())),
-            inputs=tuple(_spec(entry) for entry in tree["inputs"]),
-            outputs=tuple(_spec(entry) for entry in tree["outputs"]),
-            sha256=_text(tree["sha256"]),
-            preprocessing=parse_mode(
-                _text(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain"))
-            ),
-            metrics={name: float(value) for name, value in tree.get("metrics", {}).items() if _is_number(value)},
+            classes=tuple(map(_text, _list(tree.get("classes", [])))),
+            inputs=_specs(tree["inputs"], at_most=1),
+            outputs=_specs(tree["outputs"]),
+            sha256=_matching(SHA256, tree["sha256"]),
+            preprocessing=_mode(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain")),
+            metrics={name: _number(value) for name, value in tree.get("metrics", {}).items()},
             created=_text(tree.get("created", "")),
         )
     except KeyError as error:
@@ -66,18 +85,55 @@ def parse_manifest(content: bytes) -> Manifest:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("a text is something else")
+        raise TypeError("not a string")
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not an array")
+    return value
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str:
+    if not pattern.fullmatch(_text(value)):
+        raise ValueError("not of the form that the schema asks for")
+    return _text(value)
+
+
+def _mode(value: Any) -> Mode:
+    if value not in get_args(Mode):
+        raise ValueError("not a preprocessing mode")
+    return cast(Mode, value)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _number(value: Any) -> float:
+    if not _is_number(value):
+        raise TypeError("not a number")
+    return float(value)
+
+
+def _whole(value: Any, minimum: float = -math.inf, maximum: float = math.inf) -> int:
+    """Return a JSON integer; JSON Schema counts 3.0 among them."""
+    if not _is_number(value) or value != int(value) or not minimum <= value <= maximum:
+        raise TypeError("not an integer in range")
+    return int(value)
+
+
+def _specs(entries: Any, at_most: float = math.inf) -> tuple[TensorSpec, ...]:
+    if not 1 <= len(_list(entries)) <= at_most:
+        raise ModelRefusedError("model.json has not one input and at least one output")
+    return tuple(map(_spec, entries))
+
+
 def _spec(entry: Any) -> TensorSpec:
     if entry["datatype"] not in DTYPES:
         raise ModelRefusedError("model.json has a datatype that is not served")
-    shape = tuple(int(size) for size in entry["shape"])
+    shape = tuple(map(_whole, _list(entry["shape"])))
     if not shape or shape[0] != -1 or any(size < 1 and size != -1 for size in shape):
         raise ModelRefusedError("model.json has a shape whose first dimension is no batch")
     return TensorSpec(_text(entry["name"]), entry["datatype"], shape)

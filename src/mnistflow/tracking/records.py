@@ -56,7 +56,7 @@ class RunQuery:
         experiment: its name.
         status: such as RUNNING; None for any.
         tags: values that a run's tags must have.
-        measured: a metric that a run must have, with a value of at least 0; None for no such condition.
+        measured: a metric that a run must have, with a value of at least 0, not NaN; None for no such condition.
         limit: how many runs are returned at most.
     """
 

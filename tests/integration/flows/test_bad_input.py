@@ -164,7 +164,7 @@ def test_a_damaged_published_file_is_said_and_written_anew(retrained: Checkout) 
     model = retrained.folder / "var/models/digits-classifier/1/model.onnx"
     sound = model.read_bytes()
     model.write_bytes(sound[:-1])
-    assert "missing or damaged: `mnistflow promote 1` writes them anew" in retrained.run("status").stdout
+    assert "missing or damaged: `mnistflow promote 1` writes them again" in retrained.run("status").stdout
     retrained.run("promote", "1")
     assert model.read_bytes() == sound
     assert "damaged" not in retrained.run("status").stdout

@@ -187,11 +187,10 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     now = status(retrained)
     challenger = now["challenger"]["version"]
     assert now["champion"]["version"] == 1
-    assert now["challenger"]["decision"] in {"hold", "reject"}
+    assert now["challenger"]["decision"] == "hold"
     assert {row["version"] for row in leaderboard(retrained)} >= {1, challenger}
     rollout_is_asked_for_and_shown(retrained, challenger)
-    warned = "the gate rejected it" in retrained.run("promote", str(challenger)).stdout
-    assert warned == (now["challenger"]["decision"] == "reject")
+    assert "the gate rejected it" not in retrained.run("promote", str(challenger)).stdout
     assert (retrained.folder / MODEL / "champion").read_text() == f"{challenger}\n"
     assert not (retrained.folder / MODEL / "rollout.json").exists()
     now = status(retrained)
@@ -201,6 +200,20 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert champion(retrained) == 1
     assert status(retrained)["champion"]["history"][-1].endswith("became champion by rollback")
     assert status(retrained)["challenger"]["version"] == challenger
+    refused = retrained.run("rollback", check=False)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert champion(retrained) == 1
+
+
+def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retrained: Checkout) -> None:
+    worst = next(row["version"] for row in leaderboard(retrained) if row["decision"] == "reject")
+    assert status(retrained)["challenger"]["version"] != worst
+    assert not (retrained.folder / MODEL / str(worst)).exists()
+    shown = retrained.run("shadow", "on", "--version", str(worst)).stdout
+    assert f"version {worst} gets a copy of all requests" in shown
+    assert "the gate rejected it: accuracy" in shown
+    assert probe_is_reproduced(retrained.folder / MODEL / str(worst))
+    assert "no other version is tried" in retrained.run("shadow", "off").stdout
 
 
 def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout) -> None:
@@ -242,8 +255,7 @@ def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Chec
 def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     wrong = checkout.run("canary", "110%", check=False)
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1)
-    warning = "the gate rejected it" in checkout.run("canary", "12.5%").stdout
-    assert warning == (status(checkout)["challenger"]["decision"] == "reject")
+    assert "the gate rejected it" not in checkout.run("canary", "12.5%").stdout
     assert f"version {challenger} answers 12.5% of the requests and gets a copy" in checkout.run("shadow", "on").stdout
     port = free_port()
     server = checkout.start("serve", "--port", str(port))

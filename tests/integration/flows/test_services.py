@@ -63,7 +63,7 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     url, headers = f"http://127.0.0.1:{port}", {"Authorization": "Bearer secret"}
     assert waiting.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
     assert f"{url}, version 1" in with_key.run("status").stdout
-    assert f"{url} wants a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
+    assert f"{url} requires a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
     server.terminate()
     assert "images go to digits-classifier" in server.communicate()[0]
 

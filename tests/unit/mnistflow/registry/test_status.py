@@ -1,4 +1,4 @@
-"""What `mnistflow status` says of a server."""
+"""Lines of `mnistflow status` about the prediction server."""
 
 from mnistflow.registry import status
 from mnistflow.registry.publisher import Rollout
@@ -17,25 +17,25 @@ def lines(served: Served | None) -> str:
     return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
 
 
-def test_refusals_and_how_the_challenger_does_are_said() -> None:
-    said = lines(Served(3, {5: "model.onnx is missing"}, TRIED))
+def test_refused_versions_and_the_rollout_are_shown() -> None:
+    shown = lines(Served(3, {5: "model.onnx is missing"}, TRIED))
 
-    assert "refused: version 5: model.onnx is missing" in said
-    assert "rollout of version 4: withdrawn: 60 calls failed" in said
-    assert "challenger: 1,180 calls, 60 without an answer" in said
-    assert "98.50% of 1,120" in said
-
-
-def test_a_server_that_refused_the_first_champion_is_said_with_the_reason() -> None:
-    said = lines(Served(None, {1: "model.onnx is missing"}, None))
-
-    assert "server: http://localhost:8000, serves no version" in said
-    assert "refused: version 1: model.onnx is missing" in said
+    assert "refused: version 5: model.onnx is missing" in shown
+    assert "rollout of version 4: withdrawn: 60 calls failed" in shown
+    assert "challenger: 1,180 calls, 60 without an answer" in shown
+    assert "98.50% of 1,120" in shown
 
 
-def test_a_server_that_wants_a_key_is_said() -> None:
-    assert "wants a key: set MNISTFLOW_SERVE_KEYS" in lines(Served(None, {}, None, wants_key=True))
+def test_a_server_that_refuses_the_first_champion_is_shown_with_the_reason() -> None:
+    shown = lines(Served(None, {1: "model.onnx is missing"}, None))
+
+    assert "server: http://localhost:8000, serves no version" in shown
+    assert "refused: version 1: model.onnx is missing" in shown
 
 
-def test_a_server_that_does_not_answer_is_said() -> None:
-    assert "none answers at http://localhost:8000" in lines(None)
+def test_a_server_that_requires_a_key_is_shown() -> None:
+    assert "requires a key: set MNISTFLOW_SERVE_KEYS" in lines(Served(None, {}, None, wants_key=True))
+
+
+def test_a_server_that_does_not_answer_is_shown() -> None:
+    assert "no answer from http://localhost:8000" in lines(None)

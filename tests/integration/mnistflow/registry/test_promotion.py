@@ -1,0 +1,171 @@
+"""Promotion, rollback and rollouts on a real MLflow store in SQLite."""
+
+import json
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mnistflow import environment
+from mnistflow.errors import RegistryError
+from mnistflow.paths import Paths
+from mnistflow.registry import aliases, promotion, publisher, status, versions
+from mnistflow.registry.gate import Verdict
+from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
+from mnistflow.tracking import runs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
+    folder = tmp_path_factory.mktemp("promotion")
+    paths = Paths(folder, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in environment.DEFAULTS:
+            patch.delenv(name, raising=False)
+        environment.configure(paths)
+        yield paths
+        for name in environment.DEFAULTS:
+            os.environ.pop(name, None)
+
+
+@pytest.fixture
+def dataset(request: pytest.FixtureRequest) -> str:
+    """A data set of each test's own."""
+    return f"own_{sum(request.node.name.encode())}_{len(request.node.name)}"
+
+
+@pytest.fixture
+def name(dataset: str) -> str:
+    return versions.model_name(dataset)
+
+
+@pytest.fixture
+def made(paths: Paths, dataset: str, name: str) -> list[Version]:
+    """Versions 1 to 4 of a model, published, none of them champion."""
+    client = MlflowClient()
+    client.create_registered_model(name)
+    made = []
+    for number in range(1, 5):
+        run = runs.start(paths, dataset, f"run {number}", kind="retrain")
+        run.finish()
+        folder = paths.models / name / str(number)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(f"{name} {number}".encode())
+        (folder / "probe.npz").write_bytes(b"")
+        model_json = {
+            "task": "image_classification",
+            "dataset": dataset,
+            "metrics": {"accuracy": 0.9},
+            "sha256": sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+            "inputs": [],
+            "outputs": [],
+        }
+        (folder / "model.json").write_text(json.dumps(model_json))
+        client.create_model_version(name, "mlflow-artifacts:/", run.run_id, {"mnistflow.model": json.dumps(model_json)})
+        made.append(versions.find(name, number))
+    return made
+
+
+def aliased(name: str) -> dict[str, int]:
+    return {alias: version.number for alias, version in versions.by_alias(name).items()}
+
+
+def test_a_rejected_version_never_becomes_challenger(paths: Paths, name: str, made: list[Version]) -> None:
+    promotion.apply(paths, made[0], Verdict("promote", ()))
+    promotion.apply(paths, made[1], Verdict("hold", ("better, but not significantly",)))
+    promotion.apply(paths, made[2], Verdict("reject", ("accuracy is below the floor",)))
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
+    promotion.apply(paths, made[3], Verdict("hold", ("not better",)))
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 4}
+
+
+def test_repeated_rollbacks_go_further_back_and_end(paths: Paths, name: str, made: list[Version]) -> None:
+    for version in made:
+        promotion.make_champion(paths, version, "gate")
+    assert aliased(name) == {CHAMPION: 4, PREVIOUS: 3}
+    served = []
+    for _ in range(3):
+        served.append(promotion.rollback(paths, name).number)
+        assert publisher.published_champion(paths, name) == served[-1]
+    assert served == [3, 2, 1]
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 4}
+    with pytest.raises(RegistryError, match="has no earlier champion"):
+        promotion.rollback(paths, name)
+    assert aliased(name)[CHAMPION] == 1
+
+
+def test_what_was_rolled_back_comes_back_by_a_promotion_only(paths: Paths, name: str, made: list[Version]) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    promotion.promote(paths, name, 2)
+    promotion.rollback(paths, name)
+    with pytest.raises(RegistryError, match="has no earlier champion"):
+        promotion.rollback(paths, name)
+    assert versions.find(name, 2).is_overruled
+    promotion.promote(paths, name, 2)
+    promotion.make_champion(paths, made[2], "gate")
+    assert promotion.rollback(paths, name).number == 2
+
+
+def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
+    paths: Paths, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    aliases.record_decision(made[1], "reject", ("accuracy is below the floor",), {})
+    promotion.promote(paths, name, 2)
+    promotion.rollback(paths, name)
+    assert aliased(name) == {CHAMPION: 1}
+
+
+def test_a_rollout_tries_the_chosen_version(paths: Paths, name: str, made: list[Version]) -> None:
+    with pytest.raises(RegistryError, match="has no champion"):
+        promotion.set_rollout(paths, name, canary=0.1, number=3)
+    promotion.make_champion(paths, made[0], "gate")
+    with pytest.raises(RegistryError, match="has no challenger to try"):
+        promotion.set_rollout(paths, name, canary=0.1)
+    with pytest.raises(RegistryError, match="version 1 is the champion itself"):
+        promotion.set_rollout(paths, name, shadow=True, number=1)
+    with pytest.raises(RegistryError, match="has no version 9"):
+        promotion.set_rollout(paths, name, shadow=True, number=9)
+    aliases.set_challenger(made[1])
+    assert promotion.set_rollout(paths, name, canary=0.1, number=3) == publisher.Rollout(3, 0.1)
+    with pytest.raises(RegistryError, match="version 3 is tried, and the challenger is version 2 now"):
+        promotion.set_rollout(paths, name, shadow=True)
+    with pytest.raises(RegistryError, match="version 3 is tried, not version 4"):
+        promotion.set_rollout(paths, name, shadow=True, number=4)
+    assert promotion.set_rollout(paths, name, shadow=True, number=3) == publisher.Rollout(3, 0.1, shadow=True)
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
+    promotion.set_rollout(paths, name, canary=0.0)
+    assert promotion.set_rollout(paths, name, shadow=False) is None
+    assert publisher.read_rollout(paths, name) is None
+
+
+def test_the_last_run_is_the_one_that_a_later_retraining_confirmed(
+    paths: Paths, dataset: str, made: list[Version]
+) -> None:
+    killed = runs.start(paths, dataset, "killed", kind="retrain")
+    killed.finish("KILLED")
+    shown = status.read(paths, dataset).last_run
+    assert shown and (shown.name, shown.status, shown.confirmed) == ("killed", "KILLED", None)
+    status.record_unchanged(paths, dataset, made[3].run_id)
+    shown = status.read(paths, dataset).last_run
+    assert shown and (shown.run_id, shown.name, shown.status) == (made[3].run_id, "run 4", "FINISHED")
+    assert shown.confirmed
+    texts = [text for _, text in status.lines(status.read(paths, dataset))]
+    assert f"a retraining at {shown.confirmed} found nothing to do" in texts
+
+
+def test_status_before_the_first_run_is_empty_and_creates_nothing(paths: Paths) -> None:
+    now = status.read(paths, "never_used")
+    assert (now.champion, now.challenger, now.previous, now.last_run) == (None, None, None, None)
+    assert not runs.has_experiment("never_used")
+
+
+def test_a_store_that_does_not_exist_yet_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert status.read(Paths(tmp_path, tmp_path), "mnist").champion is None
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,228 @@
+"""The ways to read MLflow's store give the same records: its SQLite file, the REST API of a server, MLflow's client."""
+
+import json
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+from checkouts import wait_until
+from cluster import free_port
+from mlflow import MlflowClient
+from mlflow.store.db.utils import _get_latest_schema_revision
+
+from mnistflow.errors import MnistflowError
+from mnistflow.tracking.client_store import ClientStore
+from mnistflow.tracking.records import Order, RunQuery, Store
+from mnistflow.tracking.rest_store import RestStore
+from mnistflow.tracking.sqlite_store import REVISION, SqliteStore
+from mnistflow.tracking.store import open_store
+
+pytestmark = pytest.mark.slow
+
+# The metrics of the runs, in the order in which `BEST` has to return them, without the last; None is not logged.
+SCORES = (0.9, 0.9, 0.5, 0.0, math.nan)
+LOSSES = (0.1, None, 0.3, math.nan, 0.2)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with runs, a run that was deleted, and a model with 12 versions."""
+    path = tmp_path_factory.mktemp("store of mlflow") / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{path}")
+    experiment = client.create_experiment("digits")
+    for number, (score, loss) in enumerate(zip(SCORES, LOSSES, strict=True)):
+        run = client.create_run(experiment, 1000 + number, {"mnistflow.kind": "retrain"}, f"run {number}").info.run_id
+        client.log_metric(run, "test_accuracy", score / 2, step=1)
+        client.log_metric(run, "test_accuracy", score, step=2)
+        if loss is not None:
+            client.log_metric(run, "test_loss", loss)
+        client.log_param(run, "model.family", "it's a \"family\" 'ä'")
+        if number != 2:
+            client.set_terminated(run, "FINISHED")
+    client.log_metric(client.create_run(experiment, 50, run_name="a stage").info.run_id, "test_accuracy", 0.9)
+    client.log_metric(client.create_run(experiment, 60, {"mnistflow.kind": "retrain"}).info.run_id, "test_mse", 0.9)
+    deleted = client.create_run(experiment, 70, {"mnistflow.kind": "retrain"}, "deleted").info.run_id
+    client.log_metric(deleted, "test_accuracy", 1.0)
+    client.delete_run(deleted)
+    client.create_registered_model("digits-classifier")
+    for number in range(1, 13):
+        client.create_model_version("digits-classifier", "file:///m", run, {"number": str(number), "text": "ä\nb"})
+    client.delete_model_version("digits-classifier", "7")
+    client.set_registered_model_alias("digits-classifier", "champion", "3")
+    client.set_registered_model_alias("digits-classifier", "previous", "12")
+    client.create_registered_model("empty")
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(database: Path) -> Iterator[str]:
+    """A real tracking server on the same store."""
+    port = free_port()
+    command = ["-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}", "--port", str(port)]
+    with (database.parent / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--workers", "1", "--artifacts-destination", str(database.parent / "artifacts")],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(f"{url}/health") or process.poll() is not None)
+        assert process.poll() is None, (database.parent / "log").read_text()
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(params=["sqlite", "rest", "client"])
+def store(request: pytest.FixtureRequest, database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "rest":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server"))
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    return ClientStore() if request.param == "client" else open_store()
+
+
+BEST = RunQuery(
+    "digits",
+    tags={"mnistflow.kind": "retrain"},
+    measured="test_accuracy",
+    order=(Order("test_accuracy", descending=True), Order("test_loss")),
+)
+
+
+def test_the_chosen_way_is_the_cheapest(
+    database: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def way(uri: str) -> type[Store]:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        return type(open_store())
+
+    assert way(f"sqlite:///{database}") is SqliteStore
+    assert way(f"sqlite:///{tmp_path}/none.db") is SqliteStore
+    assert way(server) is RestStore
+    assert way(f"sqlite:///{database}?timeout=5") is ClientStore
+    assert way("postgresql://user@127.0.0.1/mlflow") is ClientStore
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", server)
+    assert way(f"sqlite:///{database}") is ClientStore
+
+
+def test_a_store_of_another_revision_is_left_to_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("create table alembic_version (version_num varchar(32))")
+        connection.execute("insert into alembic_version values ('0123456789ab')")
+    connection.close()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert type(open_store()) is ClientStore
+    (tmp_path / "other.db").write_bytes(b"no database")
+    assert type(open_store()) is ClientStore
+
+
+def test_the_known_revision_is_that_of_the_installed_mlflow() -> None:
+    assert _get_latest_schema_revision() == REVISION
+
+
+def test_runs_are_found_in_the_order_of_their_metrics(store: Store) -> None:
+    found = store.search_runs(BEST)
+    assert [run.name for run in found] == ["run 0", "run 1", "run 2", "run 3"]
+    assert [run.started_ms for run in found] == [1000, 1001, 1002, 1003]
+    assert [run.metrics["test_accuracy"] for run in found] == list(SCORES[:4])
+    assert math.isnan(found[3].metrics["test_loss"])
+    assert "test_loss" not in found[1].metrics
+    assert found[0].parameters == {"model.family": "it's a \"family\" 'ä'"}
+    assert found[0].tags["mnistflow.kind"] == "retrain"
+    assert [run.status for run in found[1:3]] == ["FINISHED", "RUNNING"]
+
+
+def test_all_ways_give_the_same_records(store: Store, database: Path) -> None:
+    direct = SqliteStore(database)
+    queries = (
+        BEST,
+        RunQuery("digits", limit=1),
+        RunQuery("digits", status="RUNNING"),
+        RunQuery("digits", measured="test_mse"),
+        RunQuery("digits", order=(Order("test_loss", descending=True),)),
+        RunQuery("digits", order=(Order("test_loss"),), limit=3),
+        RunQuery("none"),
+    )
+    for query in queries:
+        assert repr(store.search_runs(query)) == repr(direct.search_runs(query)), query  # NaN differs from itself
+    for run in direct.search_runs(RunQuery("digits")):
+        assert repr(store.run(run.run_id)) == repr(run)
+    for model in ("digits-classifier", "empty", "none"):
+        assert store.aliases(model) == direct.aliases(model)
+        assert store.versions(model) == direct.versions(model)
+    assert store.version("digits-classifier", 3) == direct.version("digits-classifier", 3)
+
+
+def test_what_was_deleted_or_never_there_is_not_found(store: Store, database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        (deleted,) = connection.execute("select run_uuid from runs where name = 'deleted'").fetchone()
+    connection.close()
+    assert store.run(deleted) is None
+    assert store.run("0" * 32) is None
+    assert store.has_experiment("digits")
+    assert not store.has_experiment("none")
+    assert [version.number for version in store.versions("digits-classifier")] == [12, 11, 10, 9, 8, 6, 5, 4, 3, 2, 1]
+    assert store.version("digits-classifier", 7) is None
+    assert store.version("none", 1) is None
+    assert store.versions("none") == []
+    assert store.aliases("digits-classifier") == {"champion": 3, "previous": 12}
+
+
+def test_credentials_are_sent_as_mlflow_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of a server that returns the header that it got, because MLflow's own needs a plug-in for users."""
+    with EchoServer() as url:
+        for name in ("USERNAME", "PASSWORD", "TOKEN"):
+            monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+        assert RestStore(url).aliases("m") == {"None": 1}
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+        assert RestStore(url).aliases("m") == {"Bearer secret": 1}
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "password")
+        assert RestStore(url).aliases("m") == {"Basic dXNlcjpwYXNzd29yZA==": 1}
+
+
+class EchoServer:
+    """Answers every request with a model whose only alias is the Authorization header of the request."""
+
+    def __enter__(self) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                alias = {"alias": str(self.headers["Authorization"]), "version": "1"}
+                body = json.dumps({"registered_model": {"aliases": [alias]}}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(MnistflowError, match=r"^the MLflow server at http://127.0.0.1:\d+ does not answer: "):
+        open_store().aliases("digits-classifier")

@@ -1,0 +1,52 @@
+"""Which version a rollback returns to, from the lines that versions keep."""
+
+from mnistflow.registry import history
+from mnistflow.registry.versions import Version
+
+
+def versions(*events: tuple[int, str]) -> list[Version]:
+    """Return versions that became champion one after the other, each `(number, by)` a second after the one before."""
+    numbers = sorted({number for number, _ in events})
+    return [
+        Version("m", number, "", {}, "hold", (), (), 0, tuple(_lines(number, events)), is_overruled=False)
+        for number in numbers
+    ]
+
+
+def _lines(number: int, events: tuple[tuple[int, str], ...]) -> list[str]:
+    return [
+        f"2026-01-01T00:00:{second:02}+00:00 became champion by {by}"
+        for second, (other, by) in enumerate(events)
+        if other == number
+    ]
+
+
+def earlier(champion: int | None, *events: tuple[int, str]) -> int | None:
+    return history.earlier_champion(versions(*events), champion)
+
+
+def test_the_champion_before_comes_back() -> None:
+    assert earlier(3, (1, "gate"), (2, "gate"), (3, "gate")) == 2
+    assert earlier(1, (1, "gate")) is None
+    assert earlier(None) is None
+
+
+def test_what_was_rolled_back_does_not_come_back_by_a_rollback() -> None:
+    assert earlier(2, (1, "gate"), (2, "gate"), (3, "gate"), (2, "rollback")) == 1
+    assert earlier(1, (1, "gate"), (2, "gate"), (3, "gate"), (2, "rollback"), (1, "rollback")) is None
+    assert earlier(4, (1, "gate"), (2, "hand"), (1, "rollback"), (4, "gate")) == 1
+
+
+def test_a_promotion_brings_a_version_into_the_succession_again() -> None:
+    assert earlier(3, (1, "gate"), (2, "gate"), (1, "rollback"), (2, "hand"), (3, "gate")) == 2
+    assert earlier(1, (1, "gate"), (2, "gate"), (3, "gate"), (1, "hand")) == 3
+
+
+def test_a_line_whose_alias_was_never_moved_changes_nothing() -> None:
+    assert earlier(2, (1, "gate"), (2, "gate"), (3, "gate")) == 1
+    assert earlier(3, (1, "gate"), (2, "gate"), (3, "gate"), (2, "rollback")) == 2
+
+
+def test_a_written_line_is_read_again() -> None:
+    version = Version("m", 5, "", {}, "hold", (), (), 0, (history.line("gate"),), is_overruled=False)
+    assert history.earlier_champion([version], None) == 5
