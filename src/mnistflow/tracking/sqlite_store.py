@@ -166,7 +166,8 @@ def _search(query: RunQuery, experiment: int) -> tuple[str, list[object]]:
         values += [key, value]
     if query.measured:
         conditions.append(
-            "exists (select 1 from latest_metrics m where m.run_uuid = r.run_uuid and m.key = ? and m.value >= 0 and not m.is_nan)"
+            "exists (select 1 from latest_metrics m where m.run_uuid = r.run_uuid and m.key = ? and m.value >= 0 "
+            "and not m.is_nan)"
         )
         values.append(query.measured)
     statement = (
