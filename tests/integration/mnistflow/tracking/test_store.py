@@ -13,10 +13,10 @@ from threading import Thread
 
 import httpx
 import pytest
-from checkouts import wait_until
 from cluster import free_port
 from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_latest_schema_revision
+from waiting import wait_until
 
 from mnistflow.errors import MnistflowError
 from mnistflow.tracking.client_store import ClientStore
