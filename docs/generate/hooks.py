@@ -6,6 +6,7 @@ from typing import Any
 import command_line
 import diagrams
 import http_api
+import model_manifest
 import parameters
 import python_api
 import server_settings
@@ -18,6 +19,7 @@ PAGES = {
     "reference/parameters.md": parameters.page,
     "reference/server-settings.md": server_settings.page,
     "reference/http-api.md": http_api.page,
+    "reference/model-manifest.md": model_manifest.page,
 }
 DIAGRAM = re.compile(r"^<!-- diagram: (\w+) -->$", re.MULTILINE)
 

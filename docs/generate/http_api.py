@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import json_schema
 import markup
 
 DOCUMENT = markup.ROOT / "serving/static/openapi.json"
@@ -29,7 +30,7 @@ def page() -> str:
         ]
     parts.append("## Schemas")
     for name, schema in document["components"]["schemas"].items():
-        parts += [f"### {name} {{ #schema-{name.lower()} }}", *_schema(schema)]
+        parts += [f"### {name} {{ #schema-{name.lower()} }}", *json_schema.describe(schema)]
     return markup.page("HTTP API", "serving/static/openapi.json", document["info"]["description"], *parts)
 
 
@@ -60,7 +61,12 @@ def _endpoint(document: Schema, title: str, operation: Schema) -> Iterator[str]:
 
 
 def _parameter(parameter: Schema) -> tuple[str, str, str, str]:
-    return f"`{parameter['name']}`", parameter["in"], _kind(parameter["schema"]), parameter.get("description", "")
+    return (
+        f"`{parameter['name']}`",
+        parameter["in"],
+        json_schema.kind(parameter["schema"]),
+        parameter.get("description", ""),
+    )
 
 
 def _content(body: Schema) -> Iterator[str]:
@@ -68,49 +74,7 @@ def _content(body: Schema) -> Iterator[str]:
         schema = entry.get("schema", {})
         described = f" ({schema['description']})" if "description" in schema else ""
         named = media == "application/json" and "$ref" in schema
-        yield _kind(schema) if named else f"`{media}`: {_kind(schema)}{described}"
-
-
-def _schema(schema: Schema) -> Iterator[str]:
-    yield schema.get("description", "")
-    items = schema.get("items", {})
-    if "properties" in items:
-        yield "A list of these:"
-        schema = items
-    properties = schema.get("properties", {})
-    if properties:
-        needed = schema.get("required", [])
-        rows = [
-            (f"`{name}`", _kind(entry), "yes" if name in needed else "", entry.get("description", ""))
-            for name, entry in _flat(properties)
-        ]
-        yield markup.table(["property", "type", "required", "meaning"], rows)
-    else:
-        yield f"{_kind(schema)}."
-
-
-def _flat(properties: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
-    """Yield properties by their dotted names, those of nested objects and of objects in lists too."""
-    for name, entry in properties.items():
-        yield prefix + name, entry
-        inner = entry.get("items", entry)
-        yield from _flat(inner.get("properties", {}), f"{prefix}{name}{'[]' if 'items' in entry else ''}.")
-
-
-def _kind(schema: Schema) -> str:
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#schema-{name.lower()})"
-    for choice in ("oneOf", "anyOf"):
-        if choice in schema:
-            return " or ".join(_kind(entry) for entry in schema[choice])
-    if "enum" in schema:
-        return ", ".join(markup.code(value) for value in schema["enum"])
-    kind = schema.get("type", "any")
-    names = kind if isinstance(kind, list) else [kind]
-    if "array" in names and "items" in schema:
-        return " or ".join(f"list of {_kind(schema['items'])}" if name == "array" else name for name in names)
-    return " or ".join(names)
+        yield json_schema.kind(schema) if named else f"`{media}`: {json_schema.kind(schema)}{described}"
 
 
 def _resolved(document: Schema, entry: Schema) -> Schema:
