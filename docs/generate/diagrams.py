@@ -25,7 +25,7 @@ class Step:
 
 REQUEST = [
     Step("Bytes arrive", "serving/http/connection.py", "asyncio.Protocol on httptools; caches headers."),
-    Step("Limits and keys", "serving/http/router.py", "Finds the endpoint; checks keys and sizes."),
+    Step("Route and keys", "serving/http/router.py", "Finds the endpoint; checks the key."),
     Step("Endpoint", "serving/endpoints/v2.py", "Or predict, invocations, feedback; gRPC enters here."),
     Step("Decode", "serving/protocol/json_request.py", "JSON or binary tensors become one array."),
     Step("Route", "serving/engine/data_plane.py", "Champion, version asked for, or challenger."),
