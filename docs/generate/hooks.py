@@ -7,6 +7,7 @@ from typing import Any
 
 import command_line
 import diagrams
+import environment_variables
 import http_api
 import markup
 import model_manifest
@@ -20,6 +21,7 @@ from mkdocs.structure.pages import Page
 PAGES = {
     "reference/command-line.md": command_line.page,
     "reference/parameters.md": parameters.page,
+    "reference/environment-variables.md": environment_variables.page,
     "reference/server-settings.md": server_settings.page,
     "reference/http-api.md": http_api.page,
     "reference/model-manifest.md": model_manifest.page,
