@@ -11,25 +11,25 @@ function element(kind, content, attributes = {}) {
   return made;
 }
 
-function resolved(node) {
+function dereference(node) {
   if (!node || !node.$ref) return node;
   return node.$ref.slice(2).split("/").reduce((tree, key) => tree[key], api);
 }
 
-/** Write a schema as one would write an example of it, with types where values would be. */
-function described(schema, indent = "") {
-  const node = resolved(schema) || {};
-  if (node.oneOf) return node.oneOf.map((one) => described(one, indent)).join(`\n${indent}or\n${indent}`);
+/** Format a schema like an example value, with types in place of values. */
+function format(schema, indent = "") {
+  const node = dereference(schema) || {};
+  if (node.oneOf) return node.oneOf.map((one) => format(one, indent)).join(`\n${indent}or\n${indent}`);
   const note = node.description ? `  // ${node.description}` : "";
   if (node.properties) {
     const inner = indent + INDENT;
     const lines = Object.entries(node.properties).map(([name, value]) => {
       const optional = (node.required || []).includes(name) ? "" : "?";
-      return `${inner}"${name}"${optional}: ${described(value, inner)}`;
+      return `${inner}"${name}"${optional}: ${format(value, inner)}`;
     });
     return `{${note}\n${lines.join("\n")}\n${indent}}`;
   }
-  if (node.items) return `[${described(node.items, indent)}, ...]`;
+  if (node.items) return `[${format(node.items, indent)}, ...]`;
   const kind = node.enum ? node.enum.join(" | ") : [node.type || "anything"].flat().join(" | ");
   return (node.format ? `${kind} (${node.format})` : kind) + note;
 }
@@ -37,10 +37,10 @@ function described(schema, indent = "") {
 function contents(content) {
   const kinds = new Map();
   for (const [media, { schema }] of Object.entries(content || {})) {
-    const text = described(schema);
+    const text = format(schema);
     kinds.set(text, [...(kinds.get(text) || []), media]);
   }
-  // A block that scrolls has to be reachable by keyboard.
+  // Scrollable blocks have to be reachable by keyboard.
   return [...kinds].flatMap(([text, media]) => [
     element("p", media.join(", "), { class: "quiet" }),
     element("pre", text, { tabindex: "0", "aria-label": `Schema of ${media.join(", ")}` }),
@@ -54,7 +54,7 @@ function table(entries) {
   ]));
 }
 
-function door(path, method, operation) {
+function endpoint(path, method, operation) {
   const parts = [element("summary", [
     element("span", method.toUpperCase(), { class: "method" }),
     element("code", path),
@@ -62,15 +62,15 @@ function door(path, method, operation) {
   ])];
   if (operation.description) parts.push(element("p", operation.description));
   if (operation.parameters) {
-    parts.push(element("h3", "Parameters"), table(operation.parameters.map(resolved).map((parameter) => [
+    parts.push(element("h3", "Parameters"), table(operation.parameters.map(dereference).map((parameter) => [
       parameter.name,
       [`in the ${parameter.in}`, parameter.description].filter(Boolean).join(": "),
     ])));
   }
-  if (operation.requestBody) parts.push(element("h3", "Takes"), ...contents(operation.requestBody.content));
-  const responses = Object.entries(operation.responses).map(([status, response]) => [status, resolved(response)]);
-  const answer = responses.find(([status]) => status === "200");
-  if (answer) parts.push(element("h3", "Gives"), ...contents(answer[1].content));
+  if (operation.requestBody) parts.push(element("h3", "Request body"), ...contents(operation.requestBody.content));
+  const responses = Object.entries(operation.responses).map(([status, response]) => [status, dereference(response)]);
+  const success = responses.find(([status]) => status === "200");
+  if (success) parts.push(element("h3", "Response"), ...contents(success[1].content));
   const errors = responses.filter(([status]) => status !== "200");
   if (errors.length) {
     parts.push(element("h3", "Errors"), table(errors.map(([status, response]) => [status, response.description])));
@@ -79,11 +79,11 @@ function door(path, method, operation) {
 }
 
 async function show() {
-  const doors = document.getElementById("doors");
+  const endpoints = document.getElementById("endpoints");
   try {
     api = await (await fetch("openapi.json")).json();
   } catch {
-    doors.append(element("p", "The server does not answer. Load this page again.", { class: "problem" }));
+    endpoints.append(element("p", "The server does not respond. Reload this page.", { class: "problem" }));
     return;
   }
   document.getElementById("about").textContent = `${api.info.summary}. ${api.info.description}`;
@@ -91,12 +91,12 @@ async function show() {
     const section = element("section", element("h2", name));
     for (const [path, methods] of Object.entries(api.paths)) {
       for (const [method, operation] of Object.entries(methods)) {
-        if (operation.tags.includes(name)) section.append(door(path, method, operation));
+        if (operation.tags.includes(name)) section.append(endpoint(path, method, operation));
       }
     }
-    doors.append(section);
+    endpoints.append(section);
   }
-  doors.removeAttribute("aria-busy");
+  endpoints.removeAttribute("aria-busy");
 }
 
 show();

@@ -1,8 +1,8 @@
 "use strict";
 
-const SEEN_SIDE = 28;
+const INPUT_SIDE = 28;
 const INK = "#000";
-const STROKE_SHARE = 0.078; // of the pad's side: about as thick as the strokes the model was trained on
+const STROKE_SHARE = 0.078; // of the side of the pad: about as thick as the strokes of the training data
 const KEY_STEP_SHARE = 0.03;
 const PAUSE_MS = 40;
 const SPEAK_AFTER_MS = 700;
@@ -11,26 +11,26 @@ const element = (id) => document.getElementById(id);
 const frame = element("frame");
 const pad = element("pad");
 const pen = element("pen");
-const seen = element("seen");
+const modelInput = element("model-input");
 const bars = element("bars");
 const brush = pad.getContext("2d");
 
-let opened = null; // the file on the pad, when nothing was drawn on it yet
-let sheet = 0; // raised by clearing, so that late answers to what was there before are known as such
-let asking = false;
+let openedFile = null; // the image file on the pad, until something is drawn on it
+let drawingNumber = 0; // incremented when the pad is cleared, so that responses to an earlier drawing are ignored
+let isPredicting = false;
 let takesFeedback = false;
-let askAgain = false;
+let predictAgain = false;
 let pauseTimer = 0;
 let speakTimer = 0;
 let classes = [];
-let answered = null; // the id of the answer that is shown
+let shownId = null; // request ID of the prediction that is shown
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
-// --- the drawing
+// --- drawing
 
 function stroke(from, to) {
-  opened = null;
+  openedFile = null;
   brush.strokeStyle = brush.fillStyle = INK;
   brush.lineWidth = pad.width * STROKE_SHARE;
   brush.lineCap = "round";
@@ -38,7 +38,7 @@ function stroke(from, to) {
   brush.moveTo(from.x, from.y);
   brush.lineTo(to.x, to.y);
   brush.stroke();
-  // A line without length has no ends to round.
+  // A line of length 0 has no round caps.
   brush.beginPath();
   brush.arc(to.x, to.y, brush.lineWidth / 2, 0, 2 * Math.PI);
   brush.fill();
@@ -47,10 +47,10 @@ function stroke(from, to) {
 
 function clearPad() {
   brush.clearRect(0, 0, pad.width, pad.height);
-  opened = null;
-  sheet += 1;
+  openedFile = null;
+  drawingNumber += 1;
   clearTimeout(pauseTimer);
-  askAgain = false;
+  predictAgain = false;
   frame.classList.add("strokes");
   element("invitation").hidden = false;
   showNothing();
@@ -59,7 +59,7 @@ function clearPad() {
 function changed() {
   element("invitation").hidden = true;
   clearTimeout(pauseTimer);
-  pauseTimer = setTimeout(ask, PAUSE_MS);
+  pauseTimer = setTimeout(predict, PAUSE_MS);
 }
 
 async function openImage(file) {
@@ -67,14 +67,14 @@ async function openImage(file) {
   frame.classList.remove("strokes");
   element("invitation").hidden = true;
   try {
-    const picture = await createImageBitmap(file);
-    const scale = Math.min(pad.width / picture.width, pad.height / picture.height);
-    const [width, height] = [picture.width * scale, picture.height * scale];
-    brush.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+    const image = await createImageBitmap(file);
+    const scale = Math.min(pad.width / image.width, pad.height / image.height);
+    const [width, height] = [image.width * scale, image.height * scale];
+    brush.drawImage(image, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
   } catch {
-    // What cannot be shown is still sent: the server says what is wrong with it.
+    // A file that the browser cannot show is sent all the same: the error of the server explains the problem.
   }
-  opened = file;
+  openedFile = file;
   changed();
 }
 
@@ -180,57 +180,57 @@ document.addEventListener("drop", (event) => {
   if (file) openImage(file);
 });
 
-// --- asking the model
+// --- prediction
 
-async function ask() {
-  if (asking) {
-    askAgain = true;
+async function predict() {
+  if (isPredicting) {
+    predictAgain = true;
     return;
   }
-  asking = true;
-  const asked = sheet;
+  isPredicting = true;
+  const requested = drawingNumber;
   try {
-    const picture = opened ?? (await new Promise((resolve) => pad.toBlob(resolve)));
-    const response = await fetch("predict?input=1", { method: "POST", body: picture });
-    const answer = await response.json();
-    if (asked !== sheet) {
-      // The pad was cleared meanwhile.
+    const image = openedFile ?? (await new Promise((resolve) => pad.toBlob(resolve)));
+    const response = await fetch("predict?input=1", { method: "POST", body: image });
+    const result = await response.json();
+    if (requested !== drawingNumber) {
+      // The pad has been cleared in the meantime.
     } else if (response.ok) {
-      showAnswer(answer);
+      showPrediction(result);
     } else {
-      showProblem(answer.error);
+      showProblem(result.error);
     }
   } catch {
-    showProblem("the server does not answer");
+    showProblem("the server does not respond");
   }
-  asking = false;
-  if (askAgain) {
-    askAgain = false;
-    ask();
+  isPredicting = false;
+  if (predictAgain) {
+    predictAgain = false;
+    predict();
   }
 }
 
-// --- saying what it really was
+// --- feedback
 
-element("really").addEventListener("change", async (event) => {
+element("true-class").addEventListener("change", async (event) => {
   const thanks = element("thanks");
   try {
-    const body = JSON.stringify({ id: answered, class_name: event.target.value });
+    const body = JSON.stringify({ id: shownId, class_name: event.target.value });
     const response = await fetch("feedback", { method: "POST", body });
-    const answer = await response.json();
-    thanks.textContent = response.ok ? `noted: ${answer.class_name}` : answer.error;
+    const result = await response.json();
+    thanks.textContent = response.ok ? `saved: ${result.class_name}` : result.error;
   } catch {
-    thanks.textContent = "the server does not answer";
+    thanks.textContent = "the server does not respond";
   }
 });
 
 function offerFeedback(id) {
-  answered = id;
-  element("really").value = "";
+  shownId = id;
+  element("true-class").value = "";
   element("thanks").textContent = "";
 }
 
-// --- showing what it says
+// --- results
 
 function showClasses() {
   bars.replaceChildren(
@@ -262,22 +262,22 @@ function showClass(name) {
 }
 
 function showInput(pixels) {
-  const picture = new ImageData(SEEN_SIDE, SEEN_SIDE);
-  pixels.flat().forEach((grey, index) => picture.data.set([grey, grey, grey, 255], 4 * index));
-  seen.getContext("2d").putImageData(picture, 0, 0);
+  const image = new ImageData(INPUT_SIDE, INPUT_SIDE);
+  pixels.flat().forEach((grey, index) => image.data.set([grey, grey, grey, 255], 4 * index));
+  modelInput.getContext("2d").putImageData(image, 0, 0);
 }
 
-function showAnswer(answer) {
-  showClass(answer.class_name);
+function showPrediction(result) {
+  showClass(result.class_name);
   element("certainty").className = "";
-  element("certainty").textContent = `${percent(answer.probabilities[answer.label])} sure`;
-  showShares(answer.probabilities, answer.label);
-  showInput(answer.input);
-  offerFeedback(answer.id);
+  element("certainty").textContent = `${percent(result.probabilities[result.label])} sure`;
+  showShares(result.probabilities, result.label);
+  showInput(result.input);
+  offerFeedback(result.id);
   element("feedback").hidden = !takesFeedback;
-  element("timing").textContent = `${answer.model}, version ${answer.version}, in ${answer.milliseconds.toFixed(1)} ms`;
+  element("timing").textContent = `${result.model}, version ${result.version}, in ${result.milliseconds.toFixed(1)} ms`;
   clearTimeout(speakTimer);
-  const spoken = `${answer.class_name}, ${percent(answer.probabilities[answer.label])} sure`;
+  const spoken = `${result.class_name}, ${percent(result.probabilities[result.label])} sure`;
   speakTimer = setTimeout(() => speak(spoken), SPEAK_AFTER_MS);
 }
 
@@ -290,7 +290,7 @@ function showNothing() {
   showShares(classes.map(() => 0), -1);
   offerFeedback(null);
   element("feedback").hidden = true;
-  seen.getContext("2d").clearRect(0, 0, SEEN_SIDE, SEEN_SIDE);
+  modelInput.getContext("2d").clearRect(0, 0, INPUT_SIDE, INPUT_SIDE);
 }
 
 function showProblem(problem) {
@@ -311,16 +311,16 @@ async function start() {
     if (!response.ok) throw new Error(model.error);
     classes = model.classes;
     takesFeedback = model.takes_feedback;
-    element("really").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
+    element("true-class").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
     const areDigits = classes.every((name) => /^\d$/.test(name));
     element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";
     const accuracy = model.metrics.accuracy;
-    const quality = accuracy === undefined ? "" : `, ${percent(accuracy)} right on its test images`;
+    const quality = accuracy === undefined ? "" : `, ${percent(accuracy)} accuracy on the test split`;
     element("model").textContent = `${model.model}, version ${model.version}${quality}`;
     showClasses();
     clearPad();
   } catch (error) {
-    showProblem(error.message || "the server does not answer");
+    showProblem(error.message || "the server does not respond");
   }
 }
 

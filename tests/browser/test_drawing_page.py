@@ -159,7 +159,7 @@ def test_the_28x28_picture_is_what_the_model_was_given(open_page):
 
 def seen_pixels(page):
     values = page.evaluate(
-        "Array.from(document.querySelector('#seen').getContext('2d').getImageData(0, 0, 28, 28).data)"
+        "Array.from(document.querySelector('#model-input').getContext('2d').getImageData(0, 0, 28, 28).data)"
     )
     return np.array(values).reshape(28, 28, 4)[..., 0]
 
@@ -177,20 +177,20 @@ def test_clear_forgets_the_drawing(open_page):
     wait_for_class(page, "1")
 
 
-def test_what_it_really_was_can_be_said_and_corrected(open_page, screenshots):
+def test_the_true_class_can_be_chosen_and_corrected(open_page, screenshots):
     page = open_page()
-    really = page.get_by_label("What was it really?")
-    assert not really.is_visible()
+    choice = page.get_by_label("Which class is right?")
+    assert not choice.is_visible()
     draw(page, DIGITS["0"])
     wait_for_class(page, "0")
 
     for name in ("8", "0"):
-        really.select_option(name)
-        page.get_by_text(f"noted: {name}").wait_for()
+        choice.select_option(name)
+        page.get_by_text(f"saved: {name}").wait_for()
     page.screenshot(path=screenshots / "page-feedback.png")
 
     page.get_by_role("button", name="Clear").click()
-    assert not really.is_visible()
+    assert not choice.is_visible()
 
 
 def test_the_keyboard_alone_is_enough(open_page):
@@ -229,7 +229,7 @@ def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
 
     draw(page, DIGITS["7"])
     wait_for_class(page, "7")
-    page.get_by_label("What was it really?").wait_for()
+    page.get_by_label("Which class is right?").wait_for()
 
     assert violations(page) == ""
 
@@ -246,11 +246,11 @@ def test_nobody_is_shut_out_of_what_went_wrong(open_page):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nobody_is_shut_out_of_the_description_of_the_doors(open_page, server, view):
+def test_nobody_is_shut_out_of_the_description_of_the_endpoints(open_page, server, view):
     page = open_page(**VIEWS[view])
     page.goto(f"{server.url}/docs")
     page.locator("summary").first.wait_for()
-    page.evaluate("document.querySelectorAll('details').forEach((door) => { door.open = true; })")
+    page.evaluate("document.querySelectorAll('details').forEach((endpoint) => { endpoint.open = true; })")
 
     assert violations(page) == ""
 
@@ -320,7 +320,7 @@ def test_a_file_that_is_no_image_is_explained(open_page):
 
     page.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
 
-    page.get_by_text("the image is no PNG, JPEG, WebP or BMP").first.wait_for()
+    page.get_by_text("this is not a PNG, JPEG, WebP or BMP file").first.wait_for()
     # The browser's own note about the 415 is the one complaint that belongs here.
     assert [text for text in open_page.complaints if "415" not in text] == []
     open_page.complaints.clear()
@@ -339,11 +339,11 @@ def test_the_page_fits_its_screen(open_page, screenshots, view):
 
 
 @pytest.mark.parametrize("view", ["light", "phone-dark"])
-def test_the_doors_are_described_without_outside_resources(open_page, server, screenshots, view):
+def test_the_endpoints_are_described_without_outside_resources(open_page, server, screenshots, view):
     page = open_page(**VIEWS[view])
 
     page.goto(f"{server.url}/docs")
-    page.get_by_text("Classify a picture, or several").click()
+    page.get_by_text("Classify one image or several").click()
 
     page.get_by_text('"images": [').wait_for()
     documented = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]

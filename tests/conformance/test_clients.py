@@ -84,7 +84,7 @@ def described(request, programs, admin_server):
     return json.loads(subprocess.check_output([programs / "python", FOLDER / "protocol.py"]))
 
 
-def test_the_doors_are_as_openapi_describes_them(described, programs, admin_server, images, tmp_path):
+def test_the_endpoints_are_as_openapi_describes_them(described, programs, admin_server, images, tmp_path):
     """Valid and invalid requests made from the description; with examples, so that some of them reach the model."""
     examples = {
         "/v2/models/{model}/infer": kit.question(images[:1]),

@@ -45,9 +45,9 @@ def verdict(page: "Page") -> str:
     """Return the class that the page shows for the drawing as it is now, not as it was on the way."""
     page.evaluate(
         """async () => {
-            while (asking) await new Promise((resume) => setTimeout(resume, 5));
+            while (isPredicting) await new Promise((resume) => setTimeout(resume, 5));
             clearTimeout(pauseTimer);
-            await ask();
+            await predict();
         }"""
     )
     return page.locator("#class").text_content() or ""

@@ -1,4 +1,4 @@
-"""The prediction server through its doors: a real process, real HTTP, models trained on real digits."""
+"""The prediction server as a real process, over real HTTP, with models trained on real digits."""
 
 import base64
 import concurrent.futures

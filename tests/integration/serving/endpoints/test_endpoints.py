@@ -1,4 +1,4 @@
-"""The doors beside the protocol's core: MLflow's, the repository index, configuration, compressed answers, overload."""
+"""Endpoints beside the protocol's core: MLflow's, repository index, configuration, compression, overload."""
 
 import concurrent.futures
 import gzip
@@ -51,7 +51,7 @@ def test_invocations_take_all_four_forms_of_mlflow(server, data, first):
         assert np.allclose(predictions(answer), first.probabilities(images), atol=1e-5)
 
 
-def test_the_other_doors_of_mlflows_server_are_there(server):
+def test_the_other_endpoints_of_mlflows_server_are_there(server):
     for path in ("/ping", "/health"):
         assert server.client.get(path).status_code == 200
     assert server.client.get("/version").text == server.client.get("/v2").json()["version"]
@@ -257,7 +257,7 @@ def test_without_a_key_only_health_and_the_page_answer(repository, data, authori
 
 
 @pytest.mark.parametrize("authorization", ["Bearer first", "bearer second"])
-def test_every_key_opens_the_doors(repository, data, first, authorization):
+def test_every_key_is_accepted(repository, data, first, authorization):
     with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
         answer = server.client.post(
             INFER, json=kit.question(data[0][:1]), headers={"authorization": authorization}
