@@ -55,7 +55,7 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
     if outcome.champion is None:
         other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
-        console.print(f"champion: none yet. `mnistflow promote {outcome.version.number}{other}` would overrule that")
+        console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {outcome.version.number}{other}`")
     else:
         console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
 
@@ -88,11 +88,13 @@ def sweep(
         typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
     else:
         console.print(report.sweep(result))
-        console.print(f"picture: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
+        console.print(f"plot: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
     if result.failed:
-        reasons = "; ".join(f"{member}: {reason}" for member, reason in result.failed.items())
-        runs = len(names) * seeds
-        raise MnistflowError(f"{len(result.failed)} of {runs} runs failed: {reasons}", "Then sweep again.")
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in result.failed.items())
+        total = len(names) * seeds
+        raise MnistflowError(
+            f"{len(result.failed)} of {total} runs failed: {reasons}", "Fix the cause and run the same command again."
+        )
 
 
 def ingest() -> None:
@@ -115,10 +117,10 @@ def ingest() -> None:
 def _chosen(
     base: "Config", presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
 ) -> tuple[dict[str, object], "Config"]:
-    """Return the values of a preset with those of -S over them, and the settings that they make of `base`.
+    """Return the values of a preset, overridden by those of -S, and the settings that they result in.
 
     Args:
-        without: keys that a preset may have, and that do not count here.
+        without: keys of presets to ignore.
 
     Raises:
         ConfigError: there is no such preset, key, value or data set.

@@ -1,4 +1,7 @@
-"""The Prefect API that a run reports to: the one configured or running already, or one of its own while it lasts."""
+"""Prefect API of a command: the configured one, a running one, or a server that the command starts for itself.
+
+This module owns the environment variable `PREFECT_API_URL` of a command that runs a flow.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from mnistflow.files import remove
 from mnistflow.paths import Paths
 
 LOCAL = "127.0.0.1"
-START_SECONDS = 600  # for what hangs: that a server has ended is noticed at once
+START_SECONDS = 600  # limit for a server that hangs; one that has exited is noticed at once
 POLL_SECONDS = 0.1
 
-# The server of one run is there to record it: it schedules nothing and shows nothing.
+# A server of one command only records the run: it needs neither the UI nor the scheduler.
 RECORDS_ONLY = {
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
@@ -32,11 +35,11 @@ RECORDS_ONLY = {
 
 @dataclass(frozen=True)
 class Api:
-    """A Prefect API, which `PREFECT_API_URL` names from now on.
+    """The Prefect API that `PREFECT_API_URL` names.
 
     Attributes:
-        own: the server of it, when it ends with this process.
-        log: what that server prints.
+        own: process of the server if this command has started it.
+        log: output of that server.
     """
 
     url: str
@@ -44,10 +47,10 @@ class Api:
     log: Path | None = None
 
     def wait(self) -> None:
-        """Wait until a server of its own answers.
+        """Wait until the server that this command has started answers.
 
         Raises:
-            MnistflowError: it does not.
+            MnistflowError: the server has exited, or does not answer in time.
         """
         fix = f"Its log: {self.log}."
         deadline = time.monotonic() + START_SECONDS
@@ -60,10 +63,10 @@ class Api:
 
 
 def connect(paths: Paths) -> Api:
-    """Point `PREFECT_API_URL` at an API that lasts at least as long as this process; it may still be starting.
+    """Set `PREFECT_API_URL` to an API that outlives this process, and return it. A new server may still be starting.
 
-    A server of its own runs in a session of its own: a Ctrl-C, which a terminal sends to all that it started, must not
-    end it before the run has reported its end there.
+    A new server runs in a session of its own. A terminal sends Ctrl-C to its whole session, and the server must not end
+    before the run has reported its end.
     """
     if url := deployments.running_server(paths):
         os.environ[deployments.API_VARIABLE] = url
@@ -72,14 +75,14 @@ def connect(paths: Paths) -> Api:
     log = paths.var / "logs" / f"prefect-{port}.log"
     command = ("prefect", "server", "start", "--host", LOCAL, "--port", str(port))
     server = process_guard.start(command, paths.checkout, log, RECORDS_ONLY)
-    # Registered before Prefect is imported: Prefect's own exit handlers, which send what is left, run first then.
+    # Registered before Prefect is imported: Prefect's own exit handlers, which send the last records, run first then.
     atexit.register(_end, server, log)
     os.environ[deployments.API_VARIABLE] = url = f"http://{LOCAL}:{port}/api"
     return Api(url, server, log)
 
 
 def _end(server: subprocess.Popen[bytes], log: Path) -> None:
-    # The command is done: a Ctrl-C that comes now would only leave the server behind.
+    # The command is done. A Ctrl-C from now on would only leave the server behind.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     died = server.poll() is not None
     process_guard.release(server)

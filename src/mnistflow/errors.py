@@ -43,7 +43,7 @@ class ConfigError(MnistflowError):
 
 
 class DataError(MnistflowError):
-    """A data file is missing, damaged, or not what its entry says."""
+    """A data file is missing, damaged, or does not match its entry."""
 
 
 class MirrorsExhausted(DataError):

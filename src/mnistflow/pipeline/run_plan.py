@@ -1,6 +1,6 @@
 """Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
 
-External inputs are the data set that is within reach, the state of a user's own images, the newest feedback, and the
+External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, and the
 members of an ensemble.
 """
 
@@ -21,7 +21,7 @@ MAX_NAME_LENGTH = 100
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will do.
+    """Parameters of a run, ready to be executed.
 
     Attributes:
         name: of the run in MLflow: the family, the preset, and what else was overridden.
@@ -39,7 +39,7 @@ class RunPlan:
 
     @property
     def dataset(self) -> str:
-        """The data set that the run is about."""
+        """Data set of the run."""
         return self.config.fetch.dataset
 
     @property
