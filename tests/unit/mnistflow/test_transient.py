@@ -2,11 +2,15 @@
 
 import importlib
 import pickle
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 import requests
 import sqlalchemy
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
@@ -91,6 +95,18 @@ def test_a_stated_answer_overrules_the_cause() -> None:
         raise StageError("worker processes died three times", transient=False) from WorkerDied()
     assert not caught.value.transient
     assert not is_transient(caught.value)
+
+
+def test_a_locked_store_of_mlflow_is_transient(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{path}")
+    client.search_experiments()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(MlflowException) as caught:
+            client.create_experiment("digits")
+    assert is_transient(caught.value)
+    assert pickle.loads(pickle.dumps(wrapped(caught.value))).transient
 
 
 @pytest.mark.parametrize("name", sorted({*transient.CLASSES, transient.MLFLOW}))
