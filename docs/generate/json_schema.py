@@ -19,10 +19,10 @@ def describe(schema: Schema) -> Iterator[str]:
     if properties:
         needed = schema.get("required", [])
         rows = [
-            (f"`{name}`", kind(entry), "yes" if name in needed else "", entry.get("description", ""))
+            (f"`{name}`", "yes" if name in needed else "", markup.with_type(entry.get("description", ""), kind(entry)))
             for name, entry in _flat(properties)
         ]
-        yield markup.table(["property", "type", "required", "meaning"], rows)
+        yield markup.table(["property", "required", "meaning"], rows)
     else:
         yield f"{kind(schema)}."
 
