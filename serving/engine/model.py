@@ -110,22 +110,24 @@ class Model:
     def _check_signature(self) -> None:
         found_inputs = [_spec(node) for node in self._session.get_inputs()]
         found_outputs = [_spec(node) for node in self._session.get_outputs()]
-        for kind, found, promised in (
+        for kind, found, declared in (
             ("inputs", found_inputs, self.manifest.inputs),
             ("outputs", found_outputs, self.manifest.outputs),
         ):
-            if tuple(found) != promised:
-                raise ModelRefusedError(f"its {kind} are {_described(found)}, model.json says {_described(promised)}")
+            if tuple(found) != declared:
+                raise ModelRefusedError(f"its {kind} are {_described(found)}, in model.json {_described(declared)}")
         if len(self.inputs) != 1 or not self.outputs:
-            raise ModelRefusedError("it has not one input and at least one output")
+            raise ModelRefusedError("it must have exactly one input, and at least one output")
 
     def _checked_probe(self, stored: StoredModel) -> tuple[Array, Array]:
         inputs, outputs = stored.probe_inputs, stored.probe_outputs
-        spec, promised = stored.manifest.inputs[0], stored.manifest.outputs[0]
+        spec, output_spec = stored.manifest.inputs[0], stored.manifest.outputs[0]
         if inputs.dtype != spec.dtype or not spec.accepts(inputs.shape):
             raise ModelRefusedError(f"the recorded inputs do not fit {_described([spec])}")
-        if outputs.dtype != promised.dtype or not promised.accepts(outputs.shape) or len(inputs) != len(outputs):
-            raise ModelRefusedError(f"the recorded outputs do not fit {_described([promised])} or the recorded inputs")
+        if outputs.dtype != output_spec.dtype or not output_spec.accepts(outputs.shape) or len(inputs) != len(outputs):
+            raise ModelRefusedError(
+                f"the recorded outputs do not fit {_described([output_spec])} or the recorded inputs"
+            )
         return inputs, outputs
 
     def _reproduce(self, rows: int) -> None:
@@ -153,7 +155,9 @@ class Model:
         """Return the seconds of one row alone, and of each further row in a batch."""
         alone = self._fastest(self._probe_inputs[:1])
         if alone > slowest_seconds:
-            raise ModelRefusedError(f"a row takes it {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms")
+            raise ModelRefusedError(
+                f"inference on one row takes {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms"
+            )
         batch = np.resize(self._probe_inputs, (WARM_UP_ROWS, *self._probe_inputs.shape[1:]))
         return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
 
@@ -193,7 +197,7 @@ def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:
 
 def _spec(node: onnxruntime.NodeArg) -> TensorSpec:
     if node.type not in ONNX_TYPES:
-        raise ModelRefusedError("model.onnx has an input or output of a type that is not served")
+        raise ModelRefusedError("model.onnx has an input or output of a type that is not supported")
     shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in node.shape)
     return TensorSpec(node.name, ONNX_TYPES[node.type], shape)
 

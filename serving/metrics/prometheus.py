@@ -21,7 +21,7 @@ from serving.metrics.triton import triton_metrics, versions
 # The variable of prometheus_client that makes workers share their counters through a folder.
 SHARED_COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
 
-# The `_created` series are half of all lines, and tell no more than restarts of a counter do.
+# The `_created` series would be half of all lines; that a counter was reset shows in its value as well.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the package types all but this
 
 

@@ -1,4 +1,4 @@
-"""Models that do harm to the process that loads them: they never serve, and nothing else suffers from them."""
+"""Validation of candidates: a version that harms its process never serves, and nothing else is affected."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A challenger is tried beside the champion, measured, and withdrawn when it does badly; no answer suffers from it."""
+"""Rollouts: a challenger is measured beside the champion, and withdrawn when it does badly; no answer is affected."""
 
 import json
 from collections.abc import Sequence

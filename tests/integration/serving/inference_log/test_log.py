@@ -1,4 +1,4 @@
-"""What is asked and answered can be read from the log, with what it really was; predictions never depend on it."""
+"""Inference log: images, predictions and feedback can be read from it; predictions never depend on it."""
 
 import sqlite3
 from contextlib import closing

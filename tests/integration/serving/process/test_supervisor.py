@@ -1,4 +1,4 @@
-"""Several processes on one address behave as one server."""
+"""Supervisor: several worker processes on one address behave as one server."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Model repositories on disk, sound and damaged."""
+"""Model repositories on disk, valid and damaged."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many cores are counted."""
+"""Number of usable cores, with and without the quota of a container."""
 
 import os
 
