@@ -62,9 +62,9 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
         task.signature((28, 28), tuple("0123456789")),
         settings.model.chosen,
         settings.train,
-        official.take(order[:IMAGES]),
-        official.take(order[-VALIDATION:]),
-        lambda *_: ends.append(time.perf_counter()),
+        train=official.take(order[:IMAGES]),
+        validation=official.take(order[-VALIDATION:]),
+        on_epoch=lambda *_: ends.append(time.perf_counter()),
     )
     speed = IMAGES * (EPOCHS - 1) / (ends[-1] - ends[1])
     return {"first": ends[1] - ends[0], "speed": speed, "accuracy": training.history["val_accuracy"][-1]}

@@ -20,7 +20,7 @@ from orchestration import ROOT
 
 from mnistflow import config, tasks
 from mnistflow.learners import fitting
-from mnistflow.learners.learner import WATCHED
+from mnistflow.learners.learner import MONITORED
 from mnistflow.runtime import backend
 from mnistflow.splits import Split
 from mnistflow.tuning.study import make_pruner
@@ -55,9 +55,15 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     for values in itertools.product(*GRID.values()):
         settings = base.with_values(dict(zip(GRID, values, strict=True)))
         training = fitting.fit(
-            task, signature, settings.model.chosen, settings.train, train, validation, lambda *_: None
+            task,
+            signature,
+            settings.model.chosen,
+            settings.train,
+            train=train,
+            validation=validation,
+            on_epoch=lambda *_: None,
         )
-        curves.append(training.history[WATCHED])
+        curves.append(training.history[MONITORED])
         print(f"{len(curves)}: {values}, best validation loss {min(curves[-1]):.4f}", flush=True)
     return curves
 

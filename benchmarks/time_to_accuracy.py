@@ -114,7 +114,15 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     task = tasks.get("image_classification")
     signature = task.signature((28, 28), tuple("0123456789"))
     train, validation = official.take(order[:54000]), official.take(order[54000:])
-    training = fitting.fit(task, signature, settings.model.chosen, settings.train, train, validation, lambda *_: None)
+    training = fitting.fit(
+        task,
+        signature,
+        settings.model.chosen,
+        settings.train,
+        train=train,
+        validation=validation,
+        on_epoch=lambda *_: None,
+    )
     outputs = training.model.predict(read(folder, "t10k")[0], batch_size=1000, verbose=0)
     accuracy = float((outputs.argmax(axis=1) == read(folder, "t10k")[1]).mean())
     return training.seconds, len(training.history["loss"]), accuracy

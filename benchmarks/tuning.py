@@ -22,9 +22,8 @@ from pathlib import Path
 from mnistflow import config, environment
 from mnistflow.data import fetch, prepare
 from mnistflow.paths import Paths
-from mnistflow.tuning import study, tune
+from mnistflow.tuning import search, study, tune
 from mnistflow.tuning.trial import TrialJob, TrialResult
-from mnistflow.tuning.tune import find_workers
 from mnistflow.workers.base import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,8 +32,9 @@ STUB_TRIALS = 1000
 
 
 def stub(job: TrialJob) -> TrialResult:
-    """Come to a loss at once."""
-    return TrialResult(job.number, abs(job.sampled["train.learning_rate"] - 0.003), {}, 1, 0.0, "")
+    """Return a loss without training."""
+    loss = abs(job.learning.train.learning_rate - 0.003)
+    return TrialResult(job.trial.number, loss, {}, 1, 0.0, "")
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def dask(workers: int) -> Iterator[str]:
 def seconds_of_search(paths: Paths, settings: config.Config) -> float:
     """Return how long stage tune takes, with the start of its workers."""
     started = time.perf_counter()
-    assert len(tune.tune(paths, settings).trials) == settings.tune.trials
+    assert len(tune.tune(paths, settings.learning, settings.tune).trials) == settings.tune.trials
     return time.perf_counter() - started
 
 
@@ -96,19 +96,19 @@ def coordinator(paths: Paths, settings: config.Config, folder: Path) -> None:
         for name, scheduler in (("processes", None), ("Dask", address)):
             space = settings.tune.space["cnn"]
             opened = study.open_study(name, str(folder / f"{name}.journal"), settings.tune)
-            workers: Workers[TrialJob, TrialResult] = find_workers(scheduler, 2, 1)
+            workers: Workers[TrialJob, TrialResult] = search.find_workers(scheduler, 2, 1)
             with workers:
                 wall, processor = time.perf_counter(), time.process_time()
-                tune.run_trials(
+                search.run_trials(
                     opened,
                     space,
                     STUB_TRIALS,
                     workers,
-                    lambda trial: TrialJob(
-                        paths, settings, study.parameters(trial), "", "", trial.number, trial._trial_id, ""
+                    make_job=lambda trial: TrialJob(
+                        paths, settings.learning.with_values(study.parameters(trial)), None, trial, ""
                     ),
-                    stub,
-                    lambda _: None,
+                    objective=stub,
+                    on_trial=lambda _: None,
                 )
                 wall, processor = time.perf_counter() - wall, time.process_time() - processor
             print(

@@ -10,7 +10,7 @@ from flows.orchestration import flow_runs
 from flows.outcome import Outcome
 from mnistflow import environment
 from mnistflow.evaluation import evaluate
-from mnistflow.learners.learner import WATCHED
+from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
@@ -36,7 +36,7 @@ def retrain(overrides: dict[str, Any] | None = None) -> Outcome:
     plan = prefect_tasks.resolve(checkout, overrides or {})
     prefect_tasks.reconcile(checkout, plan.dataset)
     with workspaces.opened(checkout, plan.values) as workspace:
-        with LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run:
+        with LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=MONITORED) as run:
             outcome = _run_steps(workspace, plan, run)
         if not outcome.changed:
             status.record_unchanged(checkout, plan.dataset, outcome.run_id)

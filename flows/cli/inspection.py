@@ -76,10 +76,10 @@ def leaderboard(
     for row in rows:
         version = " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
         table.add_row(
-            headline.shown(row.score),
+            headline.format(row.score),
             "" if row.errors is None else str(row.errors),
             "" if row.loss is None else f"{row.loss:.4f}",
-            "" if row.robust is None else headline.shown(row.robust),
+            "" if row.robust is None else headline.format(row.robust),
             row.name,
             version,
             f"{row.parameters:,}",

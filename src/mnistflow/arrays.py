@@ -1,4 +1,4 @@
-"""Array types."""
+"""Array types: NumPy arrays of any dtype, and model outputs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, hashes, JSON, locks."""
+"""File utilities: atomic writes, hashes, JSON and lock files."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from mnistflow.errors import DataError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
+    """Yield a temporary path for a file or folder, and rename it to `path` when the block succeeds.
 
-    Works for a file and for a folder. On an error the temporary is removed and `path` is untouched.
+    On an error, the temporary file or folder is removed, and `path` is unchanged.
 
     Raises:
-        DataError: the place cannot be written.
+        DataError: the file or folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     retired = temporary.with_suffix(".old")
@@ -29,13 +29,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if path.is_dir():
-            # A folder cannot be renamed over one that holds something.
+            # A folder cannot replace a folder that is not empty.
             path.replace(retired)
         temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"cannot write {path}: {error.strerror or error}",
-            "Free space on that disk, or give this user the right to write there.",
+            "Free disk space, or grant this user write permission.",
         ) from error
     finally:
         remove(temporary)
@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all it holds; nothing there is no error."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -53,7 +53,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Hold a lock file; yields whether it worked, or another process holds it. It is freed when the process dies."""
+    """Try to lock a file; yield False if another process holds the lock. The lock is released when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -68,7 +68,7 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -83,11 +83,11 @@ def read_json(path: Path) -> Any:
     """Return the value in a JSON file.
 
     Raises:
-        DataError: the file is missing or holds no JSON.
+        DataError: the file is missing or contains no valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing", "Run the stage that writes it, or `dvc repro`.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} holds no valid JSON: {error}", "Delete it and run its stage again.") from error
+        raise DataError(f"{path} contains no valid JSON: {error}", "Delete it and run its stage again.") from error

@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the data and the settings that it depends on, as short digests."""
+"""Lineage: short digests of the code, data and parameters that a result depends on, and the git commit."""
 
 import hashlib
 import json
@@ -6,28 +6,28 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-LENGTH = 16  # hexadecimal digits: 64 bits tell any number of runs on one machine apart
+LENGTH = 16  # hexadecimal digits: 64 bits, enough to avoid collisions between runs
 
 
 def digest(*parts: object) -> str:
-    """Return a short digest of values that JSON can hold."""
+    """Return a short digest of values that are serializable as JSON."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
 @cache
 def code_digest() -> str:
-    """Return a digest of this package's sources, so that unfinished work of other code is not continued."""
+    """Return a digest of this package's sources, so that checkpoints of other code are not resumed."""
     package = Path(__file__).parent
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(package.rglob("*.py"))]
     return digest(hashes)
 
 
 def git_commit(folder: Path) -> str:
-    """Return the commit of the checkout, with `-dirty` when tracked files differ; `unknown` without git."""
+    """Return the commit of a checkout, with suffix `-dirty` if tracked files were modified; `unknown` without git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return "unknown"
-    return answer.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"

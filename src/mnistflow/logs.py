@@ -1,4 +1,4 @@
-"""Log lines of this package on the terminal."""
+"""Logging: format and levels of log lines on the terminal."""
 
 import logging
 
@@ -10,7 +10,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_terminal() -> None:
-    """Log this package's messages to standard error, those of libraries from level WARNING on."""
+    """Log to standard error: this package from level INFO, libraries from level WARNING."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

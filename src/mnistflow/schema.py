@@ -1,6 +1,6 @@
-"""Schema of params.yaml: the base class of its sections, and the field types that several sections share.
+"""Schema of params.yaml: base class of its sections, and shared field types.
 
-Each section stands in the folder of the code that it configures, so that a stage depends on its own section only.
+Each section is defined in the folder of the code that it configures, so that a stage depends on its own section only.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Penalty = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
-Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # YAML has lists, a frozen model wants tuples
+Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # from a list in YAML
 
 MAX_SUGGESTIONS = 3
-# Keys below these sections contain dots, so none of them can be overridden alone.
+# Keys in these sections contain dots, so they cannot be overridden individually.
 DOTTED_SECTIONS = ("presets.", "tune.space.")
 
 
 class Section(BaseModel):
-    """A frozen part of params.yaml; unknown keys are refused."""
+    """Base class of the sections of params.yaml: frozen, without unknown keys or implicit conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def entries(self) -> dict[str, Any]:
-        """Return every value by its dotted key, those of whole subsections included."""
+        """Return all values by dotted key, including those of whole subsections."""
         return dict(_entries(self.model_dump(mode="json")))
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy in which dotted keys (`train.epochs`) have new values.
 
         Raises:
-            ConfigError: a key does not exist, or a value is not valid.
+            ConfigError: a key does not exist, or a value is invalid.
         """
         tree = self.model_dump(mode="json")
         for key, value in values.items():
@@ -48,20 +48,21 @@ class Section(BaseModel):
 
     @classmethod
     def validated(cls, tree: Any, origin: str) -> Self:
-        """Return the section that a tree of plain values describes.
+        """Return the section described by a tree of plain values.
 
         Args:
-            origin: where the tree comes from, for the error message.
+            tree: as loaded from YAML.
+            origin: of the tree, for the error message.
 
         Raises:
-            ConfigError: names each key that is not valid, and the reason.
+            ConfigError: lists each invalid key with the reason.
         """
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
             problems = "; ".join(_problem(entry) for entry in error.errors())
             raise ConfigError(
-                f"{origin}: {problems}", "Correct these keys; params.yaml in git shows valid ones."
+                f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones."
             ) from error
 
 
@@ -69,7 +70,7 @@ def set_value(tree: Any, key: str, value: Any) -> None:
     """Replace the value at a dotted key of a tree of dictionaries.
 
     Raises:
-        ConfigError: the tree has no such key; suggests similar ones.
+        ConfigError: the tree has no such key; suggests similar keys.
     """
     *parents, last = key.split(".")
     section = tree
@@ -79,11 +80,11 @@ def set_value(tree: Any, key: str, value: Any) -> None:
         similar = _similar(key, tree)
         fix = f"Did you mean {similar}?" if similar else "Use a key of params.yaml."
         raise ConfigError(f"override {key}: no such key in params.yaml", fix)
-    section[last] = deepcopy(value)  # presets may share it
+    section[last] = deepcopy(value)  # presets may share the value
 
 
 def _similar(key: str, tree: Mapping[str, Any]) -> str:
-    """Return the keys that end like this one, else the one with the most similar spelling, else an empty string."""
+    """Return keys with the same last part, else the key with the most similar spelling, else an empty string."""
     known = [other for other, _ in _entries(tree)]
     same_name = [other for other in known if other.endswith(f".{key}") and not other.startswith(DOTTED_SECTIONS)]
     return " or ".join(same_name[:MAX_SUGGESTIONS] or get_close_matches(key, known, n=1))

@@ -1,4 +1,4 @@
-"""The splits of a data set, in memory and in the folder that prepare leaves to the later stages."""
+"""Splits of a data set: training, validation and test examples in memory, and the files of stage prepare."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class Split:
     """Examples with their targets.
 
     Attributes:
-        inputs: `[n, *input_shape]`; images are uint8, everything else float32.
-        targets: `[n]`: indices into the classes, int64; without classes numbers, float32.
+        inputs: `[n, *input_shape]`; uint8 for images, else float32.
+        targets: `[n]`; class indices, int64, or float32 for tasks without classes.
     """
 
     inputs: NDArray[Any]
@@ -33,11 +33,11 @@ class Split:
         return len(self.targets)
 
     def take(self, indices: NDArray[np.intp]) -> "Split":
-        """Return the examples at these positions, in this order."""
+        """Return the examples at indices `[k]`, in this order."""
         return Split(self.inputs[indices], self.targets[indices])
 
     def sha256(self) -> str:
-        """Return the hexadecimal sha256 of the bytes of the inputs, then of the targets."""
+        """Return the hexadecimal SHA-256 of the bytes of inputs and targets."""
         digest = hashlib.sha256(np.ascontiguousarray(self.inputs).data)
         digest.update(np.ascontiguousarray(self.targets).data)
         return digest.hexdigest()
@@ -45,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class OfficialSplits:
-    """A data set as its publisher split it."""
+    """The training and test split of a data set's publisher."""
 
     train: Split
     test: Split
@@ -53,18 +53,18 @@ class OfficialSplits:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, checked and split.
+    """A prepared data set.
 
     Attributes:
         name: of the data set.
-        task: what is learned from it.
-        classes: what the targets 0, 1, ... mean; empty where targets are numbers.
-        input_shape: of one example.
-        train: what models are fitted to.
-        validation: what the search and early stopping look at.
-        test: the publisher's test split, untouched; a model is judged on it once.
-        sha256: of each split, by its name.
-        data_sha256: of all splits.
+        task: name of the task; see `mnistflow.tasks.get`.
+        classes: names of the classes 0, 1, ...; empty for tasks without classes.
+        input_shape: shape of an example, without the batch dimension.
+        train: training examples.
+        validation: examples for the search and early stopping.
+        test: the publisher's test split, unchanged; evaluated once per model.
+        sha256: name of a split -> hash of its examples.
+        data_sha256: hash over all splits.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Dataset:
 
 
 def save(dataset: Dataset, folder: Path) -> None:
-    """Write `train.npz`, `validation.npz`, `test.npz` and `dataset.json`; the same data gives the same bytes."""
+    """Write `train.npz`, `validation.npz`, `test.npz` and `dataset.json`. The same data gives the same bytes."""
     for name, split in dataset.splits.items():
         np.savez(folder / f"{name}.npz", inputs=split.inputs, targets=split.targets)
     manifest = {
@@ -103,7 +103,7 @@ def save(dataset: Dataset, folder: Path) -> None:
 
 
 def load(prepared: Path) -> Dataset:
-    """Return what prepare wrote.
+    """Return the data set that stage prepare wrote.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -122,11 +122,13 @@ def load(prepared: Path) -> Dataset:
             data_sha256=manifest["data_sha256"],
         )
     except (KeyError, TypeError) as error:
-        raise DataError(f"{prepared / MANIFEST} has no valid {error}", "Run `mnistflow prepare` again.") from error
+        raise DataError(
+            f"{prepared / MANIFEST} has no valid entry {error}", "Run `mnistflow prepare` again."
+        ) from error
 
 
 def load_split(prepared: Path, name: SplitName) -> Split:
-    """Return one split of what prepare wrote.
+    """Return a split that stage prepare wrote.
 
     Raises:
         DataError: its file is missing or damaged.

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows import prefect_tasks
 from mnistflow import environment
-from mnistflow.learners.learner import WATCHED
+from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
@@ -30,7 +30,7 @@ def one_by_one() -> None:
     prefect_tasks.reconcile(checkout, plan.dataset)
     with (
         workspaces.opened(checkout, plan.values) as workspace,
-        LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=WATCHED) as run,
+        LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=MONITORED) as run,
         Pipeline(workspace, plan.config, run) as pipeline,
     ):
         for stage in STAGES:

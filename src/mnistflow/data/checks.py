@@ -18,7 +18,7 @@ def check(split: Split, entry: Entry, name: str) -> None:
     """
     problem = (
         _wrong_arrays(split, entry)
-        or tasks.get(entry.task).wrong_inputs(split.inputs)
+        or tasks.get(entry.task).input_problem(split.inputs)
         or (_wrong_classes(split, entry) if entry.classes else _wrong_numbers(split))
     )
     if problem:

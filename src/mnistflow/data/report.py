@@ -29,7 +29,7 @@ def write(dataset: Dataset, folder: Path) -> None:
         temporary.mkdir()
         files.write_json(temporary / "data.json", figures(dataset))
         _write_target_counts(dataset, temporary / "targets.csv")
-        tasks.get(dataset.task).draw_examples(temporary / "samples.png", dataset)
+        tasks.get(dataset.task).plot_examples(temporary / "samples.png", dataset)
         files.remove(folder)
 
 

@@ -1,1 +1,1 @@
-"""Evaluation: metrics of the ONNX file on the test split. Imports `tasks`, `runtime`, `data`."""
+"""Evaluation: metrics, speed and robustness of the ONNX file on the test split. Imports `tasks` and `runtime`."""

@@ -1,4 +1,4 @@
-"""Parameters of the stage evaluate."""
+"""Evaluation parameters: section `evaluate` of params.yaml."""
 
 from typing import Annotated
 
@@ -8,7 +8,15 @@ from mnistflow.schema import Section, Sizes
 
 
 class EvaluateConfig(Section):
-    """Section `evaluate`: what is measured on the test split."""
+    """Section `evaluate`: measurements on the test split.
+
+    Attributes:
+        batch_sizes: for latency and throughput.
+        repeats: largest number of timed calls per batch size.
+        calibration_bins: number of bins of the calibration error.
+        mistakes: largest number of wrong predictions plotted.
+        robustness_images: number of test images evaluated under corruptions; 0 disables this.
+    """
 
     batch_sizes: Sizes
     repeats: PositiveInt

@@ -1,4 +1,4 @@
-"""Stage evaluate: judge the ONNX file on the official test split in onnxruntime, so that what is measured is served."""
+"""Stage evaluate: metrics, latency and robustness of the ONNX file, the one that is served, on the test split."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 WARM_UP_CALLS = 20
-# Of each batch size: after so many seconds, so many calls are enough.
-MOST_SECONDS = 2.0
-FEWEST_CALLS = 5
+MAX_SECONDS = 2.0  # per batch size, unless fewer than MIN_CALLS were timed
+MIN_CALLS = 5
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model is worth.
+    """Result of an evaluation, the content of `evaluation.json`.
 
     Attributes:
-        metrics: of the task, flat.
-        by_class: recall of each class.
-        speed: `latency_ms_batch_<n>` (median of one call) and `examples_per_second_batch_<n>`, one thread.
+        metrics: name -> value, as computed by the task.
+        by_class: class name -> recall.
+        speed: `latency_ms_batch_<n>`, the median over calls, and `examples_per_second_batch_<n>`, on one thread.
         file_bytes: size of the ONNX file.
-        test_sha256: of the test split judged on.
+        test_sha256: of the test split.
         model_sha256: of the ONNX file.
-        robustness: the headline metric on corrupted inputs, flat; see `robustness.Robustness.metrics`.
+        robustness: headline metric on corrupted inputs; see `robustness.Robustness.metrics`.
     """
 
     metrics: Mapping[str, float]
@@ -49,7 +48,7 @@ class Evaluation:
 
     @property
     def logged(self) -> dict[str, float]:
-        """Flat metrics for MLflow, with the split in their names."""
+        """Metrics for MLflow, whose names contain the split."""
         return {
             **{f"test_{name}": value for name, value in self.metrics.items()},
             **{f"test_recall.{_plain(name)}": value for name, value in self.by_class.items()},
@@ -60,14 +59,19 @@ class Evaluation:
 
 
 def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
-    """Judge `model.onnx`; write `evaluation.json`, `predictions.npz`, metrics, tables and pictures."""
+    """Evaluate `model.onnx`; write `evaluation.json`, `predictions.npz`, metrics, tables and plots.
+
+    Raises:
+        DataError: the prepared data is missing or damaged.
+        StageError: onnxruntime cannot load the ONNX file.
+    """
     data = splits.load(paths.prepared)
     task = tasks.get(data.task)
     path = paths.exported / "model.onnx"
     session = onnx_session.open_session(path)
     outputs = onnx_session.predict(session, data.test.inputs)
     measurement = task.measure(outputs, data.test.targets, data.classes, config.calibration_bins)
-    borne = robustness.measure(
+    robust = robustness.measure(
         task, lambda inputs: onnx_session.predict(session, inputs), data.test, config.robustness_images
     )
     evaluation = Evaluation(
@@ -77,7 +81,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         file_bytes=path.stat().st_size,
         test_sha256=data.test_sha256,
         model_sha256=files.sha256(path),
-        robustness=borne.metrics,
+        robustness=robust.metrics,
     )
     with files.atomic_write(paths.evaluated) as folder:
         folder.mkdir()
@@ -89,19 +93,29 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         for kind in ("tables", "pictures"):
             (folder / kind).mkdir()
         task.report(folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.mistakes)
-        robustness.draw(folder / "pictures/robustness.png", borne)
+        robustness.draw(folder / "pictures/robustness.png", robust)
     return evaluation
 
 
 def load(paths: Paths) -> Evaluation:
-    """Return the evaluation that the stage left in the workspace."""
+    """Return the evaluation in a workspace.
+
+    Raises:
+        DataError: `evaluation.json` is missing or damaged.
+    """
     return Evaluation(**files.read_json(paths.evaluated / "evaluation.json"))
 
 
 def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConfig) -> dict[str, float]:
-    """Time `config.repeats` calls per batch size, fewer of a slow model.
+    """Return median latency (ms) and throughput (examples per second) of each batch size.
 
-    The median is robust against what else the machine does.
+    Calls are repeated `config.repeats` times, or until `MAX_SECONDS` have passed. The median is robust against other
+    load on the machine.
+
+    Args:
+        session: of the model.
+        inputs: `[n, *input_shape]`.
+        config: section `evaluate` of params.yaml.
     """
     speed: dict[str, float] = {}
     name = session.get_inputs()[0].name
@@ -116,7 +130,7 @@ def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConf
 
 def _time_calls(session: InferenceSession, name: str, batch: Any, repeats: int) -> list[float]:
     seconds: list[float] = []
-    while len(seconds) < repeats and (len(seconds) < FEWEST_CALLS or sum(seconds) < MOST_SECONDS):
+    while len(seconds) < repeats and (len(seconds) < MIN_CALLS or sum(seconds) < MAX_SECONDS):
         seconds.append(_time_call(session, name, batch))
     return seconds
 
@@ -128,5 +142,5 @@ def _time_call(session: InferenceSession, name: str, batch: Any) -> float:
 
 
 def _plain(name: str) -> str:
-    """MLflow's metric names allow letters, digits and a few signs."""
-    return "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in name)
+    """Return a name with only those characters that MLflow allows in names of metrics."""
+    return "".join(character if character.isalnum() or character in "_-. /" else "_" for character in name)

@@ -1,4 +1,4 @@
-"""How much of a model's headline metric is left when its inputs are corrupted."""
+"""Robustness: the headline metric of a model on corrupted inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.splits import Split
-from mnistflow.tasks import plots
+from mnistflow.tasks import image_grids, plots
 from mnistflow.tasks.corruptions import Corruption
 from mnistflow.tasks.task import Task
 
@@ -19,12 +19,14 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Robustness:
-    """The headline metric on the clean examples, and of each corruption at each severity on the same examples.
+    """The headline metric on original examples, and on the same examples under each corruption.
 
     Attributes:
-        scores: corruption -> one value a severity.
+        headline: name of the metric.
+        clean: metric on the original examples.
+        scores: corruption -> metric at each severity.
         examples: corruption -> the first example at each severity.
-        rows: examples judged.
+        rows: number of examples.
     """
 
     headline: str
@@ -35,7 +37,7 @@ class Robustness:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Return `robust_accuracy` (mean), `robust_accuracy.shift` (mean) and `robust_accuracy.shift.1`, flat."""
+        """Flat metrics: `robust_accuracy` (overall mean), `robust_accuracy.shift` (mean), `robust_accuracy.shift.1`."""
         if not self.scores:
             return {}
         name = f"robust_{self.headline}"
@@ -52,11 +54,13 @@ class Robustness:
 
 
 def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit: int) -> Robustness:
-    """Judge predictions for `limit` examples of the test split, the same for every model, as `task.corruptions` has it.
+    """Evaluate a model under all corruptions of a task.
 
     Args:
-        predict: inputs `[n, *input_shape]` to outputs `[n, *output_shape]`.
-        limit: 0 measures nothing.
+        task: defines the corruptions and the headline metric.
+        predict: maps inputs `[n, *input_shape]` to outputs `[n, *output_shape]`.
+        test: the test split.
+        limit: number of test examples, the same for every model; 0 disables the evaluation.
     """
     order = np.random.default_rng(SEED).permutation(len(test))
     sample = test.take(np.sort(order[:limit]))
@@ -78,9 +82,9 @@ def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit:
 
 
 def draw(path: Path, robustness: Robustness) -> None:
-    """Draw one example at each severity, with the metric of all examples above it."""
+    """Plot one example at each severity, with the metric over all examples."""
     if not robustness.scores:
-        plots.note(path, "No corruption is defined or asked for")
+        plots.note(path, "No corruptions evaluated")
         return
     columns = [
         (
@@ -92,5 +96,5 @@ def draw(path: Path, robustness: Robustness) -> None:
         )
         for kind, scores in robustness.scores.items()
     ]
-    title = f"{robustness.headline} on {robustness.rows} test examples: {robustness.clean:.1%} as they are"
-    plots.robustness(path, columns, title)
+    title = f"{robustness.headline} on {robustness.rows} test examples: {robustness.clean:.1%} without corruption"
+    image_grids.robustness(path, columns, title)

@@ -1,1 +1,1 @@
-"""Export: from a trained model to a checked ONNX file. Imports `learners`, `tasks`, `runtime`, `data`."""
+"""Export: conversion of the trained model to ONNX, with a parity check. Imports `learners`, `tasks`, `runtime`."""

@@ -1,4 +1,4 @@
-"""Parameters of the stage export."""
+"""Export parameters: section `export` of params.yaml."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,14 @@ from mnistflow.schema import Section
 
 
 class ExportConfig(Section):
-    """Section `export`: the ONNX file, and how closely it must agree with the trained model."""
+    """Section `export`: the ONNX file and its parity with the trained model.
+
+    Attributes:
+        opset: version of ONNX's default operator set.
+        views: number of shifted copies that test-time augmentation averages over; 1 disables it.
+        max_probability_gap: largest difference of an output value allowed on the test split.
+        tie: difference of the two largest probabilities up to which different predictions are allowed.
+    """
 
     opset: Annotated[int, Field(ge=14, le=18)]
     views: Literal[1, 5, 9]

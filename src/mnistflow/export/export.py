@@ -1,4 +1,4 @@
-"""Stage export: the trained model as a self-contained ONNX file, let through only when both compute the same."""
+"""Stage export: converts the trained model to a single ONNX file and checks that both compute the same outputs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,21 @@ from mnistflow.tracking import runs
 if TYPE_CHECKING:
     import onnx
 
-# Written by onnx 1.13 and read by onnxruntime since 1.14: newer IR versions shut older runtimes out.
+# Supported by onnxruntime since 1.14. Newer IR versions would exclude older runtimes.
 IR_VERSION = 8
 
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """The exported file and how closely it agrees with the trained model."""
+    """Result of an export, the content of `export.json`.
+
+    Attributes:
+        sha256: of the ONNX file.
+        bytes: size of the ONNX file.
+        opset: version of ONNX's default operator set.
+        views: number of copies that test-time augmentation averages over.
+        parity: with the trained model, on the test split.
+    """
 
     sha256: str
     bytes: int
@@ -38,32 +46,40 @@ class ExportRecord:
 
 
 def export(paths: Paths, config: ExportConfig) -> ExportRecord:
-    """Convert the trained model, check the file, and write `model.onnx` and `export.json`.
+    """Convert the trained model, check parity on the test split, and write `model.onnx` and `export.json`.
 
     Raises:
-        ParityError: onnxruntime and the trained model disagree on the test split; nothing is written.
+        ParityError: the ONNX file and the trained model disagree; nothing is written.
+        DataError: the prepared data or the trained model is missing or damaged.
+        StageError: onnxruntime cannot load the ONNX file.
     """
     data = splits.load(paths.prepared)
     task = tasks.get(data.task)
     signature = task.signature(data.input_shape, data.classes)
     learner = learners.get(files.read_json(paths.trained / "training.json")["learner"])
     model = learner.load(paths.trained)
-    moves = test_time_augmentation.offsets(signature, config.views)
-    expected = test_time_augmentation.mean(lambda inputs: learner.predict(model, inputs), data.test.inputs, moves)
-    proto = test_time_augmentation.averaging(learner.convert(model, signature, config.opset), signature, moves)
+    offsets = test_time_augmentation.offsets(signature, config.views)
+    expected = test_time_augmentation.mean(lambda inputs: learner.predict(model, inputs), data.test.inputs, offsets)
+    proto = test_time_augmentation.averaging(learner.convert(model, signature, config.opset), signature, offsets)
     with files.atomic_write(paths.exported) as folder:
         folder.mkdir()
         path = folder / "model.onnx"
         save(proto, path, _metadata(paths, data))
         parity = check_parity(task, expected, path, data, config)
         size, opset = path.stat().st_size, proto.opset_import[0].version
-        record = ExportRecord(files.sha256(path), size, opset, len(moves), parity)
+        record = ExportRecord(files.sha256(path), size, opset, len(offsets), parity)
         files.write_json(folder / "export.json", asdict(record))
     return record
 
 
 def save(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
-    """Name its batch dimension, check the graph, and write it with its metadata into one file, weights included."""
+    """Write a graph with its weights and metadata into one file, after naming its batch dimension and checking it.
+
+    Args:
+        proto: the graph; it is modified.
+        path: of the ONNX file.
+        metadata: name -> value, stored in the file.
+    """
     import onnx
 
     proto.ir_version = IR_VERSION
@@ -75,10 +91,17 @@ def save(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
 
 
 def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, config: ExportConfig) -> Parity:
-    """Compare what the trained model computes of the whole test split with what onnxruntime computes.
+    """Compare outputs of the trained model and of an ONNX file on the whole test split.
+
+    Args:
+        task: compares the outputs.
+        expected: outputs of the trained model, float32 `[n, *output_shape]`.
+        path: of the ONNX file.
+        data: a prepared data set.
+        config: section `export` of params.yaml.
 
     Raises:
-        ParityError: a prediction differs, or an output by more than `max_probability_gap`.
+        ParityError: a prediction differs, or an output differs by more than `max_probability_gap`.
     """
     actual = onnx_session.predict(onnx_session.open_session(path), data.test.inputs)
     parity = task.compare_outputs(expected, actual, config.tie)
@@ -86,7 +109,7 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
         raise ParityError(
             f"the ONNX file differs from the trained model in {parity.disagreements} of {parity.rows} predictions, "
             f"and by up to {parity.max_gap:.2g} (allowed: {config.max_probability_gap:.2g})",
-            "Look for what computes otherwise in training, or try another export.opset.",
+            "Look for a layer that is converted incorrectly, or try another export.opset.",
         )
     return parity
 

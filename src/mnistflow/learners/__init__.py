@@ -1,4 +1,7 @@
-"""The learners: how models are fitted and exported. A family names its own; stages ask `of` and know no families."""
+"""Learners: how each kind of model is fitted and converted to ONNX. Imports `models`, `tasks`, `runtime`, `registry`.
+
+A family names its learner, so stages call `of(family)` and know no families.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def get(name: str) -> Learner[Any]:
-    """Return the learner of that name."""
-    # Imported here, because loading the configuration must not load what they learn with.
+    """Return the learner of a name: `keras`, `scikit-learn` or `ensemble`."""
+    # Imported here, so that loading the configuration imports no machine-learning library.
     from mnistflow.learners.ensembles import Ensembles
     from mnistflow.learners.estimators import Estimators
     from mnistflow.learners.networks import Networks

@@ -1,4 +1,4 @@
-"""Random changes of training images that leave their class as it is, as TensorFlow operations on whole batches."""
+"""Data augmentation of images: random shifts, rotations, elastic distortions and cutout on batches of TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,36 +7,48 @@ from typing import Any
 
 from mnistflow.learners.config import AugmentConfig
 
-GRID = 5  # nodes on a side of the elastic displacement field
+GRID = 5  # nodes on each side of the coarse grid of elastic displacements
 
 
 def augment(images: Any, seed: Any, config: AugmentConfig) -> Any:
-    """Return a batch in which every image is changed in its own way.
+    """Return a batch in which each image is transformed at random.
 
-    One resampling does all geometry: rotation, scale, shear and shift are an affine map, to which the elastic field is
-    added (after Simard, Steinkraus and Platt, ICDAR 2003: here drawn at the nodes of a coarse grid and interpolated).
-    What comes from beyond the edge is black. The rectangle cut out is the one of DeVries and Taylor, arXiv:1708.04552.
+    A single bilinear resampling applies all geometric transformations: rotation, scale, shear and shift are an affine
+    map, to which an elastic displacement field is added (after Simard, Steinkraus and Platt, ICDAR 2003; here drawn at
+    the nodes of a coarse grid and interpolated). Pixels from outside the image are 0. The rectangle of cutout is that
+    of DeVries and Taylor, arXiv:1708.04552.
 
     Args:
         images: uint8 tensor `[batch, height, width]`.
-        seed: integer tensor `[2]`; the same seed gives the same images.
+        seed: integer tensor `[2]`; the same seed gives the same transformations.
+        config: the largest values of the transformations.
+
+    Returns:
+        uint8 tensor `[batch, height, width]`.
     """
     import tensorflow as tf
 
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     draws = tf.random.stateless_uniform([count, 8], seed, -1.0, 1.0)
-    places = _affine_places(draws, height, width, config)
+    coordinates = _affine_coordinates(draws, height, width, config)
     if config.elastic:
-        places += _elastic_field(count, seed, height, width, config.elastic)
+        coordinates += _elastic_field(count, seed, height, width, config.elastic)
     centre = tf.constant([(height - 1) / 2, (width - 1) / 2])
-    pixels = _sample(images, places + centre)
+    pixels = _sample(images, coordinates + centre)
     if config.cutout:
-        pixels *= _kept_by_cutout(draws[:, 6:], height, width, config.cutout)
+        pixels *= _cutout_mask(draws[:, 6:], height, width, config.cutout)
     return tf.cast(tf.round(pixels), tf.uint8)
 
 
-def _affine_places(draws: Any, height: int, width: int, config: AugmentConfig) -> Any:
-    """Return where each pixel comes from, relative to the centre: float32 `[batch, height, width, 2]`, row first."""
+def _affine_coordinates(draws: Any, height: int, width: int, config: AugmentConfig) -> Any:
+    """Return source coordinates of each pixel relative to the centre: float32 `[batch, height, width, 2]`, row first.
+
+    Args:
+        draws: float32 `[batch, 8]`, uniform in `[-1, 1)`.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        config: the largest values of the transformations.
+    """
     import tensorflow as tf
 
     angle = draws[:, 0] * math.radians(config.rotation)
@@ -51,39 +63,47 @@ def _affine_places(draws: Any, height: int, width: int, config: AugmentConfig) -
         tf.range(width, dtype=tf.float32) - (width - 1) / 2,
         indexing="ij",
     )
-    places = tf.einsum("hwj,nij->nhwi", tf.stack([y, x], axis=-1), tf.stack([rows, columns], axis=1))
-    return places + (draws[:, 3:5] * config.shift * [height, width])[:, None, None]
+    coordinates = tf.einsum("hwj,nij->nhwi", tf.stack([y, x], axis=-1), tf.stack([rows, columns], axis=1))
+    return coordinates + (draws[:, 3:5] * config.shift * [height, width])[:, None, None]
 
 
 def _elastic_field(count: Any, seed: Any, height: int, width: int, deviation: float) -> Any:
+    """Return displacements in pixels: float32 `[batch, height, width, 2]`, row first."""
     import tensorflow as tf
 
     nodes = tf.random.stateless_normal([count, GRID, GRID, 2], seed + tf.constant([1, 0]))
     return tf.image.resize(nodes * [deviation * height, deviation * width], [height, width], "bicubic")
 
 
-def _sample(images: Any, places: Any) -> Any:
-    """Interpolate linearly between the four pixels around each place; float32 `[batch, height, width]`."""
+def _sample(images: Any, coordinates: Any) -> Any:
+    """Return pixels at fractional coordinates by bilinear interpolation: float32 `[batch, height, width]`."""
     import tensorflow as tf
 
     height, width = images.shape[1], images.shape[2]
-    stride = width + 2  # with the black frame around
-    framed = tf.reshape(tf.pad(images, [[0, 0], [1, 1], [1, 1]]), [-1, (height + 2) * stride])
-    places = tf.clip_by_value(places + 1, 0.0, [height + 0.999, width + 0.999])
-    corner = tf.floor(places)
-    below, right = tf.unstack(places - corner, axis=-1)
+    stride = width + 2  # of images padded with zeros
+    padded = tf.reshape(tf.pad(images, [[0, 0], [1, 1], [1, 1]]), [-1, (height + 2) * stride])
+    coordinates = tf.clip_by_value(coordinates + 1, 0.0, [height + 0.999, width + 0.999])
+    corner = tf.floor(coordinates)
+    below, right = tf.unstack(coordinates - corner, axis=-1)
     index = tf.cast(corner[..., 0] * stride + corner[..., 1], tf.int32)
 
     def pixel(offset: int) -> Any:
-        return tf.cast(tf.gather(framed, index + offset, batch_dims=1), tf.float32)
+        return tf.cast(tf.gather(padded, index + offset, batch_dims=1), tf.float32)
 
     upper = pixel(0) * (1 - right) + pixel(1) * right
     lower = pixel(stride) * (1 - right) + pixel(stride + 1) * right
     return upper * (1 - below) + lower * below
 
 
-def _kept_by_cutout(draws: Any, height: int, width: int, side: float) -> Any:
-    """Return 0 in a rectangle with so large a share of the sides, 1 elsewhere: float32 `[batch, height, width]`."""
+def _cutout_mask(draws: Any, height: int, width: int, side: float) -> Any:
+    """Return 0 inside a rectangle, 1 elsewhere: float32 `[batch, height, width]`.
+
+    Args:
+        draws: centres of the rectangles, float32 `[batch, 2]`, uniform in `[-1, 1)`.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        side: of the rectangles, as a share of the images' sides.
+    """
     import tensorflow as tf
 
     centre = (draws + 1) / 2

@@ -1,4 +1,4 @@
-"""Parameters of a training: sections `model` and `train` of params.yaml."""
+"""Training parameters: sections `model` and `train` of params.yaml."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,16 +11,16 @@ from mnistflow.schema import Section, Seed
 
 
 class AugmentConfig(Section):
-    """Random changes of training images: the largest of each, drawn evenly between its negative and itself.
+    """Data augmentation of training images. Shift, rotation, scale and shear are uniform in `[-value, value]`.
 
     Attributes:
-        shift: share of the side.
-        rotation: degrees.
-        scale: share of the size.
-        shear: shift of a row, in rows, by its distance from the middle row.
-        elastic: standard deviation of a smooth displacement field, as a share of the side.
-        flip: mirror every second image, left to right.
-        cutout: side of a black rectangle, as a share of the image's.
+        shift: largest translation, as a share of the image's side.
+        rotation: largest angle, in degrees.
+        scale: largest change of size, as a share of the size.
+        shear: largest horizontal shift per row of distance from the centre, in pixels.
+        elastic: standard deviation of a smooth displacement field, as a share of the image's side.
+        flip: mirror images horizontally with probability 1/2.
+        cutout: side of a rectangle set to 0, as a share of the image's side.
     """
 
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -33,20 +33,38 @@ class AugmentConfig(Section):
 
     @property
     def active(self) -> bool:
-        """Whether any change is made at all."""
+        """Whether any augmentation is enabled."""
         return any(self.model_dump().values())
 
     def scaled(self, strength: float) -> Self:
-        """Return changes `strength` times as large; `flip` stays as it is."""
+        """Return augmentations multiplied by `strength`; `flip` stays the same."""
         sizes = self.model_dump(exclude={"flip"})
         return self.model_copy(update={name: strength * size for name, size in sizes.items()})
 
 
 class TrainConfig(Section):
-    """Section `train`: how a model is fitted.
+    """Section `train`: optimizer, schedule, regularization, early stopping and hardware of a training.
 
     Attributes:
-        augment_fade: share of the epochs, the last ones, over which augmentation shrinks linearly to none.
+        backend: library that Keras computes with.
+        seed: of initial weights, order of batches, augmentation and dropout.
+        epochs: largest number of epochs.
+        batch_size: examples per step.
+        optimizer: `momentum` is SGD with Nesterov momentum 0.9.
+        learning_rate: highest learning rate of the schedule.
+        weight_decay: of optimizer `adamw`.
+        schedule: of the learning rate over all steps.
+        from_logits: compute the loss from logits instead of probabilities.
+        label_smoothing: share of the target distribution spread evenly over all classes.
+        ema: momentum of the exponential moving average of the weights, per step; 0 disables averaging.
+        augment: data augmentation; applied to images only.
+        augment_fade: share of the epochs, at the end, over which augmentation decreases linearly to none.
+        statistics: number of training examples that batch statistics are recomputed from; 0 keeps Keras's averages.
+        patience: number of epochs without improvement after which training stops.
+        min_delta: smallest decrease of the validation loss that counts as improvement.
+        threads: intra-op threads of TensorFlow and PyTorch; 0 means one per core.
+        precision: of the forward and backward pass; weights are float32.
+        steps_per_execution: steps per call of the compiled training function.
     """
 
     backend: Backend
@@ -72,18 +90,21 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _pytorch_runs_single_steps(self) -> Self:
         if self.backend == "torch" and self.steps_per_execution > 1:
-            raise ValueError("steps_per_execution: has to be 1 with backend torch")
+            raise ValueError("steps_per_execution: must be 1 with backend torch")
         return self
 
 
 class LearningConfig(Section):
-    """Everything that shapes a model besides the data: the family with its parameters, and how it is fitted."""
+    """Sections `model` and `train`: everything besides the data that a trained model depends on."""
 
     model: ModelConfig
     train: TrainConfig
 
     def flattened(self) -> dict[str, object]:
-        """Return the parameters by the same names for every family: `model.family`, `model.dropout`, `train.epochs`."""
+        """Return all parameters by dotted key: `model.family`, `model.dropout`, `train.epochs`.
+
+        Keys of the chosen family's parameters do not contain its name, so that MLflow compares families by them.
+        """
         return {
             "model.family": self.model.family,
             **{f"model.{name}": value for name, value in self.model.chosen.model_dump(mode="json").items()},

@@ -1,4 +1,4 @@
-"""Ensembles: registered models gathered, and their graphs merged into one that ends with the mean."""
+"""Ensembles: the learner that merges the ONNX graphs of registered models into one, which returns their mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError, RegistryError, StageError
 from mnistflow.learners.config import TrainConfig
-from mnistflow.learners.learner import Learner, OnEpoch, Training, judge
+from mnistflow.learners.learner import Learner, OnEpoch, Training, measure
 from mnistflow.models.ensemble import Ensemble
 from mnistflow.registry import manifest, registration, versions
 from mnistflow.registry.versions import Version
@@ -29,7 +29,7 @@ Members = tuple[bytes, ...]
 
 
 class Ensembles(Learner[Ensemble]):
-    """Its models are ONNX files, one a member."""
+    """Learner of family `ensemble`. Its models are the ONNX files of the members, as bytes."""
 
     def require(self, family: Ensemble, config: TrainConfig) -> None:
         _require_members(family)
@@ -38,23 +38,29 @@ class Ensembles(Learner[Ensemble]):
         return {"sha256": [_sha256(version) for version in _find(family, dataset)]}
 
     def fit(
-        self, data: Dataset, family: Ensemble, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
+        self,
+        data: Dataset,
+        family: Ensemble,
+        config: TrainConfig,
+        on_epoch: OnEpoch,
+        checkpoint_folder: Path | None = None,
     ) -> Training:
-        """Gather the members; nothing is left to fit.
+        """Download the members from the registry. Nothing is trained.
 
         Raises:
-            ConfigError: no members are named.
-            RegistryError: one is missing, is another than it was, or does not fit the data.
+            ConfigError: no members are configured.
+            RegistryError: a member is missing, differs from the one pinned at the start of the run, or has another
+                signature than the data.
         """
         started = time.perf_counter()
         versions = _find(family, data.name)
-        for place, version in enumerate(versions):
-            _check(version, data, family.sha256[place] if family.sha256 else None)
+        for index, version in enumerate(versions):
+            _check(version, data, family.sha256[index] if family.sha256 else None)
         members = tuple(_read(version) for version in versions)
-        measures = judge(data, lambda inputs: self.predict(members, inputs))
-        on_epoch(1, measures)
+        metrics = measure(data, lambda inputs: self.predict(members, inputs))
+        on_epoch(1, metrics)
         parameters = sum(onnx_session.count_parameters(member) for member in members)
-        return Training.in_one_go(members, measures, parameters, time.perf_counter() - started)
+        return Training.single_epoch(members, metrics, parameters, time.perf_counter() - started)
 
     def save(self, model: Members, folder: Path) -> None:
         for number, member in enumerate(model, start=1):
@@ -70,10 +76,10 @@ class Ensembles(Learner[Ensemble]):
         return np.asarray(total / len(model), np.float32)
 
     def convert(self, model: Members, signature: Signature, opset: int) -> onnx.ModelProto:
-        """Merge the members, whose opset is that of the merged graph too.
+        """Return a graph that computes the mean of the members' outputs. Its opset is that of the members.
 
         Raises:
-            StageError: they have different ones.
+            StageError: the members have different opsets.
         """
         import onnx
 
@@ -83,13 +89,18 @@ class Ensembles(Learner[Ensemble]):
 def _require_members(family: Ensemble) -> None:
     if not family.members:
         raise ConfigError(
-            "model.ensemble.members is empty: an ensemble averages models that are registered already",
-            "Name versions or runs, as in -S model.ensemble.members=[1,2]; `mnistflow leaderboard` lists them.",
+            "model.ensemble.members is empty: an ensemble averages registered models",
+            "List versions or runs, as in -S model.ensemble.members=[1,2]; `mnistflow leaderboard` shows them.",
         )
 
 
 def _find(family: Ensemble, dataset: str) -> list[Version]:
-    """Return the versions of the members, in their order."""
+    """Return the registered versions of the members, in the order of the members.
+
+    Raises:
+        ConfigError: no members are configured, or two are the same version.
+        RegistryError: a member is not registered.
+    """
     _require_members(family)
     name = versions.model_name(dataset)
     known = versions.all_versions(name)
@@ -97,7 +108,7 @@ def _find(family: Ensemble, dataset: str) -> list[Version]:
     if len({version.number for version in found}) < len(found):
         raise ConfigError(
             f"model.ensemble.members: {', '.join(map(str, family.members))} are not all different versions of {name}",
-            "Name each once.",
+            "List each version once.",
         )
     return found
 
@@ -106,10 +117,10 @@ def _find_member(member: int | str, name: str, known: Sequence[Version]) -> Vers
     for version in known:
         if member in (version.number, version.run_id):
             return version
-    what = f"version {member}" if isinstance(member, int) else f"version that run {member} has registered"
+    what = f"version {member}" if isinstance(member, int) else f"version registered by run {member}"
     raise RegistryError(
         f"model.ensemble.members: {name} has no {what}",
-        f"It has {', '.join(str(version.number) for version in reversed(known)) or 'none'}.",
+        f"Its versions: {', '.join(str(version.number) for version in reversed(known)) or 'none'}.",
     )
 
 
@@ -118,16 +129,19 @@ def _sha256(version: Version) -> str:
 
 
 def _check(version: Version, data: Dataset, sha256: str | None) -> None:
-    """Hold a member against the data set's signature and classes, and against what the run was started with."""
+    """Check a member's signature and classes against the data set, and its file against the pinned hash."""
     label = f"model.ensemble.members: {version.name} version {version.number}"
     if sha256 not in (None, _sha256(version)):
-        raise RegistryError(f"{label} is another file than when this run was started", "Start it again.")
+        raise RegistryError(f"{label} has changed since the start of this run", "Start the run again.")
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
     tensors = {kind: [one.to_json() for one in found] for kind, found in manifest.tensors(signature).items()}
     wanted = {"task": data.task, "classes": list(data.classes), **tensors}
     for fact, value in wanted.items():
         if version.model_json[fact] != value:
-            raise RegistryError(f"{label} has {fact} {version.model_json[fact]}, the data {value}", "Leave it out.")
+            raise RegistryError(
+                f"{label} has {fact} {version.model_json[fact]}, but the data set has {value}",
+                "Remove it from the members.",
+            )
 
 
 def _read(version: Version) -> bytes:
@@ -154,7 +168,7 @@ def _common_opsets(members: Sequence[onnx.ModelProto]) -> list[onnx.OperatorSetI
     """Return the operator sets of all members.
 
     Raises:
-        StageError: one has another version of an operator set than the others.
+        StageError: two members have different versions of an operator set.
     """
     versions: dict[str, onnx.OperatorSetIdProto] = {}
     for entry in (entry for member in members for entry in member.opset_import):
@@ -162,6 +176,6 @@ def _common_opsets(members: Sequence[onnx.ModelProto]) -> list[onnx.OperatorSetI
         if known.version != entry.version:
             raise StageError(
                 f"the members of the ensemble were exported with export.opset {known.version} and {entry.version}",
-                "Export them with the same one.",
+                "Export all of them with the same opset.",
             )
     return list(versions.values())

@@ -1,10 +1,10 @@
-"""Fitting a Keras model: early stopping, best weights, and a journal from which a killed training goes on.
+"""Training of a Keras model: early stopping, best weights, moving averages of the weights, and checkpoints.
 
-Keras computes with TensorFlow, JAX or PyTorch; TensorFlow feeds the batches to each of them.
+Keras computes with TensorFlow, JAX or PyTorch; `tf.data` makes the batches for each of them.
 
-Deterministic: the same seed on the same machine gives the same weights, bit for bit, also when the training was killed
-and resumed. Each epoch's order depends on the seed and the epoch only, and the journal keeps the state of optimizer and
-random generators with the weights.
+Training is deterministic: the same seed on the same machine gives the same weights, bit for bit, also after an
+interruption. The order and the augmentation of an epoch's batches depend on the seed and the number of the epoch only,
+and a checkpoint contains the optimizer's variables and the states of random generators besides the weights.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistflow.arrays import Array
 from mnistflow.errors import StageError
-from mnistflow.files import atomic_write, read_json, remove, write_json
+from mnistflow.learners import checkpoint, optimizers
 from mnistflow.learners.acceleration import accelerated
 from mnistflow.learners.augmentation import augment
+from mnistflow.learners.checkpoint import Checkpoint
 from mnistflow.learners.config import AugmentConfig, TrainConfig
-from mnistflow.learners.learner import WATCHED, History, OnEpoch, Training
-from mnistflow.learners.normalization import take_statistics
+from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
+from mnistflow.learners.normalization import BatchStatistics
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
-from mnistflow.runtime.batches import JUDGED, batches, prefetched, threads
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched, threads
 from mnistflow.splits import Split
 from mnistflow.tasks.task import Signature, Task
 
@@ -35,28 +37,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ONE_CYCLE_START = 0.04  # of the highest rate
-ONE_CYCLE_RISE = 0.2  # of the steps
-
 
 @dataclass
-class _Progress:
+class _State:
     """The state of a training.
 
     Attributes:
-        network: plain, in float32: what is judged after each epoch, and kept.
-        trainee: the copy of it that is fitted.
+        model: in float32, not accelerated; evaluated after each epoch, and the result of the training.
+        fitted_model: accelerated copy of `model`, which the optimizer updates.
+        statistics: recomputes the batch statistics of `model`.
+        best_weights: weights of `model` after the best epoch so far.
+        seconds: time spent training so far.
     """
 
-    network: keras.Model
-    trainee: keras.Model
-    best_weights: list[Any]
+    model: keras.Model
+    fitted_model: keras.Model
+    statistics: BatchStatistics
+    best_weights: list[Array]
     history: History
     seconds: float = 0.0
 
     @property
     def epoch(self) -> int:
-        return len(self.history.get(WATCHED, []))
+        """Number of epochs trained."""
+        return len(self.history.get(MONITORED, []))
 
 
 def fit(
@@ -64,47 +68,57 @@ def fit(
     signature: Signature,
     family: Network,
     config: TrainConfig,
+    *,
     train: Split,
     validation: Split,
     on_epoch: OnEpoch,
-    journal: Path | None = None,
+    checkpoint_folder: Path | None = None,
 ) -> Training:
-    """Fit until the validation loss has not improved for `config.patience` epochs, or `config.epochs` are done.
+    """Train until the validation loss has not improved for `config.patience` epochs, or for `config.epochs` epochs.
 
     Args:
-        train: what the model is fitted to; images are augmented by `config.augment`.
-        validation: what early stopping looks at; never augmented. Its loss is the one that is minimized,
-            with smoothed labels where those are: plain ones would favour epochs in which the model was more sure.
-        on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
-        journal: folder for the state after each epoch; a training found there is continued.
+        task: builds and compiles the model.
+        signature: inputs and outputs of the model.
+        family: architecture of the model.
+        config: section `train` of params.yaml.
+        train: training examples; images are augmented by `config.augment`.
+        validation: examples for early stopping, never augmented. The validation loss uses the same label smoothing as
+            training: without it, early stopping would favour epochs with more confident predictions.
+        on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
+        checkpoint_folder: where to write a checkpoint after each epoch. A checkpoint found there is resumed, and
+            `on_epoch` is called for its epochs too.
 
     Raises:
-        ConfigError: the backend is not installed, or smoothing of targets that are no labels.
-        StageError: the training diverged at once.
+        ConfigError: the backend is not installed, or label smoothing is set for a task without classes.
+        StageError: the training diverged in its first epoch.
     """
     backend.use(config.backend)
     _make_deterministic(config.seed)
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
-    progress = _start(task, signature, family, config, len(train))
-    if journal:
-        _resume(progress, journal)
-    for epoch, measures in enumerate(_rows(progress.history), start=1):
-        on_epoch(epoch, measures)
-    while progress.epoch < config.epochs and not _exhausted(progress.history, config):
-        measures = _run_epoch(progress, config, train, validation)
-        if journal:
-            _write_journal(journal, progress)
-        on_epoch(progress.epoch, measures)
-    if not np.isfinite(progress.history[WATCHED]).any():
-        raise StageError("the training diverged: its loss is no finite number", "Lower train.learning_rate.")
-    progress.network.set_weights(progress.best_weights)
+    state = _initial_state(task, signature, family, config, len(train))
+    if checkpoint_folder:
+        _resume(state, checkpoint_folder)
+    for epoch, metrics in enumerate(_metrics_by_epoch(state.history), start=1):
+        on_epoch(epoch, metrics)
+    while state.epoch < config.epochs and not _should_stop(state.history, config):
+        metrics = _run_epoch(state, config, train, validation)
+        if checkpoint_folder:
+            checkpoint.write(checkpoint_folder, _checkpoint(state))
+        on_epoch(state.epoch, metrics)
+    return _result(state)
+
+
+def _result(state: _State) -> Training:
+    if not np.isfinite(state.history[MONITORED]).any():
+        raise StageError("the training diverged: its loss is not a finite number", "Lower train.learning_rate.")
+    state.model.set_weights(state.best_weights)
     return Training(
-        progress.network,
-        progress.history,
-        _best_epoch(progress.history),
-        progress.network.count_params(),
-        progress.seconds,
+        model=state.model,
+        history=state.history,
+        best_epoch=_best_epoch(state.history),
+        parameters=state.model.count_params(),
+        seconds=state.seconds,
     )
 
 
@@ -117,185 +131,118 @@ def _make_deterministic(seed: int) -> None:
 
 
 def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
-    """PyTorch draws dropout from a generator of its own, which no variable of the model holds.
+    """Return callbacks that seed PyTorch at the beginning of an epoch.
 
-    It is seeded when the epoch begins: the first `fit` of a process draws from it before, to build the model.
+    With PyTorch, dropout draws from the global generator, whose state is no variable of the model. It is seeded in the
+    epoch, because the first `fit` of a process draws from it before that, to build the model.
     """
     if backend.current() != "torch":
         return []
     import keras
     import torch
 
-    drawn = int(np.random.default_rng((seed, epoch)).integers(2**31))
-    return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(drawn))]
+    epoch_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
+    return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(epoch_seed))]
 
 
-def _start(task: Task, signature: Signature, family: Network, config: TrainConfig, rows: int) -> _Progress:
+def _initial_state(task: Task, signature: Signature, family: Network, config: TrainConfig, examples: int) -> _State:
     import keras
 
-    network = task.build(family, signature)
-    trainee = accelerated(network, config.precision)
+    model = task.build(family, signature)
+    fitted_model = accelerated(model, config.precision)
     if config.from_logits:
-        trainee = task.to_logits(trainee)
-    # An optimizer that takes no step: this one is judged only, by what the other minimizes.
-    task.compile(network, keras.optimizers.SGD(), config.label_smoothing)
-    task.compile(trainee, optimizer(config, steps_per_epoch=_steps(rows, config)), config.label_smoothing)
-    trainee.steps_per_execution = config.steps_per_execution
-    return _Progress(network, trainee, _copied_weights(network), {})
+        fitted_model = task.to_logits(fitted_model)
+    statistics = BatchStatistics(model)
+    # `model` is only evaluated, so its optimizer is a placeholder.
+    task.compile(model, keras.optimizers.SGD(), config.label_smoothing)
+    optimizer = optimizers.build(config, steps_per_epoch=_steps_per_epoch(examples, config))
+    task.compile(fitted_model, optimizer, config.label_smoothing)
+    fitted_model.steps_per_execution = config.steps_per_execution
+    return _State(model, fitted_model, statistics, _copied_weights(model), {})
 
 
-def _copied_weights(model: keras.Model) -> list[Any]:
-    """PyTorch hands out views of the weights, which change with them."""
+def _copied_weights(model: keras.Model) -> list[Array]:
+    """Return copies, because PyTorch's `get_weights` returns views that change with the weights."""
     return [weight.copy() for weight in model.get_weights()]
 
 
-def _steps(rows: int, config: TrainConfig) -> int:
-    return -(-rows // config.batch_size)
+def _steps_per_epoch(examples: int, config: TrainConfig) -> int:
+    return -(-examples // config.batch_size)
 
 
-def optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:
-    """Return the optimizer of a TrainConfig with its learning-rate schedule and its average of the weights."""
-    import keras
-
-    rate = schedule(config, config.epochs * steps_per_epoch)
-    average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
-    made: keras.Optimizer
-    match config.optimizer:
-        case "sgd":
-            made = keras.optimizers.SGD(rate, **average)
-        case "momentum":
-            made = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **average)
-        case "rmsprop":
-            made = keras.optimizers.RMSprop(rate, **average)
-        case "adam":
-            made = keras.optimizers.Adam(rate, **average)
-        case "adamw":
-            made = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **average)
-    # At the end of each epoch Keras would put the averages in place of the weights, and train on from there.
-    made.finalize_variable_values = lambda _: None
-    return made
-
-
-def schedule(config: TrainConfig, steps: int) -> Any:
-    """Return the learning rate as a number or a Keras schedule over all steps of a training.
-
-    `one_cycle` follows Smith and Topin, arXiv:1708.07120: up from a 25th of the rate in a straight line for a fifth of
-    the steps, then down to zero along a cosine.
-    """
-    import keras
-
-    match config.schedule:
-        case "constant":
-            return config.learning_rate
-        case "cosine":
-            return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=steps)
-        case "one_cycle":
-            rising = max(1, round(ONE_CYCLE_RISE * steps))
-            return keras.optimizers.schedules.CosineDecay(
-                ONE_CYCLE_START * config.learning_rate,
-                decay_steps=max(1, steps - rising),
-                warmup_target=config.learning_rate,
-                warmup_steps=rising,
-            )
-
-
-def _run_epoch(progress: _Progress, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
+def _run_epoch(state: _State, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    shuffled, callbacks = _shuffled(train, config, progress.epoch), _seeding(config.seed, progress.epoch)
-    fitted = progress.trainee.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
-    progress.network.set_weights(progress.trainee.get_weights())
+    shuffled, callbacks = _shuffled(train, config, state.epoch), _seeding(config.seed, state.epoch)
+    fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
+    state.model.set_weights(state.fitted_model.get_weights())
     if config.ema:
-        averaged_optimizer = progress.trainee.optimizer
-        type(averaged_optimizer).finalize_variable_values(averaged_optimizer, progress.network.trainable_variables)
-        # A copy: under JAX, variables that share an array lose it when one of them is updated.
-        progress.network.set_weights(_copied_weights(progress.network))
-    take_statistics(progress.network, train.inputs[: config.statistics])
-    judging = prefetched(batches(validation.inputs, validation.targets, size=JUDGED))
-    judged = progress.network.evaluate(judging, verbose=0, return_dict=True)
-    progress.seconds += time.perf_counter() - started
-    measures = {name: float(values[-1]) for name, values in sorted(fitted.items())}
-    measures |= {f"val_{name}": float(value) for name, value in sorted(judged.items())}
-    for name, value in measures.items():
-        progress.history.setdefault(name, []).append(value)
-    if _best_epoch(progress.history) == progress.epoch:
-        progress.best_weights = _copied_weights(progress.network)
-    return measures
+        state.fitted_model.optimizer.assign_averages(state.model.trainable_variables)
+        # Under JAX, the model now shares arrays with the optimizer, whose next update would delete them.
+        state.model.set_weights(_copied_weights(state.model))
+    state.statistics.update(train.inputs[: config.statistics])
+    validation_batches = prefetched(batches(validation.inputs, validation.targets, size=EVAL_BATCH_SIZE))
+    evaluated = state.model.evaluate(validation_batches, verbose=0, return_dict=True)
+    state.seconds += time.perf_counter() - started
+    metrics = {name: float(values[-1]) for name, values in sorted(fitted.items())}
+    metrics |= {f"val_{name}": float(value) for name, value in sorted(evaluated.items())}
+    for name, value in metrics.items():
+        state.history.setdefault(name, []).append(value)
+    if _best_epoch(state.history) == state.epoch:
+        state.best_weights = _copied_weights(state.model)
+    return metrics
 
 
 def _shuffled(train: Split, config: TrainConfig, epoch: int) -> Any:
-    """Return the batches of an epoch, augmented: their order and changes depend on seed and epoch only."""
+    """Return the batches of an epoch, augmented. Order and augmentation depend on the seed and the epoch only."""
     import tensorflow as tf
 
     order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
     pipeline = batches(train.inputs[order], train.targets[order], size=config.batch_size)
-    augmentation = config.augment.scaled(_strength(epoch, config))
+    augmentation = config.augment.scaled(_augmentation_strength(epoch, config))
     if augmentation.active:
-        first = epoch * _steps(len(train), config)
+        first_step = epoch * _steps_per_epoch(len(train), config)
 
-        def changed(step: Any, batch: Any) -> Any:
+        def augmented(step: Any, batch: Any) -> Any:
             return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation), batch[1]
 
-        pipeline = pipeline.enumerate(first).map(changed, num_parallel_calls=threads())
+        pipeline = pipeline.enumerate(first_step).map(augmented, num_parallel_calls=threads())
     return prefetched(pipeline)
 
 
-def _strength(epoch: int, config: TrainConfig) -> float:
-    """Return how large the changes of images are in an epoch, from 0: 1 until they fade in a straight line."""
-    left = (config.epochs - epoch - 0.5) / config.epochs
-    return min(1.0, left / config.augment_fade) if config.augment_fade else 1.0
+def _augmentation_strength(epoch: int, config: TrainConfig) -> float:
+    """Return the factor of all augmentations in an epoch, counted from 0: 1 until the linear fade begins."""
+    remaining = (config.epochs - epoch - 0.5) / config.epochs
+    return min(1.0, remaining / config.augment_fade) if config.augment_fade else 1.0
 
 
 def _best_epoch(history: History) -> int:
-    return int(np.argmin(np.nan_to_num(history[WATCHED], nan=np.inf))) + 1
+    return int(np.argmin(np.nan_to_num(history[MONITORED], nan=np.inf))) + 1
 
 
-def _exhausted(history: History, config: TrainConfig) -> bool:
-    """Whether the best loss, by more than `min_delta`, is `patience` epochs old, or the training has diverged."""
+def _should_stop(history: History, config: TrainConfig) -> bool:
+    """Return whether no epoch of the last `patience` improved the loss by `min_delta`, or the training diverged."""
     best, best_epoch = float("inf"), 0
-    losses = history.get(WATCHED, [])
+    losses = history.get(MONITORED, [])
     for epoch, loss in enumerate(losses, start=1):
         if loss < best - config.min_delta:
             best, best_epoch = loss, epoch
     return len(losses) - best_epoch >= config.patience or not np.isfinite(losses[-1:]).all()
 
 
-def _rows(history: History) -> list[dict[str, float]]:
+def _metrics_by_epoch(history: History) -> list[dict[str, float]]:
     return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
 
 
-def _write_journal(journal: Path, progress: _Progress) -> None:
-    """Keep the newest epoch in a folder of its own: a kill at any moment leaves the one before it whole."""
-    with atomic_write(journal / f"epoch-{progress.epoch:04d}") as folder:
-        folder.mkdir()
-        np.savez(folder / "last.npz", *(variable.numpy() for variable in _state(progress.trainee)))
-        np.savez(folder / "best.npz", *progress.best_weights)
-        write_json(folder / "history.json", {"history": progress.history, "seconds": progress.seconds})
-    for older in _journal_epochs(journal)[:-1]:
-        remove(older)
+def _checkpoint(state: _State) -> Checkpoint:
+    variables = [variable.numpy() for variable in checkpoint.variables_of(state.fitted_model)]
+    return Checkpoint(state.epoch, variables, state.best_weights, state.history, state.seconds)
 
 
-def _resume(progress: _Progress, journal: Path) -> None:
-    epochs = _journal_epochs(journal)
-    if not epochs:
+def _resume(state: _State, folder: Path) -> None:
+    resumed = checkpoint.read(folder)
+    if resumed is None:
         return
-    written = read_json(epochs[-1] / "history.json")
-    progress.history, progress.seconds = written["history"], written["seconds"]
-    for variable, value in zip(_state(progress.trainee), _read_arrays(epochs[-1] / "last.npz"), strict=True):
+    state.history, state.seconds, state.best_weights = resumed.history, resumed.seconds, resumed.best_weights
+    for variable, value in zip(checkpoint.variables_of(state.fitted_model), resumed.variables, strict=True):
         variable.assign(value)
-    progress.best_weights = _read_arrays(epochs[-1] / "best.npz")
-    logger.info("going on after epoch %d", progress.epoch)
-
-
-def _state(model: keras.Model) -> list[Any]:
-    """All that the next epoch depends on: weights, the random generators of dropout, and the optimizer."""
-    model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _read_arrays(path: Path) -> list[Any]:
-    with np.load(path) as arrays:
-        return [arrays[name] for name in arrays.files]
-
-
-def _journal_epochs(journal: Path) -> list[Path]:
-    return sorted(journal.glob("epoch-[0-9]*")) if journal.is_dir() else []
+    logger.info("resuming after epoch %d", resumed.epoch)

@@ -1,4 +1,4 @@
-"""What the stages ask of a way to learn: fit a model, keep it, compute with it, and turn it into ONNX."""
+"""Learner: the interface that stages use to fit, save, load, run and convert the models of any family."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnistflow.tasks.task import Signature
 if TYPE_CHECKING:
     import onnx
 
-WATCHED = "val_loss"
+MONITORED = "val_loss"  # the metric that early stopping, the search and the choice of the best epoch minimize
 
 History = dict[str, list[float]]
 OnEpoch = Callable[[int, Mapping[str, float]], None]
@@ -32,11 +32,11 @@ class Training:
     """A finished training.
 
     Attributes:
-        model: what the learner makes; of a network, with the weights of the best epoch.
-        history: measure -> one value an epoch; a single one where nothing is learned in epochs.
-        best_epoch: counted from 1.
-        parameters: how many numbers the model consists of.
-        seconds: spent fitting, over all starts.
+        model: the fitted model, of a type that only its learner knows. A network has the weights of the best epoch.
+        history: name of a metric -> its value after each epoch; one value if the learner has no epochs.
+        best_epoch: number of the best epoch, from 1.
+        parameters: number of the model's parameters.
+        seconds: time spent fitting, including that before an interruption.
     """
 
     model: Any
@@ -46,53 +46,64 @@ class Training:
     seconds: float
 
     @classmethod
-    def in_one_go(cls, model: Any, measures: Mapping[str, float], parameters: int, seconds: float) -> Self:
-        """Return the training of a model that is not learned in epochs."""
-        return cls(model, {name: [value] for name, value in measures.items()}, 1, parameters, seconds)
+    def single_epoch(cls, model: Any, metrics: Mapping[str, float], parameters: int, seconds: float) -> Self:
+        """Return the training of a model that is fitted without epochs."""
+        return cls(model, {name: [value] for name, value in metrics.items()}, 1, parameters, seconds)
 
     @property
     def best(self) -> dict[str, float]:
-        """Values of the epoch whose weights are kept: what early stopping makes of the last ones is no measure."""
+        """Metrics of the best epoch, whose weights the model has."""
         return {name: values[self.best_epoch - 1] for name, values in self.history.items()}
 
 
 class Learner(ABC, Generic[Parameters]):
-    """A way to learn, shared by the families that name it. What its models are, only the learner knows."""
+    """A way to fit models, shared by all families that name it in `Family.learner`.
+
+    The type of a model is known to its learner only.
+    """
 
     def pin(self, family: Parameters, dataset: str) -> dict[str, Any]:
-        """Return parameters, by dotted key, that make definite what a run depends on beside the data; before the run.
+        """Return overrides, by dotted key, that fix the external inputs of a training before the run starts.
 
         Raises:
-            MnistflowError: something it depends on is not there.
+            MnistflowError: an external input is missing.
         """
         return {}
 
     def require(self, family: Parameters, config: TrainConfig) -> None:
-        """Check, before anything else is done, that fitting has what it needs.
+        """Check that everything `fit` needs is configured and installed.
 
         Raises:
-            ConfigError: something is not named, or not installed.
+            ConfigError: a parameter is missing, or a package is not installed.
         """
 
     def prepare(self, config: TrainConfig) -> None:
-        """Load what fitting needs, with its threads; once a process, before the first use."""
+        """Import the libraries that `fit` needs and set their threads. Called once per process."""
 
     def max_epochs(self, config: TrainConfig) -> int:
-        """Return after how many epochs a training ends at the latest."""
+        """Return the largest number of epochs of a training."""
         return 1
 
     @abstractmethod
     def fit(
-        self, data: Dataset, family: Parameters, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
+        self,
+        data: Dataset,
+        family: Parameters,
+        config: TrainConfig,
+        on_epoch: OnEpoch,
+        checkpoint_folder: Path | None = None,
     ) -> Training:
-        """Fit to the training split; look at the validation split, and never at the test split.
+        """Fit a model to the training split. The validation split is only evaluated, the test split not used.
 
         Args:
-            on_epoch: called with the epoch, from 1, and its measures; an exception ends the training.
-            journal: folder for the state after each epoch, where there are several; a training found there goes on.
+            data: a prepared data set.
+            family: the family's parameters.
+            config: section `train` of params.yaml.
+            on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
+            checkpoint_folder: where a learner with epochs writes a checkpoint after each, and resumes from the newest.
 
         Raises:
-            MnistflowError: the data or the parameters do not allow it.
+            MnistflowError: the parameters do not fit the data.
         """
 
     @abstractmethod
@@ -101,26 +112,36 @@ class Learner(ABC, Generic[Parameters]):
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
-        """Return what `save` wrote."""
+        """Return the model that `save` wrote."""
 
     @abstractmethod
     def predict(self, model: Any, inputs: Array) -> Outputs:
-        """Return the outputs, float32 `[n, *output_shape]`, of raw inputs `[n, *input_shape]`."""
+        """Return outputs, float32 `[n, *output_shape]`, for raw inputs `[n, *input_shape]`."""
 
     @abstractmethod
     def convert(self, model: Any, signature: Signature, opset: int) -> onnx.ModelProto:
-        """Return the model as an ONNX graph from raw inputs to outputs, with the names of the signature."""
+        """Return the model as an ONNX graph from raw inputs to outputs, named as in the signature.
+
+        Args:
+            model: a fitted model.
+            signature: names, dtypes and shapes of input and output.
+            opset: version of ONNX's default operator set.
+        """
 
 
-def judge(data: Dataset, predict: Callable[[Array], Outputs]) -> dict[str, float]:
-    """Return headline metric and loss on training and validation examples, named as Keras names them.
+def measure(data: Dataset, predict: Callable[[Array], Outputs]) -> dict[str, float]:
+    """Return headline metric and loss on training and validation examples, named as in Keras (`loss`, `val_loss`).
 
-    Of the training examples as many are taken as there are for validation.
+    The training metrics are those of a random sample, as large as the validation split.
+
+    Args:
+        data: a prepared data set.
+        predict: maps inputs `[n, *input_shape]` to outputs `[n, *output_shape]`.
     """
     task = tasks.get(data.task)
     order = np.random.default_rng(0).permutation(len(data.train))
-    measures: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for prefix, split in (("", data.train.take(order[: len(data.validation)])), ("val_", data.validation)):
         metrics = task.measure(predict(split.inputs), split.targets, data.classes, bins=1).metrics
-        measures |= {f"{prefix}{name}": metrics[name] for name in (task.headline.name, "loss")}
-    return measures
+        measured |= {f"{prefix}{name}": metrics[name] for name in (task.headline.name, "loss")}
+    return measured

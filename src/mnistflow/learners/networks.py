@@ -1,6 +1,6 @@
-"""Neural networks: fitted by Keras, exported by tf2onnx.
+"""Neural networks: the learner that trains Keras models and converts them with tf2onnx.
 
-tf2onnx converts a `tf.function` with a named signature: its `from_keras` does not know Keras 3.
+tf2onnx's `from_keras` does not support Keras 3, so a `tf.function` with a named signature is converted instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
-from mnistflow.runtime.batches import JUDGED, batches, prefetched
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
 from mnistflow.runtime.tensorflow_import import import_tensorflow
 from mnistflow.splits import Dataset
 from mnistflow.tasks.task import Signature
@@ -31,7 +31,7 @@ FILE = "model.keras"
 
 
 class Networks(Learner[Network]):
-    """Its models are Keras models."""
+    """Learner of families that derive from `Network`. Its models are Keras models."""
 
     def require(self, family: Network, config: TrainConfig) -> None:
         backend.require(config.backend)
@@ -44,31 +44,45 @@ class Networks(Learner[Network]):
         return config.epochs
 
     def fit(
-        self, data: Dataset, family: Network, config: TrainConfig, on_epoch: OnEpoch, journal: Path | None = None
+        self,
+        data: Dataset,
+        family: Network,
+        config: TrainConfig,
+        on_epoch: OnEpoch,
+        checkpoint_folder: Path | None = None,
     ) -> Training:
         backend.use(config.backend)
         import keras
 
         keras.backend.clear_session()
         task = tasks.get(data.task)
-        signature = task.signature(data.input_shape, data.classes)
-        return fitting.fit(task, signature, family, config, data.train, data.validation, on_epoch, journal)
+        return fitting.fit(
+            task,
+            task.signature(data.input_shape, data.classes),
+            family,
+            config,
+            train=data.train,
+            validation=data.validation,
+            on_epoch=on_epoch,
+            checkpoint_folder=checkpoint_folder,
+        )
 
     def save(self, model: keras.Model, folder: Path) -> None:
         model.save(folder / FILE)
 
     def load(self, folder: Path) -> keras.Model:
-        backend.use(backend.DEFAULT)  # whatever trained the model
+        """Return the saved model on the default backend, whichever trained it."""
+        backend.use(backend.DEFAULT)
         import_tensorflow()
         import keras
 
         from mnistflow.models.geometry import Geometry
 
-        # Without its optimizer, a class of the backend that may not be installed.
+        # Without its optimizer, whose class may belong to a backend that is not installed.
         return keras.models.load_model(folder / FILE, custom_objects={"Geometry": Geometry}, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
-        outputs: Outputs = model.predict(prefetched(batches(inputs, size=JUDGED)), verbose=0)
+        outputs: Outputs = model.predict(prefetched(batches(inputs, size=EVAL_BATCH_SIZE)), verbose=0)
         return outputs
 
     def convert(self, model: keras.Model, signature: Signature, opset: int) -> onnx.ModelProto:
@@ -84,5 +98,5 @@ class Networks(Learner[Network]):
         proto, _ = tf2onnx.convert.from_function(function, input_signature=[specification], opset=opset)
         loops = [node.name for node in proto.graph.node if node.op_type == "Loop"]
         if loops:
-            logger.warning("the graph holds %d Loop nodes: each call will be several times slower", len(loops))
+            logger.warning("the ONNX graph has %d Loop nodes, which make inference several times slower", len(loops))
         return proto

@@ -1,52 +1,80 @@
-"""The statistics that batch normalization goes by when a model answers, taken from the data it will see.
+"""Batch normalization: moving means and variances recomputed from training inputs as they are served.
 
-While a model is fitted, Keras keeps a running mean of what the batches had: augmented images, seen with weights that
-have changed since, behind dropout. None of that is there when the model answers. So they are measured anew, with the
-weights that are kept (after Izmailov et al., arXiv:1803.05407, section 3.2), on inputs as they are (after Touvron et
-al., arXiv:1906.06423, who do so for crops). docs/explanation/training.md has what that costs and brings.
+During training, Keras keeps moving averages of the statistics of each batch. These come from augmented images, behind
+dropout, and from weights that have changed since. At inference there is no augmentation and no dropout, and the weights
+are fixed. So the statistics are recomputed with the final weights (after Izmailov et al., arXiv:1803.05407, section
+3.2) from inputs without augmentation (after Touvron et al., arXiv:1906.06423, who do so for crops).
+docs/explanation/training.md has the cost and the gain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.runtime.batches import JUDGED
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE
 
 if TYPE_CHECKING:
     import keras
 
 
-def take_statistics(model: keras.Model, inputs: Array) -> None:
-    """Replace the moving means and variances of a model by those of these inputs, `[n, *input_shape]`.
+class BatchStatistics:
+    """Recomputes the moving statistics of a model's BatchNormalization layers.
 
-    They are the means over a few batches, each from all over the inputs. No inputs change nothing.
+    Works on a copy of the model without dropout, whose moving statistics are those of its last batch.
+
+    Args:
+        model: a functional model, not yet compiled.
     """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._copy = _statistics_copy(model) if _batch_normalizations(model) else None
+
+    def update(self, inputs: Array) -> None:
+        """Replace the moving means and variances of the model by those of inputs `[n, *input_shape]`.
+
+        They are means over batches, each of which is spread over all inputs. No inputs change nothing.
+        """
+        if self._copy is None or not len(inputs):
+            return
+        self._copy.set_weights(self._model.get_weights())
+        sources, targets = (_moving_statistics(model) for model in (self._copy, self._model))
+        averages: list[Array] = [np.zeros(variable.shape, np.float32) for variable in targets]
+        count = -(-len(inputs) // EVAL_BATCH_SIZE)
+        for number in range(count):
+            self._copy(inputs[number::count], training=True)
+            share = number / (number + 1)  # of the batches so far
+            averages = [
+                average * share + variable.numpy() * (1 - share)
+                for average, variable in zip(averages, sources, strict=True)
+            ]
+        for variable, average in zip(targets, averages, strict=True):
+            variable.assign(average)
+
+
+def _statistics_copy(model: keras.Model) -> keras.Model:
     import keras
 
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if not layers or not len(inputs):
-        return
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    batches = -(-len(inputs) // JUDGED)
-    with _kept(layers, "momentum"), _kept(dropouts, "rate"):
-        for dropout in dropouts:
-            dropout.rate = 0
-        for number in range(batches):
-            for layer in layers:
-                # So that the moving mean is the mean of the batches so far.
-                layer.momentum = number / (number + 1)
-            model(inputs[number::batches], training=True)
+    def copied(operation: Any) -> Any:
+        settings = operation.get_config()
+        if isinstance(operation, keras.layers.BatchNormalization):
+            settings["momentum"] = 0.0
+        if isinstance(operation, keras.layers.Dropout):
+            settings["rate"] = 0.0
+        return type(operation).from_config(settings)
+
+    return keras.models.clone_model(model, clone_function=copied)
 
 
-@contextmanager
-def _kept(layers: Sequence[keras.Layer], attribute: str) -> Iterator[None]:
-    """Put an attribute of the layers back behind the block."""
-    values = [getattr(layer, attribute) for layer in layers]
-    try:
-        yield
-    finally:
-        for layer, value in zip(layers, values, strict=True):
-            setattr(layer, attribute, value)
+def _batch_normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    import keras
+
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _moving_statistics(model: keras.Model) -> list[keras.Variable]:
+    layers = _batch_normalizations(model)
+    return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]

@@ -1,4 +1,4 @@
-"""Stage train: fit the chosen family with the best parameters found, and keep the best epoch's weights."""
+"""Stage train: fits the configured family with the best hyperparameters of stage tune."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filelock import FileLock
 from mnistflow import learners, lineage, splits, tasks
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.config import LearningConfig
-from mnistflow.learners.learner import WATCHED, History, Learner, Training
+from mnistflow.learners.learner import MONITORED, History, Learner, Training
 from mnistflow.paths import Paths
 from mnistflow.tasks import plots
 from mnistflow.tracking import runs
@@ -24,13 +24,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a training came to, as it is kept in `training.json`.
+    """Result of a training, the content of `training.json`.
 
     Attributes:
-        best: measures of the epoch whose weights are kept.
-        learner: that can load what it has left.
-        parameters: how many numbers the model consists of.
-        seconds: spent fitting.
+        family: name of the model family.
+        learner: name of the learner that loads the model.
+        epochs: number of epochs trained.
+        best_epoch: number of the epoch whose weights the model has, from 1.
+        best: metrics of the best epoch.
+        history: name of a metric -> its value after each epoch.
+        parameters: number of the model's parameters.
+        seconds: time spent fitting.
+        settings: all parameters of the training, by dotted key.
     """
 
     family: str
@@ -45,36 +50,48 @@ class TrainingRecord:
 
 
 def tuned(paths: Paths, config: LearningConfig) -> LearningConfig:
-    """Return the parameters with the best values that stage tune has found."""
+    """Return the parameters, overridden by the best hyperparameters of stage tune.
+
+    Raises:
+        DataError: `best.json` of stage tune is missing or damaged.
+    """
     return config.with_values(read_json(paths.tuned / "best.json")["overrides"])
 
 
 def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
-    """Fit on the training split; write the model, `training.json` and the learning curves."""
+    """Fit a model to the training split; write the model, `training.json` and the learning curves.
+
+    An interrupted training of the same data, parameters and code is resumed.
+
+    Raises:
+        ConfigError: the family does not support the task, or a package is not installed.
+        StageError: the training failed.
+        DataError: the prepared data is missing or damaged.
+    """
     config = tuned(paths, config)
     data = splits.load(paths.prepared)
-    config.model.require_able(tasks.get(data.task), data.input_shape)
+    config.model.require_compatible(tasks.get(data.task), data.input_shape)
     learner = learners.of(config.model.chosen)
     learner.prepare(config.train)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
-    journal = paths.resume / f"train-{key}-{lineage.code_digest()}"
-    journal.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint_folder = paths.resume / f"train-{key}-{lineage.code_digest()}"
+    checkpoint_folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(journal.with_suffix(".lock")),
+        FileLock(checkpoint_folder.with_suffix(".lock")),
         runs.stage_run(paths, data.name, "train") as run,
     ):
         run.log_params(config.flattened())
 
-        def on_epoch(epoch: int, measures: Mapping[str, float]) -> None:
-            # MLflow's comparison opens with the metric that was logged first.
-            run.log_metrics(dict(sorted(measures.items(), reverse=True)), step=epoch)
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
-            logger.info("epoch %d/%d: %s", epoch, learner.max_epochs(config.train), shown)
+        def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+            # MLflow's comparison of runs starts with the metric that was logged first.
+            run.log_metrics(dict(sorted(metrics.items(), reverse=True)), step=epoch)
+            values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            logger.info("epoch %d/%d: %s", epoch, learner.max_epochs(config.train), values)
 
-        training = learner.fit(data, config.model.chosen, config.train, on_epoch, journal)
+        training = learner.fit(data, config.model.chosen, config.train, on_epoch, checkpoint_folder)
         record = _record(config, training)
         _write(paths, learner, training, record)
-    remove(journal)
+    remove(checkpoint_folder)
     return record
 
 
@@ -82,7 +99,7 @@ def _record(config: LearningConfig, training: Training) -> TrainingRecord:
     return TrainingRecord(
         family=config.model.family,
         learner=config.model.chosen.learner,
-        epochs=len(training.history[WATCHED]),
+        epochs=len(training.history[MONITORED]),
         best_epoch=training.best_epoch,
         best=training.best,
         history=training.history,

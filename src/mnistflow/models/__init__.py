@@ -1,4 +1,7 @@
-"""The model families. `ModelConfig` is their list: a family is one file and one line here."""
+"""Model families: parameters and networks. Imports `schema` only.
+
+`ModelConfig` lists the families: a new family is one module and one line here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from mnistflow.models.attention import Attention
 from mnistflow.models.boosting import Boosting
 from mnistflow.models.cnn import Cnn
 from mnistflow.models.ensemble import Ensemble
-from mnistflow.models.family import Family, Problem
+from mnistflow.models.family import Family, TaskTraits
 from mnistflow.models.forest import Forest
 from mnistflow.models.gru import Gru
 from mnistflow.models.linear import Linear
@@ -24,7 +27,7 @@ from mnistflow.schema import Section
 
 
 class ModelConfig(Section):
-    """Section `model` of params.yaml: the chosen family and the parameters of each."""
+    """Section `model` of params.yaml: name of the chosen family, and the parameters of each family."""
 
     family: str = "cnn"
     linear: Linear = Linear()
@@ -51,22 +54,22 @@ class ModelConfig(Section):
         """The parameters of the chosen family."""
         return self.parameters_of(self.family)
 
-    def able(self, task: Problem, input_shape: tuple[int, ...]) -> list[str]:
-        """Return the families that can learn the task from inputs of this shape, without the batch dimension."""
-        return [name for name in families() if not self.parameters_of(name).obstacle(task, input_shape)]
+    def compatible(self, task: TaskTraits, input_shape: tuple[int, ...]) -> list[str]:
+        """Return the families that support a task with inputs of this shape, without the batch dimension."""
+        return [name for name in families() if not self.parameters_of(name).incompatibility(task, input_shape)]
 
-    def require_able(self, task: Problem, input_shape: tuple[int, ...]) -> None:
-        """Check that the chosen family can learn the task from inputs of this shape, without the batch dimension.
+    def require_compatible(self, task: TaskTraits, input_shape: tuple[int, ...]) -> None:
+        """Check that the chosen family supports a task with inputs of this shape, without the batch dimension.
 
         Raises:
-            ConfigError: it cannot; names those that can.
+            ConfigError: it does not; lists the families that do.
         """
-        if obstacle := self.chosen.obstacle(task, input_shape):
-            able = ", ".join(self.able(task, input_shape))
-            raise ConfigError(f"model.family: {self.family} {obstacle}", f"Choose one of: {able}.")
+        if reason := self.chosen.incompatibility(task, input_shape):
+            compatible = ", ".join(self.compatible(task, input_shape))
+            raise ConfigError(f"model.family: {self.family} {reason}", f"Choose one of: {compatible}.")
 
     def parameters_of(self, name: str) -> Family:
-        """Return the parameters of the family of that name."""
+        """Return the parameters of a family by its name."""
         family: Family = getattr(self, name)
         return family
 

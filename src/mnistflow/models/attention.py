@@ -1,4 +1,4 @@
-"""A small vision transformer."""
+"""Vision transformer: self-attention between the patches of an image."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 
 class Attention(Network):
-    """Self-attention between the patches of an image.
+    """Small vision transformer.
 
-    Input float32 `[batch, height, width]`, cut into square patches; features float32 `[batch, width]`, their mean.
-    Patch embedding and learned positions follow Dosovitskiy et al., arXiv:2010.11929, multi-head self-attention
-    Vaswani et al., arXiv:1706.03762; the layers are normalized before each block (Xiong et al., arXiv:2002.04745).
+    Input float32 `[batch, height, width]`, split into square patches; features float32 `[batch, width]`, the mean over
+    all patches. Patch embedding and learned positions follow Dosovitskiy et al., arXiv:2010.11929; multi-head
+    self-attention follows Vaswani et al., arXiv:1706.03762. Layer normalization precedes each block (Xiong et al.,
+    arXiv:2002.04745).
 
     Attributes:
-        patch: pixels on a side; divides height and width.
-        width: of a patch's embedding; divisible by `heads`.
-        depth: how many blocks.
+        patch: side of a patch in pixels; must divide height and width.
+        width: size of a patch's embedding; must be divisible by `heads`.
+        heads: number of attention heads.
+        depth: number of blocks.
+        dropout: rate, of attention weights and of the output of each feed-forward layer.
     """
 
     input_dimensions = 2
@@ -36,7 +39,7 @@ class Attention(Network):
     dropout: Rate = 0.1
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    def _heads_divide_the_width(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width: {self.width} is not divisible by heads {self.heads}")
         return self
@@ -59,13 +62,13 @@ class Attention(Network):
         rows, columns = height // self.patch, width // self.patch
         if (rows * self.patch, columns * self.patch) != (height, width):
             raise StageError(
-                f"model.attention.patch: patches of {self.patch} pixels do not fill {height}x{width}",
+                f"model.attention.patch: {self.patch} does not divide the image size {height}x{width}",
                 "Choose a divisor of both.",
             )
         x = keras.layers.Reshape((rows, self.patch, columns, self.patch))(inputs)
         x = keras.layers.Permute((1, 3, 2, 4))(x)
         x = keras.layers.Reshape((rows * columns, self.patch**2))(x)
-        # A bias for each place is a learned position.
+        # The bias of each patch is its learned position.
         return keras.layers.EinsumDense("bpi,io->bpo", (rows * columns, self.width), bias_axes="po")(x)
 
     def _feed_forward(self, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -11,17 +11,20 @@ from mnistflow.schema import Penalty, Positive
 
 
 class Boosting(Classical):
-    """Small trees, one a class in each round, each fitted to what those before it get wrong.
+    """Gradient boosting: each round fits one small tree per class to the gradient of the loss.
 
-    Input float32 `[batch, n]`, output float32 `[batch, classes]`: the softmax of the sums of the leaves. Splits are
-    searched on histograms of the inputs (Ke et al., LightGBM, NIPS 2017), as in
+    Input float32 `[batch, n]`, output float32 `[batch, classes]`: the softmax of the sums of the leaf values. Splits
+    are searched on histograms of the inputs (Ke et al., LightGBM, NIPS 2017), as in
     `sklearn.ensemble.HistGradientBoostingClassifier`.
 
     Attributes:
-        rounds: trees a class.
-        learning_rate: by which each tree counts.
-        max_bins: of a histogram.
-        max_features: share of the inputs that a split chooses from.
+        rounds: number of trees per class.
+        learning_rate: factor of each tree's contribution.
+        max_leaves: largest number of leaves of a tree.
+        min_leaf: smallest number of examples in a leaf.
+        l2: L2 penalty on leaf values.
+        max_bins: number of bins of a histogram.
+        max_features: share of the inputs considered for a split.
     """
 
     rounds: Positive = 60
@@ -32,7 +35,7 @@ class Boosting(Classical):
     max_bins: Annotated[int, Field(ge=2, le=255)] = 64
     max_features: Annotated[float, Field(gt=0, le=1)] = 0.1
 
-    def estimator(self, seed: int, threads: int) -> Any:  # noqa: ARG002 - OpenMP's threads are set from outside
+    def estimator(self, seed: int, threads: int) -> Any:  # noqa: ARG002 - uses OpenMP threads, which the learner limits
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         return HistGradientBoostingClassifier(
@@ -47,6 +50,7 @@ class Boosting(Classical):
             random_state=seed,
         )
 
-    def count(self, fitted: Any) -> int:
+    def count_parameters(self, fitted: Any) -> int:
+        # scikit-learn has no public attribute for the trees.
         trees = [tree for round_ in fitted._predictors for tree in round_]
         return sum(count_nodes(len(tree.nodes), tree.get_n_leaf_nodes(), 1) for tree in trees)

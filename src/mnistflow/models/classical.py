@@ -1,4 +1,4 @@
-"""What the families of scikit-learn share."""
+"""Classical classifiers: the base class of families that scikit-learn fits."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from mnistflow.models.family import Family
 
 
 class Classical(Family):
-    """A classifier of scikit-learn on flat inputs: float32 `[batch, prod(shape)]`, pixels between 0 and 1.
+    """Base class of scikit-learn classifiers on flat inputs: float32 `[batch, prod(input_shape)]`, pixels in 0 to 1.
 
-    It is fitted in one go: of section `train` only `seed` and `threads` matter.
+    Fitting has no epochs: of section `train`, only `seed` and `threads` are used.
     """
 
     learner = "scikit-learn"
-    answers_for_each_class = True
+    predicts_class_probabilities = True
 
     @abstractmethod
     def estimator(self, seed: int, threads: int) -> Any:
-        """Return an unfitted classifier with `predict_proba`; `threads` as scikit-learn's `n_jobs`."""
+        """Return an unfitted classifier with `predict_proba`.
+
+        Args:
+            seed: of its random generators.
+            threads: as scikit-learn's `n_jobs`; -1 means one per core.
+        """
 
     @abstractmethod
-    def count(self, fitted: Any) -> int:
-        """Return of how many numbers a fitted classifier consists."""
+    def count_parameters(self, fitted: Any) -> int:
+        """Return the number of parameters of a fitted classifier."""
 
 
 def count_nodes(nodes: int, leaves: int, values: int) -> int:
-    """Return of how many numbers a tree consists: feature and threshold of each split, `values` of each leaf."""
+    """Return the number of parameters of a tree: feature and threshold of each split, `values` of each leaf."""
     return int(2 * (nodes - leaves) + values * leaves)

@@ -1,4 +1,4 @@
-"""Convolutional networks of the VGG kind."""
+"""Convolutional neural network in the style of VGG."""
 
 from __future__ import annotations
 
@@ -12,26 +12,33 @@ from mnistflow.schema import Penalty, Positive, Rate, Sizes
 if TYPE_CHECKING:
     import keras
 
-MOMENTUM = 0.9  # of the statistics that inference normalizes with: trainings of two epochs must catch up
+MOMENTUM = 0.9  # of batch normalization's moving averages, which must converge within two epochs
 
 
 class Cnn(Network):
-    """Blocks of convolutions, each closed by 2x2 max pooling, then dense layers.
+    """Blocks of convolutions, each ending with 2x2 max pooling, followed by dense layers.
 
-    Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]`; without dense layers the last block,
-    flattened or reduced to its maxima. The blocks follow Simonyan and Zisserman, arXiv:1409.1556; batch normalization
-    stands before the activation, as in Ioffe and Szegedy, arXiv:1502.03167, and both behind the pooling, where a
-    quarter of the values is left: for an activation that never falls the maximum is the same before and after.
+    Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]`; without dense layers, the output of
+    `head`. The blocks follow Simonyan and Zisserman, arXiv:1409.1556. Batch normalization precedes the activation, as
+    in Ioffe and Szegedy, arXiv:1502.03167. Both follow the pooling, which leaves a quarter of the values to compute:
+    for a monotonic activation, the maximum is the same before and after it.
 
     Attributes:
-        geometry: what becomes of the images first: `box` stretches their bounding box to the same size, `upright`
-            undoes their slant.
-        blocks: filters of the convolutions in each block.
-        stem_kernel: of the first convolution; None = as the others.
-        stem_stride: 2 lets the first convolution halve height and width, and takes the place of its block's pooling.
-        pooling: `none` keeps height and width through all blocks.
-        head: what becomes of the last block: `flatten` keeps its places; `max` is the largest value of each filter,
-            and takes the place of the block's pooling.
+        geometry: normalization of the images: `box` scales their bounding boxes to the same size, `upright` removes
+            their slant.
+        blocks: number of filters of each convolution in each block.
+        kernel: side of the kernels in pixels.
+        stem_kernel: side of the first convolution's kernel in pixels; None means `kernel`.
+        stem_stride: with 2, the first convolution halves height and width, and its block has no pooling.
+        pooling: with `none`, all blocks keep height and width.
+        head: `flatten`, or `max` for global max pooling instead of the last block's pooling.
+        dense: units of each dense layer.
+        activation: of convolutions and dense layers.
+        initializer: of the weights; biases start at 0.
+        dropout: rate after each block and each dense layer.
+        l1: L1 penalty on the weights, added to the loss.
+        l2: L2 penalty on the weights, added to the loss.
+        batch_normalization: before each activation, instead of a bias.
     """
 
     input_dimensions = 2
@@ -54,7 +61,7 @@ class Cnn(Network):
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
-        x = keras.layers.Reshape((*inputs.shape[1:], 1))(self._arranged(inputs))
+        x = keras.layers.Reshape((*inputs.shape[1:], 1))(self._normalized(inputs))
         for number, filters in enumerate(self.blocks):
             x = self._block(x, filters, first=number == 0, last=number == len(self.blocks) - 1)
         x = keras.layers.GlobalMaxPooling2D()(x) if self.head == "max" else keras.layers.Flatten()(x)
@@ -68,7 +75,7 @@ class Cnn(Network):
             x = self._dropped(self._activated(dense(x)))
         return x
 
-    def _arranged(self, images: keras.KerasTensor) -> keras.KerasTensor:
+    def _normalized(self, images: keras.KerasTensor) -> keras.KerasTensor:
         if self.geometry == "none":
             return images
         from mnistflow.models.geometry import Geometry

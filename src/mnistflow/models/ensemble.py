@@ -1,4 +1,4 @@
-"""Trained models averaged."""
+"""Ensemble: the mean of the outputs of registered models."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def _version_or_run(value: Any) -> int | str:
         return value
     if isinstance(value, str) and _RUN_ID.fullmatch(value):
         return value
-    raise ValueError("is neither the number of a version nor the id of an MLflow run")
+    raise ValueError("is neither a version number nor the id of an MLflow run")
 
 
 Member = Annotated[Any, AfterValidator(_version_or_run)]
 
 
 class Ensemble(Family):
-    """The mean of the outputs of registered models of the same data set, in one graph.
+    """Mean of the outputs of registered models of the same data set, in a single ONNX graph.
 
-    Inputs and outputs are those of its members, which may be of any families. Nothing is learned: errors that the
-    members do not share cancel out (Hansen and Salamon, IEEE PAMI 12, 1990).
+    Inputs and outputs are those of the members, which may belong to different families. Nothing is trained: averaging
+    cancels errors that the members do not share (Hansen and Salamon, IEEE PAMI 12, 1990).
 
     Attributes:
-        members: versions of the registered model, or ids of the MLflow runs that made them.
-        sha256: of the members' files, in their order; None takes whatever the registry has.
+        members: version numbers of the registered model, or ids of the MLflow runs that registered them.
+        sha256: of the members' ONNX files, in the same order; None accepts any file.
     """
 
     learner = "ensemble"
@@ -42,11 +42,11 @@ class Ensemble(Family):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if len(set(self.members)) != len(self.members) or len(self.members) == 1:
-            raise ValueError("members: needs two or more, each once")
+            raise ValueError("members: must be at least two, without duplicates")
         if self.sha256 is not None and len(self.sha256) != len(self.members):
-            raise ValueError("sha256: needs one for each of the members, or null")
+            raise ValueError("sha256: must be null or have one entry per member")
         return self
 
     @property
-    def complete(self) -> bool:
+    def trainable(self) -> bool:
         return bool(self.members)

@@ -1,4 +1,4 @@
-"""What a model family is: validated parameters, and the name of the learner that fits it."""
+"""Model family: the base class of validated parameters that describe a model and name its learner."""
 
 from __future__ import annotations
 
@@ -14,58 +14,66 @@ Activation = Literal["relu", "tanh", "sigmoid", "gelu"]
 Initializer = Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "orthogonal"]
 
 
-class Problem(Protocol):
-    """What a family has to know of a task: its name, and whether it asks for a probability of each class."""
+class TaskTraits(Protocol):
+    """The part of a task that families depend on."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def asks_for_each_class(self) -> bool: ...
+    def has_class_probabilities(self) -> bool: ...
 
 
 class Family(Section, ABC):
-    """Parameters of one family of models.
+    """Base class of the parameters of a model family.
 
     Attributes:
-        learner: what fits and exports it, by its name in `mnistflow.learners`.
-        input_dimensions: that inputs must have, such as 2 for height and width; None for any number.
-        answers_for_each_class: whether its models give a probability for each class, and nothing else.
+        learner: name of the learner that fits and exports its models; see `mnistflow.learners.get`.
+        input_dimensions: rank of an example, such as 2 for height and width; None means any.
+        predicts_class_probabilities: whether its models support only outputs of one probability per class.
     """
 
     learner: ClassVar[str]
     input_dimensions: ClassVar[int | None] = None
-    answers_for_each_class: ClassVar[bool] = False
+    predicts_class_probabilities: ClassVar[bool] = False
 
     @property
-    def complete(self) -> bool:
-        """Whether these parameters suffice to train; some families want a choice that has no default."""
+    def trainable(self) -> bool:
+        """Whether all required parameters are set. Some families have parameters without a default."""
         return True
 
-    def obstacle(self, task: Problem, input_shape: tuple[int, ...]) -> str | None:
-        """Return why this family cannot learn the task from inputs of this shape, without the batch dimension."""
+    def incompatibility(self, task: TaskTraits, input_shape: tuple[int, ...]) -> str | None:
+        """Return why the family does not support a task with inputs of this shape, or None if it does.
+
+        Args:
+            task: what the model learns.
+            input_shape: shape of an example, without the batch dimension.
+        """
         if self.input_dimensions not in (None, len(input_shape)):
             return (
-                f"takes inputs of {self.input_dimensions} dimensions, "
-                f"and those of this data set have the shape {list(input_shape)}"
+                f"needs inputs of {self.input_dimensions} dimensions, "
+                f"but those of this data set have shape {list(input_shape)}"
             )
-        if self.answers_for_each_class and not task.asks_for_each_class:
-            return f"gives a probability for each class, which task {task.name} does not ask for"
+        if self.predicts_class_probabilities and not task.has_class_probabilities:
+            return f"predicts class probabilities, which task {task.name} does not have"
         return None
 
 
 class Network(Family):
-    """A neural network, built and fitted by Keras."""
+    """Base class of neural networks, built and trained with Keras."""
 
     learner = "keras"
 
     @abstractmethod
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Return features, float32 `[batch, n]`, computed from scaled inputs, float32 `[batch, *shape]`."""
+        """Return features, float32 `[batch, n]`, of scaled inputs, float32 `[batch, *input_shape]`."""
 
 
 def activate(x: keras.KerasTensor, name: Activation) -> keras.KerasTensor:
-    """Return the activation of `x`; GELU in its tanh form (arXiv:1606.08415): tf2onnx has no Erfc for the exact one."""
+    """Return the activation of `x`, of the same shape.
+
+    GELU is the tanh approximation (arXiv:1606.08415), because tf2onnx cannot convert the exact one, which needs Erfc.
+    """
     import keras
 
     if name == "gelu":

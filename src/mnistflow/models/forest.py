@@ -1,4 +1,4 @@
-"""Forests of decision trees."""
+"""Random forest and extremely randomized trees."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from mnistflow.schema import Positive
 
 
 class Forest(Classical):
-    """The mean of many deep trees, each grown with chance in it.
+    """Mean of randomized decision trees.
 
-    Input float32 `[batch, n]`, output float32 `[batch, classes]`: the mean of the shares of each class in the leaves.
+    Input float32 `[batch, n]`, output float32 `[batch, classes]`: the mean over trees of the class shares in a leaf.
 
     Attributes:
-        thresholds: `best` searches them, on a bootstrap sample for each tree (Breiman, Machine Learning 45, 2001);
-            `random` draws them, on all images (Geurts et al., Machine Learning 63, 2006).
-        max_leaves: of a tree; bounds the size of the file.
-        max_features: share of the inputs that a split chooses from; None: the square root of their number.
+        trees: number of trees.
+        thresholds: `best` searches them on a bootstrap sample per tree: a random forest (Breiman, Machine Learning 45,
+            2001). `random` draws them on all examples: extremely randomized trees (Geurts et al., Machine Learning 63,
+            2006).
+        max_leaves: largest number of leaves of a tree, which limits the file size; None means no limit.
+        min_leaf: smallest number of examples in a leaf.
+        max_features: share of the inputs considered for a split; None means the square root of their number.
     """
 
     trees: Positive = 100
@@ -41,6 +44,6 @@ class Forest(Classical):
             n_jobs=threads,
         )
 
-    def count(self, fitted: Any) -> int:
+    def count_parameters(self, fitted: Any) -> int:
         trees = [estimator.tree_ for estimator in fitted.estimators_]
         return sum(count_nodes(tree.node_count, tree.n_leaves, len(fitted.classes_)) for tree in trees)

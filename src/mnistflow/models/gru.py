@@ -1,4 +1,4 @@
-"""Gated recurrent units."""
+"""Gated recurrent units (GRU)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Gru(Recurrent):
-    """The image read row by row by `keras.layers.GRU`; parameters and shapes as in `Recurrent`.
+    """The rows of an image as a sequence for `keras.layers.GRU`; parameters and shapes as in `Recurrent`.
 
     Source: Cho et al., arXiv:1406.1078.
     """
@@ -19,5 +19,5 @@ class Gru(Recurrent):
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 
-        # Unrolled, it becomes plain operators in ONNX; rolled, a Loop, which is several times slower.
+        # Unrolled, because tf2onnx converts a rolled GRU to a Loop, which is several times slower.
         return keras.layers.GRU(units, return_sequences=return_sequences, unroll=True)

@@ -1,4 +1,4 @@
-"""Softmax regression."""
+"""Softmax regression: the linear baseline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Linear(Network):
-    """No features at all: the head of the task sees the flattened input. The baseline that every other must beat.
+    """No hidden layers: the features are the flattened inputs. The baseline for all other families.
 
-    Input float32 `[batch, *shape]`, features float32 `[batch, prod(shape)]`. With a softmax head this is multinomial
-    logistic regression (Bishop, Pattern Recognition and Machine Learning, 4.3.4).
+    Input float32 `[batch, *input_shape]`, features float32 `[batch, prod(input_shape)]`. With a softmax output, this is
+    multinomial logistic regression (Bishop, Pattern Recognition and Machine Learning, 4.3.4).
     """
 
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,4 +1,4 @@
-"""Long short-term memory."""
+"""Long short-term memory (LSTM)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Lstm(Recurrent):
-    """The image read row by row by `keras.layers.LSTM`; parameters and shapes as in `Recurrent`.
+    """The rows of an image as a sequence for `keras.layers.LSTM`; parameters and shapes as in `Recurrent`.
 
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997).
     """
@@ -19,5 +19,5 @@ class Lstm(Recurrent):
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 
-        # Rolled, it becomes ONNX's own LSTM operator.
+        # Not unrolled, because tf2onnx converts it to ONNX's LSTM operator.
         return keras.layers.LSTM(units, return_sequences=return_sequences)

@@ -1,4 +1,4 @@
-"""Fully connected networks."""
+"""Multi-layer perceptron: fully connected layers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 class Mlp(Network):
     """Multi-layer perceptron on the flattened input.
 
-    Input float32 `[batch, *shape]`, features float32 `[batch, units[-1]]`, without hidden layers the flattened input.
+    Input float32 `[batch, *input_shape]`, features float32 `[batch, units[-1]]`; without hidden layers, the flattened
+    input.
 
-    Source: Rumelhart, Hinton and Williams, Nature 323 (1986); batch normalization stands before the activation, as in
-    Ioffe and Szegedy, arXiv:1502.03167; dropout is that of Srivastava et al., JMLR 15 (2014).
+    Source: Rumelhart, Hinton and Williams, Nature 323 (1986). Batch normalization precedes the activation, as in Ioffe
+    and Szegedy, arXiv:1502.03167. Dropout follows Srivastava et al., JMLR 15 (2014).
 
     Attributes:
         units: of each hidden layer.
         activation: of the hidden layers.
-        initializer: of their weights; biases start at 0.
-        dropout: share of a hidden layer's activations that training sets to 0.
-        l1: penalty on the absolute values of the hidden layers' weights, added to the loss.
-        l2: penalty on their squares.
-        batch_normalization: between the weights and the activation, in the place of the bias.
+        initializer: of the hidden layers' weights; biases start at 0.
+        dropout: rate after each hidden layer.
+        l1: L1 penalty on the hidden layers' weights, added to the loss.
+        l2: L2 penalty on the hidden layers' weights, added to the loss.
+        batch_normalization: before each activation, instead of a bias.
     """
 
     units: Sizes = (128,)

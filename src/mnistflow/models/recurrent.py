@@ -1,4 +1,4 @@
-"""What the recurrent families share: the image as a sequence of rows."""
+"""Recurrent networks: the base class of families that read an image as a sequence of rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Network):
-    """Recurrent layers over the rows, top to bottom, then dense layers on the last state.
+    """Base class of recurrent layers over the rows, top to bottom, followed by dense layers on the last state.
 
-    Input float32 `[batch, rows, columns]`, features float32 `[batch, dense[-1]]` (the last state `[batch, units[-1]]`
-    when `dense` is empty).
+    Input float32 `[batch, rows, columns]`, features float32 `[batch, dense[-1]]`; without dense layers, the last state
+    `[batch, units[-1]]`.
 
     Attributes:
-        units: of each recurrent layer, the first at the rows; all but the last pass on their state at every row.
-        dense: units of each layer behind them.
+        units: of each recurrent layer; all but the last return their state at every row.
+        dense: units of each dense layer.
         activation: of the dense layers.
-        dropout: share of the values behind each layer that training sets to 0.
+        dropout: rate after each layer.
     """
 
     input_dimensions = 2

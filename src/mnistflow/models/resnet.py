@@ -1,4 +1,4 @@
-"""Residual networks."""
+"""Residual network (ResNet)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 class Resnet(Network):
     """Stages of residual blocks; each stage but the first halves height and width.
 
-    Input float32 `[batch, height, width]`, features float32 `[batch, filters[-1]]`, averaged over the image.
+    Input float32 `[batch, height, width]`, features float32 `[batch, filters[-1]]`, the mean over all positions.
     Blocks as in He et al., arXiv:1512.03385: two 3x3 convolutions with batch normalization, and a projection where
     the shape changes.
 
     Attributes:
-        filters: of each stage.
-        blocks: in each stage.
-        stem_stride: 2 quarters the work of everything behind the first convolution.
+        filters: number of filters in each stage.
+        blocks: number of blocks in each stage.
+        stem_stride: stride of the first convolution; 2 divides the computation of all later layers by 4.
+        dropout: rate before the output layer.
+        l2: L2 penalty on the convolutions' weights, added to the loss.
     """
 
     input_dimensions = 2

@@ -1,4 +1,4 @@
-"""Simple recurrent networks."""
+"""Simple recurrent network (Elman)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Rnn(Recurrent):
-    """The image read row by row by `keras.layers.SimpleRNN`; parameters and shapes as in `Recurrent`.
+    """The rows of an image as a sequence for `keras.layers.SimpleRNN`; parameters and shapes as in `Recurrent`.
 
     Source: Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
@@ -19,5 +19,5 @@ class Rnn(Recurrent):
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 
-        # Unrolled, it becomes plain operators in ONNX; rolled, a Loop, which is several times slower.
+        # Unrolled, because tf2onnx converts a rolled one to a Loop, which is several times slower.
         return keras.layers.SimpleRNN(units, return_sequences=return_sequences, unroll=True)

@@ -1,4 +1,4 @@
-"""Support vector machine with an approximated RBF kernel."""
+"""Support vector machine (SVM) with an approximated RBF kernel."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pydantic import Field
 from mnistflow.models.classical import Classical
 from mnistflow.schema import Positive
 
-FOLDS = 3  # whose decision values the probabilities are calibrated on
+FOLDS = 3  # of the cross-validation that calibrates probabilities
 
 
 class Svm(Classical):
-    """Linear SVMs, one a class, on the features of a Nyström map of the RBF kernel; calibrated probabilities.
+    """Linear SVMs, one per class, on a Nyström approximation of the RBF kernel, with calibrated probabilities.
 
-    Input float32 `[batch, n]`, output float32 `[batch, classes]`. An exact kernel machine takes time that grows with
-    the square of the images, and computes the kernel with thousands of support vectors for each prediction. The map
-    (Williams and Seeger, NIPS 2000) compares with `components` images drawn from the training split instead, so it
-    learns from all. Decision values become probabilities by Platt's sigmoids (Platt, 1999), fitted across folds.
+    Input float32 `[batch, n]`, output float32 `[batch, classes]`. The training time of an exact kernel SVM grows with
+    the square of the number of examples, and each prediction evaluates the kernel on thousands of support vectors. The
+    Nyström map (Williams and Seeger, NIPS 2000) evaluates it on `components` training examples, so that all examples
+    can be used for training. Probabilities are sigmoids of the decision values (Platt, 1999), fitted by
+    cross-validation.
 
     Attributes:
-        components: images that every image is compared with.
-        gamma: of the kernel exp(-gamma * squared distance), with pixels between 0 and 1.
+        components: number of training examples on which the kernel is evaluated.
+        gamma: of the kernel exp(-gamma * squared distance), for pixels in 0 to 1.
         c: inverse strength of the regularization.
         max_iterations: of the solver (Hsieh et al., ICML 2008).
     """
@@ -44,7 +45,7 @@ class Svm(Classical):
             CalibratedClassifierCV(machine, cv=FOLDS, ensemble=False, n_jobs=threads),
         )
 
-    def count(self, fitted: Any) -> int:
+    def count_parameters(self, fitted: Any) -> int:
         kernel, machine = fitted[0], fitted[-1].calibrated_classifiers_[0]
         linear = machine.estimator
         sigmoids = 2 * len(machine.calibrators)

@@ -85,7 +85,7 @@ def check_family(config: LearningConfig, dataset: str) -> None:
         ConfigError: it cannot, or a package that it needs is not installed.
     """
     entry = catalog.described(dataset, ())
-    config.model.require_able(tasks.get(entry.task), entry.input_shape)
+    config.model.require_compatible(tasks.get(entry.task), entry.input_shape)
     learners.of(config.model.chosen).require(config.model.chosen, config.train)
 
 

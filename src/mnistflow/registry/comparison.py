@@ -147,7 +147,7 @@ def rank(results: Iterable[Result], headline: Headline) -> tuple[FamilySummary, 
     for result in results:
         of_family.setdefault(result.family, []).append(result)
     summaries = [FamilySummary.of(name, its_results) for name, its_results in of_family.items()]
-    return tuple(sorted(summaries, key=lambda one: (headline.place(one.score), one.parameters)))
+    return tuple(sorted(summaries, key=lambda one: (headline.sort_key(one.score), one.parameters)))
 
 
 def wilson(errors: int, rows: int) -> tuple[float, float]:
@@ -168,7 +168,7 @@ def undominated(
     """
     front: list[FamilySummary] = []
     known = [family for family in families if family.name in costs]
-    for family in sorted(known, key=lambda family: (costs[family.name], headline.place(family.score))):
+    for family in sorted(known, key=lambda family: (costs[family.name], headline.sort_key(family.score))):
         if not front or headline.is_better(family.score, front[-1].score):
             front.append(family)
     return front

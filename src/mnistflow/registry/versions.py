@@ -62,7 +62,7 @@ class Version:
     @property
     def quality(self) -> str:
         """The formatted score: `test accuracy 99.31%`."""
-        return self.headline.said(self.score)
+        return self.headline.describe(self.score)
 
 
 def task_of(dataset: str) -> Identity:

@@ -1,4 +1,1 @@
-"""Runtime: the library that Keras computes with, its threads, batches, and onnxruntime sessions.
-
-Imports no other folder.
-"""
+"""Runtime: Keras backends, threads, batches, and onnxruntime sessions. Imports no other folder."""

@@ -1,6 +1,6 @@
-"""The library that Keras computes with: TensorFlow, or another one that is chosen before Keras is imported.
+"""Keras backend: TensorFlow, JAX or PyTorch, selected before Keras is imported.
 
-TensorFlow is there in any case: it feeds the batches, and exports what was trained.
+TensorFlow is always installed, because it also makes the batches and exports the trained models.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ VARIABLE = "KERAS_BACKEND"
 
 
 def use(backend: Backend) -> None:
-    """Let Keras compute with this library in this process, and in those that it starts.
+    """Select the backend of this process and its child processes.
 
     Raises:
-        ConfigError: it is not installed, or Keras was imported with another one.
+        ConfigError: the backend is not installed, or Keras was already imported with another backend.
     """
     require(backend)
     os.environ[VARIABLE] = backend
     if "keras" in sys.modules and current() != backend:
         raise ConfigError(
-            f"train.backend: {backend} is asked for, but Keras runs on {current()} in this process already",
-            "Start a process of its own for each backend.",
+            f"train.backend: {backend} was requested, but Keras already runs on {current()} in this process",
+            "Use one process per backend.",
         )
 
 
@@ -37,7 +37,7 @@ def require(backend: Backend) -> None:
     """Check that a backend is installed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not installed.
     """
     if find_spec(backend) is None:
         raise ConfigError(
@@ -48,19 +48,19 @@ def require(backend: Backend) -> None:
 
 
 def current() -> str:
-    """Return what Keras computes with in this process."""
+    """Return the name of the backend that Keras uses in this process."""
     import keras
 
     return str(keras.backend.backend())
 
 
 def jit_compile() -> bool:
-    """Whether to compile with XLA: JAX is nothing without it; TensorFlow's own kernels are faster on a CPU."""
+    """Return whether to compile with XLA: needed by JAX, but slower on a CPU than TensorFlow's own kernels."""
     return current() == "jax"
 
 
 def clear() -> None:
-    """Let go of the models that Keras, if it is loaded, remembers in this process."""
+    """Release the global state of Keras, which refers to all models built in this process."""
     if "keras" in sys.modules:
         import keras
 
@@ -68,9 +68,10 @@ def clear() -> None:
 
 
 def load_tensorflow(threads: int) -> None:
-    """Import TensorFlow and give its operators so many threads (0 = one a core); once, before its first use.
+    """Import TensorFlow and set its intra-op threads. Must be called before its first operation.
 
-    PyTorch, if Keras will run on it, gets as many.
+    Args:
+        threads: of TensorFlow, and of PyTorch if it is the backend; 0 means one per core.
     """
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -1,4 +1,4 @@
-"""An ONNX file in onnxruntime, as it is judged and compared."""
+"""ONNX sessions: onnxruntime on the CPU, for evaluation and comparison of exported models."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import StageError
-from mnistflow.runtime.batches import JUDGED
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
-    """Open a self-contained ONNX file, or the bytes of one, on the CPU; `threads` 0 means one a core.
+    """Return a session on the CPU.
+
+    Args:
+        model: path of an ONNX file without external data, or its bytes.
+        threads: intra-op threads; 0 means one per core.
 
     Raises:
-        StageError: onnxruntime refuses the file.
+        StageError: onnxruntime cannot load the model.
     """
     import onnxruntime
 
@@ -28,7 +32,7 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        # From bytes, so that no file beside it can be read as part of the model.
+        # Loaded from bytes, which cannot refer to external data in other files.
         content = model if isinstance(model, bytes) else model.read_bytes()
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
@@ -37,14 +41,16 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
 
 
 def predict(session: InferenceSession, inputs: Array) -> Outputs:
-    """Return the outputs, float32 `[n, *output_shape]`, of inputs `[n, *input_shape]`, computed in batches."""
+    """Return outputs, float32 `[n, *output_shape]`, for inputs `[n, *input_shape]`, computed in batches."""
     name = session.get_inputs()[0].name
-    batches = [session.run(None, {name: inputs[i : i + JUDGED]})[0] for i in range(0, len(inputs), JUDGED)]
+    batches = [
+        session.run(None, {name: inputs[i : i + EVAL_BATCH_SIZE]})[0] for i in range(0, len(inputs), EVAL_BATCH_SIZE)
+    ]
     return np.concatenate(batches)
 
 
 def count_parameters(model: bytes) -> int:
-    """Return how many fractional numbers a graph holds: in its weights, and in the attributes of its trees."""
+    """Return the number of floating-point parameters in the bytes of an ONNX file: weights and attributes of trees."""
     import onnx
     from onnx import numpy_helper
 

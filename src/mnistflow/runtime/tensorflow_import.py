@@ -1,43 +1,50 @@
-"""TensorFlow and Keras, imported without what they print on their own and without what nothing here uses."""
+"""TensorFlow import: TensorFlow and Keras without their start-up notices, optional imports and retracing warnings."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Keras imports these where they are installed, for wrappers and galleries: 40 % of the time that its import takes.
+# Keras imports these packages, if installed, for wrappers and plots: 40 % of its import time.
 OPTIONAL = ("sklearn", "matplotlib")
-# TensorFlow itself turns oneDNN on only where the CPU has instructions for neural networks (AVX512-VNNI, AMX). What it
-# brings on one with AVX2 alone: docs/explanation/training.md.
+# TensorFlow's default enables oneDNN only on CPUs with instructions for neural networks (AVX512-VNNI, AMX). The gain on
+# a CPU with AVX2 only: docs/explanation/training.md.
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, with oneDNN, and Keras without the notices that no setting of theirs silences."""
+    """Import TensorFlow, with oneDNN enabled, and Keras. Neither logs anything below level ERROR.
+
+    TensorFlow warns of repeated retracing when a process builds several models: each has train, test and predict
+    functions of its own, and TensorFlow counts the traces of all functions that share their source code. A search and
+    the export build several models on purpose.
+    """
     for name, value in ONEDNN.items():
         os.environ.setdefault(name, value)
     with _silent_stderr(), _hidden(OPTIONAL):
         import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    tf.get_logger().setLevel(logging.ERROR)
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Point file descriptor 2 to nowhere; Python's exceptions are not affected."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    """Redirect file descriptor 2 to the null device, for notices of native libraries. Exceptions are not affected."""
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 @contextmanager
 def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let imports of packages that are not imported yet fail."""
+    """Make imports of these packages fail, except of those already imported."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:

@@ -1,4 +1,7 @@
-"""The tasks a model can learn. What depends on the kind of task is asked of one `Task`."""
+"""Tasks: what a model learns. Imports `models` and `runtime`.
+
+Everything that depends on the kind of task is a method of `Task`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def get(name: str) -> Task:
-    """Return the task of that name.
+    """Return the task of a name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no task has that name.
     """
-    # Imported here, because whoever needs only `identity` must not load numpy.
+    # Imported here, so that importing `identity` does not load NumPy.
     from mnistflow.tasks.binary_classification import BinaryClassification
     from mnistflow.tasks.forecasting import Forecasting
     from mnistflow.tasks.image_classification import ImageClassification

@@ -1,4 +1,4 @@
-"""Classification of feature vectors into two classes: float32 features in, the probability of the second class out."""
+"""Binary classification of feature vectors: the output is the probability of the second class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import identity, plots
+from mnistflow.tasks import data_plots, identity, plots
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Signature
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class BinaryClassification(Classification):
-    """Features float32 `[batch, n]`, of the order of one, to a probability float32 `[batch, 1]`."""
+    """Features float32 `[batch, n]`, of magnitude about 1, to a probability float32 `[batch, 1]`."""
 
     identity = identity.BINARY_CLASSIFICATION
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
         return Signature("features", "float32", input_shape, "probability", (1,))
 
-    def draw_examples(self, path: Path, data: Dataset) -> None:
-        plots.principal_components(path, data)
+    def plot_examples(self, path: Path, data: Dataset) -> None:
+        data_plots.principal_components(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -54,6 +54,6 @@ class BinaryClassification(Classification):
     def report(
         self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
-        """Write what every classification has, and `roc.png`."""
+        """Write the report of every classification, and `roc.png`."""
         super().report(folder, inputs, outputs, targets, classes, mistakes)
         plots.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)

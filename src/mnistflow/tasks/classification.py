@@ -1,4 +1,4 @@
-"""What classifications share: labels as targets, and a probability for each class behind every output."""
+"""Classification: the base class of tasks whose targets are labels, with metrics, calibration and McNemar's test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOGITS = "logits"
 
 
 class Classification(Task):
-    """Targets are class numbers `[n]`; the layer before the last is called `LOGITS`."""
+    """Base class of classifications. Targets are class indices `[n]`; the layer named `LOGITS` precedes the last."""
 
     @abstractmethod
     def probabilities(self, outputs: Outputs) -> Outputs:
@@ -31,10 +31,10 @@ class Classification(Task):
 
     @abstractmethod
     def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
-        """Return the Keras loss, with labels smoothed as in Szegedy et al., arXiv:1512.00567."""
+        """Return the Keras loss, with label smoothing as in Szegedy et al., arXiv:1512.00567."""
 
     def accuracy(self, from_logits: bool) -> Any:  # noqa: ARG002
-        """Return the Keras metric of that name."""
+        """Return the Keras metric `accuracy`."""
         return "accuracy"
 
     def to_logits(self, model: keras.Model) -> keras.Model:
@@ -53,9 +53,9 @@ class Classification(Task):
 
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
         gap = float(np.abs(expected - actual).max())
-        ours, theirs = self.probabilities(expected), self.probabilities(actual)
-        differs = ours.argmax(axis=1) != theirs.argmax(axis=1)
-        best_two = np.sort(ours, axis=1)[:, -2:]
+        expected_probabilities, actual_probabilities = self.probabilities(expected), self.probabilities(actual)
+        differs = expected_probabilities.argmax(axis=1) != actual_probabilities.argmax(axis=1)
+        best_two = np.sort(expected_probabilities, axis=1)[:, -2:]
         tied = best_two[:, 1] - best_two[:, 0] <= tie
         return Parity(gap, int((differs & ~tied).sum()), len(expected))
 
@@ -85,13 +85,13 @@ class Classification(Task):
         return float((self.probabilities(outputs).argmax(axis=1) == targets).mean())
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
-        """McNemar's test in its exact form (McNemar 1947; Edwards 1948): binomial on the discordant rows."""
+        """Exact McNemar test (McNemar 1947; Edwards 1948): a binomial test on the discordant examples."""
         from scipy.stats import binomtest
 
-        right = self.probabilities(candidate).argmax(axis=1) == targets
-        champion_right = self.probabilities(champion).argmax(axis=1) == targets
-        wins = int((right & ~champion_right).sum())
-        losses = int((~right & champion_right).sum())
+        candidate_correct = self.probabilities(candidate).argmax(axis=1) == targets
+        champion_correct = self.probabilities(champion).argmax(axis=1) == targets
+        wins = int((candidate_correct & ~champion_correct).sum())
+        losses = int((~candidate_correct & champion_correct).sum())
         p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
         return PairedTest("McNemar exact", wins, losses, float(p_value), favours_candidate=wins > losses)
 
@@ -104,7 +104,7 @@ class Classification(Task):
         classes: tuple[str, ...],
         mistakes: int,  # noqa: ARG002
     ) -> None:
-        """Write `classes.json`, `confusion.csv`; `confusion.png` and `calibration.png`."""
+        """Write tables `classes.json` and `confusion.csv`, and plots `confusion.png` and `calibration.png`."""
         probabilities = self.probabilities(outputs)
         predicted = probabilities.argmax(axis=1)
         write_json(folder / "tables/classes.json", _class_report(predicted, targets, classes))
@@ -114,7 +114,7 @@ class Classification(Task):
 
 
 def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return precision, recall, F1 and support of each class, and their means."""
+    """Return precision, recall, F1 score and support of each class, and their means."""
     from sklearn.metrics import classification_report
 
     labels = np.arange(len(classes))
@@ -125,27 +125,28 @@ def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) ->
 
 
 def _normalized(probabilities: Outputs) -> NDArray[np.float64]:
-    """Rows of float32 sum to one within 1e-6 only, which scikit-learn complains of."""
+    """Return rows whose sums are 1 in float64: scikit-learn warns of the rounding errors of float32."""
     precise = probabilities.astype(np.float64)
     return np.asarray(precise / precise.sum(axis=1, keepdims=True))
 
 
 def calibration_error(probabilities: Outputs, targets: Array, bins: int) -> float:
-    """Expected calibration error with equal-width bins (Guo et al., arXiv:1706.04599, equation 3).
+    """Return the expected calibration error with equal-width bins (Guo et al., arXiv:1706.04599, equation 3).
 
     Args:
         probabilities: float32 `[n, classes]`.
-        targets: class numbers `[n]`.
+        targets: class indices `[n]`.
+        bins: number of bins of the confidence, from 0 to 1.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == targets
+    correct = probabilities.argmax(axis=1) == targets
     gaps: NDArray[Any] = np.zeros(bins)
-    np.add.at(gaps, np.minimum((confidence * bins).astype(int), bins - 1), confidence - right)
+    np.add.at(gaps, np.minimum((confidence * bins).astype(int), bins - 1), confidence - correct)
     return float(np.abs(gaps).sum() / len(targets))
 
 
 def _write_confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, ...]) -> None:
-    """One row an example, as DVC's confusion template counts them."""
+    """Write one row per example, the format of DVC's confusion template."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(["actual", "predicted"])

@@ -1,4 +1,4 @@
-"""What the world does to an image, in steps of severity, after MNIST-C (Mu and Gilmer, arXiv:1906.02337)."""
+"""Image corruptions of increasing severity, after MNIST-C (Mu and Gilmer, arXiv:1906.02337)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class Corruption:
-    """A change that leaves the class as it is.
+    """A corruption that preserves the class of an image.
 
     Attributes:
-        steps: its strength at severity 1, 2, ...
-        caption: what a strength means, for people: a format of it.
-        apply: images uint8 `[n, height, width]`, strength and generator to corrupted images of the same shape.
+        name: part of metric names.
+        steps: strength at severity 1, 2, ...
+        caption: format string that describes a strength.
+        apply: maps images uint8 `[n, height, width]`, a strength and a random generator to images of the same shape.
     """
 
     name: str
@@ -29,49 +30,49 @@ class Corruption:
 
 
 def shift(images: Array, share: float, generator: np.random.Generator) -> Array:
-    """Move each image by a share of its side in a direction of its own."""
+    """Translate each image by a share of its side in a random direction."""
     angles = generator.uniform(0, 2 * np.pi, len(images))
     distance = share * images.shape[1]
     return _transformed(images, np.eye(2)[None].repeat(len(images), 0), distance * _directions(angles))
 
 
 def rotate(images: Array, degrees: float, generator: np.random.Generator) -> Array:
-    """Turn each image about its centre, to the left or to the right."""
+    """Rotate each image about its centre, clockwise or counterclockwise at random."""
     angles = np.deg2rad(degrees) * _signs(generator, len(images))
     cosine, sine = np.cos(angles), np.sin(angles)
     return _transformed(images, np.array([[cosine, -sine], [sine, cosine]]).transpose(2, 0, 1))
 
 
 def scale(images: Array, share: float, generator: np.random.Generator) -> Array:
-    """Make each image larger or smaller by a share of its size."""
+    """Enlarge or shrink each image by a share of its size, at random."""
     factors = 1 + share * _signs(generator, len(images))
     return _transformed(images, np.eye(2) / factors[:, None, None])
 
 
 def noise(images: Array, deviation: float, generator: np.random.Generator) -> Array:
-    """Add normal noise, its standard deviation a share of the range from black to white."""
+    """Add Gaussian noise with a standard deviation given as a share of the range of pixels."""
     return _to_uint8(images + generator.normal(0, deviation * WHITE, images.shape))
 
 
 def blur(images: Array, pixels: float, _: np.random.Generator) -> Array:
-    """Blur with a normal kernel of this standard deviation."""
+    """Apply a Gaussian blur with a standard deviation given in pixels."""
     from scipy.ndimage import gaussian_filter
 
     return _to_uint8(gaussian_filter(images.astype(np.float32), (0, pixels, pixels)))
 
 
-def contrast(images: Array, left: float, _: np.random.Generator) -> Array:
-    """Bring every pixel towards its image's mean, so that this share of the contrast is left."""
+def contrast(images: Array, share: float, _: np.random.Generator) -> Array:
+    """Reduce the contrast to a share, by scaling the differences from each image's mean."""
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return _to_uint8(mean + left * (images - mean))
+    return _to_uint8(mean + share * (images - mean))
 
 
 def invert(images: Array, _strength: float, _: np.random.Generator) -> Array:
-    """Swap black and white."""
+    """Invert black and white."""
     return np.asarray(WHITE - images)
 
 
-OF_IMAGES = (
+IMAGE_CORRUPTIONS = (
     Corruption("shift", (0.07, 0.14, 0.21), "{:.0%} of the side", shift),
     Corruption("rotation", (10, 20, 30), "{:g}°", rotate),
     Corruption("scale", (0.1, 0.2, 0.3), "± {:.0%}", scale),
@@ -83,12 +84,18 @@ OF_IMAGES = (
 
 
 def _transformed(images: Array, matrices: Array, offsets: Array | None = None) -> Array:
-    """Sample each image, linearly, at `matrix @ (place - centre) + centre + offset`; beyond its edge lies its edge."""
+    """Sample each image at `matrix @ (position - centre) + centre + offset`: bilinear, with edge pixels repeated.
+
+    Args:
+        images: uint8 `[n, height, width]`.
+        matrices: `[n, 2, 2]` or `[2, 2]`, row first.
+        offsets: in pixels, `[n, 2]`; None means 0.
+    """
     from scipy.ndimage import affine_transform
 
     centre = (np.array(images.shape[1:]) - 1) / 2
-    places = centre - matrices @ centre + (0 if offsets is None else offsets)
-    pairs = zip(images, matrices, places, strict=True)
+    shifts = centre - matrices @ centre + (0 if offsets is None else offsets)
+    pairs = zip(images, matrices, shifts, strict=True)
     return np.stack([affine_transform(*triple, order=1, mode="nearest") for triple in pairs])
 
 

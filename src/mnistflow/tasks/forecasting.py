@@ -1,4 +1,4 @@
-"""Forecasting of a series: the next value from a window of those before it."""
+"""Forecasting of time series: the next value from a window of previous values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.runtime.backend import jit_compile
-from mnistflow.tasks import identity, plots
+from mnistflow.tasks import data_plots, identity, plots
 from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Forecasting(Task):
-    """Windows float32 `[batch, steps, 1]`, of the order of one, to the next value float32 `[batch, 1]`."""
+    """Windows float32 `[batch, steps, 1]`, of magnitude about 1, to the next value float32 `[batch, 1]`."""
 
     identity = identity.FORECASTING
     chronological = True
@@ -30,8 +30,8 @@ class Forecasting(Task):
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
         return Signature("windows", "float32", input_shape, "next_values", (1,))
 
-    def draw_examples(self, path: Path, data: Dataset) -> None:
-        plots.series(path, data)
+    def plot_examples(self, path: Path, data: Dataset) -> None:
+        data_plots.series(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -44,12 +44,12 @@ class Forecasting(Task):
         import keras
 
         if label_smoothing:
-            raise ConfigError(f"train.label_smoothing: the targets of task {self.name} are no labels", "Set it to 0.")
+            raise ConfigError(f"train.label_smoothing: task {self.name} has no classes", "Set it to 0.")
         metrics = [keras.metrics.MeanSquaredError("mse"), keras.metrics.MeanAbsoluteError("mae")]
         model.compile(optimizer, loss="mse", metrics=metrics, jit_compile=jit_compile())
 
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:  # noqa: ARG002
-        """A prediction is a number here, so its gap is all there is to compare."""
+        """Compare values only, because predictions are not classes."""
         return Parity(float(np.abs(expected - actual).max()), 0, len(expected))
 
     def measure(
@@ -73,18 +73,18 @@ class Forecasting(Task):
         return float((_errors(outputs, targets) ** 2).mean())
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
-        """Wilcoxon's signed-rank test (Wilcoxon 1945) on the pairs of absolute errors; equal ones are left out."""
+        """Wilcoxon signed-rank test (Wilcoxon 1945) on pairs of absolute errors; equal pairs are dropped."""
         from scipy.stats import rankdata, wilcoxon
 
-        gains = np.abs(_errors(champion, targets)) - np.abs(_errors(candidate, targets))
-        gains = gains[gains != 0]
-        ranks = rankdata(np.abs(gains))
-        won, lost = gains > 0, gains < 0
+        improvements = np.abs(_errors(champion, targets)) - np.abs(_errors(candidate, targets))
+        improvements = improvements[improvements != 0]
+        ranks = rankdata(np.abs(improvements))
+        won, lost = improvements > 0, improvements < 0
         return PairedTest(
             "Wilcoxon signed-rank",
             int(won.sum()),
             int(lost.sum()),
-            float(wilcoxon(gains).pvalue) if len(gains) else 1.0,
+            float(wilcoxon(improvements).pvalue) if len(improvements) else 1.0,
             favours_candidate=bool(ranks[won].sum() > ranks[lost].sum()),
         )
 
@@ -97,7 +97,7 @@ class Forecasting(Task):
         classes: tuple[str, ...],  # noqa: ARG002
         mistakes: int,  # noqa: ARG002
     ) -> None:
-        """Write `predictions.csv` and, with truth against prediction and their differences, `predictions.png`."""
+        """Write table `predictions.csv` and plot `predictions.png`: predictions against true values, and errors."""
         _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
         plots.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
 

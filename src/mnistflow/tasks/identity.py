@@ -1,6 +1,6 @@
-"""Identity of a task: its name, what its models are called, and the metric that ranks them.
+"""Identity of a task: its name, the kind of its models, and the metric that ranks them.
 
-Apart from `task`, because commands that only read the registry need neither numpy nor the tasks' computations.
+Separate from `task`, because commands that only read the registry need neither NumPy nor the tasks' computations.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from mnistflow.errors import ConfigError
 
 @dataclass(frozen=True)
 class Headline:
-    """The metric that ranks the models of a task; never negative.
+    """The metric that ranks the models of a task. Its values are not negative.
 
     Attributes:
-        name: key of `Measurement.metrics`, and of what Keras measures after each epoch. The gate's limit is
-            `gate.min_<name>`, or `gate.max_<name>` where smaller is better.
-        larger_is_better: the direction of the ranking.
-        is_share: whether it is a share of right predictions, shown as a percentage.
+        name: key in `Measurement.metrics` and in the history of a training. The gate's limit is `gate.min_<name>`, or
+            `gate.max_<name>` if smaller is better.
+        larger_is_better: direction of the ranking.
+        is_share: whether it is a share of correct predictions, which is shown as a percentage.
     """
 
     name: str
@@ -29,26 +29,26 @@ class Headline:
         """Return whether one value ranks above another."""
         return value > other if self.larger_is_better else value < other
 
-    def place(self, value: float) -> float:
-        """Return a key to sort by, best first."""
+    def sort_key(self, value: float) -> float:
+        """Return a key that sorts values from best to worst."""
         return -value if self.larger_is_better else value
 
-    def shown(self, value: float) -> str:
-        """Return the formatted value: `99.31%`, or `0.00262`."""
+    def format(self, value: float) -> str:
+        """Return the value as text: `99.31%` or `0.00262`."""
         return f"{value:.2%}" if self.is_share else f"{value:.3g}"
 
-    def said(self, value: float) -> str:
-        """Return the metric's name with the formatted value: `test accuracy 99.31%`."""
-        return f"test {self.name} {self.shown(value)}"
+    def describe(self, value: float) -> str:
+        """Return name and value as text: `test accuracy 99.31%`."""
+        return f"test {self.name} {self.format(value)}"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """How a task is named.
+    """Name and headline metric of a task.
 
     Attributes:
-        name: of the task, as `Entry.task` has it.
-        product: what its models are: they are registered as `<dataset>-<product>`.
+        name: as in `Entry.task`.
+        product: kind of its models, which are registered as `<dataset>-<product>`.
         headline: the metric that ranks its models.
     """
 
@@ -64,10 +64,10 @@ ALL = {identity.name: identity for identity in (IMAGE_CLASSIFICATION, BINARY_CLA
 
 
 def get(name: str) -> Identity:
-    """Return the identity of the task of that name.
+    """Return the identity of a task by its name.
 
     Raises:
-        ConfigError: there is no such task.
+        ConfigError: no task has that name.
     """
     if name not in ALL:
         raise ConfigError(f"unknown task {name!r}", f"Known: {', '.join(ALL)}.")

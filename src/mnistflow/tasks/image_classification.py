@@ -1,4 +1,4 @@
-"""Multiclass classification of small grey images: uint8 pixels in, class probabilities out."""
+"""Image classification: class probabilities of small grey-scale images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import corruptions, identity, plots
+from mnistflow.tasks import corruptions, data_plots, identity, image_grids
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.task import Signature
 
@@ -21,16 +21,16 @@ class ImageClassification(Classification):
     """Images uint8 `[batch, height, width]` to probabilities float32 `[batch, classes]`."""
 
     identity = identity.IMAGE_CLASSIFICATION
-    asks_for_each_class = True
+    has_class_probabilities = True
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("images", "uint8", input_shape, "probabilities", (len(classes),))
 
-    def wrong_inputs(self, inputs: Array) -> str | None:
-        return "pixels are 0 or 1 at most, not spread over 0 to 255" if inputs.max() <= 1 else None
+    def input_problem(self, inputs: Array) -> str | None:
+        return "pixels are at most 1, but should range from 0 to 255" if inputs.max() <= 1 else None
 
-    def draw_examples(self, path: Path, data: Dataset) -> None:
-        plots.examples_of_each_class(path, data)
+    def plot_examples(self, path: Path, data: Dataset) -> None:
+        data_plots.class_examples(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -38,7 +38,7 @@ class ImageClassification(Classification):
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
         scaled = keras.layers.Rescaling(1 / 255, name="scale")(images)
         logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.body(scaled))
-        # Probabilities stay float32 under mixed precision.
+        # float32 also under mixed precision.
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)
 
@@ -49,8 +49,8 @@ class ImageClassification(Classification):
             return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
         def loss(labels: Any, outputs: Any) -> Any:
-            certain = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs.shape[-1])
-            return keras.losses.categorical_crossentropy(certain, outputs, from_logits, smoothing)
+            one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs.shape[-1])
+            return keras.losses.categorical_crossentropy(one_hot, outputs, from_logits, smoothing)
 
         return loss
 
@@ -58,11 +58,11 @@ class ImageClassification(Classification):
         return outputs
 
     def corruptions(self) -> tuple[corruptions.Corruption, ...]:
-        return corruptions.OF_IMAGES
+        return corruptions.IMAGE_CORRUPTIONS
 
     def report(
         self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
-        """Write what every classification has, and `mistakes.png`."""
+        """Write the report of every classification, and `mistakes.png`."""
         super().report(folder, inputs, outputs, targets, classes, mistakes)
-        plots.worst_mistakes(folder / "pictures/mistakes.png", inputs, outputs, targets, classes, mistakes)
+        image_grids.worst_mistakes(folder / "pictures/mistakes.png", inputs, outputs, targets, classes, mistakes)

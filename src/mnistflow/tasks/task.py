@@ -1,4 +1,4 @@
-"""What the pipeline asks of a task; stages, registry, gate and flows know nothing else about it."""
+"""Task: the interface to everything that depends on the kind of learning problem, such as metrics and signature."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signature:
-    """Names, types and shapes of a model's input and output, without the batch dimension."""
+    """Name, dtype and shape of a model's input and output, without the batch dimension. Outputs are float32."""
 
     input_name: str
     input_dtype: str
@@ -34,17 +34,18 @@ class Signature:
 
     @property
     def takes_images(self) -> bool:
-        """Whether an input is a grey image: bytes in rows and columns."""
+        """Whether inputs are grey-scale images, uint8 `[height, width]`."""
         return self.input_dtype == "uint8" and len(self.input_shape) == 2
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two computations of the same model are apart.
+    """Difference between the outputs of the same model in two runtimes.
 
     Attributes:
-        max_gap: largest absolute difference of any output value.
-        disagreements: rows whose prediction differs, ties aside.
+        max_gap: largest absolute difference of an output value.
+        disagreements: number of examples with different predictions, except ties.
+        rows: number of examples compared.
     """
 
     max_gap: float
@@ -54,14 +55,14 @@ class Parity:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A candidate against a champion on the same rows.
+    """Result of a paired statistical test of a candidate against a champion, on the same examples.
 
     Attributes:
         name: of the statistical test.
-        wins: rows that the candidate alone gets right, or where it is closer.
-        losses: rows that the champion alone gets right, or where it is closer.
-        p_value: probability of so large a difference, two-sided, if both were equally good.
-        favours_candidate: the direction of the difference that the test finds.
+        wins: number of examples that only the candidate predicts correctly, or with the smaller error.
+        losses: number of examples that only the champion predicts correctly, or with the smaller error.
+        p_value: two-sided probability of a difference at least as large, if both were equally good.
+        favours_candidate: direction of the difference.
     """
 
     name: str
@@ -73,11 +74,11 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model's outputs judged against the targets.
+    """Metrics of a model's outputs.
 
     Attributes:
-        metrics: name -> value, flat; holds the task's headline metric and `loss`.
-        by_class: class name -> recall; empty where a task has no classes.
+        metrics: name -> value, including the task's headline metric and `loss`.
+        by_class: class name -> recall; empty for tasks without classes.
     """
 
     metrics: Mapping[str, float]
@@ -88,77 +89,117 @@ class Task(ABC):
     """A kind of learning problem.
 
     Attributes:
-        identity: its name, what its models are called, and its headline metric.
-        chronological: examples follow one another in time, so that only the latest may be held out.
-        asks_for_each_class: outputs are a probability for each class.
+        identity: its name, the kind of its models, and its headline metric.
+        chronological: whether examples are ordered in time, so that the latest are held out for validation.
+        has_class_probabilities: whether outputs are one probability per class.
     """
 
     identity: Identity
     chronological = False
-    asks_for_each_class = False
+    has_class_probabilities = False
 
     @property
     def name(self) -> str:
+        """Name of the task."""
         return self.identity.name
 
     @property
     def headline(self) -> Headline:
+        """The metric that ranks the models of the task."""
         return self.identity.headline
 
     @abstractmethod
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
-        """Return what a model of this task takes and gives."""
+        """Return the signature of models.
 
-    def wrong_inputs(self, inputs: Array) -> str | None:
-        """Return what is wrong with the values of inputs of the right type and shape, if anything is."""
-        return None if np.isfinite(inputs).all() else "inputs hold values that are no finite numbers"
+        Args:
+            input_shape: shape of an example, without the batch dimension.
+            classes: names of the classes; empty for tasks without classes.
+        """
+
+    def input_problem(self, inputs: Array) -> str | None:
+        """Return what is wrong with the values of inputs `[n, *input_shape]`, or None if they are valid."""
+        return None if np.isfinite(inputs).all() else "inputs contain values that are not finite"
 
     @abstractmethod
-    def draw_examples(self, path: Path, data: Dataset) -> None:
-        """Draw a picture of the training examples; the same data gives the same bytes."""
+    def plot_examples(self, path: Path, data: Dataset) -> None:
+        """Plot training examples as PNG; the same data gives the same bytes."""
 
     @abstractmethod
     def build(self, family: Network, signature: Signature) -> keras.Model:
-        """Return an uncompiled model with the preprocessing inside: raw inputs to outputs."""
+        """Return an uncompiled model from raw inputs to outputs, which includes the preprocessing.
+
+        Args:
+            family: builds the hidden layers.
+            signature: of the model.
+        """
 
     def to_logits(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
-        """Return a model that shares the weights of `model` and ends with its logits.
+        """Return a model that shares the weights of `model` and whose outputs are the logits.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: models of this task have no logits.
         """
         raise ConfigError(f"train.from_logits: a model of task {self.name} has no logits", "Set it to false.")
 
     @abstractmethod
     def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
-        """Give the model, or what `to_logits` made of it, its loss, its metrics and the optimizer.
+        """Compile a model, or the result of `to_logits`, with the loss and the metrics of the task.
 
         Raises:
-            ConfigError: smoothing, and the targets are no labels.
+            ConfigError: label smoothing is set, but the task has no classes.
         """
 
     @abstractmethod
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
-        """Compare the outputs of two runtimes for the same rows; `tie` is the margin within which two may swap."""
+        """Compare the outputs of two runtimes, float32 `[n, *output_shape]`, for the same examples.
+
+        Args:
+            expected: outputs of the trained model.
+            actual: outputs of the exported model.
+            tie: difference of the two largest probabilities up to which different predictions are accepted.
+        """
 
     @abstractmethod
     def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
-        """Judge outputs, float32 `[n, *output_shape]`, against targets `[n]`; `bins` of the calibration error."""
+        """Compute all metrics.
+
+        Args:
+            outputs: float32 `[n, *output_shape]`.
+            targets: `[n]`.
+            classes: names of the classes; empty for tasks without classes.
+            bins: number of bins of the calibration error.
+        """
 
     @abstractmethod
     def score(self, outputs: Outputs, targets: Array) -> float:
-        """Return the headline metric alone, which takes a fraction of the time."""
+        """Compute the headline metric only, which is much faster than `measure`."""
 
     @abstractmethod
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
-        """Test whether a candidate differs from a champion on the same rows."""
+        """Test whether the errors of a candidate differ from those of a champion.
+
+        Args:
+            candidate: outputs, float32 `[n, *output_shape]`.
+            champion: outputs for the same examples, float32 `[n, *output_shape]`.
+            targets: `[n]`.
+        """
 
     def corruptions(self) -> tuple[Corruption, ...]:
-        """Return the changes of inputs that a model should bear; none unless the task knows some."""
+        """Return the corruptions of inputs that robustness is evaluated on; none by default."""
         return ()
 
     @abstractmethod
     def report(
         self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
-        """Write what explains the measurement into the existing folders `tables` and `pictures` of a folder."""
+        """Write tables and plots of the results into the existing subfolders `tables` and `pictures` of a folder.
+
+        Args:
+            folder: of the report.
+            inputs: `[n, *input_shape]`.
+            outputs: float32 `[n, *output_shape]`.
+            targets: `[n]`.
+            classes: names of the classes; empty for tasks without classes.
+            mistakes: largest number of wrong predictions shown.
+        """

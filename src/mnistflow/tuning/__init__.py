@@ -1,1 +1,1 @@
-"""Tuning: the search for hyperparameters. Imports `learners`, `workers`, `tracking`, and what these import."""
+"""Tuning: the hyperparameter search. Imports `learners`, `workers`, `tracking`, and what these import."""

@@ -1,4 +1,4 @@
-"""Parameters of a search for hyperparameters, and of its search space."""
+"""Search parameters: section `tune` of params.yaml, with the search space of each family."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -11,7 +11,13 @@ from mnistflow.workers import dask_scheduler
 
 
 class FloatRange(Section):
-    """A hyperparameter between two numbers, drawn from a logarithmic scale on demand."""
+    """A hyperparameter in an interval.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        log: sample the logarithm of the value uniformly.
+    """
 
     low: float
     high: float
@@ -20,21 +26,21 @@ class FloatRange(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high or (self.log and self.low <= 0):
-            raise ValueError("needs low <= high, and low > 0 with log")
+            raise ValueError("must have low <= high, and low > 0 with log")
         return self
 
     def contains(self, value: Any) -> bool:
-        """Return whether the search may draw this value."""
+        """Return whether the search may sample this value."""
         return bool(self.low <= value <= self.high)
 
 
 class Choices(Section):
-    """A hyperparameter out of a list."""
+    """A hyperparameter from a list of values."""
 
     choices: Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
 
     def contains(self, value: Any) -> bool:
-        """Return whether the search may draw this value."""
+        """Return whether the search may sample this value."""
         return value in self.choices
 
 
@@ -42,7 +48,19 @@ Space = Mapping[str, FloatRange | Choices]
 
 
 class TuneConfig(Section):
-    """Section `tune`: the search for hyperparameters."""
+    """Section `tune`: the hyperparameter search.
+
+    Attributes:
+        trials: number of trials; 0 disables the search.
+        workers: number of parallel local processes.
+        seed: of the sampler.
+        epochs: largest number of epochs of a trial.
+        train_limit: number of training examples of a trial; None means all.
+        pruner: stops trials whose validation loss is high.
+        storage: URL of a database for the study; None means a journal file in the workspace.
+        scheduler: address of a Dask scheduler; None reads `DASK_SCHEDULER_ADDRESS`, or else uses local processes.
+        space: family -> dotted key -> values to sample.
+    """
 
     trials: Annotated[int, Field(ge=0)]
     workers: PositiveInt

@@ -1,4 +1,4 @@
-"""The progress of a search: a live table on a terminal, a line a trial elsewhere."""
+"""Progress display of a search: a live table on a terminal, and one log line per trial."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 logger = logging.getLogger(__name__)
-SHOWN = 10
+SHOWN = 10  # trials in the table
 
 
 class TrialTable:
-    """Shows the best trials so far, as a context manager around the search."""
+    """Live table of the best trials so far; a context manager around the search.
+
+    Args:
+        total: number of trials of the whole search.
+        finished: trials that are done already.
+        metric: shown besides the loss.
+    """
 
     def __init__(self, total: int, finished: Iterable[FrozenTrial], metric: str) -> None:
         self._total, self._metric = total, metric
@@ -39,7 +45,7 @@ class TrialTable:
             self._live.stop()
 
     def add(self, trial: FrozenTrial) -> None:
-        """Show one more finished trial."""
+        """Add a finished trial."""
         self._trials.append(trial)
         if self._live:
             self._live.update(self._render())

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: where it is kept, what it draws, and its pictures."""
+"""Optuna study of a search: storage, sampler, pruner, distributions and plots."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-RUN = "run_id"  # the attribute of a trial that names its MLflow run
-PRUNED = "pruned"  # the one that says after which epoch it was ended
-PICTURES = ("history.png", "importance.png")
-COMPARABLE = 2  # complete trials
+# User attributes of a trial.
+RUN = "run_id"  # id of its MLflow run
+PRUNED = "pruned"  # epoch at which it was pruned
+
+PLOTS = ("history.png", "importance.png")
+MIN_COMPLETE = 2  # trials that the plots need
 
 
 def open_study(name: str, storage: str, config: TuneConfig) -> optuna.Study:
-    """Open or make a study with the sampler and the pruner of a TuneConfig.
+    """Open a study, or create it, with the sampler and the pruner of a TuneConfig.
+
+    Args:
+        name: of the study.
+        storage: URL of a database, or path of a journal file.
+        config: section `tune` of params.yaml.
 
     Raises:
-        StageError: the storage does not answer.
+        StageError: the storage cannot be opened.
     """
     import optuna
 
@@ -50,10 +57,11 @@ def open_study(name: str, storage: str, config: TuneConfig) -> optuna.Study:
 
 
 def make_pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
-    """Return what ends hopeless trials.
+    """Return the pruner of a TuneConfig.
 
-    Hyperband after Li et al., JMLR 18 (2018); halving, without its brackets, after Jamieson and Talwalkar, AISTATS
-    2016: from a sixth of the epochs on, and each time they have doubled, the better half goes on.
+    `hyperband` follows Li et al., JMLR 18 (2018). `halving` is successive halving (Jamieson and Talwalkar, AISTATS
+    2016): at a sixth of the epochs, and whenever their number has doubled, the better half of the trials continues.
+    `median` stops a trial whose best loss is above the median of the others at the same epoch.
     """
     import optuna
 
@@ -67,7 +75,7 @@ def make_pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
 
 
 def _open_storage(url: str) -> BaseStorage:
-    """Return a storage: a database by URL, or a journal by the path of its file."""
+    """Return the storage at the URL of a database, or in a journal file at a path."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -76,7 +84,7 @@ def _open_storage(url: str) -> BaseStorage:
 
 @lru_cache(maxsize=1)
 def _open_database(url: str) -> BaseStorage:
-    """Open a database once a process; PostgreSQL by psycopg 3 unless the URL names another driver."""
+    """Open a database, once per process. PostgreSQL uses psycopg 3 unless the URL names another driver."""
     from optuna.storages import RDBStorage
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -86,9 +94,15 @@ def _open_database(url: str) -> BaseStorage:
         driver = "postgresql+psycopg" if parsed.drivername in {"postgresql", "postgres"} else parsed.drivername
         return RDBStorage(parsed.set(drivername=driver).render_as_string(hide_password=False))
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        fix = "Start the database, or correct the URL; PostgreSQL needs `pip install mnistflow[cluster]`."
-        raise StageError(f"tune.storage {_without_password(url)} cannot be opened: {reason}", fix) from error
+        raise _unavailable(url, error) from error
+
+
+def _unavailable(url: str, error: Exception) -> StageError:
+    reason = str(error).strip().splitlines()[0]
+    return StageError(
+        f"tune.storage {_without_password(url)} cannot be opened: {reason}",
+        "Start the database, or correct the URL; PostgreSQL needs `pip install mnistflow[cluster]`.",
+    )
 
 
 def _without_password(url: str) -> str:
@@ -97,7 +111,7 @@ def _without_password(url: str) -> str:
 
 
 def retry_unfinished(study: optuna.Study) -> list[str]:
-    """Try those trials again that were running when the last start was killed; return their MLflow runs."""
+    """Enqueue the trials that were running when the search was interrupted; return the ids of their MLflow runs."""
     from optuna.trial import TrialState
 
     unfinished = study.get_trials(states=(TrialState.RUNNING,))
@@ -107,8 +121,8 @@ def retry_unfinished(study: optuna.Study) -> list[str]:
     return [trial.user_attrs[RUN] for trial in unfinished if RUN in trial.user_attrs]
 
 
-def suggest_defaults(study: optuna.Study, learning: LearningConfig, space: Space) -> None:
-    """The first trial has the values of params.yaml, so that a search cannot end below them unnoticed."""
+def enqueue_defaults(study: optuna.Study, learning: LearningConfig, space: Space) -> None:
+    """Enqueue the values of params.yaml as first trial, so that the best trial is at least as good as they are."""
     entries = learning.entries()
     values = {key: entries[key] for key in space}
     if not study.get_trials() and all(space[key].contains(value) for key, value in values.items()):
@@ -116,14 +130,33 @@ def suggest_defaults(study: optuna.Study, learning: LearningConfig, space: Space
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that came to an end, pruned ones too."""
+    """Return the finished trials, complete or pruned."""
     from optuna.trial import TrialState
 
     return list(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
 
+def stored_attributes(trial: optuna.Trial) -> dict[str, Any]:
+    """Return the user attributes of a trial from the storage, including those that another process set.
+
+    Raises:
+        StageError: the storage cannot be reached from this process.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        stored = trial.study.get_trials(deepcopy=False)[trial.number]
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise StageError(
+            f"the study of trial {trial.number} cannot be read by its worker: {str(error).strip().splitlines()[0]}",
+            "Let tune.storage name the database by an address that all workers can reach.",
+        ) from error
+    return dict(stored.user_attrs)
+
+
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return what Optuna draws from."""
+    """Return Optuna's distribution of each hyperparameter, by dotted key."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     return {
@@ -135,24 +168,24 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def parameters(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
-    """Return what a trial has drawn, by dotted key, as params.yaml would have it."""
+    """Return the sampled hyperparameters of a trial, by dotted key, with values as in params.yaml."""
     return {key: _decode(value) for key, value in trial.params.items()}
 
 
 def draw(folder: Path, trials: Sequence[FrozenTrial]) -> None:
-    """Draw the losses of all trials in their order, and how much each parameter matters (PED-ANOVA)."""
+    """Plot the losses of all trials in their order, and the importance of each hyperparameter (PED-ANOVA)."""
     import optuna
     from optuna.visualization import matplotlib as optuna_plots
 
-    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < COMPARABLE:
-        for name in PICTURES:
+    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < MIN_COMPLETE:
+        for name in PLOTS:
             plots.note(folder / name, f"{len(trials)} trials: nothing to compare")
         return
-    # Of a copy in memory: Optuna draws studies, and this one's storage may be gone.
+    # A copy in memory, because Optuna plots studies, and the storage may be unavailable by now.
     study = optuna.create_study()
     study.add_trials(trials)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of being experimental, and of trials that hardly differ
+        warnings.simplefilter("ignore")  # experimental features, and trials that hardly differ
         _save(optuna_plots.plot_optimization_history(study, target_name="validation loss"), folder / "history.png")
         _save(optuna_plots.plot_param_importances(study, target_name="validation loss"), folder / "importance.png")
 
@@ -167,7 +200,7 @@ def _save(axes: Axes, path: Path) -> None:
 
 
 def _encode(value: Any) -> Any:
-    """Optuna's categories are scalars; a list becomes JSON."""
+    """Return a value that Optuna accepts as a category: a scalar, or a list as JSON."""
     return json.dumps(value) if isinstance(value, list | tuple) else value
 
 

@@ -1,54 +1,58 @@
-"""One trial of a search, run in a worker process."""
+"""Trial of a search: one training with sampled hyperparameters, run in a worker process."""
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnistflow import learners
 from mnistflow.learners.config import LearningConfig
-from mnistflow.learners.learner import WATCHED
+from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
 from mnistflow.splits import Dataset, Split
 from mnistflow.splits import load as load_dataset
 from mnistflow.tracking import runs
 from mnistflow.tuning import study
-from mnistflow.tuning.config import TuneConfig
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What a worker needs to run one trial; small enough to send anywhere.
+    """Arguments of a trial, pickled for a worker.
 
     Attributes:
-        learning: with the trial's hyperparameters in place.
-        sampled: those hyperparameters, by dotted key.
-        trial_id: of the trial in the study, for reports and pruning.
+        paths: folders of the workspace.
+        learning: sections `model` and `train`, with the sampled hyperparameters.
+        train_limit: largest number of training examples; None means all.
+        trial: as returned by `Study.ask`. Its copy in the worker writes to the same storage.
+        parent_run: id of the MLflow run of stage tune.
     """
 
     paths: Paths
     learning: LearningConfig
-    tune: TuneConfig
-    sampled: Mapping[str, Any]
-    storage: str
-    study: str
-    number: int
-    trial_id: int
+    train_limit: int | None
+    trial: optuna.Trial
     parent_run: str
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial came to.
+    """Result of a trial.
 
     Attributes:
-        loss: lowest validation loss; None when the trial was pruned.
+        number: of the trial, from 0.
+        loss: lowest validation loss; None if the trial was pruned.
+        measures: metrics of the epoch with the lowest validation loss.
+        epochs: number of epochs trained.
+        seconds: duration of the training.
+        run_id: id of the trial's MLflow run.
     """
 
     number: int
@@ -60,54 +64,54 @@ class TrialResult:
 
 
 def run_trial(job: TrialJob) -> TrialResult:
-    """Fit once with the job's parameters, report each epoch to the study, and stop when it says so.
+    """Train once with the sampled hyperparameters, report each epoch to the study, and stop if the pruner says so.
 
-    A job whose worker died is run again as it is: the epochs that the study knows already have the same losses, and
-    it ends where it was ended; a pruner that is asked about an epoch again has forgotten.
+    The job of a worker that died is run again. It repeats the epochs with the same losses. Pruners keep no state, so
+    the pruned epoch is stored in the study, and the repeated trial ends there too.
     """
     import optuna
 
-    warnings.filterwarnings("ignore", message="The reported value is ignored")
+    trial = job.trial
     dataset = load_dataset(job.paths.prepared)
-    trial = optuna.trial.Trial(study.open_study(job.study, job.storage, job.tune), job.trial_id)
-    if died := trial.user_attrs.get(study.RUN):
-        runs.close(died)
-    run = runs.start(job.paths, dataset.name, f"trial {job.number}", kind="trial", parent=job.parent_run)
+    attributes = study.stored_attributes(trial)
+    if interrupted_run := attributes.get(study.RUN):
+        runs.close(interrupted_run)
+    run = runs.start(job.paths, dataset.name, f"trial {trial.number}", kind="trial", parent=job.parent_run)
     trial.set_user_attr(study.RUN, run.run_id)
-    pruned = trial.user_attrs.get(study.PRUNED)
-    measured: dict[str, float] = {}
+    best: dict[str, float] = {}
     epochs = 0
 
-    def on_epoch(epoch: int, measures: Mapping[str, float]) -> None:
+    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
         nonlocal epochs
         epochs = epoch
-        run.log_metrics(measures, step=epoch)
-        if measures[WATCHED] <= measured.get(WATCHED, float("inf")):
-            measured.update(measures)
-        diverged = not math.isfinite(measures[WATCHED])
+        run.log_metrics(metrics, step=epoch)
+        if metrics[MONITORED] <= best.get(MONITORED, float("inf")):
+            best.update(metrics)
+        diverged = not math.isfinite(metrics[MONITORED])
         if not diverged:
-            trial.report(measures[WATCHED], step=epoch)
-        if diverged or epoch == pruned or trial.should_prune():
+            trial.report(metrics[MONITORED], step=epoch)
+        if diverged or epoch == attributes.get(study.PRUNED) or trial.should_prune():
             trial.set_user_attr(study.PRUNED, epoch)
             raise optuna.TrialPruned
 
     started = time.perf_counter()
     with runs.finished(run):
         run.log_params(job.learning.flattened())
+        loss = None
         try:
             family = job.learning.model.chosen
-            share = replace(dataset, train=subset(dataset, job.tune.train_limit))
-            learners.of(family).fit(share, family, job.learning.train, on_epoch)
-            loss: float | None = measured[WATCHED]
+            limited = replace(dataset, train=subset(dataset, job.train_limit))
+            learners.of(family).fit(limited, family, job.learning.train, on_epoch)
+            loss = best[MONITORED]
         except optuna.TrialPruned:
-            loss = None
-        run.log_metrics({f"best_{name}": value for name, value in measured.items()})
+            pass
+        run.log_metrics({f"best_{name}": value for name, value in best.items()})
         run.set_tags({"mnistflow.outcome": "pruned" if loss is None else "complete"})
-    return TrialResult(job.number, loss, measured, epochs, time.perf_counter() - started, run.run_id)
+    return TrialResult(trial.number, loss, best, epochs, time.perf_counter() - started, run.run_id)
 
 
 def subset(dataset: Dataset, limit: int | None) -> Split:
-    """Return a seeded share of the training split: the same examples for every trial."""
+    """Return at most `limit` training examples, drawn with a fixed seed: the same for every trial."""
     train = dataset.train
     if limit is None or limit >= len(train):
         return train

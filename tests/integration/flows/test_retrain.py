@@ -308,8 +308,8 @@ def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, rep
         assert models / "1" in whole
         assert all(probe_is_reproduced(path) for path in whole)
     said += reporting.run("retrain", **settings).stderr
-    assert "going on with" in said
-    assert "going on after epoch" in said
+    assert "resuming with" in said
+    assert "resuming after epoch" in said
     assert "train: unchanged" in said
     assert registered(retrained).keys() == known.keys() | {next_one}
     assert status(retrained)["serving"] == champion(retrained)

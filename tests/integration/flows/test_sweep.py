@@ -68,7 +68,7 @@ for family, run in run_ids.items():
 (folder / "versions.json").write_text(json.dumps(versions))
 """
 MODELS = config.load(ROOT / "params.yaml").model
-EVERY = [name for name in families() if MODELS.parameters_of(name).complete]
+EVERY = [name for name in families() if MODELS.parameters_of(name).trainable]
 
 
 @pytest.fixture(scope="module")

@@ -138,9 +138,9 @@ def test_the_gate_asks_the_paired_test_of_the_task(checkout: Checkout, name: str
 @pytest.mark.parametrize(
     ("command", "problem"),
     [
-        (["tune", "-S", "model.family=cnn"], "cnn takes inputs of 2 dimensions, and those of this data set have"),
-        (["retrain", "-S", "model.family=forest"], "forest gives a probability for each class, which task binary_"),
-        (["sweep", "--families", "mlp,svm"], "svm gives a probability for each class, which task binary_"),
+        (["tune", "-S", "model.family=cnn"], "cnn needs inputs of 2 dimensions, but those of this data set have"),
+        (["retrain", "-S", "model.family=forest"], "forest predicts class probabilities, which task binary_"),
+        (["sweep", "--families", "mlp,svm"], "svm predicts class probabilities, which task binary_"),
     ],
 )
 def test_a_family_that_cannot_learn_from_such_data_is_refused_in_one_line(

@@ -134,7 +134,7 @@ def test_addresses_of_schedulers(params, address) -> None:
 
 
 def test_pytorch_goes_step_by_step() -> None:
-    with pytest.raises(ConfigError, match="steps_per_execution: has to be 1 with backend torch"):
+    with pytest.raises(ConfigError, match="steps_per_execution: must be 1 with backend torch"):
         config.load(PARAMS).with_values({"train.backend": "torch", "train.steps_per_execution": 2})
 
 

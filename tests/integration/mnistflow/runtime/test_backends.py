@@ -43,20 +43,21 @@ def main():
     task = tasks.get(data.task)
     signature = task.signature(data.input_shape, data.classes)
 
-    def fit(journal=None, killed_after=None):
+    def fit(checkpoint_folder=None, killed_after=None):
         def on_epoch(epoch, _):
             if epoch == killed_after:
                 raise Killed
 
         return fitting.fit(
-            task, signature, settings.model.chosen, settings.train, data.train, data.validation, on_epoch, journal
+            task, signature, settings.model.chosen, settings.train, train=data.train, validation=data.validation,
+            on_epoch=on_epoch, checkpoint_folder=checkpoint_folder,
         )
 
     try:
-        fit(folder / "journal", killed_after=1)
+        fit(folder / "checkpoints", killed_after=1)
     except Killed:
         pass
-    resumed, whole = fit(folder / "journal"), fit()
+    resumed, whole = fit(folder / "checkpoints"), fit()
     assert resumed.history == whole.history
     for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         assert np.array_equal(one, other)

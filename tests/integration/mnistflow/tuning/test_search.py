@@ -187,7 +187,7 @@ def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_loc
         kill_in_a_trial(prepared, again, since_then)
         said = again.communicate()[0]
         assert again.returncode == 0, said
-        going_on = re.search(rf"going on with ([1-{TRIALS - 1}]) of {TRIALS} trials done", said)
+        going_on = re.search(rf"resuming with ([1-{TRIALS - 1}]) of {TRIALS} trials done", said)
         assert going_on, said
         assert said.count("which is tried again") == 1
         assert count_complete(storage) == 1

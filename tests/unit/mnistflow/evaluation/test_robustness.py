@@ -8,11 +8,11 @@ from PIL import Image
 from mnistflow import tasks
 from mnistflow.evaluation import robustness
 from mnistflow.splits import Dataset, Split
-from mnistflow.tasks.corruptions import OF_IMAGES, Corruption
+from mnistflow.tasks.corruptions import IMAGE_CORRUPTIONS, Corruption
 
 pytestmark = pytest.mark.slow
 
-KINDS = {kind.name: kind for kind in OF_IMAGES}
+KINDS = {kind.name: kind for kind in IMAGE_CORRUPTIONS}
 TASK = tasks.get("image_classification")
 
 
@@ -31,7 +31,7 @@ def centre(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray((places * image.reshape(-1)).sum(axis=1) / image.sum())
 
 
-@pytest.mark.parametrize("kind", OF_IMAGES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", IMAGE_CORRUPTIONS, ids=lambda kind: kind.name)
 def test_a_corruption_is_seeded_changes_every_image_and_grows_with_its_severity(
     kind: Corruption, digits: Dataset
 ) -> None:

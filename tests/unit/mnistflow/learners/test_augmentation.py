@@ -106,9 +106,9 @@ def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits
             signature,
             chosen.model.chosen,
             chosen.train,
-            flat["train"],
-            flat["validation"],
-            lambda *_: None,
+            train=flat["train"],
+            validation=flat["validation"],
+            on_epoch=lambda *_: None,
         )
         histories.append(fitted.history)
     assert histories[0] == histories[1]

@@ -19,7 +19,7 @@ from mnistflow.config import Config
 from mnistflow.errors import ParityError, StageError
 from mnistflow.evaluation import evaluate
 from mnistflow.export import export, test_time_augmentation
-from mnistflow.learners import acceleration, fitting, train
+from mnistflow.learners import acceleration, fitting, optimizers, train
 from mnistflow.learners.learner import Training
 from mnistflow.models import families
 from mnistflow.paths import Paths
@@ -85,9 +85,9 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def fit(settings: Config, data: Dataset, journal: Path | None = None) -> Training:
+def fit(settings: Config, data: Dataset, checkpoint_folder: Path | None = None) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(data, family, settings.train, lambda *_: None, journal)
+    return learners.of(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
 
 
 def exported(training: Training, settings: Config, data: Dataset, path: Path) -> Parity:
@@ -120,14 +120,14 @@ def small(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("journal") / "trained"
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints") / "trained"
 
 
 @pytest.fixture(scope="module")
-def trained(settings: Config, digits: Dataset, journal: Path) -> Training:
-    """A training with the settings as they are, and its journal."""
-    return fit(settings, digits, journal)
+def trained(settings: Config, digits: Dataset, checkpoint_folder: Path) -> Training:
+    """A training with the settings as they are, and its checkpoint."""
+    return fit(settings, digits, checkpoint_folder)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def plain(longer: Config, digits: Dataset) -> Training:
 
 
 def test_the_variants_name_every_family_that_needs_nothing_but_data(settings) -> None:
-    trainable = {name for name in families() if settings.model.parameters_of(name).complete}
+    trainable = {name for name in families() if settings.model.parameters_of(name).trainable}
     assert {variant["model.family"] for variant in VARIANTS} == trainable
 
 
@@ -218,7 +218,7 @@ def test_a_classifier_that_is_kept_is_the_same(settings, digits, tmp_path) -> No
 
 def test_a_class_without_training_images_is_told(settings, digits) -> None:
     lonely = replace(digits, train=digits.train.take(np.flatnonzero(digits.train.targets != 3)))
-    with pytest.raises(StageError, match="10 classes, but the training examples show 9"):
+    with pytest.raises(StageError, match="10 classes, but the training examples have only 9"):
         fit(settings.with_values({**SMALL, "model.family": "forest"}), lonely)
 
 
@@ -305,7 +305,7 @@ def test_smoothed_labels_lower_confidence_and_are_validated_as_they_are_learned(
 
 def test_one_cycle_rises_in_a_fifth_of_the_steps_and_ends_at_zero(settings) -> None:
     cycle = settings.with_values({"train.schedule": "one_cycle", "train.learning_rate": 0.5}).train
-    rates = [float(fitting.schedule(cycle, 100)(step)) for step in range(101)]
+    rates = [float(optimizers.schedule(cycle, 100)(step)) for step in range(101)]
     assert rates[0] == pytest.approx(0.02)
     assert rates[20] == max(rates) == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0, abs=1e-7)
@@ -356,11 +356,12 @@ from pathlib import Path
 from mnistflow import config, splits, tasks
 from mnistflow.learners import fitting
 from mnistflow.paths import Paths
-folder, params, journal = map(Path, sys.argv[1:])
+folder, params, checkpoint_folder = map(Path, sys.argv[1:])
 data, settings = splits.load(Paths(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
-fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train, data.train,
-            data.validation, lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)), journal)
+fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
+            train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder,
+            on_epoch=lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)))
 """
 
 
@@ -382,15 +383,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     values = {**TINY, "model.mlp.dropout": 0.5, "train.epochs": 5, "train.patience": 5, **EVERY_OPTION}
     config.write_with_overrides(ROOT / "params.yaml", tmp_path / "params.yaml", values)
     longer = config.load(tmp_path / "params.yaml")
-    journal = tmp_path / "journal"
-    command = [sys.executable, "-c", KILLED, str(prepared), str(tmp_path / "params.yaml"), str(journal)]
+    checkpoint_folder = tmp_path / "checkpoints"
+    command = [sys.executable, "-c", KILLED, str(prepared), str(tmp_path / "params.yaml"), str(checkpoint_folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     while process.stdout.readline().strip() != "2":
         assert process.poll() is None
     process.kill()
     process.wait()
-    assert [path.name for path in journal.glob("epoch-*")] == ["epoch-0002"]
+    assert [path.name for path in checkpoint_folder.glob("epoch-*")] == ["epoch-0002"]
     replayed: list[int] = []
     task = tasks.get(digits.task)
     resumed = fitting.fit(
@@ -398,10 +399,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
         task.signature(digits.input_shape, digits.classes),
         longer.model.chosen,
         longer.train,
-        digits.train,
-        digits.validation,
-        lambda epoch, _: replayed.append(epoch),
-        journal,
+        train=digits.train,
+        validation=digits.validation,
+        on_epoch=lambda epoch, _: replayed.append(epoch),
+        checkpoint_folder=checkpoint_folder,
     )
     whole = fit(longer, digits)
     assert replayed == list(range(1, 6))
@@ -438,10 +439,10 @@ def test_no_trials_means_the_values_of_params_yaml(settings: Config, paths: Path
     assert train.tuned(paths, settings.learning) == settings.learning
 
 
-def test_time_is_spent_once(settings: Config, digits: Dataset, trained: Training, journal: Path) -> None:
-    """A training that is complete in its journal is not trained again."""
-    kept = {path.name: path.stat().st_mtime_ns for path in journal.iterdir()}
+def test_time_is_spent_once(settings: Config, digits: Dataset, trained: Training, checkpoint_folder: Path) -> None:
+    """A training that is complete in its checkpoint is not trained again."""
+    kept = {path.name: path.stat().st_mtime_ns for path in checkpoint_folder.iterdir()}
     time.sleep(0.01)
-    again = fit(settings, digits, journal)
+    again = fit(settings, digits, checkpoint_folder)
     assert same_weights(trained, again)
-    assert {path.name: path.stat().st_mtime_ns for path in journal.iterdir()} == kept
+    assert {path.name: path.stat().st_mtime_ns for path in checkpoint_folder.iterdir()} == kept

@@ -83,20 +83,20 @@ def test_a_probability_is_judged_as_two_classes() -> None:
 @pytest.mark.parametrize(
     ("family", "task", "shape", "problem"),
     [
-        ("rnn", BINARY, (100,), "rnn takes inputs of 2 dimensions, and those of this data set have the shape [100]"),
-        ("svm", BINARY, (100,), "svm gives a probability for each class, which task binary_classification does not"),
-        ("forest", FORECASTING, (10, 1), "forest gives a probability for each class, which task forecasting does not"),
+        ("rnn", BINARY, (100,), "rnn needs inputs of 2 dimensions, but those of this data set have shape [100]"),
+        ("svm", BINARY, (100,), "svm predicts class probabilities, which task binary_classification does not"),
+        ("forest", FORECASTING, (10, 1), "forest predicts class probabilities, which task forecasting does not"),
     ],
 )
 def test_a_family_that_cannot_learn_from_such_data_names_those_that_can(family, task, shape, problem) -> None:
     with pytest.raises(ConfigError) as error:
-        ModelConfig(family=family).require_able(task, shape)
+        ModelConfig(family=family).require_compatible(task, shape)
     assert error.value.problem.startswith(f"model.family: {problem}")
     able = error.value.fix.removeprefix("Choose one of: ").rstrip(".").split(", ")
-    assert able == ModelConfig().able(task, shape)
+    assert able == ModelConfig().compatible(task, shape)
     assert {"linear", "mlp"} < set(able)
     assert not {family, "svm", "forest", "boosting"} & set(able)
 
 
 def test_every_family_can_learn_from_images() -> None:
-    assert ModelConfig().able(tasks.get("image_classification"), (28, 28)) == families()
+    assert ModelConfig().compatible(tasks.get("image_classification"), (28, 28)) == families()

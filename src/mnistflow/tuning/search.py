@@ -1,0 +1,115 @@
+"""Search loop: asks Optuna for trials, runs them on workers, and reports their results to the study."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mnistflow.errors import StageError
+from mnistflow.tuning import study
+from mnistflow.tuning.config import Space
+from mnistflow.tuning.trial import TrialJob, TrialResult
+from mnistflow.workers import dask_scheduler
+from mnistflow.workers.base import Objective, WorkerDied, Workers
+from mnistflow.workers.dask import DaskWorkers
+from mnistflow.workers.processes import LocalWorkers
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # per trial, if its worker dies
+CAPACITY_SECONDS = 5  # interval at which the number of workers is checked
+
+
+def find_workers(configured: dask_scheduler.Address | None, count: int, threads: int) -> Workers[TrialJob, TrialResult]:
+    """Return the workers of a Dask cluster, if one is configured, else local processes.
+
+    Args:
+        configured: address of the Dask scheduler; None reads `DASK_SCHEDULER_ADDRESS`.
+        count: number of local processes.
+        threads: intra-op threads of TensorFlow in a Dask worker; 0 keeps the worker's environment.
+
+    Raises:
+        ConfigError: the variable contains no valid address.
+        StageError: no scheduler answers at the address.
+    """
+    if address := dask_scheduler.find(configured):
+        return DaskWorkers(address, threads)
+    cores = os.sched_getaffinity(0)
+    return LocalWorkers([cores] * count, max(1, len(cores) // count))
+
+
+def run_trials(
+    opened: optuna.Study,
+    space: Space,
+    count: int,
+    workers: Workers[TrialJob, TrialResult],
+    *,
+    make_job: Callable[[optuna.Trial], TrialJob],
+    objective: Objective[TrialJob, TrialResult],
+    on_trial: Callable[[FrozenTrial], None],
+) -> None:
+    """Run `count` more trials of a study.
+
+    Args:
+        opened: an open study.
+        space: the search space.
+        count: number of trials.
+        workers: where the trials run.
+        make_job: makes the job of a trial.
+        objective: run in a worker for each job.
+        on_trial: called with each finished trial.
+
+    Raises:
+        StageError: no worker is available, or workers died `ATTEMPTS` times in the same trial.
+    """
+    distributions = study.distributions(space)
+    running: dict[Future[TrialResult], tuple[optuna.Trial, TrialJob, int]] = {}
+
+    def finish(future: Future[TrialResult]) -> None:
+        trial, job, attempt = running.pop(future)
+        try:
+            on_trial(_tell(opened, trial, workers.result(future)))
+        except WorkerDied as error:
+            if attempt == ATTEMPTS:
+                raise _workers_died(trial) from error
+            logger.warning("a worker died in trial %d, which is tried again", trial.number)
+            running[workers.submit(objective, job)] = trial, job, attempt + 1
+
+    remaining = count
+    while remaining > 0 or running:
+        free = workers.capacity() - len(running)
+        for _ in range(min(free, remaining)):
+            trial = opened.ask(distributions)
+            job = make_job(trial)
+            running[workers.submit(objective, job)] = trial, job, 1
+            remaining -= 1
+        done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
+        # Dask runs a finished trial again if its worker dies while anything refers to the trial's future.
+        while done:
+            finish(done.pop())
+
+
+def _tell(opened: optuna.Study, trial: optuna.Trial, result: TrialResult) -> FrozenTrial:
+    from optuna.trial import TrialState
+
+    for name, value in asdict(result).items():
+        trial.set_user_attr(name, value)
+    if result.loss is None:
+        return opened.tell(trial, state=TrialState.PRUNED)
+    return opened.tell(trial, result.loss)
+
+
+def _workers_died(trial: optuna.Trial) -> StageError:
+    return StageError(
+        f"worker processes died {ATTEMPTS} times in trial {trial.number}, most likely because memory ran out",
+        "Lower tune.workers and start again: finished trials are kept.",
+        transient=False,
+    )
