@@ -1,1 +1,1 @@
-"""Data: fetching, checking and splitting data sets. Imports `tasks` and `runtime`."""
+"""Data sets: catalogue, download, checks and splits. Imports `tasks` and `runtime`."""

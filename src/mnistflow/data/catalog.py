@@ -1,7 +1,7 @@
-"""The data sets this project knows: what each holds, where its files come from, and how they are read.
+"""Catalogue of data sets: classes, shapes, files, mirrors and readers.
 
-A new data set is an entry here. One that publishers offer as IDX files needs only lines in `catalog.json`; any other
-brings a function that reads its raw files, and, if there is nothing to download, one that makes them.
+A new data set is an entry here. A data set published as IDX files needs only an entry in `catalog.json`. Any other
+needs a function that reads its raw files, and one that generates them if there is nothing to download.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from mnistflow.data.entry import IMAGE_CLASSIFICATION, Entry, File, Preprocessing
 from mnistflow.errors import ConfigError
 
-# The sources are imported in the functions that need them: reading the registry needs only `task_of`, and no numpy.
+# Functions import the sources that they need, because reading the registry needs only `task_of`, but not NumPy.
 
-OWN_IMBALANCE = 100.0
-# What is learned from the data sets that are not pictures.
+OWN_IMBALANCE = 100.0  # `max_imbalance` of a user's own images
+# Tasks of data sets that are not images.
 _TASKS = {"sine": "forecasting", "vectors": "binary_classification"}
 
 
 def task_of(name: str) -> str:
-    """Return the name of the task that is learned from a known data set, or from a user's own."""
+    """Return the name of the task of a data set, known or a user's own."""
     return _TASKS.get(name, IMAGE_CLASSIFICATION)
 
 
 def get(name: str) -> Entry:
-    """Return the data set of that name.
+    """Return a known data set.
 
     Raises:
-        ConfigError: there is none; names those that are known.
+        ConfigError: no data set has that name; lists the known ones.
     """
     try:
         return entries()[name]
@@ -41,7 +41,7 @@ def get(name: str) -> Entry:
 
 
 def described(name: str, classes: tuple[str, ...]) -> Entry:
-    """Return the data set whose raw files bear this name: a known one, or a user's own with these classes."""
+    """Return the data set of a name: a known one, or a user's own images with these classes."""
     from mnistflow.data.sources import idx
 
     return entries().get(name) or Entry(
@@ -50,23 +50,27 @@ def described(name: str, classes: tuple[str, ...]) -> Entry:
 
 
 def own_data_set(name: str, path: Path) -> Entry:
-    """Return a user's own data set.
+    """Return a data set of a user's own images.
+
+    Args:
+        name: of the data set.
+        path: folder or .npz file with the images; see `sources.own_images`.
 
     Raises:
-        ConfigError: the name is that of a known data set.
-        DataError: there are no usable images at `path`.
+        ConfigError: a known data set has the same name.
+        DataError: `path` has no usable images.
     """
     from mnistflow.data.sources import own_images
 
     if name in entries():
-        raise ConfigError(f"fetch.own.{name}: this is the name of a known data set", "Give yours another name.")
+        raise ConfigError(f"fetch.own.{name}: a known data set has this name", "Choose another name.")
     source = own_images.find(path)
     return replace(described(name, source.classes), generate=source.write_official_files, fingerprint=source.sha256)
 
 
 @cache
 def entries() -> Mapping[str, Entry]:
-    """Return every known data set by its name."""
+    """Return all known data sets by name."""
     from mnistflow.data.sources import digits, idx, synthetic
 
     published = json.loads(resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What must hold of an official split before anything is trained on it or judged by it."""
+"""Data checks: shapes, dtypes, values, labels and class balance of an official split."""
 
 import numpy as np
 
@@ -11,39 +11,44 @@ _FIX = "Check the raw files and the data set's entry, then run `mnistflow fetch`
 
 
 def check(split: Split, entry: Entry, name: str) -> None:
-    """Check shapes, types and values of inputs and targets, and the balance of classes where there are some.
+    """Check shapes, dtypes and values of inputs and targets, and the balance of classes.
+
+    Args:
+        split: an official split.
+        entry: the data set.
+        name: of the split, for the error message.
 
     Raises:
-        DataError: the first thing that does not hold.
+        DataError: a check failed; describes the first.
     """
     problem = (
-        _wrong_arrays(split, entry)
+        _array_problem(split, entry)
         or tasks.get(entry.task).input_problem(split.inputs)
-        or (_wrong_classes(split, entry) if entry.classes else _wrong_numbers(split))
+        or (_class_problem(split, entry) if entry.classes else _value_problem(split))
     )
     if problem:
         raise DataError(f"{entry.name}, {name} split: {problem}", _FIX)
 
 
-def _wrong_arrays(split: Split, entry: Entry) -> str | None:
-    wanted = tasks.get(entry.task).signature(entry.input_shape, entry.classes).input_dtype
-    if split.inputs.dtype != wanted:
-        return f"inputs are {split.inputs.dtype}, not {wanted}"
+def _array_problem(split: Split, entry: Entry) -> str | None:
+    expected = tasks.get(entry.task).signature(entry.input_shape, entry.classes).input_dtype
+    if split.inputs.dtype != expected:
+        return f"inputs are {split.inputs.dtype}, not {expected}"
     if split.inputs.shape[1:] != entry.input_shape:
-        return f"inputs have the shape {list(split.inputs.shape[1:])}, not {list(entry.input_shape)}"
+        return f"inputs have shape {list(split.inputs.shape[1:])}, not {list(entry.input_shape)}"
     if split.targets.ndim != 1 or len(split.inputs) != len(split.targets):
-        return f"{len(split.inputs)} inputs but targets of the shape {list(split.targets.shape)}"
-    return None if len(split) else "it is empty"
+        return f"{len(split.inputs)} inputs, but targets have shape {list(split.targets.shape)}"
+    return None if len(split) else "no examples"
 
 
-def _wrong_numbers(split: Split) -> str | None:
-    return None if np.isfinite(split.targets).all() else "targets hold values that are no finite numbers"
+def _value_problem(split: Split) -> str | None:
+    return None if np.isfinite(split.targets).all() else "targets contain values that are not finite"
 
 
-def _wrong_classes(split: Split, entry: Entry) -> str | None:
+def _class_problem(split: Split, entry: Entry) -> str | None:
     unknown = np.setdiff1d(split.targets, np.arange(len(entry.classes)))
     if len(unknown):
-        return f"label {unknown[0]} is none of the {len(entry.classes)} classes"
+        return f"label {unknown[0]} is not among the {len(entry.classes)} classes"
     counts = np.bincount(split.targets, minlength=len(entry.classes))
     if not counts.min():
         return f"class {entry.classes[counts.argmin()]!r} has no example"

@@ -1,4 +1,4 @@
-"""Parameters of the stages fetch and prepare."""
+"""Data parameters: sections `fetch` and `prepare` of params.yaml."""
 
 from typing import Annotated
 
@@ -10,7 +10,18 @@ DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class FetchConfig(Section):
-    """Section `fetch`: which data set, and where its files come from."""
+    """Section `fetch`: the data set and the sources of its files.
+
+    Attributes:
+        dataset: name of the data set.
+        own: name -> path of a user's own images, relative to the checkout.
+        fingerprint: hash of the user's own images, set for each run.
+        mirrors: tried in this order; see `sources.mirrors`.
+        fallback: data set used if no mirror is available; None makes that an error.
+        attempts: per file and mirror.
+        backoff_seconds: delay before the second attempt, doubled for each further one.
+        timeout_seconds: longest time without receiving data.
+    """
 
     dataset: DatasetName
     own: dict[DatasetName, str]
@@ -23,7 +34,15 @@ class FetchConfig(Section):
 
 
 class PrepareConfig(Section):
-    """Section `prepare`: how the data is split."""
+    """Section `prepare`: splits and feedback.
+
+    Attributes:
+        validation_fraction: share of the official training split.
+        seed: of the random splits.
+        train_limit: largest number of training examples; None means all.
+        feedback: inference log with feedback: path of an SQLite file or URL of a PostgreSQL database; None means none.
+        feedback_until: time of the newest feedback used, in seconds since 1970, set for each run.
+    """
 
     validation_fraction: Fraction
     seed: Seed

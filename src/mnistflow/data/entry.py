@@ -1,4 +1,4 @@
-"""Entry of a data set: its classes and shape, its files, and how they are read."""
+"""Entry of the catalogue: classes, shape, files and reader of a data set."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ Preprocessing = Literal["digit", "plain"]
 
 @dataclass(frozen=True)
 class File:
-    """A file of a data set, as its publisher made it.
+    """A published file of a data set.
+
+    Sizes and SHA-256 of `kmnist` are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`), its MD5 those of
+    torchvision: its files were not available to verify them.
 
     Attributes:
         bytes: size of the file.
         sha256: of the file.
-        md5: of the file, as other libraries publish it.
-        raw_bytes: size of what is in it, decompressed.
-        raw_sha256: of what is in it, decompressed; None where it was never seen. `kmnist` could not be fetched where
-            this was written: its sizes and sha256 are those of TensorFlow Datasets (`datasets/kmnist/checksums.tsv`),
-            its md5 those of torchvision.
+        md5: of the file, as published by other libraries.
+        raw_bytes: size of the decompressed contents.
+        raw_sha256: of the decompressed contents; None if unknown.
     """
 
     bytes: int
@@ -41,18 +42,18 @@ class Entry:
     """A data set.
 
     Attributes:
-        name: lower case; names folders, runs and registered models.
-        classes: what the targets 0, 1, ... mean; empty where targets are numbers.
-        input_shape: of one example.
-        read: returns the official splits from a folder with the raw files; raises DataError.
-        files: what to download, by file name.
-        mirrors: public base URLs; a file lies at `<base><file name>`.
-        generate: for a data set that is not downloaded: writes its raw files to a folder and returns their paths.
-        max_imbalance: how many times larger than the smallest class the largest may be, per official split.
-        fingerprint: changes when what it is made from does; None for one that never changes.
-        task: what is learned from it, by its name in `mnistflow.tasks`.
-        preprocessing: how a server turns a picture of any size into an input, published with each model: `digit`
-            crops to the ink and centres it as MNIST does, `plain` keeps the picture's frame.
+        name: in lower case; part of the names of folders, runs and registered models.
+        classes: names of the classes 0, 1, ...; empty for tasks without classes.
+        input_shape: shape of an example, without the batch dimension.
+        read: reads the official splits from a folder with the raw files; raises DataError.
+        files: name -> file to download.
+        mirrors: public base URLs; the URL of a file is `<base><file name>`.
+        generate: writes the raw files of a data set that is not downloaded to a folder, and returns their paths.
+        max_imbalance: largest allowed ratio of the sizes of two classes in an official split.
+        fingerprint: hash of the files that the data set is generated from; None if it never changes.
+        task: name of the task; see `mnistflow.tasks.get`.
+        preprocessing: how a server converts an image of any size to an input, published with each model: `digit` crops
+            to the foreground and centres it as in MNIST, `plain` keeps the frame of the image.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The stage fetch: brings the raw files of a data set into the workspace, verified."""
+"""Stage fetch: downloads or generates the raw files of a data set, and verifies them."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from mnistflow import files
 from mnistflow.data import catalog, raw
 from mnistflow.data.config import FetchConfig
 from mnistflow.data.entry import Entry, File
-from mnistflow.data.sources.download import Progress, UnobtainableError, matches, obtain
+from mnistflow.data.sources.download import Progress, FileUnavailable, copy_or_download, matches
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
 from mnistflow.errors import DataError, MirrorsExhausted
 from mnistflow.paths import Paths
@@ -23,18 +23,18 @@ from mnistflow.transient import is_transient
 
 log = logging.getLogger(__name__)
 
-FIX = f"Set {MIRRORS_VARIABLE} to a folder or URL that holds <data set>/<file>, or change fetch.mirrors."
+FIX = f"Set {MIRRORS_VARIABLE} to a folder or URL with <data set>/<file>, or change fetch.mirrors."
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What the stage put into the workspace.
+    """Result of stage fetch.
 
     Attributes:
-        dataset: its name.
-        files: how many.
-        bytes: their size together.
-        sha256: identity of the raw data.
+        dataset: name of the data set.
+        files: number of raw files.
+        bytes: total size of the raw files.
+        sha256: hash over all raw files.
     """
 
     dataset: str
@@ -44,12 +44,12 @@ class Fetched:
 
 
 def fetch(paths: Paths, config: FetchConfig) -> Fetched:
-    """Acquire the configured data set and replace the workspace's raw files by it.
+    """Replace the workspace's raw files by those of the configured data set.
 
     Raises:
-        ConfigError: no such data set.
-        MirrorsExhausted: no mirror gave one of its files.
-        DataError: a folder cannot be written.
+        ConfigError: the data set is unknown.
+        MirrorsExhausted: no mirror provided one of its files.
+        DataError: a folder cannot be written, or the user's own images are unusable.
     """
     entry = configured(config, paths)
     raw_files = acquire(entry, configured_mirrors(config, os.environ), paths, config)
@@ -59,11 +59,11 @@ def fetch(paths: Paths, config: FetchConfig) -> Fetched:
 
 
 def configured(config: FetchConfig, paths: Paths) -> Entry:
-    """Return the configured data set: a known one, or the user's own of that name.
+    """Return the configured data set: a known one, or a user's own images.
 
     Raises:
-        ConfigError: no such data set.
-        DataError: the user's own has no usable images.
+        ConfigError: the data set is unknown.
+        DataError: the user's own images are unusable.
     """
     path = config.own.get(config.dataset)
     if path is None:
@@ -72,9 +72,9 @@ def configured(config: FetchConfig, paths: Paths) -> Entry:
 
 
 def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
-    """Return the parameters, by dotted key, that make definite which data a run is about.
+    """Return overrides, by dotted key, that fix the data set of a run before it starts.
 
-    They are the fallback's name when it has to do, and the fingerprint of a user's own images.
+    They are the name of the fallback if it is needed, and the fingerprint of a user's own images.
 
     Raises:
         ConfigError, MirrorsExhausted, DataError: as `choose_dataset`.
@@ -87,11 +87,13 @@ def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
 
 
 def choose_dataset(config: FetchConfig, paths: Paths) -> str:
-    """Return the configured data set if it can be had, else the fallback's name; the caller says so loudly.
+    """Return the name of the configured data set if it is available, else of the fallback.
+
+    Callers show `fallback_warning` if they differ.
 
     Raises:
-        ConfigError: no such data set.
-        MirrorsExhausted: the data set cannot be had and no fallback is configured.
+        ConfigError: the data set is unknown.
+        MirrorsExhausted: the data set is not available, and no fallback is configured.
         DataError: the download folder cannot be written.
     """
     entry = configured(config, paths)
@@ -107,28 +109,28 @@ def choose_dataset(config: FetchConfig, paths: Paths) -> str:
     return config.dataset
 
 
-def fallback_warning(wanted: str, fallback: str) -> str:
-    """Return what to tell the user who asked for one data set and gets another."""
+def fallback_warning(requested: str, fallback: str) -> str:
+    """Return a warning that a run uses the fallback instead of the requested data set."""
     return (
-        f"NO MIRROR GAVE {wanted}: GOING ON WITH {fallback} INSTEAD. This run, its model and its figures are of "
-        f"{fallback} and say nothing about {wanted}. {FIX} fetch.fallback: null makes this an error."
+        f"NO MIRROR PROVIDED {requested}: USING {fallback} INSTEAD. This run, its model and its metrics are those of "
+        f"{fallback}, not of {requested}. {FIX} fetch.fallback: null makes this an error."
     )
 
 
 def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchConfig) -> tuple[Path, ...]:
-    """Bring the raw files of a data set into its download folder and return their paths.
+    """Download or generate the raw files of a data set in its download folder, and return their paths.
 
-    What is there and right is not fetched again; what was cut off is continued, also by another process later. Where
-    each file came from is written to `source.json` beside it.
+    Existing files with the right hash are not downloaded again, and interrupted downloads are resumed, also by another
+    process. The source of each file is written to `source.json` in the same folder.
 
     Args:
         entry: the data set.
-        mirrors: as `mnistflow.data.mirrors` describes them, in the order to try them.
-        paths: gives the download folder, and the home that relative folders start from.
+        mirrors: tried in this order; see `sources.mirrors`.
+        paths: of the download folder, and of the checkout that relative mirrors start from.
         config: attempts, back-off and timeout.
 
     Raises:
-        MirrorsExhausted: no mirror gave one of the files.
+        MirrorsExhausted: no mirror provided one of the files.
         DataError: the download folder cannot be written.
     """
     folder = paths.downloads / entry.name
@@ -136,63 +138,66 @@ def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchCon
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if entry.generate is not None:
-                log.info("%s: made here, nothing to download", entry.name)
+                log.info("%s: generated, nothing to download", entry.name)
                 return entry.generate(folder)
             sources = {
                 name: _acquire_file(folder / name, file, locations(entry, name, mirrors, paths.checkout), config)
                 for name, file in entry.files.items()
             }
-            _remember(folder / "source.json", sources)
+            _record_sources(folder / "source.json", sources)
     except OSError as error:
         raise DataError(
             f"cannot write {folder}: {error.strerror or error}",
-            "Free space on that disk, or give this user the right to write there.",
+            "Free disk space, or grant this user write permission.",
         ) from error
     return tuple(folder / name for name in entry.files)
 
 
-def _acquire_file(target: Path, file: File, places: Sequence[Location], config: FetchConfig) -> str | None:
-    """Return where the file came from: None if it was there."""
+def _acquire_file(target: Path, file: File, candidates: Sequence[Location], config: FetchConfig) -> str | None:
+    """Download a file and return its source, or None if it exists already."""
     if matches(target, file):
         return None
     with _progress(target.name, file) as progress:
-        place = _first_that_gives(target, file, places, config, progress)
-    log.info("%s: %d bytes from %s", target.name, file.bytes, _public(place))
-    return _public(place)
+        location = _download_from_any(target, file, candidates, config, progress)
+    log.info("%s: %d bytes from %s", target.name, file.bytes, _without_credentials(location))
+    return _without_credentials(location)
 
 
-def _first_that_gives(
-    target: Path, file: File, places: Sequence[Location], config: FetchConfig, progress: Progress
+def _download_from_any(
+    target: Path, file: File, candidates: Sequence[Location], config: FetchConfig, progress: Progress
 ) -> Location:
-    """Try every place before waiting, so that one that is down costs no time while another is up."""
-    failures: dict[Location, UnobtainableError] = {}
+    """Try all locations before each delay, so that an unavailable mirror costs no time if another is available."""
+    failures: dict[Location, FileUnavailable] = {}
     for attempt in range(config.attempts):
-        left = [place for place in places if place not in failures or failures[place].transient]
-        if attempt and left:
+        remaining = [location for location in candidates if location not in failures or failures[location].transient]
+        if attempt and remaining:
             time.sleep(config.backoff_seconds * 2 ** (attempt - 1))
             log.info("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
-        for place in left:
+        for location in remaining:
             try:
-                obtain(place, target, file, config.timeout_seconds, progress)
-                return place
-            except UnobtainableError as error:
-                if str(error) != str(failures.get(place)):
-                    log.info("%s: %s: %s", target.name, _public(place), error)
-                failures[place] = error
-    reasons = "; ".join(f"{_short(place)}: {error}" for place, error in failures.items())
+                copy_or_download(location, target, file, config.timeout_seconds, progress)
+                return location
+            except FileUnavailable as error:
+                if str(error) != str(failures.get(location)):
+                    log.info("%s: %s: %s", target.name, _without_credentials(location), error)
+                failures[location] = error
+    reasons = "; ".join(f"{_short(location)}: {error}" for location, error in failures.items())
     raise MirrorsExhausted(
-        f"no mirror gave {target.parent.name}/{target.name} ({reasons or 'none is configured'})",
+        f"no mirror provided {target.parent.name}/{target.name} ({reasons or 'none is configured'})",
         FIX,
-        transient=any(_may_answer_later(error) for error in failures.values()),
+        transient=any(_may_be_available_later(error) for error in failures.values()),
     )
 
 
-def _may_answer_later(error: UnobtainableError) -> bool:
-    """Return whether a place may give the file later. Here, an unanswered connection is not tried again: it is slow."""
+def _may_be_available_later(error: FileUnavailable) -> bool:
+    """Return whether a location may provide the file later, for retries of the whole task.
+
+    A connection that times out is transient for the task, but not retried here, because each attempt is slow.
+    """
     return error.transient or (error.__cause__ is not None and is_transient(error.__cause__))
 
 
-def _remember(path: Path, sources: dict[str, str | None]) -> None:
+def _record_sources(path: Path, sources: dict[str, str | None]) -> None:
     fetched = {name: source for name, source in sources.items() if source is not None}
     if fetched:
         known = files.read_json(path) if path.is_file() else {}
@@ -201,7 +206,7 @@ def _remember(path: Path, sources: dict[str, str | None]) -> None:
 
 @contextmanager
 def _progress(name: str, file: File) -> Iterator[Progress]:
-    """Show a progress bar while the block runs, if someone is looking."""
+    """Show a progress bar while the block runs, if standard error is a terminal."""
     from rich import progress
     from rich.console import Console
 
@@ -212,15 +217,14 @@ def _progress(name: str, file: File) -> Iterator[Progress]:
         yield lambda received: bars.update(task, completed=received)
 
 
-def _public(place: Location) -> str:
-    """Return a place as it may be shown: without the credentials in a URL."""
-    if isinstance(place, Path):
-        return str(place)
-    return urlsplit(place)._replace(netloc=_host(place)).geturl()
+def _without_credentials(location: Location) -> str:
+    if isinstance(location, Path):
+        return str(location)
+    return urlsplit(location)._replace(netloc=_host(location)).geturl()
 
 
-def _short(place: Location) -> str:
-    return str(place.parent) if isinstance(place, Path) else _host(place)
+def _short(location: Location) -> str:
+    return str(location.parent) if isinstance(location, Path) else _host(location)
 
 
 def _host(url: str) -> str:

@@ -1,4 +1,4 @@
-"""The stage prepare: checks the raw data, splits it, and reports what is in it."""
+"""Stage prepare: checks the raw data, splits it, and writes the data report."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,13 +18,15 @@ from mnistflow.splits import Dataset, Split, SplitName
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the stage wrote.
+    """Result of stage prepare.
 
     Attributes:
-        dataset: its name.
-        train, validation, test: numbers of examples.
-        feedback: of the training examples, how many come from what users said.
-        data_sha256: identity of the prepared data.
+        dataset: name of the data set.
+        train: number of training examples, including feedback.
+        validation: number of validation examples.
+        test: number of test examples.
+        feedback: number of training examples from users' feedback.
+        data_sha256: hash over all splits.
     """
 
     dataset: str
@@ -36,17 +38,17 @@ class Prepared:
 
 
 def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
-    """Check and split the workspace's raw data, write the splits, and report on them.
+    """Check and split the workspace's raw data; write the splits and the data report.
 
     Raises:
-        DataError: the raw data is not what its entry says, or too small to split; or a folder cannot be written.
+        DataError: the raw data does not match its entry or is too small to split, or a folder cannot be written.
         ConfigError: the configured sizes do not fit the data.
     """
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
     official = entry.read(paths.raw)
-    said = _feedback(paths, config, entry, official.test)
-    dataset = build(entry, config, official, said)
+    examples = _feedback_examples(paths, config, entry, official.test)
+    dataset = build(entry, config, official, examples)
     with files.atomic_write(paths.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
@@ -57,31 +59,37 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         train=len(dataset.train),
         validation=len(dataset.validation),
         test=len(dataset.test),
-        feedback=len(said) if said else 0,
+        feedback=len(examples) if examples else 0,
         data_sha256=dataset.data_sha256,
     )
 
 
 def pin(config: PrepareConfig, paths: Paths) -> dict[str, float]:
-    """Return the parameters, by dotted key, that make definite which feedback a run takes.
+    """Return overrides, by dotted key, that fix the feedback of a run before it starts.
 
     Raises:
-        DataError: the configured file or database is no inference log.
+        DataError: the configured file or database cannot be read as an inference log.
     """
-    newest = feedback.newest(_log(paths, config.feedback)) if config.feedback else None
+    newest = feedback.newest(_log_location(paths, config.feedback)) if config.feedback else None
     return {"prepare.feedback_until": newest} if newest is not None else {}
 
 
-def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, said: Split | None = None) -> Dataset:
-    """Return the checked data set: validation taken from the official training split, the test split as it is.
+def build(
+    entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, feedback_examples: Split | None = None
+) -> Dataset:
+    """Return the prepared data set. The official test split is unchanged.
 
-    What is taken is drawn at random, stratified by class; of a series it is the latest.
+    Validation examples are drawn from the official training split at random, stratified by class. Those of a time
+    series are the latest.
 
     Args:
-        said: further training examples.
+        entry: the data set.
+        config: section `prepare` of params.yaml.
+        official: the official splits.
+        feedback_examples: additional training examples.
 
     Raises:
-        DataError: the data is not what its entry says, or a class is too small to be in each split.
+        DataError: the data does not match its entry, or a class is too small to be in each split.
         ConfigError: the training limit is smaller than the number of classes.
     """
     check(official.train, entry, "train")
@@ -92,8 +100,11 @@ def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, 
     else:
         train, validation = split_off(official.train, config.validation_fraction, config.seed)
         train = stratified_subset(train, config.train_limit, config.seed)
-    if said:
-        train = Split(np.concatenate([train.inputs, said.inputs]), np.concatenate([train.targets, said.targets]))
+    if feedback_examples:
+        train = Split(
+            np.concatenate([train.inputs, feedback_examples.inputs]),
+            np.concatenate([train.targets, feedback_examples.targets]),
+        )
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
     for name, part in parts.items():
         _require_every_class(part, entry, name)
@@ -111,15 +122,15 @@ def build(entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, 
 
 
 def split_off(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Return the rest and a stratified, shuffled fraction of a split.
+    """Split at random, stratified by class; return the rest and the fraction, both shuffled.
 
     Raises:
-        DataError: there are too few examples, of a class or in all.
+        DataError: a class, or the whole split, has too few examples.
     """
     from sklearn.model_selection import train_test_split
 
     try:
-        rest, taken = train_test_split(
+        rest, fraction_indices = train_test_split(
             np.arange(len(split)), test_size=fraction, stratify=split.targets, random_state=seed
         )
     except ValueError as error:
@@ -127,11 +138,11 @@ def split_off(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
             f"cannot take a stratified {fraction:g} of {len(split)} examples for validation: {error}",
             "Add examples, or change prepare.validation_fraction.",
         ) from error
-    return split.take(rest), split.take(taken)
+    return split.take(rest), split.take(fraction_indices)
 
 
 def split_off_latest(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Return what comes first, and the last fraction of a split: what is to be forecast must lie ahead.
+    """Split a time series; return the earlier part and the last fraction, because forecasts are of later values.
 
     Raises:
         DataError: there are too few examples.
@@ -147,7 +158,7 @@ def split_off_latest(split: Split, fraction: float) -> tuple[Split, Split]:
 
 
 def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
-    """Return a stratified, shuffled subset of at most `size` examples; None means all.
+    """Return a shuffled subset of at most `size` examples, stratified by class; None means all.
 
     Raises:
         ConfigError: `size` is smaller than the number of classes.
@@ -159,27 +170,27 @@ def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
     classes = len(np.unique(split.targets))
     if size < classes:
         raise ConfigError(
-            f"a training limit of {size} is less than one example for each of {classes} classes",
-            f"Set it to {classes} at least, or to null for all.",
+            f"a training limit of {size} is smaller than the number of classes, {classes}",
+            f"Set it to at least {classes}, or to null for all.",
         )
     chosen = resample(np.arange(len(split)), replace=False, n_samples=size, stratify=split.targets, random_state=seed)
     return split.take(chosen)
 
 
-def _feedback(paths: Paths, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
+def _feedback_examples(paths: Paths, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
     if config.feedback is None:
         return None
-    return feedback.read(_log(paths, config.feedback), config.feedback_until, entry, test)
+    return feedback.read(_log_location(paths, config.feedback), config.feedback_until, entry, test)
 
 
-def _log(paths: Paths, where: str) -> str:
-    return where if "://" in where else str((paths.checkout / Path(where).expanduser()).resolve())
+def _log_location(paths: Paths, feedback: str) -> str:
+    return feedback if "://" in feedback else str((paths.checkout / Path(feedback).expanduser()).resolve())
 
 
 def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:
     missing = np.setdiff1d(np.arange(len(entry.classes)), split.targets)
     if len(missing):
         raise DataError(
-            f"{entry.name}: class {entry.classes[missing[0]]!r} is so small that the {name} split has none of it",
+            f"{entry.name}: class {entry.classes[missing[0]]!r} is too small: the {name} split has no example of it",
             "Add examples of it, or raise prepare.validation_fraction or prepare.train_limit.",
         )

@@ -1,4 +1,4 @@
-"""The folder of verified raw files that fetch leaves to prepare, and the manifest that identifies them."""
+"""Raw files: the output folder of stage fetch, with a manifest of sizes and hashes."""
 
 import hashlib
 import shutil
@@ -15,7 +15,12 @@ MANIFEST = "dataset.json"
 
 
 class RawFile(BaseModel):
-    """Size and hash of a raw file."""
+    """Size and hash of a raw file.
+
+    Attributes:
+        bytes: size of the file.
+        sha256: of the file.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,16 +29,16 @@ class RawFile(BaseModel):
 
 
 class RawData(BaseModel):
-    """Which data set the raw files are.
+    """Manifest of the raw files of a data set.
 
-    The same files give the same manifest: it holds no time and no address, so that a data set that comes from another
-    mirror makes no later stage run again.
+    The same files give the same manifest. It contains neither time nor source, so later stages do not run again if a
+    data set is downloaded from another mirror.
 
     Attributes:
         name: of the data set.
-        classes: what the labels mean.
-        files: by file name.
-        sha256: over the hashes of all files: the identity of the raw data.
+        classes: names of the classes 0, 1, ...
+        files: file name -> size and hash.
+        sha256: hash over the hashes of all files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,10 +57,15 @@ def describe(entry: Entry, paths: Iterable[Path]) -> RawData:
 
 
 def save(folder: Path, data: RawData, paths: Iterable[Path]) -> None:
-    """Put the raw files and their manifest into `folder`, in place of what was there.
+    """Replace a folder by the raw files and their manifest.
+
+    Args:
+        folder: the output folder of stage fetch.
+        data: the manifest.
+        paths: of the raw files, which are copied.
 
     Raises:
-        DataError: the place cannot be written.
+        DataError: the folder cannot be written.
     """
     with files.atomic_write(folder) as temporary:
         temporary.mkdir()
@@ -66,17 +76,17 @@ def save(folder: Path, data: RawData, paths: Iterable[Path]) -> None:
 
 
 def load(folder: Path) -> RawData:
-    """Return the manifest of the raw files in `folder`, each checked against it.
+    """Return the manifest of a folder of raw files, after checking their hashes.
 
     Raises:
-        DataError: the manifest or a file is missing or is not what it was.
+        DataError: the manifest or a file is missing or was modified.
     """
     try:
         data = RawData.model_validate(files.read_json(folder / MANIFEST))
     except ValidationError as error:
-        raise DataError(f"{folder / MANIFEST} is no manifest of raw data", "Run `mnistflow fetch` again.") from error
+        raise DataError(f"{folder / MANIFEST} is not a manifest of raw data", "Run `mnistflow fetch` again.") from error
     for name, file in data.files.items():
         path = folder / name
         if not path.is_file() or files.sha256(path) != file.sha256:
-            raise DataError(f"{path} is missing or was changed after it was fetched", "Run `mnistflow fetch` again.")
+            raise DataError(f"{path} is missing or was modified after it was fetched", "Run `mnistflow fetch` again.")
     return data

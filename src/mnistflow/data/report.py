@@ -1,4 +1,4 @@
-"""The data report: figures, counts per class or range of values, and a picture of examples."""
+"""Data report: statistics of each split, counts per class or range of values, and a plot of examples."""
 
 import csv
 from collections import Counter
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from mnistflow import files, tasks
 from mnistflow.splits import Dataset, Split
 
-RANGES = 10  # that targets without classes are counted in
+RANGES = 10  # of values, for counts of targets without classes
 
 _CHUNK = 4096  # examples
 
 
 def write(dataset: Dataset, folder: Path) -> None:
-    """Write `data.json`, `targets.csv` and `samples.png` in place of what is in `folder`; same data, same bytes.
+    """Replace a folder by `data.json`, `targets.csv` and `samples.png`. The same data gives the same bytes.
 
     Raises:
-        DataError: the place cannot be written.
+        DataError: the folder cannot be written.
     """
     with files.atomic_write(folder) as temporary:
         temporary.mkdir()
@@ -34,10 +34,10 @@ def write(dataset: Dataset, folder: Path) -> None:
 
 
 def figures(dataset: Dataset) -> dict[str, dict[str, float]]:
-    """Return the figures of each split, and how many examples occur in two of them.
+    """Return statistics of each split, and the number of duplicates between splits.
 
-    An example is a duplicate if another has exactly its input. Duplicates are counted, never dropped: results on a
-    public test split are comparable only as long as it stays whole.
+    Examples with identical inputs are duplicates. They are counted but not removed: results on a public test split are
+    comparable only if it is unchanged.
     """
     occurrences = {name: Counter(map(_identity, split.inputs)) for name, split in dataset.splits.items()}
     found: dict[str, dict[str, float]] = {
@@ -76,7 +76,7 @@ def _target_figures(split: Split, classes: tuple[str, ...]) -> dict[str, float]:
 
 
 def _moments(examples: NDArray[Any]) -> tuple[float, float]:
-    """Return mean and standard deviation of all values; in chunks, as doubles of all would fill the memory."""
+    """Return mean and standard deviation of all values, computed in chunks to limit memory."""
     sums = np.zeros(2)
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK].astype(np.float64)
@@ -93,7 +93,7 @@ def _write_target_counts(dataset: Dataset, path: Path) -> None:
 
 
 def _target_counts(dataset: Dataset) -> Iterator[tuple[str, str, int]]:
-    """Yield target, split, count: a target is a class, or a range of values."""
+    """Yield target, split and count, where a target is a class or a range of values."""
     names = dataset.classes
     edges = np.arange(len(names) + 1) - 0.5
     if not names:

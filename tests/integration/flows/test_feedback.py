@@ -54,4 +54,4 @@ def test_what_is_no_log_is_said_in_one_line(tmp_path: Path, prefect_api: str) ->
     write_params(checkout, **{"fetch.dataset": "digits", "prepare.feedback": "params.yaml"})
     failed = checkout.run("ingest", check=False)
     assert failed.returncode == 1
-    assert "is no inference log of a server" in failed.stderr
+    assert "is not the inference log of a server" in failed.stderr

@@ -383,7 +383,7 @@ def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own
     workspace = max((checkout.folder / "var/runs").iterdir(), key=lambda path: path.name)
     params = yaml.safe_load((workspace / "params.yaml").read_text())
     assert (params["model"]["family"], params["tune"]["trials"], params["train"]["epochs"]) == ("cnn", 0, 1)
-    assert "WARNING: NO MIRROR GAVE mnist: GOING ON WITH digits" in done.stderr
+    assert "WARNING: NO MIRROR PROVIDED mnist: USING digits" in done.stderr
     assert "WARNING" in done.stdout
     assert status(checkout)["dataset"] == "digits"
     assert [path.name for path in (checkout.folder / "var/models").iterdir()] == ["digits-classifier"]

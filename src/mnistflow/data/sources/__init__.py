@@ -1,1 +1,1 @@
-"""Sources of raw data: mirrors, and data sets that are generated or brought along. Imports `data.splits` only."""
+"""Sources of raw data: mirrors, generated data sets, a user's own images. Imports `data.entry` and `data.config`."""

@@ -1,4 +1,4 @@
-"""One file from one place: verified, resumable, and whole or not there."""
+"""Download of a file: resumable, verified by size and SHA-256, and written atomically."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from mnistflow import files
 from mnistflow.data.entry import File
 from mnistflow.data.sources.mirrors import Location
 
-# The kernel has repeated its call by then; a network that drops packets must not cost minutes.
+# Long enough for the kernel to retry once, but short if a network drops packets.
 CONNECT_SECONDS = 5.0
 
 _BUSY = {408, 425, 429}
@@ -19,12 +19,12 @@ _BUSY = {408, 425, 429}
 Progress = Callable[[int], object]
 
 
-class UnobtainableError(Exception):
-    """A place did not give the file.
+class FileUnavailable(Exception):
+    """A location did not provide the file.
 
     Args:
         reason: in a few words.
-        transient: another attempt may succeed.
+        transient: whether another attempt may succeed.
     """
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:
@@ -32,19 +32,20 @@ class UnobtainableError(Exception):
         self.transient = transient
 
 
-def obtain(location: Location, target: Path, file: File, timeout: float, progress: Progress) -> None:
-    """Bring a file to `target`, which either gets exactly the bytes that `file` describes or stays as it was.
+def copy_or_download(location: Location, target: Path, file: File, timeout: float, progress: Progress) -> None:
+    """Copy or download a file to `target`, which is unchanged unless size and hash are as expected.
 
     Args:
         location: a path or an HTTP URL.
-        target: where the file belongs; an unfinished download stays beside it and is continued by the next call.
-        file: its true size and sha256.
-        timeout: seconds without a byte after which a server is given up.
-        progress: called with the number of bytes there so far.
+        target: path of the file; an unfinished download is kept next to it and resumed by the next call.
+        file: expected size and SHA-256.
+        timeout: longest time without receiving data, in seconds.
+        progress: called with the number of bytes received so far.
 
     Raises:
-        UnobtainableError: this place does not have the file, or does not give it.
-        OSError, DataError: `target` cannot be written.
+        FileUnavailable: the location does not provide the file.
+        OSError: `target` cannot be written.
+        DataError: `target` cannot be written.
     """
     if isinstance(location, Path):
         _copy(location, target, file)
@@ -55,18 +56,18 @@ def obtain(location: Location, target: Path, file: File, timeout: float, progres
 
 
 def matches(path: Path, file: File) -> bool:
-    """Tell whether the file at `path` is there and has the right size and sha256."""
+    """Return whether the file at `path` exists with the expected size and SHA-256."""
     return path.is_file() and path.stat().st_size == file.bytes and files.sha256(path) == file.sha256
 
 
 def _copy(source: Path, target: Path, file: File) -> None:
     try:
         size = source.stat().st_size
-        right = size == file.bytes and files.sha256(source) == file.sha256
+        matching = size == file.bytes and files.sha256(source) == file.sha256
     except OSError as error:
-        raise UnobtainableError(error.strerror or str(error)) from error
-    if not right:
-        raise UnobtainableError(_mismatch(size, file))
+        raise FileUnavailable(error.strerror or str(error)) from error
+    if not matching:
+        raise FileUnavailable(_mismatch(size, file))
     with files.atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -82,21 +83,21 @@ def _download(url: str, target: Path, file: File, timeout: float, progress: Prog
     size = _size(part)
     part.unlink()
     if not start:
-        raise UnobtainableError(_mismatch(size, file))
-    # What an earlier attempt left may have come from another place: this one deserves a fresh start.
+        raise FileUnavailable(_mismatch(size, file))
+    # The resumed part may have come from another location, so the whole file is downloaded again.
     _download(url, target, file, timeout, progress)
 
 
 def _receive(url: str, part: Path, file: File, timeout: float, progress: Progress) -> int:
-    """Append the rest of the file to `part` and return the offset at which the server began to send."""
-    held = _size(part)
-    # Compressed on the way, a range would count other bytes than those of the file.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
-    with _client(timeout) as client, _failures_named(), client.stream("GET", url, headers=headers) as response:
-        start = _start(response, held, part)
-        promised = response.headers.get("Content-Length")
-        if promised is not None and start + int(promised) != file.bytes:
-            raise UnobtainableError(_mismatch(start + int(promised), file))
+    """Append the rest of the file to `part`, and return the offset of the first byte that the server sent."""
+    existing = _size(part)
+    # With a content encoding, the range would refer to compressed bytes.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={existing}-"} if existing else {})
+    with _client(timeout) as client, _named_failures(), client.stream("GET", url, headers=headers) as response:
+        start = _start(response, existing, part)
+        content_length = response.headers.get("Content-Length")
+        if content_length is not None and start + int(content_length) != file.bytes:
+            raise FileUnavailable(_mismatch(start + int(content_length), file))
         with part.open("ab" if start else "wb") as stream:
             received = start
             for chunk in response.iter_raw():
@@ -107,23 +108,25 @@ def _receive(url: str, part: Path, file: File, timeout: float, progress: Progres
                 progress(received)
     if received > file.bytes:
         part.unlink()
-        raise UnobtainableError(f"more than {file.bytes} bytes")
+        raise FileUnavailable(f"more than {file.bytes} bytes")
     if received < file.bytes:
-        raise UnobtainableError(f"cut off after {received} of {file.bytes} bytes", transient=True)
+        raise FileUnavailable(f"connection closed after {received} of {file.bytes} bytes", transient=True)
     return start
 
 
-def _start(response: httpx.Response, held: int, part: Path) -> int:
-    """Return the offset of the first byte of the body: 0 if the server does not continue where `part` ends."""
+def _start(response: httpx.Response, existing: int, part: Path) -> int:
+    """Return the offset of the first byte of the body: the size of `part`, or 0 if the server sends the whole file."""
     status = response.status_code
     if status == httpx.codes.OK:
         return 0
-    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
-        return held
-    if held and status in {httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE}:
+    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
+        f"bytes {existing}-"
+    ):
+        return existing
+    if existing and status in {httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE}:
         part.unlink()
-        raise UnobtainableError("does not continue the download", transient=True)
-    raise UnobtainableError(f"HTTP {status}", transient=status in _BUSY or response.is_server_error)
+        raise FileUnavailable("cannot resume the download", transient=True)
+    raise FileUnavailable(f"HTTP {status}", transient=status in _BUSY or response.is_server_error)
 
 
 def _client(timeout: float) -> httpx.Client:
@@ -132,21 +135,21 @@ def _client(timeout: float) -> httpx.Client:
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)), follow_redirects=True
         )
     except (ImportError, OSError, ValueError) as error:
-        raise UnobtainableError(f"proxy or certificate settings: {error}") from error
+        raise FileUnavailable(f"proxy or certificate settings: {error}") from error
 
 
 @contextmanager
-def _failures_named() -> Iterator[None]:
+def _named_failures() -> Iterator[None]:
     try:
         yield
     except httpx.ConnectTimeout as error:
-        raise UnobtainableError("no connection in time") from error
+        raise FileUnavailable("connection timed out") from error
     except httpx.TimeoutException as error:
-        raise UnobtainableError("no answer in time", transient=True) from error
+        raise FileUnavailable("response timed out", transient=True) from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        # A bad URL, unlike a broken connection, fails in the same way each time.
+        # Unlike a broken connection, an invalid URL fails in every attempt.
         broken = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-        raise UnobtainableError(str(error) or type(error).__name__, transient=broken) from error
+        raise FileUnavailable(str(error) or type(error).__name__, transient=broken) from error
 
 
 def _mismatch(size: int, file: File) -> str:

@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST's files: a magic number, big-endian sizes, then the values (yann.lecun.com/exdb/mnist)."""
+"""IDX files, the format of MNIST: a magic number, big-endian sizes, then the values (yann.lecun.com/exdb/mnist)."""
 
 import gzip
 import math
@@ -17,7 +17,7 @@ from mnistflow.errors import DataError
 from mnistflow.splits import OfficialSplits, Split
 
 IMAGE_SHAPE = (28, 28)
-MAX_BYTES = 2**28  # of a file whose true size is not known
+MAX_BYTES = 2**28  # limit for files whose size is not in the catalogue
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _UINT8 = 0x08
@@ -25,14 +25,14 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """Return the array in an IDX file, gzipped or plain; it is read-only and has the file's byte order.
+    """Return the array in an IDX file, compressed by gzip or not. It is read-only and has the file's byte order.
 
     Args:
         path: the file.
-        max_bytes: size of the decompressed file beyond which it is refused, before anything is allocated.
+        max_bytes: largest accepted size of the decompressed file, checked before memory is allocated.
 
     Raises:
-        DataError: the file is missing, truncated, too large, or no IDX file.
+        DataError: the file is missing, truncated, too large, or not an IDX file.
     """
     try:
         with path.open("rb") as file:
@@ -42,11 +42,11 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing", "Run `mnistflow fetch`.") from error
     except (EOFError, zlib.error, OSError, ValueError) as error:
-        raise DataError(f"{path} is no valid IDX file: {error}", "Delete it and run `mnistflow fetch`.") from error
+        raise DataError(f"{path} is not a valid IDX file: {error}", "Delete it and run `mnistflow fetch`.") from error
 
 
 def write(path: Path, array: NDArray[np.uint8]) -> Path:
-    """Write bytes as a plain IDX file, atomically, and return its path."""
+    """Write an array as an uncompressed IDX file, atomically, and return its path."""
     header = struct.pack(f">HBB{array.ndim}I", 0, _UINT8, array.ndim, *array.shape)
     with files.atomic_write(path) as temporary:
         temporary.write_bytes(header + array.tobytes())
@@ -54,12 +54,12 @@ def write(path: Path, array: NDArray[np.uint8]) -> Path:
 
 
 def read_splits(folder: Path, suffix: str = "", limits: Mapping[str, int] | None = None) -> OfficialSplits:
-    """Return the splits in four files with MNIST's names: inputs as stored, targets as int64.
+    """Return the splits in four files with MNIST's names: inputs as stored, targets int64.
 
     Args:
-        folder: where the files lie.
+        folder: of the files.
         suffix: of the file names, such as `.gz`.
-        limits: decompressed size by file name.
+        limits: file name -> decompressed size.
 
     Raises:
         DataError: as `read`.
@@ -82,16 +82,16 @@ def _array(stream: BufferedIOBase, max_bytes: int) -> NDArray[Any]:
     shape = struct.unpack(f">{dimensions}I", _exactly(stream, 4 * dimensions))
     size = math.prod(shape) * dtype.itemsize
     if 4 + 4 * dimensions + size > max_bytes:
-        raise ValueError(f"its header promises {list(shape)}, more than the {max_bytes} bytes it can hold")
+        raise ValueError(f"the header declares shape {list(shape)}, more than {max_bytes} bytes")
     content = _exactly(stream, size)
-    # Reading on is also what makes gzip compare its checksum.
+    # Reading beyond the end also makes gzip verify its checksum.
     if stream.read(1):
-        raise ValueError(f"bytes beyond the {list(shape)} its header promises")
+        raise ValueError(f"more bytes than the shape {list(shape)} in the header")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _exactly(stream: BufferedIOBase, size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
-        raise ValueError(f"it ends {size - len(content)} bytes too early")
+        raise ValueError(f"truncated by {size - len(content)} bytes")
     return content

@@ -1,13 +1,13 @@
-"""Where the files of a data set may be found.
+"""Mirrors: locations of the files of a data set.
 
 A mirror is one of:
 
-- `public`: the base URLs of the data set's entry, each of which holds the files directly;
+- `public`: the base URLs in the data set's entry, which contain the files directly;
 - a folder, relative to the checkout, or a `file://` URL;
 - an `http://` or `https://` base URL.
 
-Folders and URLs that a user gives hold all data sets, each in a folder of its name: `<mirror>/<data set>/<file>`.
-Serving such a folder over HTTP therefore makes it a mirror for other machines.
+A folder or URL configured by a user contains one folder per data set: `<mirror>/<data set>/<file>`. Such a folder,
+served over HTTP, is a mirror for other machines.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,21 +21,28 @@ from mnistflow.data.entry import Entry
 MIRRORS_VARIABLE = "MNISTFLOW_MIRRORS"
 PUBLIC = "public"
 
-Location = Path | str  # of one file; a string is a URL
+Location = Path | str  # of a file; a string is a URL
 
 
 def configured_mirrors(config: FetchConfig, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the mirrors in the order to try them: those in `MNISTFLOW_MIRRORS` (apart by spaces), else `config`'s."""
+    """Return the mirrors in the order of use: `MNISTFLOW_MIRRORS`, separated by spaces, else those of `config`."""
     return tuple(environ.get(MIRRORS_VARIABLE, "").split()) or config.mirrors
 
 
-def locations(entry: Entry, file_name: str, mirrors: Iterable[str], home: Path) -> tuple[Location, ...]:
-    """Return where a file of a data set may be found, in the order of the mirrors; `home` is the checkout."""
-    places = (place for mirror in mirrors for place in _of_mirror(mirror, entry, file_name, home))
-    return tuple(dict.fromkeys(places))
+def locations(entry: Entry, file_name: str, mirrors: Iterable[str], checkout: Path) -> tuple[Location, ...]:
+    """Return the possible locations of a file, in the order of the mirrors.
+
+    Args:
+        entry: the data set.
+        file_name: of one of its files.
+        mirrors: in the order of use.
+        checkout: folder that relative mirrors start from.
+    """
+    found = (location for mirror in mirrors for location in _of_mirror(mirror, entry, file_name, checkout))
+    return tuple(dict.fromkeys(found))
 
 
-def _of_mirror(mirror: str, entry: Entry, file_name: str, home: Path) -> Iterator[Location]:
+def _of_mirror(mirror: str, entry: Entry, file_name: str, checkout: Path) -> Iterator[Location]:
     if mirror == PUBLIC:
         yield from (f"{base.rstrip('/')}/{file_name}" for base in entry.mirrors)
     elif mirror.startswith(("http://", "https://")):
@@ -43,4 +50,4 @@ def _of_mirror(mirror: str, entry: Entry, file_name: str, home: Path) -> Iterato
     elif mirror.startswith("file://"):
         yield Path(url2pathname(urlsplit(mirror).path)) / entry.name / file_name
     else:
-        yield (home / Path(mirror).expanduser()).resolve() / entry.name / file_name
+        yield (checkout / Path(mirror).expanduser()).resolve() / entry.name / file_name

@@ -1,9 +1,9 @@
-"""A user's own images: a folder with a folder a class, or an .npz file, brought into the form of MNIST's files.
+"""Own images of a user: a folder with one folder per class, or an .npz file, converted to the format of MNIST.
 
-A folder holds `<class>/*.png` (JPEG, BMP, WebP and GIF too), or `train/<class>/...`, with or without
-`test/<class>/...`. An .npz file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`; images are uint8
-`[n, height, width]`, with or without a last dimension of 1 or 3 colours. Where there is no test split, a stratified
-fifth becomes one, the same each time.
+A folder contains `<class>/*.png` (or JPEG, BMP, WebP, GIF), or `train/<class>/...` and optionally `test/<class>/...`.
+An .npz file contains `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`; images are uint8
+`[n, height, width]`, optionally with a last dimension of 1 or 3 colours. Without a test split, a fifth of the images,
+stratified by class, becomes the test split. It is always the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,9 +25,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
 MAX_CLASSES = 255
 
 _SIDE = 28
-_LIGHT = 127  # a border above this is paper: images are shown as bright ink on black
+_LIGHT = 127  # images with a brighter border are inverted: foreground is bright, background black
 _TEST_FRACTION = 0.2
-_SEED = 0  # of the test split: it never changes, whatever the seeds of a run
+_SEED = 0  # of the test split, independent of the seeds of a run
 _TRAIN, _TEST = "train", "test"
 
 Item = TypeVar("Item")
@@ -36,12 +36,12 @@ Examples = tuple[NDArray[np.uint8], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a user's images lie.
+    """A folder or file with a user's images.
 
     Attributes:
-        path: the folder or the .npz file.
+        path: of the folder or .npz file.
         classes: names of the classes, sorted.
-        sha256: of all that is read from there.
+        sha256: hash over all images and labels.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Source:
     sha256: str
 
     def write_official_files(self, folder: Path) -> tuple[Path, ...]:
-        """Write the images as four plain IDX files with MNIST's names; the same bytes each time.
+        """Write the images as four IDX files with MNIST's names, and return their paths. The bytes are always the same.
 
         Raises:
             DataError: an image cannot be read, or a class is too small to be split.
@@ -69,35 +69,38 @@ class Source:
 
 
 def find(path: Path) -> Source:
-    """Look at a user's images without reading them all.
+    """Return the classes and the hash of a user's images, without decoding the images of a folder.
 
     Raises:
-        DataError: there is nothing usable; says what is missing.
+        DataError: `path` does not exist, is not in a supported format, or has too few or too many classes.
     """
     if path.is_file():
         names = {str(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array}
         digest = files.sha256(path)
     elif path.is_dir():
-        pictures = list(_pictures(path))
-        names = {label for _, label, _ in pictures}
-        listed = "".join(f"{files.sha256(file)}  {file.relative_to(path)}\n" for _, _, file in pictures)
+        images = list(_image_files(path))
+        names = {label for _, label, _ in images}
+        listed = "".join(f"{files.sha256(file)}  {file.relative_to(path)}\n" for _, _, file in images)
         digest = sha256(listed.encode()).hexdigest()
     else:
-        raise DataError(f"{path} is missing", "Mend the path in fetch.own; it starts from the checkout.")
+        raise DataError(f"{path} is missing", "Correct the path in fetch.own; it is relative to the checkout.")
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{path} has images of {len(names)} classes, not of 2 to {MAX_CLASSES}",
-            "Put the images of each class into a folder of its own: <class>/*.png.",
+            f"{path} has images of {len(names)} classes; 2 to {MAX_CLASSES} are supported",
+            "Use one folder per class: <class>/*.png.",
         )
     return Source(path, tuple(sorted(names)), digest)
 
 
-def like_mnist(image: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture as uint8 `[28, 28]`: grey, bright on black, its frame kept, as the server does it as well."""
+def to_mnist_format(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an image in the format of MNIST: uint8 `[28, 28]`, grey-scale, bright on black, with its whole frame.
+
+    The server's preprocessing `plain` gives the same result.
+    """
     if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image.convert("RGBA"))
-        image = paper
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image.convert("RGBA"))
+        image = background
     grey = np.asarray(ImageOps.exif_transpose(image).convert("L"))
     if np.median(np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))) > _LIGHT:
         grey = 255 - grey
@@ -107,10 +110,10 @@ def like_mnist(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(square.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
 
 
-def _pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield split, class and path of every picture, sorted."""
-    split_by_hand = any((folder / _TRAIN).glob("*/*"))  # else `train` may be a class
-    roots = {name: folder / name for name in (_TRAIN, _TEST)} if split_by_hand else {_TRAIN: folder}
+def _image_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield split, class and path of each image file, sorted."""
+    has_splits = any((folder / _TRAIN).glob("*/*"))  # otherwise, `train` may be the name of a class
+    roots = {name: folder / name for name in (_TRAIN, _TEST)} if has_splits else {_TRAIN: folder}
     for split, root in roots.items():
         for file in sorted(root.glob("*/*")):
             if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
@@ -120,18 +123,18 @@ def _pictures(folder: Path) -> Iterator[tuple[str, str, Path]]:
 def _read_folder(folder: Path) -> Mapping[str, Examples]:
     images: dict[str, list[NDArray[np.uint8]]] = {}
     labels: dict[str, list[str]] = {}
-    for split, label, file in _shown(list(_pictures(folder))):
-        images.setdefault(split, []).append(_read_picture(file))
+    for split, label, file in _with_progress(list(_image_files(folder))):
+        images.setdefault(split, []).append(_read_image(file))
         labels.setdefault(split, []).append(label)
     return {split: (np.stack(images[split]), np.array(labels[split])) for split in images}
 
 
-def _read_picture(file: Path) -> NDArray[np.uint8]:
+def _read_image(file: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as image:
-            return like_mnist(image)
+            return to_mnist_format(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} is no image that can be read", "Remove it, or save it as PNG.") from error
+        raise DataError(f"{file} cannot be read as an image", "Remove it, or save it as PNG.") from error
 
 
 def _read_npz(path: Path) -> Mapping[str, Examples]:
@@ -145,28 +148,30 @@ def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, BadZipFile, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no .npz file that can be read", "Write it with numpy.savez.") from error
-    wanted = ("x", "y") if "x" in arrays else ("x_train", "y_train", "x_test", "y_test")
-    missing = [name for name in wanted if name not in arrays]
+        raise DataError(f"{path} cannot be read as an .npz file", "Write it with numpy.savez.") from error
+    names = ("x", "y") if "x" in arrays else ("x_train", "y_train", "x_test", "y_test")
+    missing = [name for name in names if name not in arrays]
     if missing:
         raise DataError(
-            f"{path} has no array {missing[0]!r}", "It needs x and y, or x_train, y_train, x_test and y_test."
+            f"{path} has no array {missing[0]!r}", "It must contain x and y, or x_train, y_train, x_test and y_test."
         )
-    for x, y in zip(wanted[::2], wanted[1::2], strict=True):
+    for x, y in zip(names[::2], names[1::2], strict=True):
         if arrays[y].ndim != 1 or len(arrays[x]) != len(arrays[y]):
-            raise DataError(f"{path}: {y} has not one label for each image of {x}", "Write both with the same length.")
-    return {name: arrays[name] for name in wanted}
+            raise DataError(
+                f"{path}: {y} and {x} differ in length, or {y} is not one-dimensional", "Write one label per image."
+            )
+    return {name: arrays[name] for name in names}
 
 
 def _resized(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise DataError(
-            f"{path}: {name} is {images.dtype} {list(images.shape)}, not uint8 [n, height, width] (or [..., 3])",
-            "Write pixels from 0 to 255 as uint8.",
+            f"{path}: {name} is {images.dtype} {list(images.shape)}, not uint8 [n, height, width] or [n, height, width, 3]",
+            "Save pixels from 0 to 255 as uint8.",
         )
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    return np.stack([like_mnist(Image.fromarray(image)) for image in _shown(list(images))])
+    return np.stack([to_mnist_format(Image.fromarray(image)) for image in _with_progress(list(images))])
 
 
 def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8], source: Source) -> Mapping[str, Examples]:
@@ -180,13 +185,13 @@ def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8], source: Source)
         counts = np.bincount(labels, minlength=len(source.classes))
         raise DataError(
             f"{source.path}: class {source.classes[counts.argmin()]!r} has {counts.min()} images, too few to split",
-            "Add images: at least 10 a class.",
+            "Add images, at least 10 per class.",
         ) from error
     return {_TRAIN: (images[train], labels[train]), _TEST: (images[test], labels[test])}
 
 
-def _shown(items: Sequence[Item]) -> Iterable[Item]:
-    """Show progress, if someone is looking."""
+def _with_progress(items: Sequence[Item]) -> Iterable[Item]:
+    """Yield the items, with a progress bar if standard error is a terminal."""
     from rich.console import Console
     from rich.progress import track
 

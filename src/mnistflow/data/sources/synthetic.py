@@ -1,4 +1,4 @@
-"""Data sets drawn from a formula and a seed, the same each time: small problems of other kinds than images."""
+"""Synthetic data sets, generated with a fixed seed: a noisy sine, and feature vectors of two classes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from mnistflow import files, splits
 from mnistflow.splits import OfficialSplits, Split, SplitName
 
-WINDOW = 10  # values of a series that are seen to forecast the next
-PERIOD = 25.0  # steps of the sine
-NOISE = 0.05  # standard deviation; no forecast has a smaller mean squared error than its square
+WINDOW = 10  # values of the series that a forecast is computed from
+PERIOD = 25.0  # of the sine, in steps
+NOISE = 0.05  # standard deviation; its square is the smallest possible mean squared error
 FEATURES = 100
 CLASSES = ("first", "second")
 
 _SEED = 0
-_SERIES = {"train": 5000, "test": 1000}  # values
-_VECTORS = {"train": 8000, "test": 2000}
+_SERIES = {"train": 5000, "test": 1000}  # number of values
+_VECTORS = {"train": 8000, "test": 2000}  # number of examples
 
 
 def write_sine(folder: Path) -> tuple[Path, ...]:
-    """Write windows of a noisy sine with the value behind each: float32 `[n, 10, 1]` and `[n]`.
+    """Write windows of a noisy sine and the value after each, float32 `[n, 10, 1]` and `[n]`, and return the paths.
 
-    The test split is the later part of the series, and shares no value with the training split.
+    The test split is the later part of the series and shares no values with the training split.
     """
     steps = np.arange(sum(_SERIES.values()))
     noise = np.random.default_rng(_SEED).normal(0, NOISE, len(steps))
@@ -33,24 +33,24 @@ def write_sine(folder: Path) -> tuple[Path, ...]:
 
 
 def write_vectors(folder: Path) -> tuple[Path, ...]:
-    """Write vectors of two classes: float32 `[n, 100]` and class numbers `[n]`.
+    """Write vectors of two classes, float32 `[n, 100]`, and class indices `[n]`, and return the paths.
 
     The source is `sklearn.datasets.make_classification` (after Guyon, Design of experiments for the NIPS 2003 variable
-    selection benchmark): 20 features tell of the class, 20 repeat them in other mixtures, 60 are noise.
+    selection benchmark): 20 features are informative, 20 are linear combinations of these, and 60 are noise.
     """
     from sklearn.datasets import make_classification
 
     vectors, labels = make_classification(
         sum(_VECTORS.values()), FEATURES, n_informative=20, n_redundant=20, class_sep=2.0, random_state=_SEED
     )
-    everything = Split((vectors / vectors.std(axis=0)).astype(np.float32), labels.astype(np.int64))
-    order = np.arange(len(everything))
+    examples = Split((vectors / vectors.std(axis=0)).astype(np.float32), labels.astype(np.int64))
+    order = np.arange(len(examples))
     count = _VECTORS["train"]
-    return _write(folder, everything.take(order[:count]), everything.take(order[count:]))
+    return _write(folder, examples.take(order[:count]), examples.take(order[count:]))
 
 
 def read_splits(folder: Path) -> OfficialSplits:
-    """Return the splits that were written.
+    """Return the splits that `write_sine` or `write_vectors` wrote.
 
     Raises:
         DataError: a file is missing or damaged.

@@ -65,7 +65,7 @@ def test_a_limit_takes_a_stratified_share_of_training_only(official: OfficialSpl
     assert len(made.train) == 200
     assert np.allclose(shares(made.train), shares(official.train), atol=0.01)
     assert len(made.validation) == 144
-    with pytest.raises(ConfigError, match="less than one example for each of 10 classes"):
+    with pytest.raises(ConfigError, match="smaller than the number of classes, 10"):
         prepare.build(ENTRY, SETTINGS.model_copy(update={"train_limit": 9}), official)
 
 
@@ -121,6 +121,6 @@ def test_the_stage_writes_splits_and_report(tmp_path: Path) -> None:
     assert (folder / "targets.csv").read_text().count("\n") > 10
     assert {"train", "validation", "test", "duplicates"} <= set(json.loads((folder / "data.json").read_text()))
     (paths.raw / "t10k-labels-idx1-ubyte").write_bytes(b"changed")
-    with pytest.raises(DataError, match="changed after it was fetched"):
+    with pytest.raises(DataError, match="modified after it was fetched"):
         prepare.prepare(paths, settings.prepare)
     assert load(paths.prepared).data_sha256 == done.data_sha256

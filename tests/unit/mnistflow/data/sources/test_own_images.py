@@ -65,7 +65,9 @@ def test_a_test_split_that_is_given_stays_the_test_split(tmp_path: Path) -> None
     splits = idx.read_splits(tmp_path)
     assert (len(splits.train), len(splits.test)) == (23, 22)
     given = sorted(pairs[1::2], key=lambda pair: pair[0])
-    assert np.array_equal(splits.test.inputs, [own_images.like_mnist(Image.fromarray(image)) for _, image in given])
+    assert np.array_equal(
+        splits.test.inputs, [own_images.to_mnist_format(Image.fromarray(image)) for _, image in given]
+    )
 
 
 def test_classes_may_be_called_train_and_test(tmp_path: Path) -> None:
@@ -125,11 +127,11 @@ def rubbish(folder: Path) -> Path:
     [
         (missing, "nowhere is missing"),
         (one_class, "images of 1 classes"),
-        (no_image, "bad.png is no image"),
+        (no_image, "bad.png cannot be read as an image"),
         (a_single_image, "'zwei' has 1 images, too few"),
         (missing_array, "no array 'x_test'"),
         (floats, "float64"),
-        (lengths, "not one label for each image"),
+        (lengths, "differ in length"),
         (rubbish, "no .npz file"),
     ],
 )
