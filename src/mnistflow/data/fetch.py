@@ -15,7 +15,7 @@ from mnistflow import files
 from mnistflow.data import catalog, raw
 from mnistflow.data.config import FetchConfig
 from mnistflow.data.entry import Entry, File
-from mnistflow.data.sources.download import Progress, FileUnavailable, copy_or_download, matches
+from mnistflow.data.sources.download import FileUnavailable, Progress, copy_or_download, matches
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
 from mnistflow.errors import DataError, MirrorsExhausted
 from mnistflow.paths import Paths

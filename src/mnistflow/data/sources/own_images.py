@@ -166,7 +166,7 @@ def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
 def _resized(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise DataError(
-            f"{path}: {name} is {images.dtype} {list(images.shape)}, not uint8 [n, height, width] or [n, height, width, 3]",
+            f"{path}: {name} is {images.dtype} {list(images.shape)}, not uint8 [n, height, width(, 3)]",
             "Save pixels from 0 to 255 as uint8.",
         )
     if images.ndim == 4 and images.shape[3] == 1:

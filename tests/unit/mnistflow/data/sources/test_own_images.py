@@ -132,7 +132,7 @@ def rubbish(folder: Path) -> Path:
         (missing_array, "no array 'x_test'"),
         (floats, "float64"),
         (lengths, "differ in length"),
-        (rubbish, "no .npz file"),
+        (rubbish, "cannot be read as an .npz file"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
