@@ -101,10 +101,7 @@ def build(
         train, validation = split_off(official.train, config.validation_fraction, config.seed)
         train = stratified_subset(train, config.train_limit, config.seed)
     if feedback_examples:
-        train = Split(
-            np.concatenate([train.inputs, feedback_examples.inputs]),
-            np.concatenate([train.targets, feedback_examples.targets]),
-        )
+        train = _concatenated(train, feedback_examples)
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
     for name, part in parts.items():
         _require_every_class(part, entry, name)
@@ -118,6 +115,13 @@ def build(
         **parts,
         sha256=hashes,
         data_sha256=identity.hexdigest(),
+    )
+
+
+def _concatenated(first: Split, second: Split) -> Split:
+    return Split(
+        np.concatenate([first.inputs, second.inputs]),
+        np.concatenate([first.targets, second.targets]),
     )
 
 

@@ -135,8 +135,8 @@ def _check(version: Version, data: Dataset, sha256: str | None) -> None:
         raise RegistryError(f"{label} has changed since the start of this run", "Start the run again.")
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
     tensors = {kind: [one.to_json() for one in found] for kind, found in manifest.tensors(signature).items()}
-    wanted = {"task": data.task, "classes": list(data.classes), **tensors}
-    for fact, value in wanted.items():
+    expected = {"task": data.task, "classes": list(data.classes), **tensors}
+    for fact, value in expected.items():
         if version.model_json[fact] != value:
             raise RegistryError(
                 f"{label} has {fact} {version.model_json[fact]}, but the data set has {value}",

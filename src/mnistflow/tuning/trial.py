@@ -87,10 +87,7 @@ def run_trial(job: TrialJob) -> TrialResult:
         run.log_metrics(metrics, step=epoch)
         if metrics[MONITORED] <= best.get(MONITORED, float("inf")):
             best.update(metrics)
-        diverged = not math.isfinite(metrics[MONITORED])
-        if not diverged:
-            trial.report(metrics[MONITORED], step=epoch)
-        if diverged or epoch == attributes.get(study.PRUNED) or trial.should_prune():
+        if epoch == attributes.get(study.PRUNED) or _should_stop(trial, epoch, metrics[MONITORED]):
             trial.set_user_attr(study.PRUNED, epoch)
             raise optuna.TrialPruned
 
@@ -108,6 +105,14 @@ def run_trial(job: TrialJob) -> TrialResult:
         run.log_metrics({f"best_{name}": value for name, value in best.items()})
         run.set_tags({"mnistflow.outcome": "pruned" if loss is None else "complete"})
     return TrialResult(trial.number, loss, best, epochs, time.perf_counter() - started, run.run_id)
+
+
+def _should_stop(trial: optuna.Trial, epoch: int, loss: float) -> bool:
+    """Report the loss of an epoch; return whether it diverged or the pruner stops the trial."""
+    if not math.isfinite(loss):
+        return True
+    trial.report(loss, step=epoch)
+    return bool(trial.should_prune())
 
 
 def subset(dataset: Dataset, limit: int | None) -> Split:
