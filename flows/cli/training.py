@@ -13,7 +13,6 @@ from flows.cli.context import load_context
 from flows.cli.options import Json, Overrides, Preset, console
 from mnistflow import logs
 from mnistflow.errors import ConfigError, MnistflowError
-from mnistflow.tracking.client import mlflow_client
 from mnistflow.workers import signals
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     from flows.retrain import retrain as flow
     from mnistflow.data import fetch
 
-    mlflow_client()  # opens MLflow's store, which takes as long as Prefect's API needs to start
     prefect.wait()
     try:
         with signals.interrupting(), log_filters.short_log(links=not prefect.own):
