@@ -51,10 +51,13 @@ def begin() -> None:
     """Note this process as that of the current flow run, and close lost runs, if the run belongs to a deployment."""
     from prefect import runtime
     from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
 
-    if runtime.deployment.id:
+    # Not `runtime.deployment.id`, which asks the API where a run has no deployment.
+    context = FlowRunContext.get()
+    if context and context.flow_run and context.flow_run.deployment_id:
         with get_client(sync_client=True) as client:
-            _note(client, UUID(runtime.flow_run.id), ProcessIdentity.own())
+            _note(client, context.flow_run.id, ProcessIdentity.own())
             close_lost(client, [runtime.deployment.name])
 
 
