@@ -12,6 +12,7 @@ from mnistflow.paths import Paths
 
 if TYPE_CHECKING:
     from mnistflow.config import Config
+    from mnistflow.data.config import FetchConfig
 
 
 def load_context(overrides: list[str] | None = None) -> tuple[Paths, Config]:
@@ -25,11 +26,31 @@ def load_context(overrides: list[str] | None = None) -> tuple[Paths, Config]:
     # Imported here, because --help must not wait for the schema of params.yaml.
     from mnistflow import config
 
-    if warning := environment.misspelt(os.environ):
-        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
-    paths = Paths.locate()
-    environment.configure(paths)
+    paths = _locate()
     settings = config.load(paths.params)
     if overrides:
         settings = settings.with_values(config.parse_overrides(overrides))
     return paths, settings
+
+
+def load_fetch_context() -> tuple[Paths, FetchConfig]:
+    """Like `load_context`, for a command that needs only the section `fetch`; the others are not checked.
+
+    Raises:
+        ConfigError: no checkout, or the section is not valid.
+    """
+    from mnistflow import yaml_files
+    from mnistflow.data.config import FetchConfig
+
+    paths = _locate()
+    tree = yaml_files.read(paths.params)
+    section = tree.get("fetch") if isinstance(tree, dict) else None
+    return paths, FetchConfig.validated(section, f"{paths.params}: fetch")
+
+
+def _locate() -> Paths:
+    if warning := environment.misspelt(os.environ):
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
+    paths = Paths.locate()
+    environment.configure(paths)
+    return paths

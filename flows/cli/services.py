@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, load_fetch_context
 from flows.cli.options import DatasetOption, Host
 from mnistflow.errors import MnistflowError
 
@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
 
 def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
     """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
-    paths, settings = load_context()
+    paths, config = load_fetch_context()
     from mnistflow.registry import status as state
     from mnistflow.registry import versions
 
-    model = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
+    model = versions.model_name(state.choose_dataset(paths, config, dataset))
     _become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 

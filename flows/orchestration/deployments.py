@@ -7,7 +7,8 @@ cancels the others.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 API_VARIABLE = "PREFECT_API_URL"
+API_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,32 @@ class Deployment(BaseModel):
     def full_name(self) -> str:
         """Name of the flow, which Prefect derives from that of the function, and of the deployment."""
         return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
+
+
+class KnownTimes(BaseModel):
+    """What a schedule of the Prefect API is made of; one by intervals has no cron expression."""
+
+    cron: str | None = None
+    timezone: str | None = None
+
+
+class KnownSchedule(BaseModel):
+    """A schedule as the Prefect API has it."""
+
+    schedule: KnownTimes
+    active: bool
+
+
+class KnownDeployment(BaseModel):
+    """A deployment as the Prefect API has it, as far as `mnistflow status` reports it.
+
+    Attributes:
+        status: `READY` while a runner polls for its runs.
+    """
+
+    paused: bool
+    status: str | None
+    schedules: list[KnownSchedule]
 
 
 class _PrefectYaml(BaseModel):
@@ -227,14 +255,39 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
     return runnable
 
 
-def _known(url: str | None, deployments: Sequence[Deployment]) -> dict[str, DeploymentResponse | None] | str:
-    """Return the deployments as the Prefect API at `url` has them, or the reason why it does not answer."""
+def _known(
+    url: str | None, deployments: Sequence[Deployment]
+) -> Mapping[str, DeploymentResponse | KnownDeployment | None] | str:
+    """Return the deployments as the Prefect API at `url` has them, or the reason why it does not answer.
+
+    The API is asked directly, because importing Prefect takes longer than all else that a status does. Prefect's own
+    client is the fallback: it knows credentials and certificates of Prefect's profiles.
+    """
     if not url:
         return "no scheduler is running: `mnistflow schedule` starts one"
     if not answers(url):
         return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
-    with flow_runs.api_client(url) as client:
-        return {deployment.full_name: _find(client, deployment) for deployment in deployments}
+    try:
+        with httpx.Client(headers=_authorization(), timeout=API_SECONDS) as http:
+            return {deployment.full_name: _ask(http, url, deployment) for deployment in deployments}
+    except (httpx.HTTPError, ValidationError):
+        with flow_runs.api_client(url) as client:
+            return {deployment.full_name: _find(client, deployment) for deployment in deployments}
+
+
+def _authorization() -> dict[str, str]:
+    if key := os.environ.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return {}
+
+
+def _ask(http: httpx.Client, url: str, deployment: Deployment) -> KnownDeployment | None:
+    response = http.get(f"{url}/deployments/name/{deployment.full_name}")
+    if response.status_code == httpx.codes.NOT_FOUND:
+        return None
+    return KnownDeployment.model_validate_json(response.raise_for_status().content)
 
 
 def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentResponse | None:
@@ -246,7 +299,7 @@ def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentRespon
         return None
 
 
-def _state(known: DeploymentResponse | None, times: Times) -> str:
+def _state(known: DeploymentResponse | KnownDeployment | None, times: Times) -> str:
     if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
         return "the server does not have this schedule of prefect.yaml: restart `mnistflow schedule`"
     if known.paused or _is_paused(known, times):
@@ -256,13 +309,13 @@ def _state(known: DeploymentResponse | None, times: Times) -> str:
     return "scheduled"
 
 
-def _is_paused(known: DeploymentResponse | None, times: Times) -> bool:
+def _is_paused(known: DeploymentResponse | KnownDeployment | None, times: Times) -> bool:
     return known is not None and any(
         not schedule.active for schedule in known.schedules if _is_the_same(schedule, times)
     )
 
 
-def _is_the_same(schedule: DeploymentSchedule, times: Times) -> bool:
+def _is_the_same(schedule: DeploymentSchedule | KnownSchedule, times: Times) -> bool:
     """Return whether a schedule of the server is this one of prefect.yaml."""
     known = schedule.schedule
     return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)

@@ -1,6 +1,5 @@
 """Configuration: params.yaml as one typed, frozen model, and overrides of it for one run."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -8,6 +7,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, model_validator
 
+from mnistflow import yaml_files
 from mnistflow.data.config import FetchConfig, PrepareConfig
 from mnistflow.errors import ConfigError
 from mnistflow.evaluation.config import EvaluateConfig
@@ -16,20 +16,6 @@ from mnistflow.learners.config import LearningConfig
 from mnistflow.registry.config import GateConfig
 from mnistflow.schema import set_value
 from mnistflow.tuning.config import TuneConfig
-
-try:
-    from yaml import CSafeLoader as _SafeLoader  # by libyaml: ten times as fast
-except ImportError:
-    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
-
-
-class _Yaml(_SafeLoader):
-    """YAML loader that reads `1e-5` as a number, like YAML 1.2 and DVC; PyYAML's own rules read a string."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 class Config(LearningConfig):
@@ -77,7 +63,7 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: no such file, no YAML, or keys or values that are not valid; names each key and the reason.
     """
-    config = Config.validated(_read(path), str(path))
+    config = Config.validated(yaml_files.read(path), str(path))
     for name, values in config.presets.items():
         try:
             config.with_values(values)
@@ -98,7 +84,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ConfigError(f"override {assignment!r} has no key=value form", "Write for example -S train.epochs=5.")
         try:
-            values[key.strip()] = yaml.load(text, _Yaml)  # noqa: S506
+            values[key.strip()] = yaml_files.parse(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {assignment!r}: the value is no YAML", "Quote it.") from error
     return values
@@ -110,19 +96,10 @@ def write_with_overrides(source: Path, target: Path, values: Mapping[str, Any]) 
     Raises:
         ConfigError: as `load`; nothing is written then.
     """
-    tree = _read(source)
+    tree = yaml_files.read(source)
     Config.validated(tree, str(source))
     for key, value in values.items():
         set_value(tree, key, value)
     config = Config.validated(tree, "the overridden parameters")
     target.write_text(yaml.safe_dump(tree, sort_keys=False) if values else source.read_text(encoding="utf-8"))
     return config
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Yaml)  # noqa: S506
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing", "Change into the checkout, or restore it with git.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid YAML: {error}", "Correct that line.") from error
