@@ -25,8 +25,8 @@ INLINE_SECONDS = 0.001
 
 Outputs = dict[str, Array]
 BatchResults = Sequence[Outputs | InferenceFailedError]
-# Receives the outputs of a request, or the error that prevented them.
-OnDone = Callable[[Outputs | ServingError], None]
+# Receives the version that ran, and its outputs or the error that prevented them.
+OnDone = Callable[[Model, Outputs | ServingError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class Batcher:
         Args:
             inputs: arrays by name, with the same number of rows.
             outputs: names of the outputs to compute.
-            on_done: called once, later, with the outputs or with an InferenceFailedError when the model fails on these
-                inputs, a DeadlineError when they waited too long, a ClientGoneError when the request was cancelled.
+            on_done: called once, later, with the model and its outputs, or an error: InferenceFailedError (it failed
+                on these inputs), DeadlineError (they waited too long), ClientGoneError (the request was cancelled).
             is_cancelled: called before the request runs; True drops it.
 
         Raises:
@@ -152,8 +152,15 @@ class Batcher:
         for item, result in zip(batch, results, strict=True):
             waited -= item.deadline
             failed += isinstance(result, InferenceFailedError)
-            _call_on_done(item, result)
+            self._call_on_done(item, result)
         self._on_batch(len(batch), rows, failed, waited, seconds)
+
+    def _call_on_done(self, item: _Item, result: Outputs | ServingError) -> None:
+        try:
+            item.on_done(self._model, result)
+        except Exception:
+            # The other requests of the batch get their results all the same.
+            log.exception("a result could not be delivered")
 
     def _continue(self) -> None:
         if self._items:
@@ -178,21 +185,13 @@ class Batcher:
             self._items.popleft()
             self._rows -= item.rows
             if item.is_cancelled():
-                _call_on_done(item, ClientGoneError("the client went away"))
+                self._call_on_done(item, ClientGoneError("the client went away"))
             elif now > item.deadline:
-                _call_on_done(item, DeadlineError("the request waited too long for its turn"))
+                self._call_on_done(item, DeadlineError("the request waited too long for its turn"))
             else:
                 batch.append(item)
                 rows += item.rows
         return batch, rows, now
-
-
-def _call_on_done(item: _Item, result: Outputs | ServingError) -> None:
-    try:
-        item.on_done(result)
-    except Exception:
-        # The other requests of the batch get their results all the same.
-        log.exception("a result could not be delivered")
 
 
 def _run_batch(model: Model, batch: Sequence[_Item]) -> BatchResults:

@@ -12,8 +12,6 @@ from serving.engine.shadow import ShadowQueue
 from serving.errors import OverloadedError, ServingError
 from serving.protocol.tensors import Array
 
-# Receives the version that answered, and its outputs or the error that prevented them.
-OnAnswer = Callable[[Model, Outputs | ServingError], None]
 # Queues a request for a version: inputs, outputs, on_done, is_cancelled. Raises OverloadedError.
 Submit = Callable[[Model, Mapping[str, Array], Collection[str], OnDone, Callable[[], bool]], None]
 
@@ -25,7 +23,7 @@ class RolloutRequest:
     rollout: Rollout
     inputs: Mapping[str, Array]
     outputs: Collection[str]
-    on_answer: OnAnswer
+    on_done: OnDone
     is_cancelled: Callable[[], bool]
 
 
@@ -44,7 +42,7 @@ class RolloutRouter:
         self._shadow = shadow
 
     def route(self, request: RolloutRequest, request_id: str) -> None:
-        """Queue a request; its `on_answer` is called once, later.
+        """Queue a request; its `on_done` is called once, later.
 
         An error of the challenger, or an answer that takes it too long, is recorded and never reaches the client.
         """
@@ -58,17 +56,17 @@ class RolloutRouter:
         rollout = request.rollout
         start = time.perf_counter()
 
-        def finish(result: Outputs | ServingError) -> None:
-            rollout.record_result(rollout.champion, result, time.perf_counter() - start)
+        def finish(champion: Model, result: Outputs | ServingError) -> None:
+            rollout.record_result(champion, result, time.perf_counter() - start)
             if is_shadowed and not isinstance(result, ServingError):
                 self.compare(request, rollout.challenger, result)
-            request.on_answer(rollout.champion, result)
+            request.on_done(champion, result)
 
         try:
             self._submit(rollout.champion, request.inputs, request.outputs, finish, request.is_cancelled)
         except OverloadedError as error:
             # Not at once: the caller of `route` expects the callback later.
-            asyncio.get_running_loop().call_soon(request.on_answer, rollout.champion, error)
+            asyncio.get_running_loop().call_soon(request.on_done, rollout.champion, error)
 
     def compare(self, request: RolloutRequest, model: Model, answer: Outputs) -> None:
         """Let `model` compute the request as well, and compare its outputs with the answer."""
@@ -101,19 +99,19 @@ class _CanaryRequest:
     def _is_cancelled(self) -> bool:
         return self._is_settled or self._request.is_cancelled()
 
-    def _finish(self, result: Outputs | ServingError) -> None:
+    def _finish(self, challenger: Model, result: Outputs | ServingError) -> None:
         if self._is_settled:
             return
         self._is_settled = True
         self._timer.cancel()
         request, rollout = self._request, self._request.rollout
-        result = rollout.record_result(rollout.challenger, result, time.perf_counter() - self._start)
+        result = rollout.record_result(challenger, result, time.perf_counter() - self._start)
         if isinstance(result, FAILURES):
             self._router.run_champion(request, is_shadowed=False)
             return
         if not isinstance(result, ServingError):
             self._router.compare(request, rollout.champion, result)
-        request.on_answer(rollout.challenger, result)
+        request.on_done(challenger, result)
 
     def _fall_back_late(self) -> None:
         if self._is_settled:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from serving.engine.batcher import Batcher, BatchLimits, OnDone, Outputs
-from serving.engine.canary import OnAnswer, RolloutRequest, RolloutRouter
+from serving.engine.canary import RolloutRequest, RolloutRouter
 from serving.engine.model import READINESS_ROWS, Model
 from serving.engine.model_manager import ModelManager
 from serving.engine.shadow import ShadowQueue
@@ -68,7 +68,7 @@ class DataPlane:
         model: Model,
         inputs: Mapping[str, Array],
         outputs: Collection[str],
-        on_answer: OnAnswer,
+        on_done: OnDone,
         is_cancelled: Callable[[], bool] = _never,
         request_id: str | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class DataPlane:
             model: the version to run.
             inputs: arrays by name that fit the signature of the model, with the same number of rows.
             outputs: names of the outputs to compute.
-            on_answer: called once, later, with the version that answered and its outputs, or with an
+            on_done: called once, later, with the version that answered and its outputs, or with an
                 InferenceFailedError (the model failed on these inputs), DeadlineError (they waited too long),
                 ClientGoneError (`is_cancelled` returned True), or OverloadedError (the queue is full).
             is_cancelled: called before the request runs; True drops it.
@@ -91,9 +91,9 @@ class DataPlane:
         if request_id is not None and self.models.rollouts:
             rollout = self.models.rollouts.get(model.name)
             if rollout is not None and rollout.champion is model:
-                self._router.route(RolloutRequest(rollout, inputs, outputs, on_answer, is_cancelled), request_id)
+                self._router.route(RolloutRequest(rollout, inputs, outputs, on_done, is_cancelled), request_id)
                 return
-        self._batchers.submit(model, inputs, outputs, partial(on_answer, model), is_cancelled)
+        self._batchers.submit(model, inputs, outputs, on_done, is_cancelled)
 
     async def infer(
         self,
@@ -109,7 +109,7 @@ class DataPlane:
         """
         answer: asyncio.Future[tuple[Model, Outputs]] = asyncio.get_running_loop().create_future()
 
-        def on_answer(version: Model, result: Outputs | ServingError) -> None:
+        def on_done(version: Model, result: Outputs | ServingError) -> None:
             if answer.done():
                 return
             if isinstance(result, ServingError):
@@ -117,7 +117,7 @@ class DataPlane:
             else:
                 answer.set_result((version, result))
 
-        self.submit(model, inputs, outputs, on_answer, lambda: answer.done() or is_cancelled(), request_id)
+        self.submit(model, inputs, outputs, on_done, lambda: answer.done() or is_cancelled(), request_id)
         return await answer
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:

@@ -32,7 +32,7 @@ class RecordedBatcher:
         """Return a future of the outputs; cancelling it drops the request."""
         future = asyncio.get_running_loop().create_future()
 
-        def on_done(result):
+        def on_done(_, result):
             if not future.done():
                 (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
 
