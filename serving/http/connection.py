@@ -11,8 +11,6 @@ import asyncio
 import math
 import time
 from collections import deque
-from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -21,28 +19,11 @@ import httptools
 from serving.http.application import Application
 from serving.http.head import RequestHead
 from serving.http.request import Request
-from serving.http.response import MIN_COMPRESSED_BYTES, Response, compress, error_response
+from serving.http.response import MIN_COMPRESSED_BYTES, Response, compress, encode_response, error_response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from uvicorn import Config
     from uvicorn.server import ServerState
-
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-# Not in the standard, but what nginx logs for a client that has disconnected.
-STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
-
-
-@lru_cache
-def _status_and_default_headers(status: int, media_type: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Return the status line and default headers. Cached, because `Date` changes only once a second."""
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"%bcontent-type: %b\r\n%b" % (STATUS_LINES[status], media_type.encode("latin-1"), b"".join(lines))
-
-
-def _header_lines(headers: Mapping[str, str]) -> bytes:
-    return "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -247,15 +228,15 @@ class HttpConnection(asyncio.Protocol):
             return
         if len(response.body) >= MIN_COMPRESSED_BYTES:
             response = compress(response, request.header(b"accept-encoding"))
-        opening = _status_and_default_headers(response.status, response.media_type, tuple(self._state.default_headers))
-        headers = b"" if response.headers is None else _header_lines(response.headers)
-        head = request.head
-        closing = b"connection: close\r\n" if self._is_closing or not head.keep_alive else b""
-        body = b"" if head.is_head_request else response.body
-        self._transport.write(
-            b"%b%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b"
-            % (opening, headers, request.id.encode(), closing, len(response.body), body)
+        keep_alive = request.head.keep_alive and not self._is_closing
+        encoded = encode_response(
+            response,
+            request.id,
+            tuple(self._state.default_headers),
+            keep_alive=keep_alive,
+            has_body=not request.head.is_head_request,
         )
+        self._transport.write(encoded)
 
     def _on_parse_error(self) -> None:
         """Stop parsing, because nothing after invalid HTTP can be understood; finish the requests before it."""

@@ -1,7 +1,9 @@
-"""HTTP responses: JSON bodies, error bodies with their status codes, and compression."""
+"""HTTP responses: JSON bodies, error bodies with their status codes, compression and encoding."""
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import orjson
@@ -47,6 +49,9 @@ ERROR_HEADERS: Mapping[type[ServingError], Mapping[str, str]] = {
     OverloadedError: {"retry-after": "1"},
     UnauthorizedError: {"www-authenticate": "Bearer"},
 }
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+# Not in the standard, but what nginx logs for a client that has disconnected.
+STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
 JSON = "application/json"
 # Compressing a smaller body takes more time than it saves.
 MIN_COMPRESSED_BYTES = 1024
@@ -98,3 +103,41 @@ def compress(response: Response, accept_encoding: str) -> Response:
     if encoding is None:
         return response._replace(headers=headers)
     return response._replace(body=deflate(response.body, encoding), headers={**headers, "content-encoding": encoding})
+
+
+def encode_response(
+    response: Response,
+    request_id: str,
+    default_headers: tuple[tuple[bytes, bytes], ...],
+    *,
+    keep_alive: bool,
+    has_body: bool,
+) -> bytes:
+    """Return the bytes of an HTTP/1.1 response.
+
+    Args:
+        response: with its body, whose length is announced in any case.
+        request_id: sent as X-Request-Id.
+        default_headers: such as Date; names and values.
+        keep_alive: whether the connection stays open.
+        has_body: whether the body is sent; False for HEAD.
+    """
+    return b"%b%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
+        _status_and_default_headers(response.status, response.media_type, default_headers),
+        b"" if response.headers is None else _header_lines(response.headers),
+        request_id.encode(),
+        b"" if keep_alive else b"connection: close\r\n",
+        len(response.body),
+        response.body if has_body else b"",
+    )
+
+
+@lru_cache
+def _status_and_default_headers(status: int, media_type: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return the status line and default headers. Cached, because `Date` changes only once a second."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"%bcontent-type: %b\r\n%b" % (STATUS_LINES[status], media_type.encode("latin-1"), b"".join(lines))
+
+
+def _header_lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode("latin-1")

@@ -1,4 +1,4 @@
-/* Reads pixels from JSON; serving/pixels.py says what for, and does the same without a compiler. */
+/* Parser of pixels in JSON: the compiled version of pixels_in_python in serving/protocol/pixels.py. */
 
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -15,13 +15,13 @@ static const char *skip_space(const char *at, const char *end)
     return at;
 }
 
-/* Return where the number behind `at` ends; NULL if there is no whole number from 0 to 255. */
+/* Parse the number at `at` and return its end; NULL unless it is an integer from 0 to 255. */
 static const char *read_pixel(const char *at, const char *end, unsigned char *pixel)
 {
     if (at == end || !is_digit(*at))
         return NULL;
     unsigned value = (unsigned)(*at++ - '0');
-    /* No number begins with a zero but 0. */
+    /* In JSON, only 0 itself begins with a zero. */
     while (value != 0 && value <= LARGEST && at < end && is_digit(*at))
         value = 10 * value + (unsigned)(*at++ - '0');
     if (value > LARGEST)
@@ -30,7 +30,7 @@ static const char *read_pixel(const char *at, const char *end, unsigned char *pi
     return at;
 }
 
-/* Say whether the text is a JSON list of exactly `size` numbers. */
+/* Parse a JSON list and return whether it has exactly `size` pixels. */
 static int read_list(const char *at, const char *end, unsigned char *pixels, Py_ssize_t size)
 {
     at = skip_space(at, end);

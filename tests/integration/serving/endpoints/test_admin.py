@@ -1,4 +1,4 @@
-"""Loading, unloading, and what was counted: Triton's extensions for those who run the server."""
+"""Triton's extensions for administration: loading, unloading and statistics of models."""
 
 import re
 

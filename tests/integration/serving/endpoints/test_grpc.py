@@ -1,4 +1,4 @@
-"""The protocol over gRPC: the same answers, keys, limits and errors as over REST."""
+"""gRPC service: the same results, keys, limits and errors as over HTTP."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""What the server tells of single requests: lines of JSON, and traces."""
+"""Request log: JSON lines and traces of single requests."""
 
 import gzip
 import json
@@ -66,12 +66,12 @@ def test_every_request_is_a_line_of_json_with_its_id(repository, data):
         lines = [json.loads(line) for line in server.log if line]
 
     assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
-    told = {line["request_id"]: line for line in lines if "status" in line}
-    assert (told["mine"]["method"], told["mine"]["path"], told["mine"]["status"]) == ("POST", INFER, 200)
+    logged = {line["request_id"]: line for line in lines if "status" in line}
+    assert (logged["mine"]["method"], logged["mine"]["path"], logged["mine"]["status"]) == ("POST", INFER, 200)
     assert right.headers["x-request-id"] == "mine"
-    assert told[wrong.headers["x-request-id"]]["status"] == 404
-    assert told[wrong.headers["x-request-id"]]["path"] == "/nothing"
-    assert told["mine-too"]["status"] == "OK"
+    assert logged[wrong.headers["x-request-id"]]["status"] == 404
+    assert logged[wrong.headers["x-request-id"]]["path"] == "/nothing"
+    assert logged["mine-too"]["status"] == "OK"
     assert ("x-request-id", "mine-too") in call.trailing_metadata()
 
 

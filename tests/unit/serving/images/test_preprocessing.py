@@ -1,4 +1,4 @@
-"""Pictures as people make them, against the digits they show."""
+"""Preprocessing of images: photos, scans and drawings, against the digits they show."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The protocol as text and bytes: what is read, what is refused, what is written."""
+"""JSON requests and responses of the protocol: parsing, validation and serialisation."""
 
 import json
 

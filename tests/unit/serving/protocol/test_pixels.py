@@ -1,4 +1,4 @@
-"""Pixels are read from JSON as a decoder of JSON reads them, with the compiled part and without."""
+"""Pixels are parsed from JSON as a JSON decoder does, with the compiled part and without."""
 
 import json
 import shutil

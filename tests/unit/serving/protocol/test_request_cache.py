@@ -1,4 +1,4 @@
-"""A reader that remembers gives what reading anew gives, for whatever comes after whatever."""
+"""Request cache: the result is that of parsing without a cache, in any order of requests."""
 
 import json
 
