@@ -120,15 +120,15 @@ def test_a_run_is_pinned_to_the_files_of_its_members(settings, digits, registere
     pinned = run_plan.pin_members(chosen, "digits")
     assert pinned == {"model.ensemble.sha256": ["forest-17", "svm-17"]}
     fit(chosen.with_values(pinned), digits)
-    with pytest.raises(MnistflowError, match="version 2 is another file than when this run was started"):
+    with pytest.raises(MnistflowError, match="version 2 has changed since the start of this run"):
         fit(ensemble(settings, 1, 2, sha256=["forest-17", "other"]), digits)
 
 
 def test_what_cannot_be_averaged_is_one_line(settings, digits, registered) -> None:
     run, signature = registered[0].run_id, tasks.get(digits.task).signature((28, 28), digits.classes)
     refused = {
-        "digits-classifier has no version 9. It has 1, 2, 3": lambda: fit(ensemble(settings, 1, 9), digits),
-        f"no version that run {'0' * 32} has registered": lambda: fit(ensemble(settings, 1, "0" * 32), digits),
+        "digits-classifier has no version 9. Its versions: 1, 2, 3": lambda: fit(ensemble(settings, 1, 9), digits),
+        f"no version registered by run {'0' * 32}": lambda: fit(ensemble(settings, 1, "0" * 32), digits),
         "not all different versions": lambda: fit(ensemble(settings, 1, run), digits),
         "members is empty": lambda: run_plan.pin_members(settings.with_values({"model.family": "ensemble"}), "digits"),
         "mnist-classifier has no version 1": lambda: run_plan.pin_members(ensemble(settings, 1, 2), "mnist"),
@@ -152,5 +152,5 @@ def test_members_are_versions_or_runs_two_or_more(settings, members) -> None:
 
 
 def test_each_member_has_its_sha256(settings) -> None:
-    with pytest.raises(ConfigError, match="sha256: needs one for each of the members"):
+    with pytest.raises(ConfigError, match="sha256: must be null or have one entry per member"):
         ensemble(settings, 1, 2, sha256=["forest-17"])
