@@ -23,7 +23,7 @@ from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
-KIND = "mnistflow.kind"  # retrain | sweep | contender | trial | stage
+KIND = "mnistflow.kind"  # retrain | sweep | family | trial | stage
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
