@@ -24,6 +24,7 @@ import numpy as np
 from mnistflow import config, environment, tasks
 from mnistflow.data.sources import idx
 from mnistflow.learners import fitting
+from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,7 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
     order = np.random.default_rng(0).permutation(len(official))
     task = tasks.get("image_classification")
     ends = [time.perf_counter()]
+    assert isinstance(settings.model.chosen, Network)
     training = fitting.fit(
         task,
         task.signature((28, 28), tuple("0123456789")),
@@ -89,7 +91,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("BACKEND", "NETWORK"), help="only this, in this process")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(train(*arguments.one, arguments.precision, arguments.data)))
+        print(json.dumps(train(arguments.one[0], arguments.one[1], arguments.precision, arguments.data)))
         return
     if not arguments.data.is_dir():
         sys.exit(f"{arguments.data} is missing. Run `mnistflow fetch`, or name a folder of IDX files with --data.")

@@ -12,6 +12,7 @@ import itertools
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -21,11 +22,12 @@ from orchestration import ROOT
 from mnistflow import config, tasks
 from mnistflow.learners import fitting
 from mnistflow.learners.learner import MONITORED
+from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 from mnistflow.splits import Split
 from mnistflow.tuning.study import make_pruner
 
-GRID = {
+GRID: dict[str, list[Any]] = {
     "model.mlp.units": [[32], [128], [256, 128]],
     "model.mlp.dropout": [0.0, 0.3],
     "train.learning_rate": [0.0003, 0.001, 0.003, 0.01],
@@ -54,6 +56,7 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     curves = []
     for values in itertools.product(*GRID.values()):
         settings = base.with_values(dict(zip(GRID, values, strict=True)))
+        assert isinstance(settings.model.chosen, Network)
         training = fitting.fit(
             task,
             signature,

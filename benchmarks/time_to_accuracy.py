@@ -103,6 +103,7 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
 
     from mnistflow import config, tasks
     from mnistflow.learners import fitting
+    from mnistflow.models.family import Network
     from mnistflow.runtime import backend
     from mnistflow.splits import Split
 
@@ -114,6 +115,7 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     task = tasks.get("image_classification")
     signature = task.signature((28, 28), tuple("0123456789"))
     train, validation = official.take(order[:54000]), official.take(order[54000:])
+    assert isinstance(settings.model.chosen, Network)
     training = fitting.fit(
         task,
         signature,

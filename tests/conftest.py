@@ -1,13 +1,19 @@
 """Fixtures that several packages of tests share."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import session_guard
-from checkouts import QUICK, Checkout, make_checkout, write_params
-from waiting import GENEROUS
+from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_params
+from cluster import free_port
+from waiting import GENEROUS, wait_until
+
+from flows.orchestration import deployments
+from flows.orchestration.api_server import RECORDS_ONLY
 
 
 def pytest_configure() -> None:
@@ -44,8 +50,36 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
     Tests may add runs and versions to it; whoever moves the champion brings version 1 back.
     """
-    made = make_checkout(tmp_path_factory.mktemp("retrained") / "checkout")
-    write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
-    made.run("retrain")
+    original = session_guard.shared("retrained", retrain_once)
+    made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("retrained") / "checkout")
     yield made
     made.close()
+
+
+def retrain_once(folder: Path) -> None:
+    made = make_checkout(folder / "checkout")
+    write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
+    made.run("retrain")
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> str:
+    """What `PREFECT_API_URL` names a Prefect server by, to which tests report where a server of their own does not
+    matter."""
+    return (session_guard.shared("prefect", start_prefect) / "url").read_text()
+
+
+def start_prefect(folder: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env={**os.environ, **RECORDS_ONLY, "PREFECT_HOME": str(folder)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    wait_until(lambda: deployments.answers(url) or server.poll() is not None)
+    assert server.poll() is None, (folder / "log").read_text()
+    (folder / "url").write_text(url)

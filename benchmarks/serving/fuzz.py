@@ -324,6 +324,11 @@ class Fuzz:
         )
 
 
+def until(end: float, numbers: Iterator[int]) -> Iterator[int]:
+    """Yield numbers until a time of the monotonic clock."""
+    return itertools.takewhile(lambda _: time.monotonic() < end, numbers)
+
+
 def main() -> int:
     """Fuzz every endpoint and print what came; exit status 1 when something was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -342,10 +347,10 @@ def main() -> int:
         with kit.Server(Path(folder)) as server:
             fuzz = Fuzz(server, classifier, images[:64])
             for endpoint in arguments.endpoints:
+                numbers: Iterator[int]
                 if arguments.cases is None:
-                    until = time.monotonic() + arguments.seconds
                     forever = itertools.count(arguments.first)
-                    numbers = itertools.takewhile(lambda _, until=until: time.monotonic() < until, forever)
+                    numbers = until(time.monotonic() + arguments.seconds, forever)
                 else:
                     numbers = iter(range(arguments.first, arguments.first + arguments.cases))
                 statuses, found = fuzz.run(endpoint, arguments.seed, numbers)

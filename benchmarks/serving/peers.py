@@ -168,7 +168,7 @@ class Comparison:
 
 def install(name: str, peer: Peer) -> Path:
     """Return a peer's environment, made now unless it is there already."""
-    environment = ENVIRONMENTS / name.split(maxsplit=1)[0].lower()
+    environment: Path = ENVIRONMENTS / name.split(maxsplit=1)[0].lower()
     requirements = [*peer.requirements, *FOR_ALL]
     made = environment / "requirements.txt"
     if not made.is_file() or made.read_text().split() != requirements:

@@ -24,7 +24,7 @@ print(json.dumps({each.name: sum(file.locate().stat().st_size for file in each.f
 def sizes(environment: Path) -> dict[str, int]:
     """Install the server in a new environment and return the bytes of each distribution, and of all bytecode."""
     uv, python = Path(sys.executable).with_name("uv"), environment / "bin/python"
-    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
+    install: list[str | Path] = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
     subprocess.run([*install, "--require-hashes", "-r", ROOT / "serving/requirements.lock"], check=True)
     subprocess.run([*install, "--no-deps", ROOT], check=True)

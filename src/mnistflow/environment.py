@@ -38,6 +38,9 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # While MLflow logs a model, it records which variables are read, in a set that it iterates over while other threads
+    # read some: "Set changed size during iteration".
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_TRACKING_URI": "sqlite:///{home}/var/mlflow/mlflow.db",
     "MNISTFLOW_SERVE_INFERENCE_LOG": "{home}/var/inferences.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",

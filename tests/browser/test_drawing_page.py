@@ -2,6 +2,7 @@
 
 import base64
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ DIGITS = {
         ]
     ],
 }
-VIEWS = {
+VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 780}, "has_touch": True, "is_mobile": True},
@@ -56,9 +57,10 @@ needs_mnist = pytest.mark.skipif(
 @pytest.fixture
 def open_page(browser, server):
     """Return a function that opens the page; at the end, the browser must have had nothing to complain about."""
-    contexts, complaints = [], []
+    contexts: list[Any] = []
+    complaints: list[str] = []
 
-    def open_(**view):
+    def open_(**view: Any) -> Any:
         contexts.append(browser.new_context(**view))
         contexts[-1].set_default_timeout(WAIT_SECONDS * 1000)
         page = contexts[-1].new_page()
@@ -71,7 +73,7 @@ def open_page(browser, server):
         page.locator("#bars li").first.wait_for()
         return page
 
-    open_.complaints = complaints
+    open_.complaints = complaints  # type: ignore[attr-defined]
     yield open_
     for context in contexts:
         context.close()

@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def triton_grpc():
     assert_right(answer.as_numpy("probabilities"), 2)
     assert_right(client.infer(MODEL, inputs, model_version="1").as_numpy("probabilities"), 1)
     assert_right(client.infer(MODEL, inputs, compression_algorithm="gzip").as_numpy("probabilities"), 2)
-    answers = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
     for _ in range(20):
         client.async_infer(MODEL, inputs, callback=lambda result, error: answers.put((result, error)))
     for _ in range(20):

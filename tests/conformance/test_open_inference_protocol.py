@@ -7,6 +7,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 import gzip
 import json
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_json_is_taken_with_or_without_its_content_type(server, images, media):
 def test_an_outputs_own_wish_for_binary_wins_over_the_requests(
     server, images, classifiers, by_default, of_output, is_binary
 ):
-    tree = {"inputs": [binary_tensor(images)]}
+    tree: dict[str, Any] = {"inputs": [binary_tensor(images)]}
     if by_default is not None:
         tree["parameters"] = {"binary_data_output": by_default}
     parameters = {} if of_output is None else {"binary_data": of_output}

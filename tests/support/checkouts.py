@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import command_server
 import psutil
+import session_guard
 from waiting import GENEROUS, WAIT_SECONDS
 
-from mnistflow import config
+from mnistflow import config, environment
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows", "serving")
 TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "MNISTFLOW_")
+COVERAGE = {"COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}
 
 # A whole pipeline in seconds: the quality of its model is not what these tests ask for.
 QUICK = {
@@ -78,15 +81,17 @@ class Checkout:
         self.started.append(process)
         return process
 
-    def run(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments, **settings),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(self, *arguments: str, check: object = True, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command and return what it prints. The command server runs it, unless its packages may differ."""
+        command = self.command(*arguments, **settings)
+        same_packages = self.environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        if not same_packages or not session_guard.is_running() or COVERAGE & os.environ.keys():
+            done = subprocess.run(
+                command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+            )
+        else:
+            server = session_guard.shared("commands", start_command_server)
+            done = command_server.run(command[1:], self.folder, self.environment, server)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -117,7 +122,17 @@ class Checkout:
                 kill_all(process)
 
 
-def make_checkout(folder: Path, **environment: str) -> Checkout:
+def start_command_server(folder: Path) -> None:
+    constant = {name: value for name, value in environment.DEFAULTS.items() if "{" not in value}
+    command_server.start(folder, {**checkout_environment(), **constant})
+
+
+def clean_environment() -> dict[str, str]:
+    """Environment variables of this process without those of the tools."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(TOOLS)}
+
+
+def make_checkout(folder: Path, **variables: str) -> Checkout:
     folder.mkdir(parents=True)
     for name in SOURCES:
         source = ROOT / name
@@ -125,13 +140,32 @@ def make_checkout(folder: Path, **environment: str) -> Checkout:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
         else:
             shutil.copyfile(source, folder / name)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(TOOLS)}
-    path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
-    checkout = Checkout(folder, {**clean, **GENEROUS, "PATH": path, "DVC_NO_ANALYTICS": "1", **environment})
+    checkout = Checkout(folder, checkout_environment(**variables))
     checkout.tool("git", "init", "-q")
     checkout.tool("git", "add", ".")
     checkout.tool("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
     return checkout
+
+
+def checkout_environment(**variables: str) -> dict[str, str]:
+    clean = clean_environment()
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
+    own = {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+    if session_guard.is_running():  # the cache of fonts, which takes seconds
+        own["MPLCONFIGDIR"] = str(session_guard.shared("matplotlib", lambda folder: None))
+    return {**clean, **GENEROUS, **own, **variables}
+
+
+def copy_checkout(source: Path, folder: Path) -> Checkout:
+    """Copy a checkout with all that its commands have made; MLflow's store has absolute paths, which are changed."""
+    shutil.copytree(source, folder, symlinks=True)
+    with closing(sqlite3.connect(folder / "var/mlflow/mlflow.db")) as store:
+        for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
+            for _, column, *_ in store.execute(f"pragma table_info({table})").fetchall():
+                change = f'update "{table}" set "{column}" = replace("{column}", ?, ?) where instr("{column}", ?)'
+                store.execute(change, (str(source), str(folder), str(source)))
+        store.commit()
+    return Checkout(folder, checkout_environment())
 
 
 def write_params(checkout: Checkout, **values: str) -> None:

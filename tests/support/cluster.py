@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from waiting import WAIT_SECONDS, wait_until
 
@@ -42,6 +45,7 @@ def network_hosts(count: int) -> Iterator[list[Host]]:
         pytest.skip("network namespaces need root")
     if not shutil.which("ip"):
         pytest.skip("network namespaces need iproute2: apt-get install iproute2")
+    _remove_left_behind()
     own = os.getpid()
     bridge, network = f"mf{own}", f"198.18.{own % 256}"  # of the addresses set aside for tests (RFC 2544)
     hosts = []
@@ -66,8 +70,18 @@ def network_hosts(count: int) -> Iterator[list[Host]]:
         yield hosts
 
 
-def _ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)
+def _remove_left_behind() -> None:
+    """Remove the namespaces and bridges of tests that were killed."""
+    for owner in set(re.findall(r"mnistflow-(\d+)-", _ip("netns list"))):
+        if not psutil.pid_exists(int(owner)):
+            for name in re.findall(rf"mnistflow-{owner}-\d+", _ip("netns list")):
+                _ip(f"netns delete {name}")
+            with suppress(subprocess.CalledProcessError):
+                _ip(f"link delete mf{owner}")
+
+
+def _ip(command: str) -> str:
+    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
 @dataclass
@@ -172,7 +186,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], host: str = "127.0.0.1") -> None:
+def wait_for_port(port: int, process: subprocess.Popen[Any], host: str = "127.0.0.1") -> None:
     """Wait until the process listens."""
 
     def listens() -> bool:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import numpy as np
 import onnx
+import session_guard
 import waiting
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -28,16 +29,30 @@ NAME = "digits-classifier"
 wait_until = waiting.wait_until
 
 
+def once(name: str, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return what `make` returns, which a test session computes once."""
+    if not session_guard.is_running():
+        return list(make())
+    folder = session_guard.shared(name, lambda folder: np.savez(folder / "arrays.npz", *make()))
+    with np.load(folder / "arrays.npz") as arrays:
+        return list(arrays.values())
+
+
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's handwritten digits, each 20x20 in a field of 28x28: uint8 [n, 28, 28], labels [n]."""
-    from sklearn.datasets import load_digits
 
-    data = load_digits()
-    images = np.zeros((len(data.images), 28, 28), np.uint8)
-    for field, small in zip(images, data.images, strict=True):
-        large = Image.fromarray((small * 255 / 16).astype(np.uint8)).resize((20, 20), Image.Resampling.BICUBIC)
-        field[4:24, 4:24] = np.asarray(large)
-    return images, data.target
+    def make() -> Sequence[np.ndarray]:
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        images = np.zeros((len(data.images), 28, 28), np.uint8)
+        for field, small in zip(images, data.images, strict=True):
+            large = Image.fromarray((small * 255 / 16).astype(np.uint8)).resize((20, 20), Image.Resampling.BICUBIC)
+            field[4:24, 4:24] = np.asarray(large)
+        return images, data.target
+
+    images, labels = once("digits", make)
+    return images, labels
 
 
 def mnist(split: str, count: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -66,7 +81,7 @@ class Classifier:
             if depth < len(self.weights) - 1:
                 values = np.maximum(values, 0)
         values = np.exp(values - values.max(axis=1, keepdims=True))
-        return values / values.sum(axis=1, keepdims=True)
+        return np.asarray(values / values.sum(axis=1, keepdims=True))
 
     def onnx(self) -> onnx.ModelProto:
         """Return it as the model contract has it: uint8 `images` in, float32 `probabilities` out."""
@@ -99,22 +114,33 @@ class Classifier:
 
 def linear_classifier(images: np.ndarray, labels: np.ndarray, regularisation: float = 1.0) -> Classifier:
     """Fit a softmax regression; another regularisation gives a model with other, equally good, answers."""
-    from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=regularisation, max_iter=60).fit(images.reshape(len(images), -1) / 255, labels)
-    return Classifier([fitted.coef_.T.astype(np.float32)], [fitted.intercept_.astype(np.float32)])
+    def make() -> Sequence[np.ndarray]:
+        from sklearn.linear_model import LogisticRegression
+
+        fitted = LogisticRegression(C=regularisation, max_iter=60).fit(images.reshape(len(images), -1) / 255, labels)
+        return fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32)
+
+    weight, bias = once(f"linear-{regularisation}-{_digest(images, labels)}", make)
+    return Classifier([weight], [bias])
 
 
 def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int = 8) -> Classifier:
     """Fit a network with one hidden layer, good enough for strokes it has never seen."""
-    from sklearn.neural_network import MLPClassifier
 
-    fitted = MLPClassifier((units,), batch_size=128, max_iter=epochs, random_state=0)
-    fitted.fit(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
-    return Classifier(
-        [weight.astype(np.float32) for weight in fitted.coefs_],
-        [bias.astype(np.float32) for bias in fitted.intercepts_],
-    )
+    def make() -> Sequence[np.ndarray]:
+        from sklearn.neural_network import MLPClassifier
+
+        fitted = MLPClassifier((units,), batch_size=128, max_iter=epochs, random_state=0)
+        fitted.fit(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
+        return [layer.astype(np.float32) for layer in (*fitted.coefs_, *fitted.intercepts_)]
+
+    first, second, *biases = once(f"network-{units}-{epochs}-{_digest(images, labels)}", make)
+    return Classifier([first, second], biases)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
 
 
 def untrained(seed: int) -> Classifier:

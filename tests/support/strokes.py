@@ -155,7 +155,7 @@ def _slope(seed: int) -> np.ndarray:
     angle = seed * math.tau * 0.382  # the golden section's share, which never comes back to where it was
     down, right = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     plane = math.cos(angle) * right + math.sin(angle) * down
-    return (plane - plane.min()) / np.ptp(plane)
+    return np.asarray((plane - plane.min()) / np.ptp(plane))
 
 
 def _points(stroke: str) -> list[Point]:

@@ -76,7 +76,7 @@ def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written
         ("train.epochs=0", "train.epochs"),
         ("train.epochs", "key=value"),
         ("train.epoch=5", "Did you mean train.epochs?"),
-        ("epochs=5", "Did you mean tune.epochs or train.epochs?"),
+        ("epochs=5", "Did you mean train.epochs or tune.epochs?"),
     ],
 )
 def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) -> None:

@@ -216,10 +216,10 @@ def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retra
     assert "no other version is tried" in retrained.run("shadow", "off").stdout
 
 
-def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout) -> None:
+def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout, reporting: Checkout) -> None:
     worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
     assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout
-    again = retrained.run("retrain")
+    again = reporting.run("retrain")
     assert "unchanged" in again.stdout
     assert "replaced by hand: only `mnistflow promote 1` brings it back" in again.stderr
     assert champion(retrained) == worst

@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ OTHER = "letters-classifier"
 
 def version_serving(server):
     return server.client.get("/predict").json()["version"]
+
+
+def serves(server, version):
+    return version_serving(server) == version
 
 
 def raw(server):
@@ -75,7 +80,7 @@ def test_a_rollback_serves_the_version_before_again(repository, data, second):
     with kit.Server(repository) as server:
         for version in (2, 1, 2, 1):
             kit.crown(repository, version)
-            kit.wait_until(lambda version=version: version_serving(server) == version)
+            kit.wait_until(partial(serves, server, version))
 
 
 def test_a_model_that_comes_later_serves_without_a_restart(repository, data, second):

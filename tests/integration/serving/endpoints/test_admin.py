@@ -1,6 +1,7 @@
 """Triton's extensions for administration: loading, unloading and statistics of models."""
 
 import re
+from typing import Any
 
 import grpc
 import numpy as np
@@ -41,7 +42,8 @@ def test_admin_calls_are_off_unless_there_is_a_key(repository, data, first):
                 assert server.client.post(path, headers=headers).status_code == 403
         for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"", timeout=WAIT_SECONDS)
+                call: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+                call(b"", timeout=WAIT_SECONDS)
             assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
         assert is_right(server, data[0][:2], first)
 
@@ -102,15 +104,15 @@ def test_loading_tries_a_refused_champion_again(server, repository, data, first,
 
 
 def test_all_workers_obey(repository, data, first):
-    def statuses():
+    def statuses(running):
         # A connection of its own for each, so that the kernel picks a worker.
-        return {waiting.post(server.url + INFER, json=kit.question(data[0][:1])).status_code for _ in range(16)}
+        return {waiting.post(running.url + INFER, json=kit.question(data[0][:1])).status_code for _ in range(16)}
 
     with kit.Server(repository, "--workers", "2", MNISTFLOW_SERVE_ADMIN_KEYS="second") as server:
         assert server.client.post(UNLOAD, headers=ADMIN).status_code == 200
-        kit.wait_until(lambda: statuses() == {503})
+        kit.wait_until(lambda: statuses(server) == {503})
         assert server.client.post(LOAD, headers=ADMIN).status_code == 200
-        kit.wait_until(lambda: statuses() == {200})
+        kit.wait_until(lambda: statuses(server) == {200})
         assert is_right(server, data[0][:2], first)
 
 

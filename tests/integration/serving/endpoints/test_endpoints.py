@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_answers_are_compressed_when_asked(server, data, first, accepted, encodi
     body = json.dumps(kit.question(images))
     with server.client.stream("POST", INFER, content=body, headers={"accept-encoding": accepted}) as answer:
         raw = b"".join(answer.iter_raw())
-    unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[encoding]
+    unpack: Any = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[encoding]
 
     assert answer.headers.get("content-encoding") == encoding
     values = json.loads(unpack(raw))["outputs"][0]["data"]

@@ -1,6 +1,7 @@
 """Batcher: requests that wait run together, and none affects the result of another one."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ class RecordedBatcher:
         self.batches = []
         self.failed = 0
         self.idle = 0
-        self.batcher = Batcher(model, limits, None, self._on_batch, self._on_idle)
+        executor: Any = None  # the loop's own
+        self.batcher = Batcher(model, limits, executor, self._on_batch, self._on_idle)
 
     def ask(self, images, is_cancelled=lambda: False):
         """Return a future of the outputs; cancelling it drops the request."""

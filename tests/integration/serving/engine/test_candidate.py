@@ -27,12 +27,12 @@ def altered(classifier: kit.Classifier, nodes: Sequence[NodeProto], **constants:
 
 def endless(classifier: kit.Classifier) -> onnx.ModelProto:
     """Return a classifier that never answers."""
-    flag, values = (helper.make_tensor_value_info(*info) for info in (("go", 9, []), ("before", 1, None)))
+    flag, values = (helper.make_tensor_value_info("go", 9, []), helper.make_tensor_value_info("before", 1, None))
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["before"], ["after"])],
         "body",
         [helper.make_tensor_value_info("turn", TensorProto.INT64, []), flag, values],
-        [helper.make_tensor_value_info(*info) for info in (("on", 9, []), ("after", 1, None))],
+        [helper.make_tensor_value_info("on", 9, []), helper.make_tensor_value_info("after", 1, None)],
     )
     loop = helper.make_node("Loop", ["turns", "always", "probable"], ["probabilities"], body=body)
     return altered(classifier, [loop], turns=np.array(2**60), always=np.array(True))

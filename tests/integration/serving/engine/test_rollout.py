@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ def roll_out(repository: Path, canary: float, *, shadow: bool = False, challenge
 
 def rollout(server: kit.Server) -> dict:
     return server.client.get("/status").raise_for_status().json()["models"][kit.NAME]["rollout"]
+
+
+def are_refused(server: kit.Server, number: int) -> bool:
+    return sum("is refused" in line for line in server.log) == number
 
 
 def ask(server: kit.Server, image: np.ndarray, request_id: str, path: str = INFER) -> tuple[int, np.ndarray]:
@@ -163,7 +168,7 @@ def test_what_cannot_be_tried_is_refused_and_said(challenged, data):
     with kit.Server(challenged) as server:
         for number, (plan, reason) in enumerate(BAD_PLANS.items(), 1):
             kit.replace(challenged / kit.NAME / "rollout.json", plan)
-            kit.wait_until(lambda number=number: sum("is refused" in line for line in server.log) == number)
+            kit.wait_until(partial(are_refused, server, number))
 
             assert rollout(server)["state"].startswith("refused: ")
             assert reason in rollout(server)["state"]

@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import grpc
 import pytest
@@ -23,15 +24,15 @@ PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 
 def call_by_grpc(port, method, message, **metadata):
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
-        metadata = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
-        return call.with_call(message.SerializeToString(), metadata=metadata, timeout=WAIT_SECONDS)
+        call: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
+        return call.with_call(message.SerializeToString(), metadata=pairs, timeout=WAIT_SECONDS)
 
 
 @pytest.fixture
 def collector():
     """A place for traces: its address, and the spans that came there."""
-    spans = []
+    spans: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):  # the name that http.server calls

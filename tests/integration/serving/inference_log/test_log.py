@@ -126,7 +126,7 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
 
         def count(table: str) -> int:
             with psycopg.connect(url) as connection:
-                return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                return connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
 
         given = [waiting.post(f"{server.url}/predict", content=image.tobytes()).json()["id"] for image in images]
         kit.wait_until(lambda: say(server, id=given[-1], class_name="5").is_success)

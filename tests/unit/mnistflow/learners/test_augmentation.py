@@ -9,6 +9,7 @@ from mnistflow.config import Config
 from mnistflow.learners import fitting
 from mnistflow.learners.augmentation import augment
 from mnistflow.learners.config import AugmentConfig
+from mnistflow.models.family import Network
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
 
@@ -25,7 +26,7 @@ def changed(images: NDArray[np.uint8], config: AugmentConfig, seed: tuple[int, i
 
 def centres(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Centres of mass `[n, 2]`, row and column."""
-    places = np.stack(np.indices(images.shape[1:]), axis=-1)
+    places = np.moveaxis(np.indices(images.shape[1:]), 0, -1)
     weights = images / images.sum(axis=(1, 2), keepdims=True)
     return np.einsum("nhw,hwi->ni", weights, places)
 
@@ -101,6 +102,7 @@ def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits
     histories = []
     for shift in (0.0, 0.1):
         chosen = settings.with_values({"train.augment.shift": shift, "train.epochs": 1})
+        assert isinstance(chosen.model.chosen, Network)
         fitted = fitting.fit(
             tasks.get(digits.task),
             signature,

@@ -22,6 +22,7 @@ from mnistflow.export import export, test_time_augmentation
 from mnistflow.learners import acceleration, fitting, optimizers, train
 from mnistflow.learners.learner import Training
 from mnistflow.models import families
+from mnistflow.models.family import Network
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset, Split
@@ -115,8 +116,8 @@ def small(digits: Dataset) -> Dataset:
     def shrunk(split: Split) -> Split:
         return replace(split, inputs=np.ascontiguousarray(split.inputs[:, 2:26:3, 2:26:3]))
 
-    splits = {name: shrunk(getattr(digits, name)) for name in ("train", "validation", "test")}
-    return replace(digits, input_shape=(8, 8), **splits)
+    train, validation, test = (shrunk(split) for split in (digits.train, digits.validation, digits.test))
+    return replace(digits, input_shape=(8, 8), train=train, validation=validation, test=test)
 
 
 @pytest.fixture(scope="module")
@@ -336,6 +337,7 @@ def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
     params = config.load(ROOT / "params.yaml")
     chosen = params.with_values({**params.preset(name), "train.augment.shift": 0.2})  # what wins over the preset
     assert chosen.train.augment.shift == 0.2
+    assert isinstance(chosen.model.chosen, Network)
     network = tasks.get(digits.task).build(chosen.model.chosen, Signature("images", "uint8", (28, 28), "p", (10,)))
     convolutions = [layer.filters for layer in network.layers if type(layer).__name__ == "Conv2D"]
     assert convolutions == [filters for block in chosen.model.cnn.blocks for filters in block]
@@ -394,6 +396,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     assert [path.name for path in checkpoint_folder.glob("epoch-*")] == ["epoch-0002"]
     replayed: list[int] = []
     task = tasks.get(digits.task)
+    assert isinstance(longer.model.chosen, Network)
     resumed = fitting.fit(
         task,
         task.signature(digits.input_shape, digits.classes),

@@ -1,6 +1,6 @@
 """Keras against plain NumPy: the same outputs, losses, gradients, and weights after gradient descent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ ROWS = 24
 RATE = 0.1
 SEED = 3
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "relu": (lambda x: np.maximum(x, 0), lambda y: (y > 0).astype(float)),
     "tanh": (np.tanh, lambda y: 1 - y**2),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), lambda y: y * (1 - y)),
@@ -108,7 +108,7 @@ def examples(task: str) -> tuple[Array, Array]:
     return inputs, generator.integers(0, 2, ROWS) if classes else generator.normal(size=ROWS).astype(np.float32)
 
 
-def subject(task: str, activation: str) -> tuple[Task, Signature, Mlp]:
+def subject(task: str, activation: Any) -> tuple[Task, Signature, Mlp]:
     found = tasks.get(task)
     return found, found.signature(*SHAPES[task]), Mlp(units=(7, 6), activation=activation, dropout=0.0)
 

@@ -19,7 +19,7 @@ def arranged(images: Images, kind: str) -> Images:
 
 def moments(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres of mass `[n, 2]`, row and column, and slants `[n]`, columns a row."""
-    places = np.stack(np.indices(images.shape[1:]), axis=-1)
+    places = np.moveaxis(np.indices(images.shape[1:]), 0, -1)
     weights = images.astype(np.float64) / images.sum(axis=(1, 2), keepdims=True)
     centres = np.einsum("nhw,hwi->ni", weights, places)
     rows, columns = np.moveaxis(places - centres[:, None, None], -1, 0)

@@ -46,7 +46,9 @@ def centre_of_mass(picture):
 
 @pytest.mark.skipif(kit.mnist("t10k", 1) is None, reason="no MNIST at hand; set MNISTFLOW_MIRRORS to a folder with it")
 def test_images_of_mnist_pass_unchanged():
-    images, _ = kit.mnist("t10k", 500)
+    found = kit.mnist("t10k", 500)
+    assert found
+    images, _ = found
 
     for image in images:
         assert np.array_equal(to_model_input(encoded(Image.fromarray(image))), image)

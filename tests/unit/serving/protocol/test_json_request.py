@@ -1,6 +1,7 @@
 """JSON requests and responses of the protocol: parsing, validation and serialisation."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,9 @@ def test_parameters_are_strings_numbers_or_booleans(value):
         return parse({"inputs": [y(), tensor(data=[0] * 6, parameters=of_input)], "parameters": of_request})
 
     assert read(PARAMETERS, PARAMETERS).inputs["x"].shape == (1, 2, 3)
-    for wrong in ((PARAMETERS | {"x": value}, {}), ({}, PARAMETERS | {"x": value})):
+    unusable: dict[str, Any] = PARAMETERS | {"x": value}
+    cases: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ((unusable, {}), ({}, unusable))
+    for wrong in cases:
         with pytest.raises(InvalidRequestError, match="strings, numbers or booleans"):
             read(*wrong)
 
@@ -182,7 +185,7 @@ def test_outputs_are_those_asked_for_in_the_form_asked_for(asked, by_default, ex
 
 
 def test_an_answer_holds_json_and_bytes_side_by_side():
-    arrays = {"a": np.array([[0.25, 0.75]], np.float32), "b": np.array([7], np.int64)}
+    arrays: dict[str, np.ndarray] = {"a": np.array([[0.25, 0.75]], np.float32), "b": np.array([7], np.int64)}
     request = InferenceRequest("q", {}, {"b": True, "a": False})
 
     answer = serialise_response("m", 3, request, arrays, OUTPUTS)

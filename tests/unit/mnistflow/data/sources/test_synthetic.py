@@ -15,6 +15,7 @@ SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=1000, feed
 
 def made(name: str, folder: Path) -> Dataset:
     entry = catalog.get(name)
+    assert entry.generate
     first = {path.name: path.read_bytes() for path in entry.generate(folder)}
     assert first == {path.name: path.read_bytes() for path in entry.generate(folder)}
     return prepare.build(entry, SETTINGS, entry.read(folder))
@@ -51,6 +52,7 @@ def test_the_report_counts_targets_and_shows_examples(tmp_path: Path, name: str)
 
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     entry = catalog.get("sine")
+    assert entry.generate
     entry.generate(tmp_path)
     official = entry.read(tmp_path)
     for broken in (
