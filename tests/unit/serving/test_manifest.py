@@ -33,7 +33,7 @@ VALID: dict[str, Any] = {
     "created": "2026-01-01T00:00:00+00:00",
     "mnistflow_version": "1.0",
 }
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None,
     True,
     0,

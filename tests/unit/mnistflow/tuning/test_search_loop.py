@@ -14,7 +14,7 @@ from mnistflow.config import Config
 from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.tuning import search, study
-from mnistflow.tuning.trial import TrialJob
+from mnistflow.tuning.trial import TrialJob, TrialResult
 from mnistflow.workers.processes import LocalWorkers
 
 # Its worker dies in the first epoch, as often as the file says.
@@ -54,7 +54,8 @@ def run_one_trial(
     sys.modules.pop("objective_of_test", None)
     objective = importlib.import_module("objective_of_test").objective
     opened = study.open_study("test", storage.format(folder=folder), settings.tune)
-    with LocalWorkers([os.sched_getaffinity(0)], import_from=[folder]) as workers:
+    workers: LocalWorkers[TrialJob, TrialResult] = LocalWorkers([os.sched_getaffinity(0)], import_from=[folder])
+    with workers:
         search.run_trials(
             opened,
             settings.tune.space["linear"],
