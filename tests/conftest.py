@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import session_guard
 from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_params
-from cluster import free_port
+from cluster import free_port, wait_for_port
 from waiting import GENEROUS, wait_until
 
 from flows.orchestration import deployments
@@ -80,6 +80,6 @@ def start_prefect(folder: Path) -> None:
             stderr=log,
             start_new_session=True,
         )
-    wait_until(lambda: deployments.answers(url) or server.poll() is not None)
-    assert server.poll() is None, (folder / "log").read_text()
+    wait_for_port(port, server)
+    wait_until(lambda: deployments.answers(url), server)
     (folder / "url").write_text(url)
