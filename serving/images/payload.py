@@ -1,4 +1,4 @@
-"""Image payloads: one image, or several in JSON, as image files, base64 or raw pixels."""
+"""Body of `POST /predict`: one image, or several in JSON, as files, base64 or raw pixels."""
 
 import base64
 from collections.abc import Iterator, Sequence

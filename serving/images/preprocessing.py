@@ -1,4 +1,6 @@
-"""Preprocessing of images: any image becomes 28x28 greyscale pixels with bright ink on black, as in the training data.
+"""Decoding and preprocessing of image files (PNG, JPEG, WebP, BMP): any image becomes 28x28 greyscale pixels.
+
+The ink is bright on black, as in the training data.
 
 The mode `digit` is the procedure of MNIST (http://yann.lecun.com/exdb/mnist/): the ink is scaled with antialiasing to
 fit a 20x20 box, and its centre of mass is placed in the middle of the 28x28 field.
