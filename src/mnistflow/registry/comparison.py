@@ -1,4 +1,4 @@
-"""Finished runs side by side: how good, how large, how fast, and which of them no other beats in all."""
+"""Comparison of finished runs: quality, size and speed of each family, and the Pareto front of quality and cost."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """How good a model is, and what it costs.
+    """Quality and cost of a model.
 
     Attributes:
         score: the task's headline metric on the test split.
-        interval: of the score, 95 %; None when the score is no share of right predictions.
-        errors: wrong predictions; None when predictions are not right or wrong.
+        interval: 95 % confidence interval of the score; None when the score is not a share of right predictions.
+        errors: number of wrong predictions; None for tasks without right and wrong predictions.
         robust_score: mean of the headline metric under corruptions; None when not measured.
-        latency_ms: of one input in onnxruntime on one thread, median.
-        epochs: until training stopped.
-        best_epoch: whose weights are kept.
+        latency_ms: median time of one input in onnxruntime on one thread, in milliseconds.
+        epochs: number of epochs until training stopped.
+        best_epoch: epoch whose weights are kept.
     """
 
     score: float
@@ -45,7 +45,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Figures):
-    """A finished run, as it is compared.
+    """Figures of one finished run.
 
     Attributes:
         seed: of its training.
@@ -79,7 +79,7 @@ class Result(Figures):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Result:
-        """Return what `dataclasses.asdict` and JSON made of a result."""
+        """Return the result that `dataclasses.asdict` and JSON have serialised."""
         interval = value["interval"]
         return cls(**{**value, "interval": None if interval is None else (interval[0], interval[1])})
 
@@ -91,7 +91,7 @@ class FamilySummary(Figures):
     The mean interval shows how far another test split may move the score, the spread how far another seed may.
 
     Attributes:
-        spread: sample standard deviation of the scores; None of a single one.
+        spread: sample standard deviation of the scores; None for a single one.
         results: one a seed.
     """
 
@@ -121,7 +121,7 @@ class FamilySummary(Figures):
         )
 
     def logged(self, headline: str) -> dict[str, float]:
-        """Return flat metrics for MLflow, under the names that they have in the run of a result."""
+        """Return flat metrics for MLflow, by the names that they have in the run of a result."""
         metrics = {
             f"test_{headline}": self.score,
             f"test_{headline}.spread": self.spread,
@@ -146,12 +146,12 @@ def rank(results: Iterable[Result], headline: Headline) -> tuple[FamilySummary, 
     of_family: dict[str, list[Result]] = {}
     for result in results:
         of_family.setdefault(result.family, []).append(result)
-    summaries = [FamilySummary.of(name, its_results) for name, its_results in of_family.items()]
+    summaries = [FamilySummary.of(name, family_results) for name, family_results in of_family.items()]
     return tuple(sorted(summaries, key=lambda one: (headline.sort_key(one.score), one.parameters)))
 
 
 def wilson(errors: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of the share of right predictions (Wilson 1927): sound also near 100 %."""
+    """Return the 95 % interval of the share of right predictions (Wilson 1927), which holds near 100 % too."""
     from scipy.stats import binomtest
 
     interval = binomtest(rows - errors, rows).proportion_ci(CONFIDENCE, method="wilson")

@@ -1,7 +1,8 @@
-"""The gate: may a candidate take the champion's place? Pure: evidence in, verdict out.
+"""Gate: decides from evidence alone whether a candidate is promoted, held or rejected.
 
-A tie holds. At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared
-example by example with the paired test of their task, not by their metrics alone. No class may be sold for another.
+At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared example by
+example with the paired test of their task (McNemar's exact test for classifiers), not by their metrics alone. A tie is
+held. No class may lose more recall than `gate.max_recall_drop`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mnistflow.tasks.task import PairedTest
 
 @dataclass(frozen=True)
 class Comparison:
-    """A champion on the same test split, and the paired test of the candidate against it.
+    """The champion on the same test split, and the paired test of the candidate against it.
 
     Attributes:
         score: the champion's headline metric.
@@ -36,7 +37,7 @@ class Verdict:
     """The gate's decision and all its reasons.
 
     Attributes:
-        decision: `promote`: becomes champion; `hold`: stays challenger; `reject`: fails a floor.
+        decision: `promote`: becomes champion; `hold`: becomes challenger; `reject`: misses a limit of the policy.
     """
 
     decision: Decision
@@ -44,6 +45,7 @@ class Verdict:
 
     @property
     def promoted(self) -> bool:
+        """Whether the candidate becomes champion."""
         return self.decision == "promote"
 
 
@@ -51,18 +53,18 @@ def decide(candidate: Evaluation, headline: Headline, champion: Comparison | Non
     """Decide on a candidate.
 
     Args:
-        headline: the metric that must reach the policy's limit for it.
-        champion: None when nothing serves yet; the floors alone decide then.
+        headline: the metric that has to reach its limit in the policy.
+        champion: None when no version serves yet; the limits alone decide then.
     """
-    failures = tuple(_floors(candidate, headline, policy))
+    failures = tuple(_missed_limits(candidate, headline, policy))
     if failures:
         return Verdict("reject", failures)
     if champion is None:
         return Verdict("promote", ("no champion yet, and every floor is reached",))
-    return _against(candidate, headline, champion, policy)
+    return _compare(candidate, headline, champion, policy)
 
 
-def _floors(candidate: Evaluation, headline: Headline, policy: GateConfig) -> Iterator[str]:
+def _missed_limits(candidate: Evaluation, headline: Headline, policy: GateConfig) -> Iterator[str]:
     value = candidate.metrics[headline.name]
     if headline.larger_is_better:
         key, side = f"min_{headline.name}", "below"
@@ -78,7 +80,7 @@ def _floors(candidate: Evaluation, headline: Headline, policy: GateConfig) -> It
         yield f"{candidate.file_bytes / 1e6:.1f} MB is above gate.max_file_megabytes {policy.max_file_megabytes}"
 
 
-def _against(candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig) -> Verdict:
+def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig) -> Verdict:
     test = champion.test
     evidence = f"{test.wins} won and {test.losses} lost against version {champion.version}, p = {test.p_value:.3g}"
     dropped = [
@@ -86,7 +88,7 @@ def _against(candidate: Evaluation, headline: Headline, champion: Comparison, po
         for name, recall in candidate.by_class.items()
         if champion.by_class.get(name, 0.0) - recall > policy.max_recall_drop
     ]
-    # A test by ranks and the mean of squares may disagree; better is what both find better.
+    # A rank test and the mean squared error may disagree: a candidate has to be better by both.
     if not (test.favours_candidate and headline.is_better(candidate.metrics[headline.name], champion.score)):
         return Verdict("hold", (f"not better: {evidence}",))
     if test.p_value >= policy.significance:

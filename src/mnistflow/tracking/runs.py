@@ -1,13 +1,12 @@
-"""Experiments in MLflow: runs, nested trials, and the end of runs whose process has died.
+"""Runs in MLflow: start, logging, end, and the closing of runs whose process has died.
 
-A stage logs to the run of its pipeline, or to one of its own when it is started by hand. Nothing looks up "the latest
-run".
+A stage logs to the run of its pipeline, or to a run of its own when it is started by hand. Every caller passes the id of
+its run; no code looks up the latest one.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +14,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
+from mnistflow.process_identity import ProcessIdentity
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
@@ -85,7 +83,7 @@ def read(run_id: str) -> Record:
 
 
 def experiment_id(paths: Paths, name: str) -> str:
-    """Return the id of the experiment of that name, made when it does not exist."""
+    """Return the id of the experiment of that name; creates the experiment if there is none."""
     found = mlflow_client().get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
@@ -98,20 +96,21 @@ def experiment_id(paths: Paths, name: str) -> str:
 
 
 def has_experiment(name: str) -> bool:
-    """Return whether anything was ever recorded under that name."""
+    """Return whether MLflow has an experiment of that name."""
     return open_store().has_experiment(name)
 
 
 def start(paths: Paths, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
-    """Start a run; the process that owns it is noted, so that `close_dead_runs` can tell when it has died."""
+    """Start a run. Its tags identify this process, so that `close_dead_runs` can find out whether it has died."""
+    owner = ProcessIdentity.own()
     tags = {
         KIND: kind,
         "mlflow.user": os.environ.get("USER", "unknown"),
         "mlflow.source.name": "mnistflow",
         "mlflow.source.type": "LOCAL",
-        "mnistflow.host": socket.gethostname(),
-        "mnistflow.process": str(os.getpid()),
-        "mnistflow.process_started": str(psutil.Process().create_time()),
+        "mnistflow.host": owner.host,
+        "mnistflow.process": str(owner.pid),
+        "mnistflow.process_started": str(owner.started),
     }
     if parent:
         tags["mlflow.parentRunId"] = parent
@@ -135,7 +134,7 @@ _run_of_stages: ContextVar[str | None] = ContextVar("run_of_stages", default=Non
 
 @contextmanager
 def stages_log_to(run_id: str | None) -> Iterator[None]:
-    """Let the stages of the block log to this run; None: each to one of its own."""
+    """Let the stages in the block log to this run; None: each logs to a run of its own."""
     token = _run_of_stages.set(run_id)
     try:
         yield
@@ -144,13 +143,13 @@ def stages_log_to(run_id: str | None) -> Iterator[None]:
 
 
 def current_run_id() -> str | None:
-    """Return the run that stages log to here."""
+    """Return the run that stages log to in this context."""
     return _run_of_stages.get()
 
 
 @contextmanager
 def stage_run(paths: Paths, experiment: str, stage: str) -> Iterator[Run]:
-    """Yield the run this stage logs to: the one it was given, or one of its own that ends with the block."""
+    """Yield the run that this stage logs to: the one of its pipeline, or a run of its own that ends with the block."""
     if run_id := current_run_id():
         yield resume(run_id)
         return
@@ -171,7 +170,7 @@ def finished(run: Run) -> Iterator[None]:
 
 
 def close_dead_runs(experiment: str) -> int:
-    """End, as KILLED, the running runs whose process on this machine has died; return how many."""
+    """End the running runs whose process on this machine has died as KILLED; return how many."""
     running = open_store().search_runs(RunQuery(experiment, status="RUNNING"))
     dead = [run for run in running if _has_died(run.tags)]
     for run in dead:
@@ -180,17 +179,16 @@ def close_dead_runs(experiment: str) -> int:
 
 
 def close(run_id: str) -> None:
-    """End a run as KILLED if it is running: its process has died, be it on another machine."""
+    """End a run as KILLED if it is still running: its process, on this or another machine, has died."""
     run = open_store().run(run_id)
     if run and run.status == "RUNNING":
         mlflow_client().set_terminated(run_id, "KILLED")
 
 
 def _has_died(tags: Mapping[str, str]) -> bool:
-    if tags.get("mnistflow.host") != socket.gethostname() or "mnistflow.process" not in tags:
+    if "mnistflow.process" not in tags:
         return False
-    try:
-        started = psutil.Process(int(tags["mnistflow.process"])).create_time()
-    except psutil.NoSuchProcess:
-        return True
-    return abs(started - float(tags["mnistflow.process_started"])) > 1
+    owner = ProcessIdentity(
+        tags["mnistflow.host"], int(tags["mnistflow.process"]), float(tags["mnistflow.process_started"])
+    )
+    return owner.has_died()

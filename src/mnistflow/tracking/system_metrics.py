@@ -16,21 +16,22 @@ def log_system_metrics(run: Run, after: str) -> Iterator[None]:
     """Log processor, memory, disk and network of this machine to the run while the block runs.
 
     Args:
-        after: a metric of the run to wait for: MLflow's comparison opens with the metric that was logged first.
+        after: metric of the run to wait for. MLflow's comparison page opens with the metric that was logged first, which
+            should not be one of the machine.
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run.run_id, sampling_interval=2, samples_before_logging=1, resume_logging=True)
     ended = Event()
 
-    def monitor_in_time() -> None:
+    def monitor_after_first_value() -> None:
         while not ended.wait(METRIC_POLL_SECONDS):
             if after in read(run.run_id).metrics:
                 monitor.start()
                 ended.wait()
                 monitor.finish()
 
-    thread = Thread(target=monitor_in_time, daemon=True)
+    thread = Thread(target=monitor_after_first_value, daemon=True)
     thread.start()
     try:
         yield
