@@ -1,7 +1,7 @@
 """Runs in MLflow: start, logging, end, and the closing of runs whose process has died.
 
-A stage logs to the run of its pipeline, or to a run of its own when it is started by hand. Every caller passes the id of
-its run; no code looks up the latest one.
+A stage logs to the run of its pipeline, or to a run of its own when it is started by hand. Every caller passes the id
+of its run; no code looks up the latest one.
 """
 
 from __future__ import annotations

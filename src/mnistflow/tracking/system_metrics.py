@@ -16,8 +16,8 @@ def log_system_metrics(run: Run, after: str) -> Iterator[None]:
     """Log processor, memory, disk and network of this machine to the run while the block runs.
 
     Args:
-        after: metric of the run to wait for. MLflow's comparison page opens with the metric that was logged first, which
-            should not be one of the machine.
+        after: metric of the run to wait for. MLflow's comparison page opens with the metric that was logged first,
+            which should not be one of the machine.
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
