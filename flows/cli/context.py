@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 from mnistflow import environment
 from mnistflow.paths import Paths
+from mnistflow.workers import signals
 
 if TYPE_CHECKING:
     from mnistflow.config import Config
@@ -54,3 +57,14 @@ def _locate() -> Paths:
     paths = Paths.locate()
     environment.configure(paths)
     return paths
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """End a command that can be resumed with one line and exit code 130 when a signal stops it in the block."""
+    try:
+        with signals.interrupting():
+            yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on where this one stopped", err=True)
+        raise typer.Exit(130) from None

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import typer
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, resumable
 from flows.cli.options import Overrides
 from mnistflow import logs
 from mnistflow.pipeline import stages
-from mnistflow.workers import signals
 
 HELP = {
     "fetch": "Fetch the raw files of the data set from the first mirror that has them, and verify them.",
@@ -30,11 +29,7 @@ def _command(stage: str) -> Callable[[Overrides], None]:
     def run(overrides: Overrides = None) -> None:
         logs.log_to_terminal()
         paths, settings = load_context(overrides)
-        try:
-            with signals.interrupting():
-                stages.run(stage, paths, settings)
-        except KeyboardInterrupt:
-            typer.echo("interrupted: the same command goes on where this one stopped", err=True)
-            raise typer.Exit(130) from None
+        with resumable():
+            stages.run(stage, paths, settings)
 
     return run

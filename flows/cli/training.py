@@ -6,14 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.panel import Panel
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, resumable
 from flows.cli.options import Json, Overrides, Preset, console
 from mnistflow import logs
 from mnistflow.errors import ConfigError, MnistflowError
-from mnistflow.workers import signals
 
 if TYPE_CHECKING:
     from mnistflow.config import Config
@@ -41,12 +39,8 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
     from mnistflow.data import fetch
 
     prefect.wait()
-    try:
-        with signals.interrupting(), log_filters.short_log(links=not prefect.own):
-            outcome = flow(values)
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on where this one stopped")
-        raise typer.Exit(130) from None
+    with resumable(), log_filters.short_log(links=not prefect.own):
+        outcome = flow(values)
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
@@ -76,12 +70,8 @@ def sweep(
     from flows import sweep as flow
 
     names = flow.choose_families(families, settings)
-    try:
-        with signals.interrupting():
-            result = flow.sweep(paths, names, values, seeds, jobs)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: the same command goes on where this one stopped")
-        raise typer.Exit(130) from None
+    with resumable():
+        result = flow.sweep(paths, names, values, seeds, jobs)
     if as_json:
         typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
     else:
@@ -106,7 +96,7 @@ def ingest() -> None:
     from flows.orchestration import log_filters
 
     prefect.wait()
-    with signals.interrupting(), log_filters.short_log(links=not prefect.own):
+    with resumable(), log_filters.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")
