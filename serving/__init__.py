@@ -1,4 +1,4 @@
-"""A prediction server for the ONNX models of a model repository."""
+"""Prediction server for the ONNX models of a model repository. Imports neither the pipeline nor the training stack."""
 
 import os
 

@@ -1,1 +1,1 @@
-"""Command line: one module a group of commands, composed in `app`. May import everything but `serving`."""
+"""Command line: one module per group of commands, composed in `app`. Imports everything but `serving`."""

@@ -1,1 +1,1 @@
-"""Orchestration: Prefect's API, deployments and log. Imports `services` and `mnistflow`."""
+"""Orchestration: Prefect's API, deployments and log. Imports `processes` and `mnistflow`."""

@@ -1,3 +1,3 @@
-"""Retrain image classifiers, keep every experiment, let only a better model through."""
+"""Machine learning and the model registry, in plain Python. Imports neither Prefect, `flows` nor `serving`."""
 
 __version__ = "0.1.0"

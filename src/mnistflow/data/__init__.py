@@ -1,1 +1,1 @@
-"""Data sets: catalogue, download, checks and splits. Imports `tasks` and `runtime`."""
+"""Data sets: catalogue, download, checks and splits. Imports `tasks`."""
