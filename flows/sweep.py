@@ -9,27 +9,21 @@ family, one a seed, are one row of the table, and in MLflow the children of one 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
-from flows import sweep_worker
+from flows import sweep_plan, sweep_worker
+from flows.sweep_plan import SweepPlan
 from flows.sweep_worker import SweepRun
-from mnistflow import config, files, lineage, splits, tasks
-from mnistflow.config import Config
-from mnistflow.data import catalog, fetch
-from mnistflow.errors import ConfigError
-from mnistflow.models import families as known_families
+from mnistflow import files, lineage, splits, tasks
 from mnistflow.paths import Paths
-from mnistflow.pipeline import run_plan, stage_runner
+from mnistflow.pipeline import stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline, import_folders
 from mnistflow.registry import comparison
@@ -42,10 +36,7 @@ from mnistflow.workers.processes import LocalWorkers
 
 logger = logging.getLogger("mnistflow.sweep")
 
-ALL = "all"
 SUMMARY = "sweep.json"
-SEEDS = ("train.seed", "tune.seed")  # which the names of the runs state
-BYTES_PER_RUN = 1_500_000_000  # TensorFlow, the data and the export of one model
 
 
 @dataclass(frozen=True)
@@ -69,52 +60,6 @@ class SweepOutcome:
     folder: Path
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What a sweep will run.
-
-    Attributes:
-        description: the preset and the overrides except seeds, in short.
-        settings: params.yaml with the overrides in place.
-        values: overrides and fixed external inputs that all runs share, by dotted key.
-        runs: parameters of each run alone, by its name, such as `mlp seed=0`.
-        cores: processor cores of each worker.
-    """
-
-    dataset: str
-    description: str
-    settings: Config
-    values: Mapping[str, Any]
-    runs: Mapping[str, Mapping[str, Any]]
-    cores: Sequence[set[int]]
-
-    def title(self, name: str) -> str:
-        """Return the name of an MLflow run of this sweep: it states the overrides."""
-        return f"{name} {self.description}".strip()[: run_plan.MAX_NAME_LENGTH]
-
-
-def choose_families(text: str, settings: Config) -> list[str]:
-    """Return the families named by `all`, or by names with commas between them.
-
-    `all` means those with complete parameters that can learn from the data set.
-
-    Raises:
-        ConfigError: one of them does not exist.
-    """
-    known = known_families()
-    if text.strip() == ALL:
-        entry = catalog.described(settings.fetch.dataset, ())
-        able = settings.model.compatible(tasks.get(entry.task), entry.input_shape)
-        if unable := [name for name in known if name not in able]:
-            logger.info("left out, as they cannot learn from %s: %s", entry.name, ", ".join(unable))
-        return [name for name in able if settings.model.parameters_of(name).trainable]
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown family {name!r}", f"Known: {', '.join(known)}; or {ALL}.")
-    return names
-
-
 def sweep(
     checkout: Paths, families: Sequence[str], overrides: Mapping[str, Any], seeds: int = 1, jobs: int | None = None
 ) -> SweepOutcome:
@@ -130,14 +75,11 @@ def sweep(
         ConfigError: an override is not valid, or a family cannot learn from the data set.
         MnistflowError: the data set is not available or not valid.
     """
-    if "model.family" in overrides:
-        raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
     workspaces.tidy_abandoned(checkout)
-    plan = _make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
+    plan = sweep_plan.make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
     headline, data_sha256 = _prepare(checkout, plan)
     runs.close_dead_runs(plan.dataset)
-    key = (data_sha256, plan.runs, _settings_that_matter(plan.settings), lineage.code_digest())
-    folder = checkout.sweeps / lineage.digest(*key)
+    folder = checkout.sweeps / lineage.digest(data_sha256, *plan.identity(), lineage.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         done = _finished(folder, plan)
@@ -154,54 +96,7 @@ def sweep(
             runs.close_dead_runs(plan.dataset)
 
 
-def default_jobs() -> int:
-    """Return how many runs this machine can execute at a time."""
-    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_RUN))
-
-
-def core_sets(jobs: int, count: int) -> list[set[int]]:
-    """Divide the cores of this process between the workers; workers share all cores when there are too few.
-
-    Args:
-        jobs: runs at a time.
-        count: runs in total.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    workers = max(1, min(jobs, count))
-    return [set(cores[place::workers]) or set(cores) for place in range(workers)]
-
-
-def _make_plan(
-    checkout: Paths, families: Sequence[str], overrides: Mapping[str, Any], *, seeds: int, jobs: int | None
-) -> _Plan:
-    base = config.load(checkout.params)
-    settings = base.with_values(overrides)
-    pinned = fetch.pin(settings.fetch, checkout)
-    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
-    if dataset != settings.fetch.dataset:
-        logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
-    planned = _plan_runs(settings, families, seeds, dataset)
-    cores = core_sets(jobs or default_jobs(), len(planned))
-    return _Plan(
-        dataset=dataset,
-        description=run_plan.describe(base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}),
-        settings=settings,
-        values={**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(cores[0]))},
-        runs=planned,
-        cores=cores,
-    )
-
-
-def _plan_runs(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:
-    planned = {}
-    for family, repeat in product(families, range(seeds)):
-        seed = settings.train.seed + repeat
-        own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
-        planned[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
-    return planned
-
-
-def _prepare(checkout: Paths, plan: _Plan) -> tuple[Headline, str]:
+def _prepare(checkout: Paths, plan: SweepPlan) -> tuple[Headline, str]:
     """Run the stages that all runs share, once; return the headline metric and the data's sha256."""
     with (
         _temporary_workspace(checkout, plan) as workspace,
@@ -213,14 +108,7 @@ def _prepare(checkout: Paths, plan: _Plan) -> tuple[Headline, str]:
     return tasks.get(data.task).headline, data.data_sha256
 
 
-def _settings_that_matter(settings: Config) -> dict[str, Any]:
-    """Return all settings but those that cannot change the table."""
-    return settings.model_dump(
-        mode="json", exclude={"fetch": True, "gate": True, "tune": {"workers", "scheduler", "storage"}}
-    )
-
-
-def _finished(folder: Path, plan: _Plan) -> dict[str, Result]:
+def _finished(folder: Path, plan: SweepPlan) -> dict[str, Result]:
     """Return the results of finished runs, earlier starts included, that MLflow still has."""
     paths = {name: path for name in plan.runs if (path := _result_file(folder, name)).is_file()}
     results = {name: Result.from_json(files.read_json(path)) for name, path in paths.items()}
@@ -232,7 +120,7 @@ def _result_file(folder: Path, name: str) -> Path:
 
 
 def _run_missing(
-    checkout: Paths, plan: _Plan, headline: Headline, *, done: Mapping[str, Result], folder: Path
+    checkout: Paths, plan: SweepPlan, headline: Headline, *, done: Mapping[str, Result], folder: Path
 ) -> SweepOutcome:
     """Execute the runs that are not done, and record all of them under a new MLflow run of the sweep."""
     families = {own["model.family"] for own in plan.runs.values()}
@@ -258,7 +146,7 @@ def _run_missing(
 
 
 def _outcome(
-    plan: _Plan,
+    plan: SweepPlan,
     headline: Headline,
     *,
     run_id: str,
@@ -278,7 +166,7 @@ def _outcome(
 
 
 @contextmanager
-def _temporary_workspace(checkout: Paths, plan: _Plan) -> Iterator[Paths]:
+def _temporary_workspace(checkout: Paths, plan: SweepPlan) -> Iterator[Paths]:
     """Yield a workspace for the block. Workers import its sources, so editing a file does not change a sweep."""
     workspace = workspaces.create(checkout, plan.values)
     try:
@@ -287,7 +175,7 @@ def _temporary_workspace(checkout: Paths, plan: _Plan) -> Iterator[Paths]:
         files.remove(workspace.root)
 
 
-def _start_workers(plan: _Plan, sources: Paths) -> Workers[SweepRun, str]:
+def _start_workers(plan: SweepPlan, sources: Paths) -> Workers[SweepRun, str]:
     """Start the workers. They load TensorFlow at once if all stages can run in one process."""
     folders = import_folders(sources)
     if not stage_runner.can_share_a_process(plan.settings.train):
@@ -326,7 +214,7 @@ def _reason(workers: Workers[SweepRun, str], future: Future[str]) -> str:
         return f"{error}: killed, or out of memory"
 
 
-def _record(checkout: Paths, plan: _Plan, outcome: SweepOutcome, *, headline: Headline, run: runs.Run) -> None:
+def _record(checkout: Paths, plan: SweepPlan, outcome: SweepOutcome, *, headline: Headline, run: runs.Run) -> None:
     """Write the outcome and its plot into the sweep's folder, and log them to MLflow."""
     for family in outcome.families:
         _record_family(checkout, plan, family, metric=outcome.metric, sweep_run=run)
@@ -342,7 +230,9 @@ def _record(checkout: Paths, plan: _Plan, outcome: SweepOutcome, *, headline: He
         run.log_file(outcome.folder / "pareto.png", "sweep")
 
 
-def _record_family(checkout: Paths, plan: _Plan, family: FamilySummary, *, metric: str, sweep_run: runs.Run) -> None:
+def _record_family(
+    checkout: Paths, plan: SweepPlan, family: FamilySummary, *, metric: str, sweep_run: runs.Run
+) -> None:
     """Make an MLflow run of a family, and the runs of its seeds the children of it, also those of earlier starts."""
     title = plan.title(family.name)
     run = runs.start(checkout, plan.dataset, title, kind="family", parent=sweep_run.run_id)

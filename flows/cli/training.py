@@ -66,10 +66,10 @@ def sweep(
     logs.log_to_terminal()
     paths, base = load_context()
     values, settings = _chosen(base, preset, overrides, without=["model.family"])
-    from flows import report
+    from flows import report, sweep_plan
     from flows import sweep as flow
 
-    names = flow.choose_families(families, settings)
+    names = sweep_plan.choose_families(families, settings)
     with resumable():
         result = flow.sweep(paths, names, values, seeds, jobs)
     if as_json:

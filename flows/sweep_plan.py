@@ -1,0 +1,140 @@
+"""Plan of a sweep: its families and seeds, the parameters of each run, and the processor cores of each worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import psutil
+
+from mnistflow import config, tasks
+from mnistflow.config import Config
+from mnistflow.data import catalog, fetch
+from mnistflow.errors import ConfigError
+from mnistflow.models import families as known_families
+from mnistflow.paths import Paths
+from mnistflow.pipeline import run_plan
+
+logger = logging.getLogger("mnistflow.sweep")
+
+ALL = "all"
+SEEDS = ("train.seed", "tune.seed")  # which the names of the runs state
+BYTES_PER_RUN = 1_500_000_000  # TensorFlow, the data and the export of one model
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """Runs of a sweep, and what they share.
+
+    Attributes:
+        description: the preset and the overrides except seeds, in short.
+        settings: params.yaml with the overrides in place.
+        values: overrides and fixed external inputs that all runs share, by dotted key.
+        runs: parameters of each run alone, by its name, such as `mlp seed=0`.
+        cores: processor cores of each worker.
+    """
+
+    dataset: str
+    description: str
+    settings: Config
+    values: Mapping[str, Any]
+    runs: Mapping[str, Mapping[str, Any]]
+    cores: Sequence[set[int]]
+
+    def title(self, name: str) -> str:
+        """Return the name of an MLflow run of this sweep: it states the overrides."""
+        return f"{name} {self.description}".strip()[: run_plan.MAX_NAME_LENGTH]
+
+    def identity(self) -> tuple[object, ...]:
+        """Return everything but the data and the code that the results of the runs depend on."""
+        settings = self.settings.model_dump(
+            mode="json", exclude={"fetch": True, "gate": True, "tune": {"workers", "scheduler", "storage"}}
+        )
+        return self.runs, settings
+
+
+def choose_families(text: str, settings: Config) -> list[str]:
+    """Return the families named by `all`, or by names with commas between them.
+
+    `all` means those with complete parameters that can learn from the data set.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    known = known_families()
+    if text.strip() == ALL:
+        entry = catalog.described(settings.fetch.dataset, ())
+        able = settings.model.compatible(tasks.get(entry.task), entry.input_shape)
+        if unable := [name for name in known if name not in able]:
+            logger.info("left out, as they cannot learn from %s: %s", entry.name, ", ".join(unable))
+        return [name for name in able if settings.model.parameters_of(name).trainable]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown family {name!r}", f"Known: {', '.join(known)}; or {ALL}.")
+    return names
+
+
+def default_jobs() -> int:
+    """Return how many runs this machine can execute at a time."""
+    return max(1, min(len(os.sched_getaffinity(0)), psutil.virtual_memory().available // BYTES_PER_RUN))
+
+
+def core_sets(jobs: int, count: int) -> list[set[int]]:
+    """Divide the cores of this process between the workers; workers share all cores when there are too few.
+
+    Args:
+        jobs: runs at a time.
+        count: runs in total.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    workers = max(1, min(jobs, count))
+    return [set(cores[place::workers]) or set(cores) for place in range(workers)]
+
+
+def make_plan(
+    checkout: Paths, families: Sequence[str], overrides: Mapping[str, Any], *, seeds: int, jobs: int | None
+) -> SweepPlan:
+    """Return the plan of a sweep, with every external input resolved to a fixed value.
+
+    Args:
+        families: names of the families.
+        overrides: parameters of all runs, by dotted key.
+        seeds: runs of each family; the first has the seeds of the parameters, each further one those plus one.
+        jobs: runs at a time; None: as many as cores and free memory allow.
+
+    Raises:
+        ConfigError: an override is not valid, or a family cannot learn from the data set.
+        MirrorsExhausted: no mirror has the data set, and no fallback is configured.
+    """
+    if "model.family" in overrides:
+        raise ConfigError("override model.family: a sweep sets it itself", "Name the families with --families.")
+    base = config.load(checkout.params)
+    settings = base.with_values(overrides)
+    pinned = fetch.pin(settings.fetch, checkout)
+    dataset = pinned.get("fetch.dataset", settings.fetch.dataset)
+    if dataset != settings.fetch.dataset:
+        logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
+    planned = _plan_runs(settings, families, seeds, dataset)
+    cores = core_sets(jobs or default_jobs(), len(planned))
+    return SweepPlan(
+        dataset=dataset,
+        description=run_plan.describe(base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}),
+        settings=settings,
+        values={**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(cores[0]))},
+        runs=planned,
+        cores=cores,
+    )
+
+
+def _plan_runs(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:
+    planned = {}
+    for family, repeat in product(families, range(seeds)):
+        seed = settings.train.seed + repeat
+        own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
+        planned[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
+    return planned
