@@ -56,6 +56,15 @@ class ModelEntry:
     versions: tuple[int, ...]
     rollout: RolloutSpec | None = None
 
+    def selects_as(self, other: "ModelEntry | None") -> bool:
+        """Return whether champion and challenger are named by the same files, and as present, as in another entry."""
+        return other is not None and self._selection() == other._selection()
+
+    def _selection(self) -> tuple[object, ...]:
+        challenger = self.rollout.challenger if self.rollout else 0
+        present = (self.champion in self.versions, challenger in self.versions)
+        return (self.champion, self.changed_ns, self.rollout, *present)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:

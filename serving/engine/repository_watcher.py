@@ -85,7 +85,8 @@ class RepositoryWatcher:
             for name in self.entries.keys() - found.keys():
                 if name in self._residency.champions:
                     found[name] = self.entries[name]
-            changed = {name for name, entry in found.items() if entry != self.entries.get(name)}
+            # A version that is published beside others is no reason to try a refused one again.
+            changed = {name for name, entry in found.items() if not entry.selects_as(self.entries.get(name))}
             changed |= self._availability.refresh()
             self.entries = found
             self._loader.forget_refusals(changed)

@@ -106,7 +106,7 @@ def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: P
     artifacts = waiting.post(f"{api}/artifacts/filter", json={}).raise_for_status().json()
     (artifact,) = [entry["id"] for entry in artifacts if entry["flow_run_id"] == latest["id"]]
     page.goto(f"{up.addresses['Prefect']}/artifacts/artifact/{artifact}")
-    for heading in ("What differs from the champion", "Metrics", "Where to look further"):
+    for heading in ("What differs from the champion", "Metrics", "See also"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     expect(page.get_by_role("cell", name="test_accuracy", exact=True)).to_be_visible()
     page.screenshot(path=screenshots / "prefect-artifact.png")
