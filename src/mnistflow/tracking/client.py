@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from functools import cache
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 
 def mlflow_client() -> MlflowClient:
-    """Return a client of the store that `MLFLOW_TRACKING_URI` names.
+    """Return a client of the store that `MLFLOW_TRACKING_URI` names."""
+    from mlflow import MlflowClient
 
-    The first client of a SQLite store creates its tables, which fails in MLflow when two processes do so at the same
-    time. So they take turns.
+    _create_store(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return MlflowClient()
+
+
+@cache
+def _create_store(uri: str) -> None:
+    """Create the tables of a SQLite store, once a process.
+
+    MLflow fails when two processes create them at the same time, so they take turns.
     """
     from mlflow import MlflowClient
 
-    path = SqliteStore.file_of(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    is_complete = path is None or (path.exists() and SqliteStore.can_read(path))
-    with nullcontext() if path is None or is_complete else FileLock(path.with_name(f"{path.name}.lock")):
-        return MlflowClient()
+    path = SqliteStore.file_of(uri)
+    if path and not (path.exists() and SqliteStore.can_read(path)):
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            MlflowClient()
