@@ -94,7 +94,7 @@ def test_the_model_is_described_and_served(checkout: Checkout, server: Server, n
 def test_pictures_are_refused_in_one_line_and_the_server_is_ready(server: Server) -> None:
     for answer in (server.client.get("/predict"), server.client.post("/predict", content=bytes(784))):
         assert answer.status_code == 404
-        assert "does not classify pictures of 28x28, ask it through /v2" in answer.json()["error"]
+        assert "does not classify images of 28x28, use /v2 for it" in answer.json()["error"]
     assert server.client.get("/").status_code == 200
     assert server.client.get("/v2/health/ready").json() == {"ready": True}
 
