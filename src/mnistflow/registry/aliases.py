@@ -13,10 +13,20 @@ from mnistflow.tracking.store import open_store
 
 
 def record_decision(
-    version: Version, decision: Decision, reasons: tuple[str, ...], evidence: Mapping[str, Any]
+    version: Version, decision: Decision, reasons: tuple[str, ...], evidence: Mapping[str, Any], key: str
 ) -> None:
-    """Keep the gate's decision, its reasons and the metrics of both models with the version."""
-    for tag, value in {"decision": decision, "reasons": json.dumps(reasons), "evidence": json.dumps(evidence)}.items():
+    """Keep the gate's decision, its reasons and the metrics of both models with the version.
+
+    Args:
+        key: of the verdict; written last, as it says that the rest is complete.
+    """
+    tags = {
+        "decision": decision,
+        "reasons": json.dumps(reasons),
+        "evidence": json.dumps(evidence),
+        "verdict_key": key,
+    }
+    for tag, value in tags.items():
         _set_tag(version, tag, value)
 
 

@@ -6,6 +6,8 @@ pointer follow the alias.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -73,15 +75,17 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
 def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Compare a registered candidate with the champion on the workspace's test split; change nothing.
 
-    The champion itself keeps its verdict. A version that somebody has replaced by hand is held, however good it is.
+    The champion itself keeps its verdict, and so does a version that was judged against the same champion before, under
+    the same policy. A version that somebody has replaced by hand is held, however good it is.
 
     Raises:
         RegistryError: the artifact store does not have the champion's files.
     """
-    data = splits.load(workspace.prepared)
     champion = versions.version_of_alias(version.name, versions.CHAMPION)
-    if champion and champion.number == version.number:
+    opponent = champion.number if champion else None
+    if opponent == version.number or version.verdict_key == _verdict_key(version, opponent, evaluation, policy):
         return Judgement(Verdict(version.decision, version.reasons), None, recorded=True)
+    data = splits.load(workspace.prepared)
     comparison = _compare(workspace, data, champion) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
     if version.is_overruled and verdict.decision == "promote":
@@ -108,17 +112,29 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
     )
 
 
-def record_verdict(version: Version, judgement: Judgement, evaluation: Evaluation) -> None:
-    """Keep the verdict and its evidence with the version, unless the version has them already."""
+def record_verdict(version: Version, judgement: Judgement, evaluation: Evaluation, policy: GateConfig) -> None:
+    """Keep the verdict and its evidence with the version, unless the version has them already.
+
+    Args:
+        policy: the one that the version was judged under.
+    """
     if judgement.recorded:
         return
+    opponent = judgement.comparison.version if judgement.comparison else None
     evidence = {
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
         "test_sha256": evaluation.test_sha256,
         "decided": _now(),
     }
-    aliases.record_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence)
+    key = _verdict_key(version, opponent, evaluation, policy)
+    aliases.record_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence, key)
+
+
+def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation, policy: GateConfig) -> str:
+    """Return the digest of all that a verdict depends on besides the two models themselves."""
+    facts = [champion, version.is_overruled, evaluation.test_sha256, policy.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def apply(paths: Paths, version: Version, verdict: Verdict) -> None:

@@ -32,6 +32,7 @@ class Version:
         model_json: the version's manifest as plain values, see `manifest.Manifest`, with its number as `version`.
         decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
+        verdict_key: digest of what that decision depends on; empty before it.
         aliases: those that point to this version.
         created_ms: milliseconds since the epoch.
         history: when and how it became champion, one line each, oldest first.
@@ -44,6 +45,7 @@ class Version:
     model_json: Mapping[str, Any]
     decision: Decision
     reasons: tuple[str, ...]
+    verdict_key: str
     aliases: tuple[str, ...]
     created_ms: int
     history: tuple[str, ...]
@@ -123,6 +125,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         model_json={**json.loads(tags[TAG + "model"]), "version": stored.number},
         decision=cast(Decision, tags.get(TAG + "decision", "hold")),
         reasons=tuple(json.loads(tags.get(TAG + "reasons", "[]"))),
+        verdict_key=tags.get(TAG + "verdict_key", ""),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if number == stored.number)),
         created_ms=stored.created_ms,
         history=tuple(tags.get(TAG + "history", "").splitlines()),

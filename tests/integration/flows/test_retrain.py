@@ -311,6 +311,7 @@ def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, rep
     assert "resuming with" in said
     assert "resuming after epoch" in said
     assert "train: unchanged" in said
+    assert "as decided before" in said
     assert registered(retrained).keys() == known.keys() | {next_one}
     assert status(retrained)["serving"] == champion(retrained)
     assert not list((retrained.folder / "var/runs").glob("*/src"))

@@ -8,7 +8,7 @@ def versions(*events: tuple[int, str]) -> list[Version]:
     """Return versions that became champion one after the other, each `(number, by)` a second after the one before."""
     numbers = sorted({number for number, _ in events})
     return [
-        Version("m", number, "", {}, "hold", (), (), 0, tuple(_lines(number, events)), is_overruled=False)
+        Version("m", number, "", {}, "hold", (), "", (), 0, tuple(_lines(number, events)), is_overruled=False)
         for number in numbers
     ]
 
@@ -48,5 +48,5 @@ def test_a_line_whose_alias_was_never_moved_changes_nothing() -> None:
 
 
 def test_a_written_line_is_read_again() -> None:
-    version = Version("m", 5, "", {}, "hold", (), (), 0, (history.line("gate"),), is_overruled=False)
+    version = Version("m", 5, "", {}, "hold", (), "", (), 0, (history.line("gate"),), is_overruled=False)
     assert history.earlier_champion([version], None) == 5
