@@ -15,7 +15,7 @@ from mnistflow.tracking.runs import Record
 if TYPE_CHECKING:
     from flows.outcome import Outcome
     from flows.sweep import SweepOutcome
-    from mnistflow.registry.comparison import FamilySummary
+    from mnistflow.analysis.comparison import FamilySummary
 
 
 def headline(outcome: Outcome) -> str:

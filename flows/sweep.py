@@ -22,12 +22,12 @@ from flows import sweep_plan, sweep_worker
 from flows.sweep_plan import SweepPlan
 from flows.sweep_worker import SweepRun
 from mnistflow import files, lineage, splits, tasks
+from mnistflow.analysis import comparison
+from mnistflow.analysis.comparison import FamilySummary, Result
 from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline, import_folders
-from mnistflow.registry import comparison
-from mnistflow.registry.comparison import FamilySummary, Result
 from mnistflow.runtime import backend
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs

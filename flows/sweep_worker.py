@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mnistflow import config, errors, files, logs, splits, tasks
+from mnistflow.analysis import comparison
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record, stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.stage_runner import StageJob
-from mnistflow.registry import comparison
 from mnistflow.runtime import backend
 from mnistflow.tracking import runs
 

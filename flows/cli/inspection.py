@@ -58,7 +58,7 @@ def leaderboard(
 ) -> None:
     """Rank runs and versions, the best first."""
     paths, settings = load_context()
-    from mnistflow.registry import leaderboard as ranking
+    from mnistflow.analysis import leaderboard as ranking
     from mnistflow.registry import status as state
     from mnistflow.registry import versions
 

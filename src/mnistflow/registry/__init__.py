@@ -1,4 +1,4 @@
-"""Registry: versions, the gate, promotion, the model repository, and views of them.
+"""Registry: versions, the gate, promotion, the model repository, and their status.
 
 Imports `evaluation`, `tracking`, `tasks`, `data`.
 """

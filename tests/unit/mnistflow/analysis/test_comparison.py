@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mnistflow.registry import comparison
-from mnistflow.registry.comparison import FamilySummary, Result
+from mnistflow.analysis import comparison
+from mnistflow.analysis.comparison import FamilySummary, Result
 from mnistflow.tasks.identity import Headline
 
 ACCURACY = Headline("accuracy", is_share=True)
