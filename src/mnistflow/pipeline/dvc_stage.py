@@ -34,7 +34,7 @@ def restore(workspace: Paths, name: str) -> bool:
             repository.stage_cache.restore(stage)
         except RunCacheNotFoundError:
             return False
-        repository.commit(name, force=True)
+        _record(stage, run_cache=False)  # which has the entry that was just restored
         return True
 
 
@@ -47,10 +47,10 @@ def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
     Raises:
         StageError: dvc.yaml is not valid, or DVC refuses the stage. Errors of `execute` pass through.
     """
-    with _locked_stage(workspace, name) as (repository, stage):
+    with _locked_stage(workspace, name) as (_, stage):
         stage.remove_outs()
         execute()
-        repository.commit(name, force=True)
+        _record(stage, run_cache=True)
 
 
 def push(workspace: Paths) -> int:
@@ -68,6 +68,16 @@ def push(workspace: Paths) -> int:
         raise StageError(
             f"DVC cannot push to its remote: {error}", "Check the remote in .dvc/config, then run the command again."
         ) from error
+
+
+def _record(stage: Any, run_cache: bool) -> None:
+    """Write the stage's hashes to dvc.lock, and its outputs to the cache.
+
+    As `dvc commit` does, without collecting the stage again: half of that time is spent on parsing YAML.
+    """
+    stage.save(run_cache=run_cache)
+    stage.commit()
+    stage.dump(update_pipeline=False)
 
 
 @contextmanager
