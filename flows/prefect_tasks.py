@@ -22,7 +22,7 @@ from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
-from mnistflow.registry import promotion, versions
+from mnistflow.registry import promotion, reconciliation, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
 from mnistflow.registry.versions import Version
@@ -68,7 +68,8 @@ def resolve(paths: Paths, overrides: dict[str, Any]) -> RunPlan:
 def reconcile(paths: Paths, dataset: str) -> None:
     """Complete what killed runs have left undone in MLflow and in the model repository."""
     runs.close_dead_runs(dataset)
-    promotion.reconcile(paths, versions.model_name(dataset))
+    if reconciliation.reconcile(paths, versions.model_name(dataset)):
+        get_run_logger().info("the champion of MLflow is published")
 
 
 @_step("{stage}")

@@ -31,7 +31,7 @@ def promote(version: int, dataset: DatasetOption = None) -> None:
     from mnistflow.registry import promotion
 
     champion = promotion.promote(paths, name, version)
-    console.print(f"champion: {name} version {champion.number} ({champion.quality})")
+    console.print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
     _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
 
@@ -41,7 +41,7 @@ def rollback(dataset: DatasetOption = None) -> None:
     from mnistflow.registry import promotion
 
     champion = promotion.rollback(paths, name)
-    console.print(f"champion: {name} version {champion.number} again ({champion.quality})")
+    console.print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 
 

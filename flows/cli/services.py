@@ -64,10 +64,10 @@ def up(host: Host = "127.0.0.1") -> None:
     """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all."""
     paths, settings = load_context()
     from flows import services
-    from mnistflow.registry import promotion, versions
+    from mnistflow.registry import reconciliation, versions
     from mnistflow.registry import status as state
 
-    promotion.reconcile(paths, versions.model_name(state.current_dataset(paths, settings.fetch)))
+    reconciliation.reconcile(paths, versions.model_name(state.current_dataset(paths, settings.fetch)))
 
     services.up(paths, settings, host)
 

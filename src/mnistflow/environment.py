@@ -22,7 +22,7 @@ RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
 KNOWN = {
     "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
     RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
-    "MNISTFLOW_SERVER": "address of the prediction server that `mnistflow status` asks",
+    "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` asks, with spaces between them",
 }
 DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0)
 

@@ -41,27 +41,50 @@ def set_champion(version: Version, by: history.By) -> None:
     The history is written first: a process that is killed before it moves the alias leaves a line too many, which
     changes no later rollback.
     """
-    aliases = open_store().aliases(version.name)
-    replaced = aliases.get(CHAMPION)
+    replaced = open_store().aliases(version.name).get(CHAMPION)
     if replaced == version.number:
         return
-    past = versions.find(version.name, version.number).history
-    _set_tag(version, "history", "\n".join((*past, history.line(by))))
+    _add_to_history(version, by)
     if by == "rollback":
         replaced = history.earlier_champion(versions.all_versions(version.name), version.number)
-    client = mlflow_client()
-    if replaced is not None:
-        client.set_registered_model_alias(version.name, PREVIOUS, str(replaced))
-    elif PREVIOUS in aliases:
-        client.delete_registered_model_alias(version.name, PREVIOUS)
-    client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
-    if aliases.get(CHALLENGER) == version.number:
-        client.delete_registered_model_alias(version.name, CHALLENGER)
+    _set_previous(version.name, replaced)
+    mlflow_client().set_registered_model_alias(version.name, CHAMPION, str(version.number))
+    _remove_challenger(version)
+
+
+def adopt_champion(version: Version, replaced: int | None) -> None:
+    """Record that somebody has made a version the champion by MLflow's UI or client.
+
+    The history is written last, because its line says that the rest is complete.
+
+    Args:
+        replaced: the champion before, which a rollback returns to.
+    """
+    _set_previous(version.name, replaced)
+    _remove_challenger(version)
+    _add_to_history(version, "MLflow")
 
 
 def set_challenger(version: Version) -> None:
     """Make a version the challenger."""
     mlflow_client().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
+
+
+def _add_to_history(version: Version, by: history.By) -> None:
+    past = versions.find(version.name, version.number).history
+    _set_tag(version, "history", "\n".join((*past, history.line(by))))
+
+
+def _set_previous(name: str, number: int | None) -> None:
+    if number is not None:
+        mlflow_client().set_registered_model_alias(name, PREVIOUS, str(number))
+    elif PREVIOUS in open_store().aliases(name):
+        mlflow_client().delete_registered_model_alias(name, PREVIOUS)
+
+
+def _remove_challenger(version: Version) -> None:
+    if open_store().aliases(version.name).get(CHALLENGER) == version.number:
+        mlflow_client().delete_registered_model_alias(version.name, CHALLENGER)
 
 
 def _set_tag(version: Version, tag: str, value: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from mnistflow.registry.versions import Version
 
-By = Literal["gate", "hand", "rollback"]
+By = Literal["gate", "hand", "rollback", "MLflow"]
 _BECAME = " became champion by "
 
 
@@ -30,6 +30,12 @@ def earlier_champion(versions: Iterable[Version], champion: int | None) -> int |
     succession = _succession(versions)
     if champion in succession:
         succession = succession[: succession.index(champion)]
+    return succession[-1] if succession else None
+
+
+def latest_champion(versions: Iterable[Version]) -> int | None:
+    """Return the version that became champion last, or None when none ever did."""
+    succession = _succession(versions)
     return succession[-1] if succession else None
 
 

@@ -1,7 +1,7 @@
 """Promotion: register a candidate, compare it with the champion, promote, hold or reject it, publish, roll back.
 
-The order makes a kill harmless: a version is published before any alias moves, and `reconcile` lets the repository's
-pointer follow the alias.
+The order makes a kill harmless: a version is published before any alias moves, and `reconciliation` lets the
+repository's pointer follow the alias.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, gate, history, manifest, publisher, registration, versions
+from mnistflow.registry import aliases, gate, history, manifest, publisher, reconciliation, registration, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.gate import Comparison, Verdict
 from mnistflow.registry.manifest import Manifest
@@ -144,7 +144,7 @@ def apply(paths: Paths, version: Version, verdict: Verdict) -> None:
         RegistryError: the artifact store does not have its files.
     """
     if versions.CHAMPION in version.aliases:
-        reconcile(paths, version.name)
+        reconciliation.reconcile(paths, version.name)
     elif verdict.decision == "promote":
         make_champion(paths, version, "gate")
     elif verdict.decision == "hold":
@@ -169,14 +169,16 @@ def make_champion(paths: Paths, version: Version, by: history.By) -> None:
 
 
 def promote(paths: Paths, name: str, number: int) -> Version:
-    """Make a version champion by hand, whatever the gate has decided.
+    """Make a version champion by hand, whatever the gate has decided, and return the champion that MLflow then has.
 
     Raises:
-        RegistryError: there is no such version, or the artifact store does not have its files.
+        RegistryError: there is no such version, the artifact store does not have its files, or another process moved
+            the alias at the same time.
     """
+    reconciliation.adopt(paths, name)
     version = versions.find(name, number)
     _replace_champion(paths, version, "hand")
-    return version
+    return _read_back(version)
 
 
 def rollback(paths: Paths, name: str) -> Version:
@@ -186,8 +188,10 @@ def rollback(paths: Paths, name: str) -> Version:
     rollback returns to it.
 
     Raises:
-        RegistryError: there is no earlier champion, or the artifact store does not have its files.
+        RegistryError: there is no earlier champion, the artifact store does not have its files, or another process
+            moved the alias at the same time.
     """
+    reconciliation.adopt(paths, name)
     known = {version.number: version for version in versions.all_versions(name)}
     champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
     earlier = history.earlier_champion(known.values(), champion)
@@ -196,7 +200,19 @@ def rollback(paths: Paths, name: str) -> Version:
     replaced = _replace_champion(paths, known[earlier], "rollback")
     if replaced and replaced.decision != "reject" and not versions.version_of_alias(name, versions.CHALLENGER):
         aliases.set_challenger(replaced)
-    return known[earlier]
+    return _read_back(known[earlier])
+
+
+def _read_back(version: Version) -> Version:
+    """Return the champion that MLflow has now, which is to be this version."""
+    champion = versions.version_of_alias(version.name, versions.CHAMPION)
+    if champion is None or champion.number != version.number:
+        instead = f"version {champion.number}" if champion else "no version"
+        raise RegistryError(
+            f"{version.name} version {version.number} was made champion, but the alias names {instead} now",
+            "Something else has moved it: `mnistflow status` shows what is published.",
+        )
+    return champion
 
 
 def _replace_champion(paths: Paths, version: Version, by: history.By) -> Version | None:
@@ -264,26 +280,6 @@ def _version_to_try(name: str, number: int | None) -> Version:
             f"{name} has no challenger to try", "`--version N` chooses a version; `mnistflow leaderboard` lists them."
         )
     return challenger
-
-
-def reconcile(paths: Paths, name: str) -> bool:
-    """Let the repository serve the registry's champion, undamaged; return whether anything had to change.
-
-    A process that is killed between the move of the alias and that of the pointer leaves the old champion serving
-    until then.
-
-    Raises:
-        RegistryError: the artifact store does not have the champion's files.
-    """
-    champion = versions.version_of_alias(name, versions.CHAMPION)
-    if not champion:
-        return False
-    serves = publisher.published_champion(paths, name) == champion.number
-    if serves and publisher.is_whole(paths, name, champion.number):
-        return False
-    publisher.publish(paths, champion)
-    publisher.serve(paths, champion)
-    return True
 
 
 def _now() -> str:

@@ -1,15 +1,19 @@
-"""Client of the prediction server: its address, and its status of a model."""
+"""Client of prediction servers: their addresses, and their status of a model."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from mnistflow.errors import DataError
 from mnistflow.files import read_json, write_json
 from mnistflow.paths import Paths
+from mnistflow.process_identity import ProcessIdentity
 
 ADDRESS_VARIABLE = "MNISTFLOW_SERVER"
 # The server's own variable: commands on the server's machine use its first key.
@@ -78,23 +82,64 @@ def url(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
+@dataclass(frozen=True)
+class Server:
+    """A prediction server that this checkout knows, and its status of a model.
+
+    Attributes:
+        served: None when the server does not answer.
+    """
+
+    address: str
+    served: Served | None
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A server that was started from this checkout.
+
+    Attributes:
+        models: the model repository that it reads.
+        process: the server's own, or that of `mnistflow up`.
+    """
+
+    url: str
+    models: str
+    process: ProcessIdentity
+
+
 def record_address(paths: Paths, address: str) -> None:
-    """Let other commands find the server that is started now."""
-    write_json(_record(paths), {"url": address})
+    """Let other commands find the server that this process starts, or becomes."""
+    started = _Started(address, str(paths.models), ProcessIdentity.own())
+    paths.var.mkdir(parents=True, exist_ok=True)
+    with FileLock(_record(paths).with_suffix(".lock")):
+        others = [one for one in _read_record(paths) if one.url != address and not one.process.has_died()]
+        write_json(_record(paths), [asdict(one) for one in (started, *others)])
 
 
-def address(paths: Paths) -> str | None:
-    """Return the server's URL: `MNISTFLOW_SERVER`, or that of the server started last from this checkout."""
+def addresses(paths: Paths) -> tuple[str, ...]:
+    """Return the URLs of the servers: those in `MNISTFLOW_SERVER`, or those that were started from this checkout.
+
+    Where all of the latter have ended, the last one is returned.
+    """
     if given := os.environ.get(ADDRESS_VARIABLE):
-        return given.rstrip("/")
-    try:
-        return str(read_json(_record(paths))["url"])
-    except (DataError, KeyError, TypeError):
-        return None
+        return tuple(url.rstrip("/") for url in given.split())
+    # The record of a copied checkout also has the servers of the original, which read another repository.
+    started = [one for one in _read_record(paths) if one.models == str(paths.models)]
+    running = [one for one in started if not one.process.has_died()]
+    return tuple(one.url for one in running or started[:1])
 
 
-def fetch_status(address: str, name: str) -> Served | None:
-    """Return the server's status of a model; None when no server answers there, or it does not know the model."""
+def fetch_status(paths: Paths, name: str) -> tuple[Server, ...]:
+    """Return the known servers, each with its own status of a model."""
+    known = addresses(paths)
+    if not known:
+        return ()
+    with ThreadPoolExecutor(len(known)) as pool:
+        return tuple(pool.map(lambda address: Server(address, _fetch(address, name)), known))
+
+
+def _fetch(address: str, name: str) -> Served | None:
     # Imported here, because most commands find no address to ask.
     import httpx
     from pydantic import TypeAdapter, ValidationError
@@ -105,10 +150,21 @@ def fetch_status(address: str, name: str) -> Served | None:
         answer = httpx.get(f"{address}/status", headers=headers, timeout=TIMEOUT_SECONDS)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return Served(None, {}, None, wants_key=True)
-        return TypeAdapter(Served).validate_python(answer.raise_for_status().json()["models"][name])
+        models = answer.raise_for_status().json()["models"]
+        return TypeAdapter(Served).validate_python(models[name]) if name in models else Served(None, {}, None)
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError, ValidationError):
         return None
 
 
+def _read_record(paths: Paths) -> list[_Started]:
+    try:
+        return [
+            _Started(str(entry["url"]), str(entry["models"]), ProcessIdentity.from_json(entry["process"]))
+            for entry in read_json(_record(paths))
+        ]
+    except (DataError, KeyError, TypeError, ValueError):
+        return []
+
+
 def _record(paths: Paths) -> Path:
-    return paths.var / "server.json"
+    return paths.var / "servers.json"

@@ -1,4 +1,4 @@
-"""Status of a data set's models: champion, challenger, last run, model repository, prediction server."""
+"""Status of a data set's models: champion, challenger, last run, model repository, prediction servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, server_client, versions
 from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import Served
+from mnistflow.registry.server_client import Served, Server
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.records import RunQuery
@@ -73,8 +73,7 @@ class Status:
         serving_is_whole: whether that version's files are there, as they were written.
         model_repository: folder that servers read.
         rollout: which version servers are to try beside the champion, and how.
-        server: address of the prediction server; None when it is not known.
-        served: the server's own status of the model; None when it does not answer.
+        servers: the known prediction servers, with their own status of the model.
     """
 
     dataset: str
@@ -86,8 +85,7 @@ class Status:
     serving_is_whole: bool
     model_repository: str
     rollout: Rollout | None
-    server: str | None
-    served: Served | None
+    servers: tuple[Server, ...]
 
 
 def current_dataset(paths: Paths, config: FetchConfig) -> str:
@@ -118,7 +116,6 @@ def choose_dataset(paths: Paths, config: FetchConfig, name: str | None) -> str:
 def read(paths: Paths, dataset: str) -> Status:
     """Gather the state of a data set's models."""
     name = versions.model_name(dataset)
-    address = server_client.address(paths)
     serving = publisher.published_champion(paths, name)
     aliased = versions.by_alias(name)
     return Status(
@@ -131,8 +128,7 @@ def read(paths: Paths, dataset: str) -> Status:
         serving_is_whole=serving is not None and publisher.is_whole(paths, name, serving),
         model_repository=str(paths.models / name),
         rollout=publisher.read_rollout(paths, name),
-        server=address,
-        served=server_client.fetch_status(address, name) if address else None,
+        servers=server_client.fetch_status(paths, name),
     )
 
 
@@ -149,15 +145,8 @@ def _unchanged(paths: Paths, dataset: str) -> Path:
 def lines(status: Status) -> Iterator[tuple[str, str]]:
     """Return the status as pairs of label and text; an empty label continues the line above."""
     yield "data set", status.dataset
-    for name, version in (("champion", status.champion), ("challenger", status.challenger)):
-        if version:
-            yield name, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
-            yield "", f"gate: {version.decision}: {'; '.join(version.reasons)}"
-            if name == "champion" and version.history:
-                yield "", version.history[-1]
-        else:
-            fix = f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` trains one"
-            yield name, fix if name == "champion" else "none"
+    yield from _champion_lines(status)
+    yield from _version_lines("challenger", status.challenger) if status.challenger else [("challenger", "none")]
     if status.previous:
         yield (
             "previous",
@@ -168,23 +157,55 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "last run", f"{run.name} ({run.status.lower()}), {run.run_id[:8]}"
         if run.confirmed:
             yield "", f"a retraining at {run.confirmed} found nothing to do"
-    yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
-    if status.serving and not status.serving_is_whole:
-        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them again"
+    yield from _published_lines(status)
     if status.rollout:
         yield "rollout", str(status.rollout)
-    if status.server:
-        yield from _server_lines(status.server, status.served)
+    yield from _servers_lines(status)
 
 
-def _server_lines(address: str, served: Served | None) -> Iterator[tuple[str, str]]:
-    if not served:
-        yield "server", f"no answer from {address}: `mnistflow serve` starts one"
-        return
+def _champion_lines(status: Status) -> Iterator[tuple[str, str]]:
+    if status.champion:
+        yield from _version_lines("champion", status.champion)
+        if status.champion.history:
+            yield "", status.champion.history[-1]
+    elif status.serving:
+        yield "champion", "none: MLflow has no alias `champion`"
+        yield "", f"version {status.serving} still serves: `mnistflow promote {status.serving}` makes it champion again"
+    else:
+        yield "champion", f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` trains one"
+
+
+def _version_lines(label: str, version: VersionState) -> Iterator[tuple[str, str]]:
+    yield label, f"version {version.version}, {version.quality}, run {version.run_id[:8]}"
+    yield "", f"gate: {version.decision}: {'; '.join(version.reasons)}"
+
+
+def _published_lines(status: Status) -> Iterator[tuple[str, str]]:
+    yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
+    champion = status.champion.version if status.champion else None
+    if champion and champion != status.serving:
+        yield "", f"lags behind the champion, version {champion}: `mnistflow promote {champion}` publishes it"
+    if status.serving and not status.serving_is_whole:
+        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them again"
+
+
+def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
+    silent = [server.address for server in status.servers if server.served is None]
+    for server in status.servers:
+        if server.served:
+            yield from _server_lines(server.address, server.served, status.serving)
+    if silent:
+        start = ": `mnistflow serve` starts one" if len(silent) == len(status.servers) else ""
+        yield "server", f"no answer from {', '.join(silent)}{start}"
+
+
+def _server_lines(address: str, served: Served, published: int | None) -> Iterator[tuple[str, str]]:
     if served.wants_key:
         yield "server", f"{address} requires a key: set {server_client.KEYS_VARIABLE}"
         return
     yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
+    if published and served.champion and served.champion != published:
+        yield "", f"lags behind the published version {published}"
     for version, reason in served.refused.items():
         yield "refused", f"version {version}: {reason}"
     if rollout := served.rollout:

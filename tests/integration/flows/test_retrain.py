@@ -266,8 +266,9 @@ def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     server.terminate()
     assert server.wait() == 0
     assert now["rollout"] == {"challenger": challenger, "canary": 0.125, "shadow": True}
-    assert now["served"]["champion"] == 1
-    assert now["served"]["rollout"]["challenger"] == challenger
+    (served,) = (entry["served"] for entry in now["servers"] if entry["address"].endswith(f":{port}"))
+    assert served["champion"] == 1
+    assert served["rollout"]["challenger"] == challenger
 
 
 def test_an_ensemble_goes_the_whole_road(reporting: Checkout) -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mnistflow import environment
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, promotion, publisher, status, versions
+from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, status, versions
 from mnistflow.registry.gate import Verdict
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mnistflow.tracking import runs
@@ -109,6 +109,55 @@ def test_what_was_rolled_back_comes_back_by_a_promotion_only(paths: Paths, name:
     promotion.promote(paths, name, 2)
     promotion.make_champion(paths, made[2], "gate")
     assert promotion.rollback(paths, name).number == 2
+
+
+def test_a_champion_chosen_in_mlflow_is_obeyed_and_recorded(paths: Paths, name: str, made: list[Version]) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    promotion.make_champion(paths, made[1], "gate")
+    aliases.set_challenger(made[2])
+    MlflowClient().set_registered_model_alias(name, CHAMPION, "3")
+    assert reconciliation.reconcile(paths, name)
+    assert publisher.published_champion(paths, name) == 3
+    assert aliased(name) == {CHAMPION: 3, PREVIOUS: 2}
+    assert versions.find(name, 3).history[-1].endswith("became champion by MLflow")
+    assert versions.find(name, 2).is_overruled
+    assert not reconciliation.reconcile(paths, name)
+    assert [promotion.rollback(paths, name).number for _ in range(2)] == [2, 1]
+
+
+def test_a_promotion_after_a_choice_in_mlflow_moves_the_alias(paths: Paths, name: str, made: list[Version]) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    MlflowClient().set_registered_model_alias(name, CHAMPION, "2")
+    assert promotion.promote(paths, name, 1).number == 1
+    assert aliased(name) == {CHAMPION: 1, PREVIOUS: 2}
+    assert publisher.published_champion(paths, name) == 1
+    assert promotion.rollback(paths, name).number == 2
+    MlflowClient().set_registered_model_alias(name, CHAMPION, "4")
+    assert promotion.rollback(paths, name).number == 2
+
+
+def test_a_process_killed_before_it_moved_the_alias_leaves_no_choice_in_mlflow(
+    paths: Paths, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    MlflowClient().set_model_version_tag(name, "2", "mnistflow.history", history.line("gate"))
+    assert not reconciliation.reconcile(paths, name)
+    assert len(versions.find(name, 1).history) == 1
+
+
+def test_status_shows_who_lags_behind_the_alias(paths: Paths, dataset: str, name: str, made: list[Version]) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    MlflowClient().set_registered_model_alias(name, CHAMPION, "2")
+    assert ("", "lags behind the champion, version 2: `mnistflow promote 2` publishes it") in shown(paths, dataset)
+    MlflowClient().delete_registered_model_alias(name, CHAMPION)
+    assert ("champion", "none: MLflow has no alias `champion`") in shown(paths, dataset)
+    assert not reconciliation.reconcile(paths, name)
+    assert promotion.promote(paths, name, 1).number == 1
+    assert aliased(name) == {CHAMPION: 1}
+
+
+def shown(paths: Paths, dataset: str) -> list[tuple[str, str]]:
+    return list(status.lines(status.read(paths, dataset)))
 
 
 def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(

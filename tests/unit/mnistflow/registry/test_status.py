@@ -1,20 +1,28 @@
-"""Lines of `mnistflow status` about the prediction server."""
+"""Lines of `mnistflow status` about the champion and the prediction servers."""
+
+from dataclasses import replace
 
 from mnistflow.registry import status
 from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import Calls, Served
+from mnistflow.registry.server_client import Calls, Served, Server
 from mnistflow.registry.server_client import Rollout as Tried
-from mnistflow.registry.status import Status
+from mnistflow.registry.status import Status, VersionState
 
 CALLS = {"champion": Calls(1200, 0, 0.5), "challenger": Calls(1180, 60, 0.7)}
 TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 
-def lines(served: Served | None) -> str:
-    state = Status(
-        "mnist", None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), "http://localhost:8000", served
-    )
+STATE = Status("mnist", None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), ())
+CHAMPION = VersionState(3, "accuracy", 0.99, 0.99, "test accuracy 99.00%", "0123456789", "promote", (), ())
+
+
+def shown_by(state: Status) -> str:
     return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
+
+
+def lines(*served: Served | None) -> str:
+    servers = [Server(f"http://localhost:{8000 + number}", one) for number, one in enumerate(served)]
+    return shown_by(replace(STATE, servers=tuple(servers)))
 
 
 def test_refused_versions_and_the_rollout_are_shown() -> None:
@@ -37,5 +45,21 @@ def test_a_server_that_requires_a_key_is_shown() -> None:
     assert "requires a key: set MNISTFLOW_SERVE_KEYS" in lines(Served(None, {}, None, wants_key=True))
 
 
-def test_a_server_that_does_not_answer_is_shown() -> None:
-    assert "no answer from http://localhost:8000" in lines(None)
+def test_servers_that_do_not_answer_are_shown() -> None:
+    assert "server: no answer from http://localhost:8000: `mnistflow serve` starts one" in lines(None)
+    shown = lines(None, Served(3, {}, None))
+    assert "server: http://localhost:8001, version 3\nserver: no answer from http://localhost:8000" in shown
+    assert "starts one" not in shown
+
+
+def test_what_lags_behind_is_shown() -> None:
+    published = shown_by(replace(STATE, champion=CHAMPION))
+    assert "published: version 3 in var/models\nrollout" in published
+    lagging = shown_by(replace(STATE, champion=replace(CHAMPION, version=2)))
+    assert "lags behind the champion, version 2: `mnistflow promote 2` publishes it" in lagging
+    assert "lags" not in lines(Served(3, {}, None))
+    assert "version 1\n: lags behind the published version 3" in lines(Served(1, {}, None))
+
+
+def test_an_alias_that_was_removed_is_shown() -> None:
+    assert "version 3 still serves: `mnistflow promote 3` makes it champion again" in shown_by(STATE)
