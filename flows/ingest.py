@@ -8,6 +8,7 @@ from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
+from mnistflow.pipeline.run_plan import RunOptions
 from mnistflow.pipeline.stage_runner import StageOutcome
 
 
@@ -21,7 +22,7 @@ def ingest() -> tuple[StageOutcome, ...]:
     checkout = Paths.locate()
     environment.configure(checkout)
     flow_runs.begin()
-    plan = prefect_tasks.resolve(checkout, {})
+    plan = prefect_tasks.resolve(checkout, {}, RunOptions())
     with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
         prefect_tasks.push(pipeline)

@@ -5,8 +5,24 @@ from dataclasses import dataclass
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.registry import versions
 from mnistflow.registry.gate import Verdict
 from mnistflow.registry.versions import Version
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """What has become of the model in the registry.
+
+    Attributes:
+        registered: whether the version is new; otherwise the same file was registered before.
+        opponent: the champion that the version was compared with; None if there was none, or it is the champion.
+    """
+
+    version: Version
+    registered: bool
+    verdict: Verdict
+    opponent: Version | None
 
 
 @dataclass(frozen=True)
@@ -14,20 +30,16 @@ class Outcome:
     """Result of a retraining.
 
     Attributes:
-        run_id: MLflow run of the version.
-        registered: whether the version is new; otherwise the same file was registered before.
-        opponent: the champion that the version was compared with; None if there was none, or it is the champion.
+        run_id: MLflow run that the retraining has recorded, or the one of the version if nothing was to be done.
+        gate: None for a model that is not to be registered.
         champion: number of the version that serves now.
     """
 
     plan: RunPlan
     stages: tuple[StageOutcome, ...]
     run_id: str
-    registered: bool
-    version: Version
     evaluation: Evaluation
-    verdict: Verdict
-    opponent: Version | None
+    gate: GateOutcome | None
     champion: int | None
 
     @property
@@ -38,4 +50,10 @@ class Outcome:
     @property
     def changed(self) -> bool:
         """Whether there is a new version, or any stage had to run."""
-        return self.registered or any(stage.executed for stage in self.stages)
+        return bool(self.gate and self.gate.registered) or any(stage.executed for stage in self.stages)
+
+    @property
+    def quality(self) -> str:
+        """The formatted headline metric on the test split."""
+        headline = versions.task_of(self.dataset).headline
+        return headline.describe(self.evaluation.metrics[headline.name])

@@ -20,7 +20,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
 from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
-from mnistflow.pipeline.run_plan import RunPlan
+from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.registry import promotion, reconciliation, versions
 from mnistflow.registry.config import GateConfig
@@ -56,18 +56,19 @@ def _step(name: str) -> Callable[[Callable[Arguments, Returned]], Task[Arguments
 
 
 @_step("resolve")
-def resolve(paths: Paths, overrides: dict[str, Any]) -> RunPlan:
+def resolve(paths: Paths, overrides: dict[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members."""
-    plan = run_plan.resolve(paths, config.load(paths.params), overrides)
+    plan = run_plan.resolve(paths, config.load(paths.params), overrides, options)
     if plan.is_fallback:
         get_run_logger().warning(fetch.fallback_warning(plan.requested_dataset, plan.dataset))
     return plan
 
 
 @_step("reconcile")
-def reconcile(paths: Paths, dataset: str) -> None:
+def reconcile(paths: Paths, dataset: str, experiment: str) -> None:
     """Complete what killed runs have left undone in MLflow and in the model repository."""
-    runs.close_dead_runs(dataset)
+    for name in {dataset, experiment}:
+        runs.close_dead_runs(name)
     if reconciliation.reconcile(paths, versions.model_name(dataset)):
         get_run_logger().info("the champion of MLflow is published")
 

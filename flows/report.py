@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from mnistflow.paths import Paths
+from mnistflow.registry import versions
 from mnistflow.tracking import runs
 from mnistflow.tracking.runs import Record
 
@@ -20,31 +21,37 @@ if TYPE_CHECKING:
 
 def headline(outcome: Outcome) -> str:
     """Return the verdict in one line."""
-    name = f"{outcome.version.name} version {outcome.version.number}, {outcome.version.quality}"
+    gate = outcome.gate
+    if gate is None:
+        return f"evaluated, not registered: {outcome.plan.name}, {outcome.quality}"
+    name = f"{gate.version.name} version {gate.version.number}, {gate.version.quality}"
     if not outcome.changed:
-        is_back = outcome.opponent and outcome.champion == outcome.version.number
+        is_back = gate.opponent and outcome.champion == gate.version.number
         return f"{'promoted again' if is_back else 'unchanged'}: {name}"
-    decision = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[outcome.verdict.decision]
+    decision = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[gate.verdict.decision]
     return f"{decision}: {name}"
 
 
 def reasons(outcome: Outcome) -> Sequence[str]:
     """Return the reasons of the verdict, a line each."""
-    if outcome.changed or outcome.opponent:
-        return outcome.verdict.reasons
-    return [f"when it was registered: {reason}" for reason in outcome.verdict.reasons]
+    gate = outcome.gate
+    if gate is None:
+        return [f"as asked for, the gate has not judged it; it is MLflow run {outcome.run_id}"]
+    if outcome.changed or gate.opponent:
+        return gate.verdict.reasons
+    return [f"when it was registered: {reason}" for reason in gate.verdict.reasons]
 
 
 def markdown(outcome: Outcome, paths: Paths) -> str:
     """Return verdict, stages, differences from the champion in parameters and metrics, and where to find more."""
     candidate = runs.read(outcome.run_id)
-    opponent = runs.read(outcome.opponent.run_id) if outcome.opponent else None
+    opponent = runs.read(outcome.gate.opponent.run_id) if outcome.gate and outcome.gate.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
     return f"""# {headline(outcome)}
 
 {why}
 
-Champion now: version {outcome.champion}.
+Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 
 ## Stages
 {_stages(outcome)}
@@ -57,7 +64,7 @@ Champion now: version {outcome.champion}.
 
 ## See also
 - MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
-- model repository {paths.models / outcome.version.name}
+- model repository {paths.models / versions.model_name(outcome.dataset)}
 """
 
 

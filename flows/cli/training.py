@@ -23,7 +23,21 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
+def retrain(
+    overrides: Overrides = None,
+    preset: Preset = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run in MLflow, instead of one that states the parameters.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="Description of the run in MLflow, in Markdown.")] = None,
+    register: Annotated[
+        bool,
+        typer.Option("--register/--no-register", help="Only evaluate and record the model, or also register it."),
+    ] = True,
+    experiment: Annotated[
+        str | None, typer.Option(help="Experiment of MLflow to log the run to, instead of that of the data set.")
+    ] = None,
+) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     logs.log_to_terminal()
     paths, base = load_context()
@@ -40,16 +54,19 @@ def retrain(overrides: Overrides = None, preset: Preset = None) -> None:
 
     prefect.wait()
     with resumable(), log_filters.short_log(links=not prefect.own):
-        outcome = flow(values)
+        outcome = flow(values, name, note, register, experiment)
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
+    if outcome.gate is None:
+        return
+    version = outcome.gate.version
     if outcome.champion is None:
         other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
-        console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {outcome.version.number}{other}`")
+        console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
-        console.print(f"champion: {outcome.version.name} version {outcome.champion}, in var/models. Next: make up")
+        console.print(f"champion: {version.name} version {outcome.champion}, in var/models. Next: make up")
 
 
 def sweep(

@@ -11,6 +11,7 @@ from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
+from mnistflow.pipeline.run_plan import RunOptions
 from mnistflow.pipeline.stage_runner import STAGES
 from mnistflow.tracking.lazy_run import LazyRun
 
@@ -25,9 +26,9 @@ def one_by_one() -> None:
     checkout = Paths.locate()
     environment.configure(checkout)
     announce("resolve")
-    plan = prefect_tasks.resolve(checkout, {})
+    plan = prefect_tasks.resolve(checkout, {}, RunOptions())
     announce("reconcile")
-    prefect_tasks.reconcile(checkout, plan.dataset)
+    prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with (
         workspaces.opened(checkout, plan.values) as workspace,
         LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=MONITORED) as run,

@@ -20,15 +20,38 @@ MAX_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
+class RunOptions:
+    """What a run is called, where it is recorded, and whether its model is registered.
+
+    Attributes:
+        name: of the run in MLflow; None for one that states the parameters.
+        note: the run's description in MLflow, in Markdown.
+        register: whether the model is registered, compared and published; otherwise it is only evaluated and recorded.
+        experiment: of MLflow; None for the one of the data set.
+    """
+
+    name: str | None = None
+    note: str | None = None
+    register: bool = True
+    experiment: str | None = None
+
+    @property
+    def want_a_run(self) -> bool:
+        """Whether the run is recorded even if all stages are unchanged and the model is registered already."""
+        return self != RunOptions()
+
+
+@dataclass(frozen=True)
 class RunPlan:
     """Parameters of a run, ready to be executed.
 
     Attributes:
-        name: of the run in MLflow: the family, the preset, and what else was overridden.
+        name: of the run in MLflow: as chosen, or the family, the preset, and what else was overridden.
         requested_dataset: the configured data set; the run's own differs from it after a fallback.
         overrides: parameters that the user changed, by dotted key.
         pinned: parameters that resolve external inputs, by dotted key.
         config: params.yaml with both in place.
+        options: what else the user has chosen for this run.
     """
 
     name: str
@@ -36,11 +59,17 @@ class RunPlan:
     overrides: Mapping[str, Any]
     pinned: Mapping[str, Any]
     config: Config
+    options: RunOptions = RunOptions()
 
     @property
     def dataset(self) -> str:
         """Data set of the run."""
         return self.config.fetch.dataset
+
+    @property
+    def experiment(self) -> str:
+        """Experiment of MLflow that the run is logged to."""
+        return self.options.experiment or self.dataset
 
     @property
     def is_fallback(self) -> bool:
@@ -53,12 +82,13 @@ class RunPlan:
         return {**self.overrides, **self.pinned}
 
 
-def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> RunPlan:
+def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run.
 
     Args:
         base: params.yaml.
         overrides: parameters for this run only, by dotted key.
+        options: what else the user has chosen for this run.
 
     Raises:
         ConfigError: an override is not valid, or the family cannot learn from the data.
@@ -69,12 +99,14 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> RunPlan
     pinned: dict[str, Any] = fetch.pin(config.fetch, paths)
     dataset = pinned.get("fetch.dataset", config.fetch.dataset)
     pinned |= prepare.pin(config.prepare, paths) | pin_members(config, dataset)
+    described = f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH]
     return RunPlan(
-        name=f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH],
+        name=options.name or described,
         requested_dataset=config.fetch.dataset,
         overrides=overrides,
         pinned=pinned,
         config=config.with_values(pinned),
+        options=options,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -19,23 +20,38 @@ class LazyRun:
     ends the run, if it was started, as `runs.finished` does.
 
     Args:
-        experiment: name of the experiment, which is that of the data set.
+        experiment: name of the experiment.
         metrics_after: metric after whose first value the machine's metrics are logged too.
+        tags: of the run, besides those that every run has.
     """
 
-    def __init__(self, paths: Paths, experiment: str, name: str, kind: str, metrics_after: str) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        experiment: str,
+        name: str,
+        kind: str,
+        metrics_after: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self._paths = paths
         self._experiment = experiment
         self._name = name
         self._kind = kind
         self._metrics_after = metrics_after
+        self._tags = tags or {}
         self._run: Run | None = None
         self._stack = ExitStack()
+
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run; None before it has started."""
+        return self._run.run_id if self._run else None
 
     def start(self) -> Run:
         """Return the run; the first call starts it."""
         if self._run is None:
-            self._run = runs.start(self._paths, self._experiment, self._name, kind=self._kind)
+            self._run = runs.start(self._paths, self._experiment, self._name, kind=self._kind, tags=self._tags)
             self._stack.enter_context(runs.finished(self._run))
             self._stack.enter_context(log_system_metrics(self._run, after=self._metrics_after))
         return self._run

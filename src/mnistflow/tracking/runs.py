@@ -100,10 +100,23 @@ def has_experiment(name: str) -> bool:
     return open_store().has_experiment(name)
 
 
-def start(paths: Paths, experiment: str, name: str, kind: str, parent: str | None = None) -> Run:
-    """Start a run. Its tags identify this process, so that `close_dead_runs` can find out whether it has died."""
+def start(
+    paths: Paths,
+    experiment: str,
+    name: str,
+    kind: str,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Run:
+    """Start a run. Its tags identify this process, so that `close_dead_runs` can find out whether it has died.
+
+    Args:
+        experiment: name of the experiment; a child is in that of its parent, where MLflow shows both.
+        parent: id of the run that the new one is a child of.
+        tags: besides those that every run has.
+    """
     owner = ProcessIdentity.own()
-    tags = {
+    known = {
         KIND: kind,
         "mlflow.user": os.environ.get("USER", "unknown"),
         "mlflow.source.name": "mnistflow",
@@ -113,9 +126,9 @@ def start(paths: Paths, experiment: str, name: str, kind: str, parent: str | Non
         "mnistflow.process_started": str(owner.started),
     }
     if parent:
-        tags["mlflow.parentRunId"] = parent
-    identifier = experiment_id(paths, experiment)
-    run = mlflow_client().create_run(identifier, run_name=name, tags=tags)
+        known["mlflow.parentRunId"] = parent
+    identifier = resume(parent).experiment_id if parent else experiment_id(paths, experiment)
+    run = mlflow_client().create_run(identifier, run_name=name, tags={**known, **(tags or {})})
     return Run(run.info.run_id, identifier)
 
 

@@ -131,6 +131,22 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
+def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(reporting: Checkout) -> None:
+    before = registered(reporting), champion(reporting), status(reporting)["last_run"]
+    options = ("--name", "a try", "--note", "**why** it runs", "--experiment", "mine", "--no-register")
+    said = reporting.run("retrain", *options).stdout
+    assert "evaluated, not registered: a try, test accuracy" in said
+    ((run, state),) = reporting.query(
+        "select run_uuid, status from runs join experiments using (experiment_id)"
+        " where runs.name = 'a try' and experiments.name = 'mine'"
+    )
+    tags = dict(reporting.query("select key, value from tags where run_uuid = ?", run))
+    assert (state, tags["mlflow.note.content"]) == ("FINISHED", "**why** it runs")
+    assert reporting.query("select value from latest_metrics where run_uuid = ? and key = 'test_accuracy'", run)
+    assert f"MLflow run {run}" in said
+    assert (registered(reporting), champion(reporting), status(reporting)["last_run"]) == before
+
+
 def test_presets_are_listed_with_what_they_override(retrained: Checkout) -> None:
     shown = retrained.run("presets").stdout
     names = yaml.safe_load((retrained.folder / "params.yaml").read_text())["presets"]
