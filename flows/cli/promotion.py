@@ -18,6 +18,8 @@ VersionOption = Annotated[
     typer.Option("--version", metavar="N", min=1, help="Version to try instead of the challenger."),
 ]
 
+Because = Annotated[str, typer.Option(metavar="REASON", help="Why; the history keeps it with your name.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -25,22 +27,22 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def promote(version: int, dataset: DatasetOption = None) -> None:
+def promote(version: int, dataset: DatasetOption = None, because: Because = "") -> None:
     """Make a version the champion by hand, whatever the gate has decided."""
     paths, name = _model(dataset)
     from mnistflow.registry import promotion
 
-    champion = promotion.promote(paths, name, version)
+    champion = promotion.promote(paths, name, version, because)
     console.print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
     _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
 
-def rollback(dataset: DatasetOption = None) -> None:
+def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     """Let the champion before the present one serve again; repeated, it goes further back."""
     paths, name = _model(dataset)
     from mnistflow.registry import promotion
 
-    champion = promotion.rollback(paths, name)
+    champion = promotion.rollback(paths, name, because)
     console.print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 

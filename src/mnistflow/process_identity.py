@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from collections.abc import Mapping
@@ -11,6 +12,19 @@ from typing import Any, Self
 import psutil
 
 CLOCK_TOLERANCE_SECONDS = 1.0
+
+
+def user_name() -> str:
+    """Return the name of the user of this process; its number where the system has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def user_at_host() -> str:
+    """Return user and machine of this process: `ada@laptop`."""
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 @dataclass(frozen=True)

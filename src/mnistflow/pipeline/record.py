@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from mnistflow import files, lineage, splits
+from mnistflow import files, splits
 from mnistflow.config import Config
 from mnistflow.evaluation import evaluate
 from mnistflow.evaluation.evaluate import Evaluation
@@ -52,7 +52,7 @@ def record(workspace: Paths, run: runs.Run, config: Config) -> Evaluation:
             **_search_summary(files.read_json(workspace.tuned / "trials.json")),
         }
     )
-    run.set_tags({"mnistflow.dataset": data.name, "mlflow.source.git.commit": lineage.git_commit(workspace.checkout)})
+    run.set_tags({"mnistflow.dataset": data.name})
     _log_dataset(run, data)
     _log_files(workspace, run, training["settings"]["train.backend"])
     return evaluation

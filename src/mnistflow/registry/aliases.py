@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mnistflow.process_identity import user_at_host
 from mnistflow.registry import history, versions
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, TAG, Decision, Version
 from mnistflow.tracking.client import mlflow_client
@@ -35,16 +36,16 @@ def set_overruled(version: Version, is_overruled: bool) -> None:
     _set_tag(version, "overruled", str(is_overruled).lower())
 
 
-def set_champion(version: Version, by: history.By) -> None:
+def set_champion(version: Version, by: history.By, because: str = "") -> None:
     """Make a version the champion, and the version that a rollback would return to `previous`.
 
-    The history is written first: a process that is killed before it moves the alias leaves a line too many, which
-    changes no later rollback.
+    The history says by whom and why. It is written first: a process that is killed before it moves the alias leaves a
+    line too many, which changes no later rollback.
     """
     replaced = open_store().aliases(version.name).get(CHAMPION)
     if replaced == version.number:
         return
-    _add_to_history(version, by)
+    _add_to_history(version, history.line(by, user_at_host(), because))
     if by == "rollback":
         replaced = history.earlier_champion(versions.all_versions(version.name), version.number)
     _set_previous(version.name, replaced)
@@ -62,7 +63,7 @@ def adopt_champion(version: Version, replaced: int | None) -> None:
     """
     _set_previous(version.name, replaced)
     _remove_challenger(version)
-    _add_to_history(version, "MLflow")
+    _add_to_history(version, history.line("MLflow"))
 
 
 def set_challenger(version: Version) -> None:
@@ -70,9 +71,9 @@ def set_challenger(version: Version) -> None:
     mlflow_client().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
 
 
-def _add_to_history(version: Version, by: history.By) -> None:
+def _add_to_history(version: Version, line: str) -> None:
     past = versions.find(version.name, version.number).history
-    _set_tag(version, "history", "\n".join((*past, history.line(by))))
+    _set_tag(version, "history", "\n".join((*past, line)))
 
 
 def _set_previous(name: str, number: int | None) -> None:

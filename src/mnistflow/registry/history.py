@@ -13,9 +13,16 @@ By = Literal["gate", "hand", "rollback", "MLflow"]
 _BECAME = " became champion by "
 
 
-def line(by: str) -> str:
-    """Return the line that a version's history gets when it becomes champion now."""
-    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')}{_BECAME}{by}"
+def line(by: str, who: str = "", because: str = "") -> str:
+    """Return the line that a version's history gets when it becomes champion now.
+
+    Args:
+        who: user and machine; empty if nobody knows.
+        because: the reason, of which line breaks become spaces; empty if none was given.
+    """
+    became = f"{datetime.now(UTC).isoformat(timespec='milliseconds')}{_BECAME}{by}"
+    reason = " ".join(because.split())
+    return f"{became}{f' ({who})' if who else ''}{f': {reason}' if reason else ''}"
 
 
 def earlier_champion(versions: Iterable[Version], champion: int | None) -> int | None:
@@ -39,10 +46,15 @@ def latest_champion(versions: Iterable[Version]) -> int | None:
     return succession[-1] if succession else None
 
 
+def _word(text: str) -> str:
+    """Return `by` from the end of a line, where user and reason follow it."""
+    return text.partition(" ")[0].removesuffix(":")
+
+
 def _succession(versions: Iterable[Version]) -> list[int]:
     """Return the champions in the order in which they last took over, without those that were rolled back."""
     events = [
-        (datetime.fromisoformat(moment), version.number, by)
+        (datetime.fromisoformat(moment), version.number, _word(by))
         for version in versions
         for moment, became, by in (entry.partition(_BECAME) for entry in version.history)
         if became

@@ -146,30 +146,36 @@ def apply(paths: Paths, version: Version, verdict: Verdict) -> None:
     if versions.CHAMPION in version.aliases:
         reconciliation.reconcile(paths, version.name)
     elif verdict.decision == "promote":
-        make_champion(paths, version, "gate")
+        make_champion(paths, version, "gate", "; ".join(verdict.reasons))
     elif verdict.decision == "hold":
         publisher.publish(paths, version)
         aliases.set_challenger(version)
 
 
-def make_champion(paths: Paths, version: Version, by: history.By) -> None:
+def make_champion(paths: Paths, version: Version, by: history.By, because: str = "") -> None:
     """Publish a version, move the alias `champion` to it, then the repository's pointer.
 
     A rollout of the same version ends.
+
+    Args:
+        because: the reason, which the history keeps with the user and the machine.
 
     Raises:
         RegistryError: the artifact store does not have its files.
     """
     publisher.publish(paths, version)
-    aliases.set_champion(version, by)
+    aliases.set_champion(version, by, because)
     publisher.serve(paths, version)
     rollout = publisher.read_rollout(paths, version.name)
     if rollout and rollout.challenger == version.number:
         publisher.write_rollout(paths, version.name, None)
 
 
-def promote(paths: Paths, name: str, number: int) -> Version:
+def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
     """Make a version champion by hand, whatever the gate has decided, and return the champion that MLflow then has.
+
+    Args:
+        because: the reason, for the history.
 
     Raises:
         RegistryError: there is no such version, the artifact store does not have its files, or another process moved
@@ -177,15 +183,18 @@ def promote(paths: Paths, name: str, number: int) -> Version:
     """
     reconciliation.adopt(paths, name)
     version = versions.find(name, number)
-    _replace_champion(paths, version, "hand")
+    _replace_champion(paths, version, "hand", because)
     return _read_back(version)
 
 
-def rollback(paths: Paths, name: str) -> Version:
+def rollback(paths: Paths, name: str, because: str = "") -> Version:
     """Let the champion before the present one serve again; another rollback goes one further back.
 
     The version that is replaced becomes the challenger if there is none, unless the gate has rejected it. No later
     rollback returns to it.
+
+    Args:
+        because: the reason, for the history.
 
     Raises:
         RegistryError: there is no earlier champion, the artifact store does not have its files, or another process
@@ -197,7 +206,7 @@ def rollback(paths: Paths, name: str) -> Version:
     earlier = history.earlier_champion(known.values(), champion)
     if earlier is None:
         raise RegistryError(f"{name} has no earlier champion", "`mnistflow promote VERSION` makes a version champion.")
-    replaced = _replace_champion(paths, known[earlier], "rollback")
+    replaced = _replace_champion(paths, known[earlier], "rollback", because)
     if replaced and replaced.decision != "reject" and not versions.version_of_alias(name, versions.CHALLENGER):
         aliases.set_challenger(replaced)
     return _read_back(known[earlier])
@@ -215,14 +224,14 @@ def _read_back(version: Version) -> Version:
     return champion
 
 
-def _replace_champion(paths: Paths, version: Version, by: history.By) -> Version | None:
+def _replace_champion(paths: Paths, version: Version, by: history.By, because: str) -> Version | None:
     """Make a version champion whatever the gate has decided, and return the version that it replaces."""
     champion = versions.version_of_alias(version.name, versions.CHAMPION)
     replaced = champion if champion and champion.number != version.number else None
     if replaced:
         aliases.set_overruled(replaced, True)
     aliases.set_overruled(version, False)
-    make_champion(paths, version, by)
+    make_champion(paths, version, by, because)
     return replaced
 
 

@@ -14,14 +14,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnistflow import lineage
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.process_identity import ProcessIdentity
+from mnistflow.process_identity import ProcessIdentity, user_name
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
-KIND = "mnistflow.kind"  # retrain | sweep | family | trial | stage
+KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
+COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"}
+STAGE = "stage"  # run by hand; its run is named as the stage
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
@@ -118,9 +121,10 @@ def start(
     owner = ProcessIdentity.own()
     known = {
         KIND: kind,
-        "mlflow.user": os.environ.get("USER", "unknown"),
-        "mlflow.source.name": "mnistflow",
+        "mlflow.user": user_name(),
+        "mlflow.source.name": f"mnistflow {name if kind == STAGE else COMMANDS[kind]}",
         "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": lineage.git_commit(paths.checkout),
         "mnistflow.host": owner.host,
         "mnistflow.process": str(owner.pid),
         "mnistflow.process_started": str(owner.started),
@@ -166,7 +170,7 @@ def stage_run(paths: Paths, experiment: str, stage: str) -> Iterator[Run]:
     if run_id := current_run_id():
         yield resume(run_id)
         return
-    run = start(paths, experiment, stage, kind="stage")
+    run = start(paths, experiment, stage, kind=STAGE)
     with finished(run):
         yield run
 

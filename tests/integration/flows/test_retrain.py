@@ -1,8 +1,10 @@
 """The whole road, from raw data to the model that serves, as a user drives it."""
 
+import getpass
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -88,6 +90,10 @@ def test_every_trial_and_epoch_is_in_mlflow(retrained: Checkout) -> None:
     data = retrained.query(joined, run)
     ((state,),) = retrained.query("select status from runs where run_uuid = ?", run)
     assert tags["mnistflow.kind"] == "retrain"
+    assert (tags["mlflow.user"], tags["mnistflow.host"]) == (getpass.getuser(), socket.gethostname())
+    assert tags["mlflow.source.name"] == "mnistflow retrain"
+    assert tags["mlflow.source.git.commit"].startswith(retrained.tool("git", "rev-parse", "HEAD").strip())
+    assert retrained.query("select user_id from runs where run_uuid = ?", run) == [(getpass.getuser(),)]
     assert len(children) == 2
     assert sorted(steps) == [(epoch,) for epoch in range(1, len(steps) + 1)]
     assert {
@@ -206,15 +212,20 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert now["challenger"]["decision"] == "hold"
     assert {row["version"] for row in leaderboard(retrained)} >= {1, challenger}
     rollout_is_asked_for_and_shown(retrained, challenger)
-    assert "the gate rejected it" not in retrained.run("promote", str(challenger)).stdout
+    because = ("--because", "the errors of version 1\nare the expensive ones")
+    assert "the gate rejected it" not in retrained.run("promote", str(challenger), *because).stdout
     assert (retrained.folder / MODEL / "champion").read_text() == f"{challenger}\n"
     assert not (retrained.folder / MODEL / "rollout.json").exists()
     now = status(retrained)
     assert now["previous"]["version"] == 1
-    assert now["champion"]["history"][-1].endswith("became champion by hand")
+    person = f"{getpass.getuser()}@{socket.gethostname()}"
+    promoted = f"became champion by hand ({person}): the errors of version 1 are the expensive ones"
+    assert now["champion"]["history"][-1].endswith(promoted)
     retrained.run("rollback")
     assert champion(retrained) == 1
-    assert status(retrained)["champion"]["history"][-1].endswith("became champion by rollback")
+    first, *_, last = status(retrained)["champion"]["history"]
+    assert f"became champion by gate ({person}): no champion yet" in first
+    assert last.endswith(f"became champion by rollback ({person})")
     assert status(retrained)["challenger"]["version"] == challenger
     refused = retrained.run("rollback", check=False)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
