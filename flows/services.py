@@ -8,7 +8,6 @@ from functools import partial
 
 import httpx
 from rich.console import Console
-from rich.table import Table
 
 from flows.orchestration import deployments
 from flows.processes import ports
@@ -19,6 +18,8 @@ from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, server_client, status, versions
+from mnistflow.tracking import mlflow_ui
+from mnistflow.tracking.store import open_store
 
 LOCAL = "127.0.0.1"
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
@@ -41,7 +42,12 @@ def up(paths: Paths, settings: Config, host: str) -> None:
             api, scheduling = _scheduling(paths, host) if claimed else (None, [])
             if not claimed:
                 console.print("Prefect and the schedules are run by another process of this checkout")
-            _run(paths, [*_mlflow(host, 5000), *scheduling, _predictions(paths, settings, host)], api)
+            dataset = status.current_dataset(paths, settings.fetch)
+            _run(
+                paths,
+                [*_mlflow(paths, dataset, host, mlflow_ui.PORT), *scheduling, _predictions(paths, settings, host)],
+                api,
+            )
 
 
 def schedule(paths: Paths) -> None:
@@ -59,33 +65,47 @@ def schedule(paths: Paths) -> None:
         _run(paths, scheduling, api)
 
 
-def ui(paths: Paths, host: str, port: int) -> None:
+def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
     """Run the MLflow UI until Ctrl-C.
+
+    Args:
+        dataset: whose runs the printed address opens.
 
     Raises:
         MnistflowError: the UI does not start, or ended by itself.
     """
-    if mlflow := _mlflow(host, port):
+    if mlflow := _mlflow(paths, dataset, host, port):
         _run(paths, mlflow, api=None)
 
 
-def _mlflow(host: str, wanted: int) -> list[Service]:
+def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]:
     uri = os.environ["MLFLOW_TRACKING_URI"]
+    experiment = open_store().experiment_id(dataset)
     if uri.startswith("http"):
-        console.print(f"MLflow runs already at {uri}")
+        _share_view(uri, experiment, dataset)
+        console.print(f"MLflow runs already at {mlflow_ui.runs_page(uri.rstrip('/'), experiment)}")
         return []
     port = _port("MLflow", host, wanted)
     address = server_client.url(host, port)
+    mlflow_ui.record_address(paths, address)
     return [
         Service(
             name="MLflow",
             command=("mlflow", "server", "--backend-store-uri", uri, *_listen(host, port), "--workers", "1"),
-            works=partial(_answers, f"{address}/health"),
-            address=address,
+            works=lambda: _answers(f"{address}/health") and _share_view(address, experiment, dataset),
+            address=mlflow_ui.runs_page(address, experiment),
             # Its job workers serve language models only, and take a gigabyte of memory.
             environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )
     ]
+
+
+def _share_view(address: str, experiment: str | None, dataset: str) -> bool:
+    """Let MLflow's UI sort the runs by the headline metric. Always returns True: without the view, it sorts by time."""
+    if experiment is not None:
+        headline = versions.task_of(dataset).headline
+        mlflow_ui.share_view(address, experiment, f"test_{headline.name}", headline.larger_is_better)
+    return True
 
 
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
@@ -167,13 +187,13 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
 
 
 def _print_addresses(services: Sequence[Service], api: str | None) -> None:
-    table = Table(show_header=False, box=None)
-    for service in services:
-        if service.address:
-            table.add_row(f"[bold]{service.name}", service.address)
+    addresses = {service.name: service.address for service in services if service.address}
     if api:
-        table.add_row("[bold]Prefect's API", api)
-    console.print(table)
+        addresses["Prefect's API"] = api
+    # Not a table, which would break long addresses.
+    width = max(map(len, addresses), default=0)
+    for name, address in addresses.items():
+        console.print(f" [bold]{name:<{width}}[/bold]  {address}")
     console.print("Ctrl-C stops all of it.")
 
 

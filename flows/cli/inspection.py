@@ -1,20 +1,26 @@
-"""Commands that look: models, presets, leaderboard, status."""
+"""Commands that look: models, presets, leaderboard, compare, status."""
 
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.context import load_context
 from flows.cli.options import DatasetOption, Json, console
+from mnistflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mnistflow.analysis.side_by_side import Measured
+    from mnistflow.tasks.identity import Headline
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (models, presets, leaderboard, status):
+    for command in (models, presets, leaderboard, compare, status):
         app.command()(command)
 
 
@@ -88,6 +94,50 @@ def leaderboard(
             f"{row.train_seconds:.0f}",
         )
     console.print(table)
+
+
+def compare(
+    version: Annotated[list[str], typer.Argument(metavar="VERSION...", help="Two or more numbers of versions.")],
+    dataset: DatasetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show versions side by side: metrics with 95 % intervals, and the parameters in which they differ."""
+    if wrong := next((text for text in version if not text.isdecimal()), None):
+        raise ConfigError(f"{wrong!r} is no number of a version", "`mnistflow leaderboard` lists the versions.")
+    paths, settings = load_context()
+    from mnistflow.analysis import side_by_side
+    from mnistflow.registry import status as state
+    from mnistflow.registry import versions
+    from mnistflow.tracking import mlflow_ui
+
+    name = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
+    found = side_by_side.compare(name, [int(text) for text in version])
+    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    page = mlflow_ui.comparison_page(ui, [run.run_id for run in found.runs], [run.experiment_id for run in found.runs])
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "mlflow": page}, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table("", title=name)
+    for one, run in zip(found.versions, found.runs, strict=True):
+        table.add_column("\n".join([f"version {one.number}", *one.aliases, run.name]), justify="right")
+    for metric, values in found.metrics.items():
+        table.add_row(metric, *(_cell(value, found.headline) for value in values))
+    table.add_section()
+    for key, texts in found.parameters.items():
+        table.add_row(key, *texts)
+    console.print(table)
+    typer.echo(f"{'MLflow:' if runs_already else 'MLflow, once `mnistflow ui` runs:'} {page}")
+
+
+def _cell(measured: "Measured | None", headline: "Headline") -> str:
+    if measured is None:
+        return ""
+    if measured.interval is None:
+        return f"{measured.value:,.5g}" if abs(measured.value) < 100_000 else f"{measured.value:,.0f}"
+    low, high = measured.interval
+    return f"{headline.format(measured.value)} ({low * 100:.2f}–{high:.2%})"
 
 
 def status(dataset: DatasetOption = None, as_json: Json = False) -> None:

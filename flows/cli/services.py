@@ -53,11 +53,12 @@ def schedule() -> None:
 
 
 def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
-    """Start the MLflow UI."""
-    paths, _ = load_context()
+    """Start the MLflow UI; the printed address opens the runs of the data set, best first."""
+    paths, settings = load_context()
     from flows import services
+    from mnistflow.registry import status as state
 
-    services.ui(paths, host, port)
+    services.ui(paths, state.current_dataset(paths, settings.fetch), host, port)
 
 
 def up(host: Host = "127.0.0.1") -> None:

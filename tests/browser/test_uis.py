@@ -67,6 +67,28 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
         assert said in second.stderr
 
 
+def test_the_printed_address_opens_the_runs_in_mlflow_best_first(
+    up: Running, retrained: Checkout, page: Page, screenshots: Path
+) -> None:
+    runs = [run["name"] for run in json.loads(retrained.run("leaderboard", "--json").stdout)]
+    page.goto(up.pages["MLflow"])
+    for name in runs:
+        expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
+    shown = page.get_by_role("gridcell").get_by_role("link").all_inner_texts()
+    assert [name for name in shown if name in runs] == runs
+    for column in ("test_accuracy", "test_loss", "model.family", "train.epochs"):
+        expect(page.get_by_role("columnheader", name=column).first).to_be_visible()
+    expect(page.get_by_text("Sort: test_accuracy")).to_be_visible()
+    page.screenshot(path=screenshots / "mlflow-runs.png")
+
+
+def test_the_printed_comparison_opens_in_mlflow(up: Running, retrained: Checkout, page: Page) -> None:
+    said = retrained.run("compare", "1", "2").stdout
+    (address,) = re.findall(r"http://\S+compare-runs\S+", said)
+    page.goto(address)
+    expect(page.get_by_text("Comparing 2 Runs")).to_be_visible()
+
+
 def test_all_runs_can_be_compared_in_mlflow(up: Running, retrained: Checkout, page: Page, screenshots: Path) -> None:
     runs = json.loads(retrained.run("leaderboard", "--json").stdout)
     page.goto(f"{up.addresses['MLflow']}/#/experiments/{experiment(up)}/runs")

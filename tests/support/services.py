@@ -23,15 +23,20 @@ class Running:
 
     Attributes:
         said: what it printed until then.
-        addresses: by the name of the service.
+        pages: what it printed to open in a browser, by the name of the service.
+        addresses: those of the servers behind the pages.
     """
 
     process: subprocess.Popen[str]
     said: str
 
     @property
-    def addresses(self) -> Mapping[str, str]:
+    def pages(self) -> Mapping[str, str]:
         return dict(ADDRESS.findall(self.said))
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        return {name: page.partition("/#")[0] for name, page in self.pages.items()}
 
     @property
     def family(self) -> list[psutil.Process]:

@@ -9,12 +9,11 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from mnistflow import files
+from mnistflow.analysis.intervals import wilson
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.tasks import plots
 from mnistflow.tasks.identity import Headline
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +147,6 @@ def rank(results: Iterable[Result], headline: Headline) -> tuple[FamilySummary, 
         of_family.setdefault(result.family, []).append(result)
     summaries = [FamilySummary.of(name, family_results) for name, family_results in of_family.items()]
     return tuple(sorted(summaries, key=lambda one: (headline.sort_key(one.score), one.parameters)))
-
-
-def wilson(errors: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of the share of right predictions (Wilson 1927), which holds near 100 % too."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(rows - errors, rows).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def undominated(

@@ -38,6 +38,8 @@ def record(workspace: Paths, run: runs.Run, config: Config) -> Evaluation:
             "export.views": config.export.views,
             "data.name": data.name,
             "data.sha256": data.data_sha256[:12],
+            "data.train_examples": len(data.train),
+            "data.test_examples": len(data.test),
         }
     )
     _log_curves(run, training["history"])

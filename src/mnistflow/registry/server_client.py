@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from mnistflow.errors import DataError
-from mnistflow.files import read_json, write_json
+from mnistflow import service_record
 from mnistflow.paths import Paths
-from mnistflow.process_identity import ProcessIdentity
 
 ADDRESS_VARIABLE = "MNISTFLOW_SERVER"
 # The server's own variable: commands on the server's machine use its first key.
@@ -94,27 +90,9 @@ class Server:
     served: Served | None
 
 
-@dataclass(frozen=True)
-class _Started:
-    """A server that was started from this checkout.
-
-    Attributes:
-        models: the model repository that it reads.
-        process: the server's own, or that of `mnistflow up`.
-    """
-
-    url: str
-    models: str
-    process: ProcessIdentity
-
-
 def record_address(paths: Paths, address: str) -> None:
     """Let other commands find the server that this process starts, or becomes."""
-    started = _Started(address, str(paths.models), ProcessIdentity.own())
-    paths.var.mkdir(parents=True, exist_ok=True)
-    with FileLock(_record(paths).with_suffix(".lock")):
-        others = [one for one in _read_record(paths) if one.url != address and not one.process.has_died()]
-        write_json(_record(paths), [asdict(one) for one in (started, *others)])
+    service_record.add(_record(paths), address)
 
 
 def addresses(paths: Paths) -> tuple[str, ...]:
@@ -124,10 +102,8 @@ def addresses(paths: Paths) -> tuple[str, ...]:
     """
     if given := os.environ.get(ADDRESS_VARIABLE):
         return tuple(url.rstrip("/") for url in given.split())
-    # The record of a copied checkout also has the servers of the original, which read another repository.
-    started = [one for one in _read_record(paths) if one.models == str(paths.models)]
-    running = [one for one in started if not one.process.has_died()]
-    return tuple(one.url for one in running or started[:1])
+    latest = service_record.latest(_record(paths))
+    return service_record.running(_record(paths)) or ((latest,) if latest else ())
 
 
 def fetch_status(paths: Paths, name: str) -> tuple[Server, ...]:
@@ -154,16 +130,6 @@ def _fetch(address: str, name: str) -> Served | None:
         return TypeAdapter(Served).validate_python(models[name]) if name in models else Served(None, {}, None)
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError, ValidationError):
         return None
-
-
-def _read_record(paths: Paths) -> list[_Started]:
-    try:
-        return [
-            _Started(str(entry["url"]), str(entry["models"]), ProcessIdentity.from_json(entry["process"]))
-            for entry in read_json(_record(paths))
-        ]
-    except (DataError, KeyError, TypeError, ValueError):
-        return []
 
 
 def _record(paths: Paths) -> Path:

@@ -17,15 +17,16 @@ _PAGE = 1000
 class ClientStore(Store):
     """Reads the store that `MLFLOW_TRACKING_URI` names, whatever it is."""
 
-    def has_experiment(self, name: str) -> bool:
-        return mlflow_client().get_experiment_by_name(name) is not None
+    def experiment_id(self, name: str) -> str | None:
+        found = mlflow_client().get_experiment_by_name(name)
+        return str(found.experiment_id) if found else None
 
     def search_runs(self, query: RunQuery) -> list[StoredRun]:
-        experiment = mlflow_client().get_experiment_by_name(query.experiment)
-        if not experiment:
+        experiment = self.experiment_id(query.experiment)
+        if experiment is None:
             return []
         found = mlflow_client().search_runs(
-            [experiment.experiment_id], filter_of(query), max_results=query.limit, order_by=order_of(query)
+            [experiment], filter_of(query), max_results=query.limit, order_by=order_of(query)
         )
         return [_run(entry) for entry in found]
 
@@ -75,6 +76,7 @@ class ClientStore(Store):
 def _run(run: Run) -> StoredRun:
     return StoredRun(
         run_id=run.info.run_id,
+        experiment_id=str(run.info.experiment_id),
         name=run.info.run_name,
         status=run.info.status,
         started_ms=run.info.start_time,

@@ -17,6 +17,7 @@ class StoredRun:
     """
 
     run_id: str
+    experiment_id: str
     name: str
     status: str
     started_ms: int
@@ -72,8 +73,8 @@ class Store(ABC):
     """Reads MLflow's records of runs and registered models."""
 
     @abstractmethod
-    def has_experiment(self, name: str) -> bool:
-        """Return whether there is an experiment of that name."""
+    def experiment_id(self, name: str) -> str | None:
+        """Return the id of the experiment of that name, or None when there is none."""
 
     @abstractmethod
     def search_runs(self, query: RunQuery) -> list[StoredRun]:

@@ -48,11 +48,22 @@ class RestStore(Store):
             follow_redirects=True,
         )
 
-    def has_experiment(self, name: str) -> bool:
-        return self._experiment_id(name) is not None
+    def experiment_id(self, name: str) -> str | None:
+        answer = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})
+        return str(answer["experiment"]["experiment_id"]) if answer else None
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        """Set a tag of an experiment: the only method that writes.
+
+        Raises:
+            RegistryError: the server cannot be reached, refuses, or fails.
+        """
+        self._ask(
+            "POST", "experiments/set-experiment-tag", json={"experiment_id": experiment_id, "key": key, "value": value}
+        )
 
     def search_runs(self, query: RunQuery) -> list[StoredRun]:
-        experiment = self._experiment_id(query.experiment)
+        experiment = self.experiment_id(query.experiment)
         if experiment is None:
             return []
         found: list[StoredRun] = []
@@ -89,10 +100,6 @@ class RestStore(Store):
     def version(self, model: str, number: int) -> StoredVersion | None:
         answer = self._ask("GET", "model-versions/get", params={"name": model, "version": str(number)})
         return _version(answer["model_version"]) if answer else None
-
-    def _experiment_id(self, name: str) -> str | None:
-        answer = self._ask("GET", "experiments/get-by-name", params={"experiment_name": name})
-        return str(answer["experiment"]["experiment_id"]) if answer else None
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         """Return the answer of the API; None when it does not know what was asked for.
@@ -157,6 +164,7 @@ def _run(entry: Any) -> StoredRun:
     info, data = entry["info"], entry.get("data", {})
     return StoredRun(
         run_id=info["run_id"],
+        experiment_id=str(info["experiment_id"]),
         name=info.get("run_name", ""),
         status=info["status"],
         started_ms=int(info["start_time"]),

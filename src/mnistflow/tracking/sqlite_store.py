@@ -17,7 +17,7 @@ REVISION = "dc11669786a5"
 BUSY_SECONDS = 30
 _PREFIX = "sqlite:///"
 _WORKSPACE = "default"
-_RUNS = "select r.run_uuid, r.name, r.status, r.start_time from runs r"
+_RUNS = "select r.run_uuid, r.experiment_id, r.name, r.status, r.start_time from runs r"
 _BATCH = 500  # SQLite allows 999 variables in a statement of older builds
 
 
@@ -48,11 +48,14 @@ class SqliteStore(Store):
         except sqlite3.Error:
             return False
 
-    def has_experiment(self, name: str) -> bool:
-        return self._experiment_id(name) is not None
+    def experiment_id(self, name: str) -> str | None:
+        found = self._query(
+            "select experiment_id from experiments where workspace = ? and name = ?", (_WORKSPACE, name)
+        )
+        return str(found[0][0]) if found else None
 
     def search_runs(self, query: RunQuery) -> list[StoredRun]:
-        experiment = self._experiment_id(query.experiment)
+        experiment = self.experiment_id(query.experiment)
         if experiment is None:
             return []
         return self._runs(*_search(query, experiment))
@@ -71,6 +74,7 @@ class SqliteStore(Store):
         return [
             StoredRun(
                 run_id=run_id,
+                experiment_id=str(experiment),
                 name=name,
                 status=status,
                 started_ms=started,
@@ -78,7 +82,7 @@ class SqliteStore(Store):
                 metrics={key: math.nan if value == "nan" else float(value) for key, value in metrics[run_id].items()},
                 tags=tags[run_id],
             )
-            for run_id, name, status, started in found
+            for run_id, experiment, name, status, started in found
         ]
 
     def aliases(self, model: str) -> dict[str, int]:
@@ -112,12 +116,6 @@ class SqliteStore(Store):
             for name, number, run_id, created in rows
         ]
 
-    def _experiment_id(self, name: str) -> int | None:
-        found = self._query(
-            "select experiment_id from experiments where workspace = ? and name = ?", (_WORKSPACE, name)
-        )
-        return found[0][0] if found else None
-
     def _of_runs(self, select: str, run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {run_id: {} for run_id in run_ids}
         for start in range(0, len(run_ids), _BATCH):
@@ -141,7 +139,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _search(query: RunQuery, experiment: int) -> tuple[str, list[object]]:
+def _search(query: RunQuery, experiment: str) -> tuple[str, list[object]]:
     """Return the statement of a query with its values, sorted as `SqlAlchemyStore.search_runs` sorts.
 
     There, NaN and missing values come last in either direction, then runs are sorted by their start, newest first, and
@@ -157,7 +155,7 @@ def _search(query: RunQuery, experiment: int) -> tuple[str, list[object]]:
         keys.append(f"case when {table}.is_nan then 1 when {table}.value is null then 2 else 0 end")
         keys.append(f"{table}.value {'desc' if order.descending else 'asc'}")
     conditions = ["r.experiment_id = ?", "r.lifecycle_stage = 'active'"]
-    values.append(experiment)
+    values.append(int(experiment))
     if query.status:
         conditions.append("r.status = ?")
         values.append(query.status)

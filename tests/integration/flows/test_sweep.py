@@ -20,7 +20,7 @@ from serving_kit import Server, question
 from waiting import wait_until
 
 from mnistflow import config
-from mnistflow.analysis import comparison
+from mnistflow.analysis import intervals
 from mnistflow.models import families
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     assert [row["score"] for row in result["families"]] == sorted((r["score"] for r in rows.values()), reverse=True)
     for row in rows.values():
         assert row["score"] == pytest.approx(1 - row["errors"] / 360)
-        assert row["interval"] == pytest.approx(comparison.wilson(row["errors"], 360))
+        assert row["interval"] == pytest.approx(intervals.wilson(row["errors"], 360))
         assert row["interval"][0] < row["score"] < row["interval"][1]
         assert min(row["parameters"], row["file_megabytes"], row["latency_ms"], row["train_seconds"]) > 0
         assert 1 <= row["best_epoch"] <= row["epochs"] <= 2

@@ -178,8 +178,8 @@ def test_what_was_deleted_or_never_there_is_not_found(store: Store, database: Pa
     connection.close()
     assert store.run(deleted) is None
     assert store.run("0" * 32) is None
-    assert store.has_experiment("digits")
-    assert not store.has_experiment("none")
+    assert store.experiment_id("digits") == store.search_runs(BEST)[0].experiment_id
+    assert store.experiment_id("none") is None
     assert [version.number for version in store.versions("digits-classifier")] == [12, 11, 10, 9, 8, 6, 5, 4, 3, 2, 1]
     assert store.version("digits-classifier", 7) is None
     assert store.version("none", 1) is None

@@ -22,19 +22,6 @@ def family(name: str, score: float, **changes: Any) -> FamilySummary:
     return FamilySummary.of(name, [result(name, score, **changes)])
 
 
-@pytest.mark.parametrize(
-    ("errors", "rows", "low", "high"),
-    [  # Newcombe (1998), table I, method 3
-        (263 - 81, 263, 0.2553, 0.3662),
-        (148 - 15, 148, 0.0624, 0.1605),
-        (20, 20, 0.0, 0.1611),
-        (28, 29, 0.0061, 0.1718),
-    ],
-)
-def test_the_interval_is_wilsons(errors: int, rows: int, low: float, high: float) -> None:
-    assert comparison.wilson(errors, rows) == pytest.approx((low, high), abs=5e-5)
-
-
 def test_a_family_is_the_mean_of_its_scores_and_the_median_of_its_costs() -> None:
     first = result("a", 0.8, errors=20, interval=(0.7, 0.9), train_seconds=1.0, epochs=3)
     second = result("a", 0.9, errors=11, interval=(0.8, 1.0), train_seconds=9.0, epochs=5)
