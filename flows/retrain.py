@@ -27,7 +27,7 @@ def retrain(
     overrides: dict[str, Any] | None = None,
     name: str | None = None,
     note: str | None = None,
-    register: bool = True,
+    register_model: bool = True,
     experiment: str | None = None,
 ) -> Outcome:
     """Fetch, prepare, tune, train, export, evaluate, register, compare, promote or hold, publish.
@@ -36,7 +36,7 @@ def retrain(
         overrides: parameters for this run only, by dotted key.
         name: of the run in MLflow, instead of one that states the parameters.
         note: description of the run in MLflow, in Markdown.
-        register: False to evaluate and record the model without registering, comparing or publishing it.
+        register_model: False to evaluate and record the model without registering, comparing or publishing it.
         experiment: of MLflow to log the run to, instead of that of the data set.
 
     Raises:
@@ -46,7 +46,7 @@ def retrain(
     environment.configure(checkout)
     flow_runs.begin()
     plan = prefect_tasks.resolve(
-        checkout, overrides or {}, RunOptions(name or None, note or None, register, experiment or None)
+        checkout, overrides or {}, RunOptions(name or None, note or None, register_model, experiment or None)
     )
     prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with workspaces.opened(checkout, plan.values) as workspace:
