@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from mnistflow import relocation
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 
@@ -55,10 +56,15 @@ DEFAULTS = {
 
 
 def configure(paths: Paths) -> None:
-    """Set every default that the environment does not name."""
+    """Set every default that the environment does not name, and let `var/` lead to where it is now.
+
+    Raises:
+        RegistryError: `var/` was moved, and what leads to its former place cannot be corrected.
+    """
     for name, template in DEFAULTS.items():
         os.environ.setdefault(name, template.format(home=paths.checkout))
     paths.mlflow.mkdir(parents=True, exist_ok=True)
+    relocation.correct(paths)
 
 
 def misspelt(environ: Mapping[str, str]) -> str:

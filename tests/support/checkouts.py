@@ -16,7 +16,8 @@ import psutil
 import session_guard
 from waiting import GENEROUS, WAIT_SECONDS
 
-from mnistflow import config, environment
+from mnistflow import config, environment, relocation
+from mnistflow.paths import Paths
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows", "serving")
@@ -157,14 +158,9 @@ def checkout_environment(**variables: str) -> dict[str, str]:
 
 
 def copy_checkout(source: Path, folder: Path) -> Checkout:
-    """Copy a checkout with all that its commands have made; MLflow's store has absolute paths, which are changed."""
+    """Copy a checkout with all that its commands have made, which leads to the copy then."""
     shutil.copytree(source, folder, symlinks=True)
-    with closing(sqlite3.connect(folder / "var/mlflow/mlflow.db")) as store:
-        for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
-            for _, column, *_ in store.execute(f"pragma table_info({table})").fetchall():
-                change = f'update "{table}" set "{column}" = replace("{column}", ?, ?) where instr("{column}", ?)'
-                store.execute(change, (str(source), str(folder), str(source)))
-        store.commit()
+    relocation.correct(Paths(folder, folder))
     return Checkout(folder, checkout_environment())
 
 
