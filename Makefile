@@ -9,6 +9,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 	$(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(p))))
 READY := $(VENV)/.ready
+# The scripts of an environment name their interpreter, and it names this package, by absolute paths: one that was copied
+# runs the sources of its former place.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
 
 # Nothing calls home, nothing is written outside the checkout.
 export DVC_NO_ANALYTICS := 1
@@ -29,12 +34,18 @@ setup: $(READY)  ## make .venv with the locked requirements (the others do this 
 $(READY): requirements.lock pyproject.toml hatch_build.py src/mnistflow/__init__.py serving/protocol/_pixels.c
 	@test -n "$(PYTHON)" || { echo "mnistflow needs Python 3.11, 3.12 or 3.13, none of which answers. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	former="$$(cat $@ 2>/dev/null || true)"
+	if test -n "$$former" && test "$$former" != "$(CURDIR)"; then
+		echo "$(VENV) was moved from $$former to $(CURDIR): making it anew"
+		rm -rf $(VENV)
+		hash -r
+	fi
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
 	echo "installing the locked requirements into $(VENV)"
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall-package mnistflow --editable .
-	touch $@
+	echo "$(CURDIR)" >$@
 
 run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promote, publish
 	@mnistflow retrain
