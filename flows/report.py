@@ -64,7 +64,7 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 
 ## See also
 - MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
-- model repository {paths.models / versions.model_name(outcome.dataset)}
+- model repository {paths.models.relative_to(paths.checkout) / versions.model_name(outcome.dataset)}
 """
 
 
