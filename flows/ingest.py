@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows import prefect_tasks
-from flows.orchestration import flow_runs
+from flows.orchestration import lifecycle
 from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
@@ -13,6 +13,7 @@ from mnistflow.pipeline.stage_runner import StageOutcome
 
 
 @flow(name="ingest")
+@lifecycle.managed
 def ingest() -> tuple[StageOutcome, ...]:
     """Fetch, prepare, version, push.
 
@@ -21,8 +22,8 @@ def ingest() -> tuple[StageOutcome, ...]:
     """
     checkout = Paths.locate()
     environment.configure(checkout)
-    flow_runs.begin()
     plan = prefect_tasks.resolve(checkout, {}, RunOptions())
+    lifecycle.add_tags(dataset=plan.dataset)
     with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
         prefect_tasks.push(pipeline)

@@ -3,7 +3,7 @@
 Prefect caches nothing: DVC alone decides what is up to date.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
@@ -12,9 +12,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
+from flows import parameters
 from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.data import fetch
+from mnistflow.errors import ConfigError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
@@ -55,10 +57,28 @@ def _step(name: str) -> Callable[[Callable[Arguments, Returned]], Task[Arguments
     )
 
 
+def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
+    """Return the name of a run with these parameters of the flow; None if they are not valid, as the run will report.
+
+    The flow run and the run in MLflow have this name.
+    """
+    try:
+        base = config.load(paths.params)
+        return chosen.get("name") or run_plan.title(base, parameters.values(base, chosen))
+    except ConfigError:
+        return None
+
+
 @_step("resolve")
-def resolve(paths: Paths, overrides: dict[str, Any], options: RunOptions) -> RunPlan:
-    """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members."""
-    plan = run_plan.resolve(paths, config.load(paths.params), overrides, options)
+def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> RunPlan:
+    """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members.
+
+    Args:
+        chosen: parameters of the flow.
+        options: what else was chosen for this run.
+    """
+    base = config.load(paths.params)
+    plan = run_plan.resolve(paths, base, parameters.values(base, chosen), options)
     if plan.is_fallback:
         get_run_logger().warning(fetch.fallback_warning(plan.requested_dataset, plan.dataset))
     return plan

@@ -23,13 +23,19 @@ def headline(outcome: Outcome) -> str:
     """Return the verdict in one line."""
     gate = outcome.gate
     if gate is None:
-        return f"evaluated, not registered: {outcome.plan.name}, {outcome.quality}"
-    name = f"{gate.version.name} version {gate.version.number}, {gate.version.quality}"
+        return f"{verdict(outcome)}: {outcome.plan.name}, {outcome.quality}"
+    return f"{verdict(outcome)}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
+
+
+def verdict(outcome: Outcome) -> str:
+    """Return what has become of the model: `promoted`, `kept as challenger`, `rejected`, `unchanged` and the like."""
+    gate = outcome.gate
+    if gate is None:
+        return "evaluated, not registered"
     if not outcome.changed:
         is_back = gate.opponent and outcome.champion == gate.version.number
-        return f"{'promoted again' if is_back else 'unchanged'}: {name}"
-    decision = {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[gate.verdict.decision]
-    return f"{decision}: {name}"
+        return "promoted again" if is_back else "unchanged"
+    return {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[gate.verdict.decision]
 
 
 def reasons(outcome: Outcome) -> Sequence[str]:

@@ -1,12 +1,11 @@
 """The retrain flow: from raw data to the model that serves."""
 
-from typing import Any
-
-from prefect import flow
+from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
 
-from flows import prefect_tasks, report
-from flows.orchestration import flow_runs
+from flows import parameters, prefect_tasks, report
+from flows.orchestration import lifecycle
+from flows.orchestration.notifications import Event
 from flows.outcome import GateOutcome, Outcome
 from mnistflow import environment
 from mnistflow.evaluation import evaluate
@@ -21,33 +20,70 @@ from mnistflow.registry import status, versions
 from mnistflow.registry.versions import Version
 from mnistflow.tracking.lazy_run import LazyRun
 
+EVENTS: dict[str, Event] = {"promoted": "promoted", "promoted again": "promoted", "rejected": "rejected"}
 
-@flow(name="retrain", log_prints=False)
+
+def _title() -> str:
+    return prefect_tasks.title(Paths.locate(), runtime.flow_run.parameters) or runtime.flow_run.name
+
+
+@flow(name="retrain", flow_run_name=_title, log_prints=False)
+@lifecycle.managed
 def retrain(
-    overrides: dict[str, Any] | None = None,
-    name: str | None = None,
-    note: str | None = None,
+    preset: parameters.Preset = None,
+    dataset: parameters.Dataset = None,
+    family: parameters.Family = None,
+    seed: parameters.Seed = None,
+    epochs: parameters.Epochs = None,
+    batch_size: parameters.BatchSize = None,
+    learning_rate: parameters.LearningRate = None,
+    train_limit: parameters.TrainLimit = None,
+    trials: parameters.Trials = None,
+    overrides: parameters.Overrides = None,
+    name: parameters.Text = None,
+    note: parameters.Text = None,
     register_model: bool = True,
-    experiment: str | None = None,
+    experiment: parameters.Text = None,
 ) -> Outcome:
     """Fetch, prepare, tune, train, export, evaluate, register, compare, promote or hold, publish.
 
+    An empty parameter stands for the value of the preset, or else of params.yaml.
+
     Args:
-        overrides: parameters for this run only, by dotted key.
-        name: of the run in MLflow, instead of one that states the parameters.
-        note: description of the run in MLflow, in Markdown.
-        register_model: False to evaluate and record the model without registering, comparing or publishing it.
-        experiment: of MLflow to log the run to, instead of that of the data set.
+        preset: A named set of overrides from params.yaml; the other parameters win.
+        dataset: Name of the data set.
+        family: Model family.
+        seed: Of weights, order of batches, augmentation and dropout.
+        epochs: Largest number of epochs.
+        batch_size: Examples per step.
+        learning_rate: Highest learning rate of the schedule.
+        train_limit: Largest number of training examples.
+        trials: Number of trials of the search; 0 trains without a search.
+        overrides: Other parameters of params.yaml, by dotted key, such as {"train.optimizer": "sgd"}.
+        name: Name of the run in Prefect and MLflow, instead of one that states the parameters.
+        note: Description of the run in MLflow, in Markdown.
+        register_model: Whether to register, compare and publish the model; otherwise it is only evaluated and recorded.
+        experiment: Experiment of MLflow to log the run to, instead of that of the data set.
 
     Raises:
         MnistflowError: a step failed, and trying it again did not help.
     """
     checkout = Paths.locate()
     environment.configure(checkout)
-    flow_runs.begin()
-    plan = prefect_tasks.resolve(
-        checkout, overrides or {}, RunOptions(name or None, note or None, register_model, experiment or None)
-    )
+    chosen = {
+        "preset": preset,
+        "dataset": dataset,
+        "family": family,
+        "seed": seed,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "train_limit": train_limit,
+        "trials": trials,
+        "overrides": overrides,
+    }
+    plan = prefect_tasks.resolve(checkout, chosen, RunOptions(name or None, note or None, register_model, experiment or None))
+    lifecycle.add_tags(dataset=plan.dataset, family=plan.config.model.family, preset=preset)
     prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with workspaces.opened(checkout, plan.values) as workspace:
         tags = {"mlflow.note.content": note} if note else {}
@@ -58,7 +94,19 @@ def retrain(
         if not plan.overrides:
             workspaces.bring_home(workspace)
     create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))
+    _announce(outcome)
     return outcome
+
+
+def _announce(outcome: Outcome) -> None:
+    """Tag the flow run with the verdict, and send a notification of a model that was promoted or rejected."""
+    verdict = report.verdict(outcome)
+    lifecycle.add_tags(verdict=verdict.replace(", ", "-").replace(" ", "-"))
+    event = EVENTS.get(verdict)
+    if event and outcome.gate:
+        lifecycle.notify(
+            event, outcome.gate.version.name, "\n".join([report.headline(outcome), *report.reasons(outcome)])
+        )
 
 
 def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:

@@ -9,7 +9,7 @@ from functools import partial
 import httpx
 from rich.console import Console
 
-from flows.orchestration import deployments
+from flows.orchestration import deployments, server_address
 from flows.processes import ports
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import files
@@ -32,13 +32,14 @@ def up(paths: Paths, settings: Config, host: str) -> None:
 
     Raises:
         ConfigError: prefect.yaml is not valid.
-        MnistflowError: a service does not start, or ended by itself; or this checkout is up already.
+        MnistflowError: a service does not start, or ended by itself; or this checkout is up already; or no Prefect
+            API answers at `PREFECT_API_URL`.
     """
     deployments.read(paths)
     with files.claim(paths.var / "up.lock") as alone:
         if not alone:
             raise MnistflowError("this checkout is up already", "Stop that process first.")
-        with deployments.claim(paths) as claimed:
+        with server_address.claim(paths) as claimed:
             api, scheduling = _scheduling(paths, host) if claimed else (None, [])
             if not claimed:
                 console.print("Prefect and the schedules are run by another process of this checkout")
@@ -55,10 +56,11 @@ def schedule(paths: Paths) -> None:
 
     Raises:
         ConfigError: prefect.yaml is not valid.
-        MnistflowError: a service does not start, or ended by itself; or the schedules run already.
+        MnistflowError: a service does not start, or ended by itself; or the schedules run already; or no Prefect API
+            answers at `PREFECT_API_URL`.
     """
     deployments.read(paths)
-    with deployments.claim(paths) as claimed:
+    with server_address.claim(paths) as claimed:
         if not claimed:
             raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
@@ -110,11 +112,19 @@ def _share_view(address: str, experiment: str | None, dataset: str) -> bool:
 
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
     """Return the address of the Prefect API, and the services that run the schedules there."""
-    if api := os.environ.get(deployments.API_VARIABLE):
+    if api := server_address.configured_server():
+        _report_moved(paths, deployments.moved(paths, api))
         return api, [_runner(paths, api)]
+    former = server_address.former_checkout(paths)
+    _report_moved(paths, [former] if former else [])
     port = _port("Prefect", host, 4200)
     api = f"{server_client.url(host, port)}/api"
     return api, [_prefect(paths, host, port), _runner(paths, api, "--alone")]
+
+
+def _report_moved(paths: Paths, former: Sequence[str]) -> None:
+    if former:
+        console.print(f"the schedules ran in {', '.join(former)}: they run in {paths.checkout} from now on")
 
 
 def _prefect(paths: Paths, host: str, port: int) -> Service:
@@ -122,7 +132,7 @@ def _prefect(paths: Paths, host: str, port: int) -> Service:
     return Service(
         name="Prefect",
         command=("prefect", "server", "start", *_listen(host, port)),
-        works=partial(deployments.answers, f"{address}/api"),
+        works=partial(server_address.answers, f"{address}/api"),
         address=address,
         environment={
             # Relative, because a browser may reach the server by any host name.
@@ -138,9 +148,9 @@ def _runner(paths: Paths, api: str, *arguments: str) -> Service:
     return Service(
         name="schedules",
         command=("flows.orchestration.deployment_runner", *arguments),
-        startable=partial(deployments.answers, api),
+        startable=partial(server_address.answers, api),
         works=partial(deployments.are_served, paths, api),
-        environment={deployments.API_VARIABLE: api},
+        environment={server_address.API_VARIABLE: api},
     )
 
 
@@ -175,7 +185,7 @@ def _predictions(paths: Paths, settings: Config, host: str) -> Service:
 def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
     def report_start() -> None:
         if api:
-            deployments.note_server(paths, api)
+            server_address.note_server(paths, api)
         _print_addresses(services, api)
 
     console.print("starting " + ", ".join(service.name for service in services))
@@ -183,7 +193,7 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
         Supervisor(services, paths.checkout, paths.var / "logs", console.print).run(report_start)
     finally:
         if api:
-            deployments.forget_server(paths)
+            server_address.forget_server(paths)
 
 
 def _print_addresses(services: Sequence[Service], api: str | None) -> None:

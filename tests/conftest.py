@@ -12,7 +12,7 @@ from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_param
 from cluster import free_port, wait_for_port
 from waiting import GENEROUS, wait_until
 
-from flows.orchestration import deployments
+from flows.orchestration import server_address
 from flows.orchestration.api_server import RECORDS_ONLY
 
 
@@ -81,5 +81,5 @@ def start_prefect(folder: Path) -> None:
             start_new_session=True,
         )
     wait_for_port(port, server)
-    wait_until(lambda: deployments.answers(url), server)
+    wait_until(lambda: server_address.answers(url), server)
     (folder / "url").write_text(url)

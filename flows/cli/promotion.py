@@ -10,6 +10,7 @@ from flows.cli.options import DatasetOption, console
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from flows.orchestration.notifications import Event
     from mnistflow.paths import Paths
     from mnistflow.registry.versions import Version
 
@@ -34,16 +35,20 @@ def promote(version: int, dataset: DatasetOption = None, because: Because = "") 
 
     champion = promotion.promote(paths, name, version, because)
     console.print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
+    _notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
     _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
 
 def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     """Let the champion before the present one serve again; repeated, it goes further back."""
     paths, name = _model(dataset)
-    from mnistflow.registry import promotion
+    from mnistflow.registry import promotion, versions
 
+    withdrawn = versions.version_of_alias(name, versions.CHAMPION)
     champion = promotion.rollback(paths, name, because)
     console.print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
+    back = f"version {champion.number} serves again, {champion.quality}"
+    _notify(paths, "withdrawn", name, f"withdrawn: {name} version {withdrawn.number if withdrawn else '?'}: {back}")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 
 
@@ -98,6 +103,12 @@ def _model(dataset: str | None) -> "tuple[Paths, str]":
     from mnistflow.registry import status, versions
 
     return paths, versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+
+
+def _notify(paths: "Paths", event: "Event", name: str, text: str) -> None:
+    from flows.orchestration import notifications, server_address
+
+    notifications.send(notifications.Notification(event, name, text), server_address.running_server(paths))
 
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:

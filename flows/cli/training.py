@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.panel import Panel
@@ -41,20 +41,20 @@ def retrain(
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     logs.log_to_terminal()
     paths, base = load_context()
-    values, settings = _chosen(base, preset, overrides)
+    chosen, _, settings = _chosen(base, preset, overrides)
     from flows.orchestration import api_server
     from mnistflow.pipeline import run_plan
 
     run_plan.check_family(settings, settings.fetch.dataset)
     prefect = api_server.connect(paths)
     from flows import report
-    from flows.orchestration import log_filters
+    from flows.orchestration import lifecycle, log_filters
     from flows.retrain import retrain as flow
     from mnistflow.data import fetch
 
     prefect.wait()
-    with resumable(), log_filters.short_log(links=not prefect.own):
-        outcome = flow(values, name, note, register, experiment)
+    with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
+        outcome = flow(**chosen, name=name, note=note, register=register, experiment=experiment)
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
@@ -82,7 +82,7 @@ def sweep(
     """Run the model families side by side, and compare them; nothing is registered or promoted."""
     logs.log_to_terminal()
     paths, base = load_context()
-    values, settings = _chosen(base, preset, overrides, without=["model.family"])
+    _, values, settings = _chosen(base, preset, overrides, without=["model.family"])
     from flows import report, sweep_plan
     from flows import sweep as flow
 
@@ -110,10 +110,10 @@ def ingest() -> None:
 
     prefect = api_server.connect(paths)
     from flows.ingest import ingest as flow
-    from flows.orchestration import log_filters
+    from flows.orchestration import lifecycle, log_filters
 
     prefect.wait()
-    with resumable(), log_filters.short_log(links=not prefect.own):
+    with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")
@@ -121,8 +121,8 @@ def ingest() -> None:
 
 def _chosen(
     base: "Config", presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
-) -> tuple[dict[str, object], "Config"]:
-    """Return the values of a preset, overridden by those of -S, and the settings that they result in.
+) -> tuple[dict[str, Any], dict[str, Any], "Config"]:
+    """Return parameters of the retrain flow, the values that they stand for, and the settings that they result in.
 
     Args:
         without: keys of presets to ignore.
@@ -130,14 +130,17 @@ def _chosen(
     Raises:
         ConfigError: there is no such preset, key, value or data set.
     """
+    from flows import parameters
     from mnistflow import config
     from mnistflow.data import catalog
 
     if presets and len(presets) > 1:
         raise ConfigError(f"--preset is given twice: {', '.join(presets)}", "Take one, and change single values by -S.")
-    named = {key: value for name in presets or () for key, value in base.preset(name).items() if key not in without}
-    values = {**named, **config.parse_overrides(overrides or [])}
+    assigned = config.parse_overrides(overrides or [])
+    chosen = {"preset": presets[0] if presets else None, "overrides": assigned}
+    values = parameters.values(base, chosen)
+    values = {key: value for key, value in values.items() if key in assigned or key not in without}
     settings = base.with_values(values)
     if settings.fetch.dataset not in settings.fetch.own:
         catalog.get(settings.fetch.dataset)
-    return values, settings
+    return chosen, values, settings

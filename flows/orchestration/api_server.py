@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.orchestration import deployments
+from flows.orchestration import server_address
 from flows.processes import process_guard
 from mnistflow.errors import MnistflowError
 from mnistflow.files import remove
@@ -55,7 +55,7 @@ class Api:
         """
         fix = f"Its log: {self.log}."
         deadline = time.monotonic() + START_SECONDS
-        while self.own and not deployments.answers(self.url):
+        while self.own and not server_address.answers(self.url):
             if self.own.poll() is not None:
                 raise MnistflowError(f"Prefect's API ended with exit code {self.own.returncode} at its start", fix)
             if time.monotonic() > deadline:
@@ -68,9 +68,12 @@ def connect(paths: Paths) -> Api:
 
     A new server runs in a session of its own. A terminal sends Ctrl-C to its whole session, and the server must not end
     before the run has reported its end.
+
+    Raises:
+        MnistflowError: no Prefect API answers at the configured address.
     """
-    if url := deployments.running_server(paths):
-        os.environ[deployments.API_VARIABLE] = url
+    if url := server_address.configured_server() or server_address.running_server(paths):
+        os.environ[server_address.API_VARIABLE] = url
         return Api(url)
     port = _free_port()
     log = paths.var / "logs" / f"prefect-{port}.log"
@@ -78,7 +81,7 @@ def connect(paths: Paths) -> Api:
     server = process_guard.start(command, paths.checkout, log, RECORDS_ONLY)
     # Registered before Prefect is imported: Prefect's own exit handlers, which send the last records, run first then.
     atexit.register(_end, server, log)
-    os.environ[deployments.API_VARIABLE] = url = f"http://{LOCAL}:{port}/api"
+    os.environ[server_address.API_VARIABLE] = url = f"http://{LOCAL}:{port}/api"
     return Api(url, server, log)
 
 

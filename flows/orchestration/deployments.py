@@ -7,9 +7,7 @@ cancels the others.
 from __future__ import annotations
 
 import os
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import httpx
-import psutil
 import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ValidationError, field_validator
 
-from flows.orchestration import flow_runs
-from mnistflow import files
+from flows.orchestration import flow_runs, server_address
+from flows.orchestration.server_address import API_VARIABLE
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
 
-API_VARIABLE = "PREFECT_API_URL"
 API_SECONDS = 10
 
 
@@ -118,11 +114,15 @@ class KnownDeployment(BaseModel):
 
     Attributes:
         status: `READY` while a runner polls for its runs.
+        path: folder that its flow is loaded from.
+        pull_steps: what a worker of a work pool does before it loads the flow.
     """
 
     paused: bool
     status: str | None
     schedules: list[KnownSchedule]
+    path: str | None = None
+    pull_steps: list[dict[str, Any]] | None = None
 
 
 class _PrefectYaml(BaseModel):
@@ -136,7 +136,8 @@ def schedules(paths: Paths) -> list[Schedule]:
         ConfigError: prefect.yaml is missing or not valid.
     """
     deployments = read(paths)
-    known = _known(running_server(paths), deployments)
+    server = server_address.running_server(paths)
+    known = _known(server, deployments) if server else _not_running(paths)
     now = datetime.now(UTC)
     return [
         Schedule(
@@ -144,7 +145,7 @@ def schedules(paths: Paths) -> list[Schedule]:
             cron=times.cron,
             timezone=times.timezone,
             next_run=times.after(now).isoformat(timespec="minutes"),
-            state=known if isinstance(known, str) else _state(known[deployment.full_name], times),
+            state=known if isinstance(known, str) else _state(known[deployment.full_name], times, paths.checkout),
         )
         for deployment in deployments
         for times in deployment.schedules
@@ -168,42 +169,11 @@ def read(paths: Paths) -> list[Deployment]:
     raise ConfigError(f"{path}: {problem}", "Correct it, or restore it with git.")
 
 
-def running_server(paths: Paths) -> str | None:
-    """Return the address of the Prefect API in use: the configured one, or that of a running `schedule` or `up`."""
-    return os.environ.get(API_VARIABLE) or _noted_server(paths)
-
-
-def claim(paths: Paths) -> AbstractContextManager[bool]:
-    """Lock the schedules of this checkout for the block; yields False if another process holds them."""
-    return files.claim(_server_note(paths).with_suffix(".lock"))
-
-
-def _noted_server(paths: Paths) -> str | None:
-    """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
-    note = _server_note(paths)
-    if not note.is_file():
-        return None
-    server = files.read_json(note)
-    return str(server["url"]) if psutil.pid_exists(server["process"]) and answers(server["url"]) else None
-
-
-def note_server(paths: Paths, url: str) -> None:
-    """Write down the Prefect server of this process for other commands."""
-    files.write_json(_server_note(paths), {"url": url, "process": os.getpid()})
-
-
-def forget_server(paths: Paths) -> None:
-    """Delete what `note_server` has written: the server has stopped."""
-    files.remove(_server_note(paths))
-
-
-def answers(url: str) -> bool:
-    """Return whether the Prefect API at this address is healthy."""
-    # Certificates take 40 ms of processor time to load, and a command that starts a server asks ten times a second.
-    try:
-        return httpx.get(f"{url}/health", timeout=2, verify=url.startswith("https:")).is_success
-    except httpx.HTTPError:
-        return False
+def moved(paths: Paths, url: str) -> list[str]:
+    """Return the folders, other than this checkout, that the deployments of prefect.yaml have run in until now."""
+    known = _known(url, read(paths))
+    folders = [] if isinstance(known, str) else [_elsewhere(found, paths.checkout) for found in known.values() if found]
+    return sorted({folder for folder in folders if folder})
 
 
 def are_served(paths: Paths, url: str) -> bool:
@@ -256,31 +226,21 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
 
 
 def _known(
-    url: str | None, deployments: Sequence[Deployment]
+    url: str, deployments: Sequence[Deployment]
 ) -> Mapping[str, DeploymentResponse | KnownDeployment | None] | str:
     """Return the deployments as the Prefect API at `url` has them, or the reason why it does not answer.
 
     The API is asked directly, because importing Prefect takes longer than all else that a status does. Prefect's own
     client is the fallback: it knows credentials and certificates of Prefect's profiles.
     """
-    if not url:
-        return "no scheduler is running: `mnistflow schedule` starts one"
-    if not answers(url):
+    if not server_address.answers(url):
         return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
     try:
-        with httpx.Client(headers=_authorization(), timeout=API_SECONDS) as http:
+        with httpx.Client(headers=server_address.authorization(), timeout=API_SECONDS) as http:
             return {deployment.full_name: _ask(http, url, deployment) for deployment in deployments}
     except (httpx.HTTPError, ValidationError):
         with flow_runs.api_client(url) as client:
             return {deployment.full_name: _find(client, deployment) for deployment in deployments}
-
-
-def _authorization() -> dict[str, str]:
-    if key := os.environ.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
-    return {}
 
 
 def _ask(http: httpx.Client, url: str, deployment: Deployment) -> KnownDeployment | None:
@@ -299,14 +259,29 @@ def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentRespon
         return None
 
 
-def _state(known: DeploymentResponse | KnownDeployment | None, times: Times) -> str:
+def _not_running(paths: Paths) -> str:
+    former = server_address.former_checkout(paths)
+    place = f" (the schedules belonged to {former}, and will run here)" if former else ""
+    return f"no scheduler is running: `mnistflow schedule` starts one{place}"
+
+
+def _state(known: DeploymentResponse | KnownDeployment | None, times: Times, checkout: Path) -> str:
     if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
         return "the server does not have this schedule of prefect.yaml: restart `mnistflow schedule`"
+    if folder := _elsewhere(known, checkout):
+        return f"runs in {folder}, which is not this checkout: `mnistflow schedule` moves it here"
     if known.paused or _is_paused(known, times):
         return "paused"
     if known.status != "READY":
         return "no runner executes it: start `mnistflow schedule`, or a worker of its pool"
     return "scheduled"
+
+
+def _elsewhere(known: DeploymentResponse | KnownDeployment, checkout: Path) -> str | None:
+    """Return the folder that a deployment runs in, if that is another one than this checkout."""
+    steps = [settings for step in known.pull_steps or () for settings in step.values()]
+    folder = next((str(settings["directory"]) for settings in steps if "directory" in settings), known.path)
+    return folder if folder and Path(folder).is_absolute() and Path(folder) != checkout else None
 
 
 def _is_paused(known: DeploymentResponse | KnownDeployment | None, times: Times) -> bool:
@@ -319,7 +294,3 @@ def _is_the_same(schedule: DeploymentSchedule | KnownSchedule, times: Times) -> 
     """Return whether a schedule of the server is this one of prefect.yaml."""
     known = schedule.schedule
     return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
-
-
-def _server_note(paths: Paths) -> Path:
-    return paths.var / "prefect/server.json"

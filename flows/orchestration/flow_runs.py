@@ -20,6 +20,8 @@ from uuid import UUID
 
 import psutil
 
+from flows.orchestration import notifications
+from flows.orchestration.notifications import Notification
 from mnistflow.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: boo
         if alone or _is_lost(run):
             logger.warning("flow run %s has lost its process, and is marked as crashed", run.name)
             client.set_flow_run_state(run.id, Crashed(message="The process of this run has died."), force=True)
+            text = f"failed: its process has died\nFlow run: {run.name}"
+            notifications.send(Notification("failed", "schedules", text, str(run.id)), str(client.api_url))
 
 
 @contextmanager

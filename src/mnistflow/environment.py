@@ -20,9 +20,15 @@ from mnistflow.paths import Paths
 PREFIX = "MNISTFLOW_"
 SERVER_PREFIX = "MNISTFLOW_SERVE_"  # settings of the prediction server, which checks their names itself
 RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
+NOTIFY_WEBHOOK = "MNISTFLOW_NOTIFY_WEBHOOK"
+NOTIFY_EMAIL = "MNISTFLOW_NOTIFY_EMAIL"
+NOTIFY_SMTP = "MNISTFLOW_NOTIFY_SMTP"
 KNOWN = {
     "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
     RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
+    NOTIFY_WEBHOOK: "URL, in Slack's format, notified of failed runs and of models promoted, rejected or withdrawn",
+    NOTIFY_EMAIL: "e-mail addresses notified of the same, with commas between them",
+    NOTIFY_SMTP: "mail server for them: smtp://user:password@host:port or smtps://...; smtp://localhost:25 unless set",
     "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` asks, with spaces between them",
 }
 DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0)

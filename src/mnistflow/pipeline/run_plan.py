@@ -99,15 +99,28 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
     pinned: dict[str, Any] = fetch.pin(config.fetch, paths)
     dataset = pinned.get("fetch.dataset", config.fetch.dataset)
     pinned |= prepare.pin(config.prepare, paths) | pin_members(config, dataset)
-    described = f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH]
     return RunPlan(
-        name=options.name or described,
+        name=options.name or title(base, overrides),
         requested_dataset=config.fetch.dataset,
         overrides=overrides,
         pinned=pinned,
         config=config.with_values(pinned),
         options=options,
     )
+
+
+def title(base: Config, overrides: Mapping[str, Any]) -> str:
+    """Return the name of a run: the family, the preset, and what else is overridden.
+
+    Args:
+        base: params.yaml.
+        overrides: by dotted key.
+
+    Raises:
+        ConfigError: an override is not valid.
+    """
+    config = base.with_values(overrides)
+    return f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH]
 
 
 def check_family(config: LearningConfig, dataset: str) -> None:

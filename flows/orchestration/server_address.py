@@ -1,0 +1,125 @@
+"""Address of the Prefect API: the configured one, or the one that a running `schedule` or `up` has written down."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from mnistflow import files
+from mnistflow.errors import DataError, MnistflowError
+from mnistflow.paths import Paths
+
+API_VARIABLE = "PREFECT_API_URL"
+PROBE_SECONDS = 2
+ANSWER_SECONDS = 10.0  # a server under load answers within this time; one that hangs never does
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a running `schedule` or `up` writes down for other commands.
+
+    Attributes:
+        checkout: folder of the checkout that it runs in. `var/` may have been moved or copied since.
+        url: of the Prefect API; None after its end.
+    """
+
+    checkout: str
+    url: str | None
+    process: int
+
+
+def running_server(paths: Paths) -> str | None:
+    """Return the address of the Prefect API in use: the configured one, or that of a running `schedule` or `up`."""
+    return os.environ.get(API_VARIABLE) or _noted_server(paths)
+
+
+def configured_server() -> str | None:
+    """Return the address in `PREFECT_API_URL`, if it is set, after making sure that a Prefect API answers there.
+
+    Prefect itself tries again for two minutes.
+
+    Raises:
+        MnistflowError: nothing answers within seconds.
+    """
+    url = os.environ.get(API_VARIABLE)
+    if url and (problem := _problem(url)):
+        raise MnistflowError(
+            f"no Prefect API answers at {API_VARIABLE}={url}: {problem}", "Start that server, or unset the variable."
+        )
+    return url
+
+
+def answers(url: str) -> bool:
+    """Return whether the Prefect API at this address is healthy."""
+    return not _problem(url, PROBE_SECONDS)
+
+
+def _problem(url: str, seconds: float = ANSWER_SECONDS) -> str:
+    """Return why a Prefect API is not healthy; empty if it is."""
+    # Certificates take 40 ms of processor time to load, and a command that starts a server asks ten times a second.
+    try:
+        with httpx.stream("GET", f"{url}/health", timeout=seconds, verify=url.startswith("https:")) as answer:
+            return "" if answer.is_success else f"HTTP status {answer.status_code}"
+    except httpx.TimeoutException:
+        return f"no answer within {seconds:g} s"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error)
+
+
+def authorization() -> dict[str, str]:
+    """Return the headers with the credentials for the Prefect API that Prefect's own variables name."""
+    if key := os.environ.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return {}
+
+
+def claim(paths: Paths) -> AbstractContextManager[bool]:
+    """Lock the schedules of this checkout for the block; yields False if another process holds them."""
+    return files.claim(_note_file(paths).with_suffix(".lock"))
+
+
+def note_server(paths: Paths, url: str) -> None:
+    """Write down the Prefect server of this process for other commands."""
+    _write(paths, url)
+
+
+def forget_server(paths: Paths) -> None:
+    """Write down that the server of this process has stopped."""
+    _write(paths, None)
+
+
+def former_checkout(paths: Paths) -> str | None:
+    """Return the checkout whose schedules ran last from this `var/`, if that is another one than this."""
+    note = _read(paths)
+    return note.checkout if note and note.checkout != str(paths.checkout) else None
+
+
+def _noted_server(paths: Paths) -> str | None:
+    """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
+    note = _read(paths)
+    if note is None or note.url is None or note.checkout != str(paths.checkout):
+        return None
+    return note.url if psutil.pid_exists(note.process) and answers(note.url) else None
+
+
+def _write(paths: Paths, url: str | None) -> None:
+    files.write_json(_note_file(paths), {"checkout": str(paths.checkout), "url": url, "process": os.getpid()})
+
+
+def _read(paths: Paths) -> _Note | None:
+    try:
+        return _Note(**files.read_json(_note_file(paths)))
+    except (DataError, TypeError):
+        return None
+
+
+def _note_file(paths: Paths) -> Path:
+    return paths.var / "prefect/server.json"
