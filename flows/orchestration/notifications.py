@@ -32,7 +32,7 @@ from mnistflow.environment import NOTIFY_EMAIL, NOTIFY_SMTP, NOTIFY_WEBHOOK
 logger = logging.getLogger("mnistflow.notifications")
 
 LOCAL_MAIL_SERVER = "smtp://localhost:25"
-DELAYS = (0.0, 1.0, 4.0)  # seconds before each attempt
+DELAYS = (0.0, 1.0, 3.0)  # seconds before each attempt
 ATTEMPT_SECONDS = 5.0
 
 
