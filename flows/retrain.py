@@ -82,7 +82,9 @@ def retrain(
         "trials": trials,
         "overrides": overrides,
     }
-    plan = prefect_tasks.resolve(checkout, chosen, RunOptions(name or None, note or None, register_model, experiment or None))
+    plan = prefect_tasks.resolve(
+        checkout, chosen, RunOptions(name or None, note or None, register_model, experiment or None)
+    )
     lifecycle.add_tags(dataset=plan.dataset, family=plan.config.model.family, preset=preset)
     prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with workspaces.opened(checkout, plan.values) as workspace:

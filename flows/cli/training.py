@@ -54,7 +54,7 @@ def retrain(
 
     prefect.wait()
     with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
-        outcome = flow(**chosen, name=name, note=note, register=register, experiment=experiment)
+        outcome = flow(**chosen, name=name, note=note, register_model=register, experiment=experiment)
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))

@@ -49,7 +49,9 @@ def test_every_recipient_gets_an_e_mail(monkeypatch: pytest.MonkeyPatch) -> None
         (message,) = server.messages
     assert message["Subject"] == "mnistflow: rejected: digits-classifier version 2"
     assert message["To"] == "ada@example.com, grace@example.com"
-    assert "accuracy – too low" in message.get_payload(decode=True).decode()
+    body = message.get_payload(decode=True)
+    assert isinstance(body, bytes)
+    assert "accuracy – too low" in body.decode()
 
 
 def test_addresses_that_do_not_answer_are_lines_without_secrets(
