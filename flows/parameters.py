@@ -28,13 +28,12 @@ KEYS = {
     "train_limit": "prepare.train_limit",
     "trials": "tune.trials",
 }
+NULL = {"type": "null"}
 
 
 @dataclass(frozen=True)
 class FormField:
-    """Metadata of an optional parameter: its JSON schema is that of a value, which Prefect draws as an empty field.
-
-    The schema of `int | None` would be drawn as a choice between a number and nothing.
+    """Metadata of an optional parameter, for its JSON schema.
 
     Attributes:
         name: one of `KEYS`, if the limits are those of a key of params.yaml.
@@ -45,21 +44,21 @@ class FormField:
     choices: Callable[[], Sequence[str]] | None = None
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return the schema without the alternative null."""
+        """Return the schema of a value, or of null."""
         schema = _schema_of_key(KEYS[self.name]) if self.name else handler(core)
-        values = [kind for kind in schema.pop("anyOf", []) if kind.get("type") != "null"]
-        for kind in values[:1]:
-            schema |= kind
+        (value,) = [kind for kind in schema.get("anyOf", [schema]) if kind != NULL]
         choices = self.choices() if self.choices else []
-        return {**schema, "enum": list(choices)} if choices else schema
+        return {"anyOf": [{**value, "enum": list(choices)} if choices else value, NULL]}
 
 
 def _schema_of_key(key: str) -> dict[str, Any]:
-    """Return the JSON schema of a key of params.yaml."""
+    """Return the JSON schema of a key of params.yaml, without a default."""
     section, name = key.split(".")
     schema = Config.model_json_schema()
     definition = schema["properties"][section]["$ref"].rpartition("/")[2]
-    return dict(schema["$defs"][definition]["properties"][name])
+    field: dict[str, Any] = schema["$defs"][definition]["properties"][name]
+    field.pop("default", None)
+    return field
 
 
 def _presets() -> Sequence[str]:
