@@ -88,7 +88,7 @@ def retrain(
     lifecycle.add_tags(dataset=plan.dataset, family=plan.config.model.family, preset=preset)
     prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with workspaces.opened(checkout, plan.values) as workspace:
-        tags = {"mlflow.note.content": note} if note else {}
+        tags = {**plan.tags, **({"mlflow.note.content": note} if note else {})}
         with LazyRun(checkout, plan.experiment, plan.name, "retrain", metrics_after=MONITORED, tags=tags) as run:
             outcome = _run_steps(workspace, plan, run)
         if run.run_id is None:

@@ -1,4 +1,4 @@
-"""Commands that look: models, presets, leaderboard, compare, status."""
+"""Commands that look: models, presets, compare, status."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (models, presets, leaderboard, compare, status):
+    for command in (models, presets, compare, status):
         app.command()(command)
 
 
@@ -57,43 +57,6 @@ def presets() -> None:
 def _settings_as_typed(values: Mapping[str, object]) -> str:
     """Return settings as -S takes them."""
     return ", ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
-
-
-def leaderboard(
-    dataset: DatasetOption = None, as_json: Json = False, limit: Annotated[int, typer.Option(min=1)] = 20
-) -> None:
-    """Rank runs and versions, the best first."""
-    paths, settings = load_context()
-    from mnistflow.analysis import leaderboard as ranking
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
-
-    name = state.choose_dataset(paths, settings.fetch, dataset)
-    rows = ranking.rank(name, limit)
-    if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
-        return
-    from rich.table import Table
-
-    table = Table(title=f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}")
-    headline = versions.task_of(name).headline
-    for heading in (headline.name, "errors", "loss", "robust", "run", "version", "parameters", "MB", "ms", "train s"):
-        table.add_column(heading, justify="left" if heading in {"run", "version"} else "right")
-    for row in rows:
-        version = " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
-        table.add_row(
-            headline.format(row.score),
-            "" if row.errors is None else str(row.errors),
-            "" if row.loss is None else f"{row.loss:.4f}",
-            "" if row.robust is None else headline.format(row.robust),
-            row.name,
-            version,
-            f"{row.parameters:,}",
-            f"{row.file_megabytes:.2f}",
-            f"{row.latency_ms:.3f}" if row.latency_ms else "",
-            f"{row.train_seconds:.0f}",
-        )
-    console.print(table)
 
 
 def compare(

@@ -1,10 +1,14 @@
 """Options that several commands share, and the console that they print to."""
 
+import re
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from mnistflow.errors import ConfigError
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -18,3 +22,17 @@ Preset = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+def moment(text: str) -> datetime:
+    """Return the time that an option names: ISO 8601, local time unless it has an offset, or an age such as `7d`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if age := re.fullmatch(r"(\d{1,6})([dh])", text):
+        return datetime.now(UTC) - timedelta(**{"days" if age[2] == "d" else "hours": int(age[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise ConfigError(f"{text!r} is no time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None

@@ -6,8 +6,9 @@ members of an ensemble.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mnistflow import learners, tasks
@@ -15,6 +16,7 @@ from mnistflow.config import Config
 from mnistflow.data import catalog, fetch, prepare
 from mnistflow.learners.config import LearningConfig
 from mnistflow.paths import Paths
+from mnistflow.tracking import runs
 
 MAX_NAME_LENGTH = 100
 
@@ -52,6 +54,7 @@ class RunPlan:
         pinned: parameters that resolve external inputs, by dotted key.
         config: params.yaml with both in place.
         options: what else the user has chosen for this run.
+        tags: of the run in MLflow, which state how it differs from params.yaml, see `tags_of`.
     """
 
     name: str
@@ -60,6 +63,7 @@ class RunPlan:
     pinned: Mapping[str, Any]
     config: Config
     options: RunOptions = RunOptions()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dataset(self) -> str:
@@ -106,6 +110,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
         pinned=pinned,
         config=config.with_values(pinned),
         options=options,
+        tags=tags_of(base, config, overrides),
     )
 
 
@@ -155,23 +160,56 @@ def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
         config: the same with the overrides in place.
         overrides: by dotted key.
     """
-    candidates = [
-        [name, *_changes(base.with_values(values), config, overrides)]
+    preset, reference = _reference(base, config, overrides)
+    return " ".join([*([preset] if preset else []), *_changes(reference, config, overrides)])
+
+
+def tags_of(base: Config, config: Config, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that state how a run differs from params.yaml, which may change later.
+
+    They name the preset, all overrides including its own, and the number of epochs that the preset or params.yaml asks
+    for, if the run has fewer.
+
+    Args:
+        base: params.yaml.
+        config: the same with the overrides in place.
+        overrides: by dotted key.
+    """
+    preset, reference = _reference(base, config, overrides)
+    old, new = base.entries(), config.entries()
+    changed = {key: [old.get(key), new[key]] for key in _changed_keys(base, config, overrides)}
+    learner = learners.of(config.model.chosen)
+    full_epochs = learner.max_epochs(reference.train)
+    return {
+        runs.OVERRIDES: json.dumps(changed, default=str),
+        **({runs.PRESET: preset} if preset else {}),
+        **({runs.FULL_EPOCHS: str(full_epochs)} if full_epochs > learner.max_epochs(config.train) else {}),
+    }
+
+
+def _reference(base: Config, config: Config, overrides: Mapping[str, Any]) -> tuple[str | None, Config]:
+    """Return the preset that needs the fewest other overrides, with its parameters; None and params.yaml for none."""
+    candidates: list[tuple[str | None, Config]] = [
+        (name, base.with_values(values))
         for name, values in base.presets.items()
         if values and values.keys() <= overrides.keys()
     ]
-    candidates.append(_changes(base, config, overrides))
-    shortest = min(candidates, key=len)
-    return " ".join(shortest)
+    candidates.append((None, base))
+    return min(candidates, key=lambda one: bool(one[0]) + len(_changes(one[1], config, overrides)))
 
 
 def _changes(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:
     """Return what the overrides changed, one entry a value, without the sections `model` and `train` in its name."""
+    new = after.entries()
+    keys = _changed_keys(before, after, overrides)
+    return [f"{_short(key)}={new[key]}" for key in keys if key != "model.family"]
+
+
+def _changed_keys(before: Config, after: Config, overrides: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys of single values that the overrides changed, in the order of the overrides."""
     old, new = before.entries(), after.entries()
     changed = [key for key, value in new.items() if not isinstance(value, dict) and value != old.get(key)]
-    ordered = dict.fromkeys(key for override in overrides for key in changed if f"{key}.".startswith(f"{override}."))
-    ordered.pop("model.family", None)
-    return [f"{_short(key)}={new[key]}" for key in ordered]
+    return list(dict.fromkeys(key for override in overrides for key in changed if f"{key}.".startswith(f"{override}.")))
 
 
 def _short(key: str) -> str:

@@ -57,6 +57,8 @@ class RunQuery:
         experiment: its name.
         status: such as RUNNING; None for any.
         tags: values that a run's tags must have.
+        parameters: values that a run's parameters must have.
+        since_ms: earliest start, in milliseconds since the epoch; None for any.
         measured: a metric that a run must have, with a value of at least 0, not NaN; None for no such condition.
         limit: how many runs are returned at most.
     """
@@ -64,6 +66,8 @@ class RunQuery:
     experiment: str
     status: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    since_ms: int | None = None
     measured: str | None = None
     order: Sequence[Order] = ()
     limit: int = 1000
@@ -99,7 +103,10 @@ class Store(ABC):
 
 def filter_of(query: RunQuery) -> str:
     """Return the conditions of a query in the language of MLflow's search."""
-    conditions = [f"tags.`{key}` = '{value}'" for key, value in query.tags.items()]
+    conditions = [f"tags.{_name(key)} = {_text(value)}" for key, value in query.tags.items()]
+    conditions += [f"params.{_name(key)} = {_text(value)}" for key, value in query.parameters.items()]
+    if query.since_ms is not None:
+        conditions.append(f"attributes.start_time >= {query.since_ms}")
     if query.status:
         conditions.append(f"attributes.status = '{query.status}'")
     if query.measured:
@@ -110,3 +117,11 @@ def filter_of(query: RunQuery) -> str:
 def order_of(query: RunQuery) -> list[str]:
     """Return the sort keys of a query in the language of MLflow's search."""
     return [f"metrics.`{key.metric}` {'DESC' if key.descending else 'ASC'}" for key in query.order]
+
+
+def _name(key: str) -> str:
+    return f'"{key}"' if "`" in key else f"`{key}`"
+
+
+def _text(value: str) -> str:
+    return f'"{value}"' if "'" in value else f"'{value}'"

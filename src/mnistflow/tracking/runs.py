@@ -23,6 +23,9 @@ from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
+PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
+OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
+FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
 COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"}
 STAGE = "stage"  # run by hand; its run is named as the stage
 LIMIT = 100  # parameters, tags and metrics in one call

@@ -162,6 +162,12 @@ def _search(query: RunQuery, experiment: str) -> tuple[str, list[object]]:
     for key, value in query.tags.items():
         conditions.append("exists (select 1 from tags t where t.run_uuid = r.run_uuid and t.key = ? and t.value = ?)")
         values += [key, value]
+    for key, value in query.parameters.items():
+        conditions.append("exists (select 1 from params p where p.run_uuid = r.run_uuid and p.key = ? and p.value = ?)")
+        values += [key, value]
+    if query.since_ms is not None:
+        conditions.append("r.start_time >= ?")
+        values.append(query.since_ms)
     if query.measured:
         conditions.append(
             "exists (select 1 from latest_metrics m where m.run_uuid = r.run_uuid and m.key = ? and m.value >= 0 "

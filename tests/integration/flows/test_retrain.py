@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,8 +40,8 @@ def status(checkout: Checkout) -> Any:
     return json.loads(checkout.run("status", "--json").stdout)
 
 
-def leaderboard(checkout: Checkout) -> Any:
-    return json.loads(checkout.run("leaderboard", "--json").stdout)
+def leaderboard(checkout: Checkout, *options: str) -> Any:
+    return json.loads(checkout.run("leaderboard", "--json", *options).stdout)
 
 
 def registered(checkout: Checkout) -> dict[int, str]:
@@ -203,6 +204,25 @@ def test_two_retrainings_with_other_parameters_at_the_same_time(reporting: Check
     assert len(registered(reporting)) == len(known) + 2
     now = status(reporting)
     assert now["serving"] == now["champion"]["version"] == champion(reporting)
+    overrides = {"train.epochs": 1, "tune.trials": 0, "train.learning_rate": 0.0001}
+    (worse,) = (row for row in leaderboard(reporting) if row["overrides"] == overrides)
+    assert worse["partial"] == ["1 of 8 epochs"]
+    for shown in (reporting.run("leaderboard").stdout, reporting.run("leaderboard", "--csv").stdout):
+        assert "1 of 8 epochs" in shown
+    assert leaderboard(reporting, "--family", "cnn") == leaderboard(reporting, "--since", "2999-01-01") == []
+    chosen = leaderboard(reporting, "--tag", "mnistflow.full_epochs=8", "--columns", "run_id,train.epochs")
+    assert chosen == [{"run_id": worse["run_id"], "train.epochs": "1"}]
+
+
+def test_versions_are_compared_side_by_side(retrained: Checkout) -> None:
+    worst = next(row["version"] for row in leaderboard(retrained) if row["decision"] == "reject")
+    shown = retrained.run("compare", "1", str(worst)).stdout
+    assert re.search(r"test_accuracy +│ +\d+\.\d\d% \(\d+\.\d\d–\d+\.\d\d%\)", shown)
+    assert re.search(r"train\.learning_rate +│ +0\.01 │ +0\.0001", shown)
+    assert "MLflow, once `mnistflow ui` runs: http://127.0.0.1:5000/#/compare-runs?runs=" in shown
+    for wrong in (["1"], ["1", "99"], ["1", "one"]):
+        refused = retrained.run("compare", *wrong, check=False)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 
 
 def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(retrained: Checkout) -> None:

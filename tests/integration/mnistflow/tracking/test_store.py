@@ -45,6 +45,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if loss is not None:
             client.log_metric(run, "test_loss", loss)
         client.log_param(run, "model.family", "it's a \"family\" 'ä'")
+        client.set_tag(run, "note", "it's" if number else "other")
         if number != 2:
             client.set_terminated(run, "FINISHED")
     client.log_metric(client.create_run(experiment, 50, run_name="a stage").info.run_id, "test_accuracy", 0.9)
@@ -156,6 +157,9 @@ def test_all_ways_give_the_same_records(store: Store, database: Path) -> None:
     queries = (
         BEST,
         RunQuery("digits", limit=1),
+        RunQuery("digits", parameters={"model.family": "it's a \"family\" 'ä'"}, since_ms=1002),
+        RunQuery("digits", tags={"note": "it's"}),
+        RunQuery("digits", since_ms=1003),
         RunQuery("digits", status="RUNNING"),
         RunQuery("digits", measured="test_mse"),
         RunQuery("digits", order=(Order("test_loss", descending=True),)),

@@ -1,0 +1,128 @@
+"""Command leaderboard."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.context import load_context
+from flows.cli.options import DatasetOption, Json, console, moment
+from mnistflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mnistflow.analysis.leaderboard import Row
+    from mnistflow.tasks.identity import Headline
+
+SHOWN = ("score", "errors", "loss", "robust", "run", "partial", "version", "parameters", "latency_ms")
+HEADINGS = {"file_megabytes": "MB", "latency_ms": "ms", "train_seconds": "train s"}
+FORMATS = {"loss": ".4f", "parameters": ",", "file_megabytes": ".2f", "latency_ms": ".3f", "train_seconds": ".0f"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(leaderboard)
+
+
+def leaderboard(
+    dataset: DatasetOption = None,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Another experiment of MLflow than that of the data set.")
+    ] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Only runs of this model family.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only runs since then: 2026-11-29, or an age, as 7d.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="KEY=VALUE", help="Only runs with this tag in MLflow; may be repeated."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="A,B,C", help="What to show: names of --json, of metrics or of parameters."),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of runs.")] = 20,
+) -> None:
+    """Rank runs and versions, the best first; runs with less data or fewer epochs are marked."""
+    paths, settings = load_context()
+    from mnistflow.analysis import leaderboard as ranking
+    from mnistflow.registry import status as state
+    from mnistflow.registry import versions
+
+    name = state.choose_dataset(paths, settings.fetch, dataset)
+    since_ms = int(moment(since).timestamp() * 1000) if since else None
+    rows = ranking.rank(name, ranking.Filters(experiment, family, since_ms, _tags(tag or ()), limit))
+    chosen = [column.strip() for column in columns.split(",") if column.strip()] if columns else []
+    ranking.check_columns(chosen, rows)
+    if as_json:
+        typer.echo(json.dumps([row.to_json(chosen or ranking.COLUMNS) for row in rows], indent=2))
+    elif as_csv:
+        _print_csv(rows, chosen or ranking.COLUMNS)
+    else:
+        headline = versions.task_of(name).headline
+        console.print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
+
+
+def _tags(assignments: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"tag {assignment!r} has no key=value form", "Try --tag mnistflow.preset=fast.")
+        found[key] = value
+    return found
+
+
+def _print_csv(rows: "Sequence[Row]", columns: Sequence[str]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_plain(row.value(column)) for column in columns] for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={json.dumps(one)}" for key, one in value.items())
+    return ", ".join(value) if isinstance(value, tuple) else value
+
+
+def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "Headline") -> "Table":
+    """Return the rows as a table; by default, without the columns that are empty."""
+    from rich import box
+    from rich.table import Table
+
+    columns = chosen or [column for column in SHOWN if column != "partial" or any(row.partial for row in rows)]
+    # Long texts get what width the other columns leave, and are cut off there.
+    long = {"run", "name", "overrides"} & set(columns)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, expand=bool(long))
+    for column in columns:
+        heading = headline.name if column == "score" else HEADINGS.get(column, column)
+        left = column in {*long, "version", "partial"}
+        ratio = 1 if column in long else None
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True, ratio=ratio)
+    for row in rows:
+        table.add_row(*(_cell(row, column, headline) for column in columns))
+    return table
+
+
+def _cell(row: "Row", column: str, headline: "Headline") -> str:
+    if column == "run":
+        # The name states the overrides, unless they come from a preset or the run was given a name.
+        others = {
+            key: value for key, value in row.overrides.items() if f"{key.rpartition('.')[2]}={value}" not in row.name
+        }
+        others.pop("model.family", None)
+        return f"{row.name}\n[dim]{_plain(others)}[/dim]" if others else row.name
+    if column == "version":
+        return " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
+    value = row.value(column)
+    if value is None:
+        return ""
+    if column in {"score", "robust"}:
+        return headline.format(value)
+    return f"{value:{FORMATS[column]}}" if column in FORMATS else str(_plain(value))
