@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -57,8 +58,8 @@ def log(
     MlflowClient().create_model_version(NAME, "file:///m", run.run_id, {"mnistflow.model": json.dumps(model)})
 
 
-def names(filters: Filters = Filters()) -> list[str]:
-    return [row.name for row in leaderboard.rank("digits", filters)]
+def names(**filters: Any) -> list[str]:
+    return [row.name for row in leaderboard.rank("digits", Filters(**filters))]
 
 
 def test_rows_name_overrides_and_what_they_left_out() -> None:
@@ -71,13 +72,13 @@ def test_rows_name_overrides_and_what_they_left_out() -> None:
 
 def test_runs_are_filtered() -> None:
     started = leaderboard.rank("digits")[1].started_ms
-    assert names(Filters(family="forest")) == ["forest"]
-    assert names(Filters(tags={runs.FULL_EPOCHS: "8"})) == ["partial"]
-    assert names(Filters(since_ms=started)) == ["partial", "forest"]
-    assert names(Filters(since_ms=started, family="mlp", limit=1)) == ["partial"]
-    assert names(Filters(experiment="mine")) == ["elsewhere"]
+    assert names(family="forest") == ["forest"]
+    assert names(tags={runs.FULL_EPOCHS: "8"}) == ["partial"]
+    assert names(since_ms=started) == ["partial", "forest"]
+    assert names(since_ms=started, family="mlp", limit=1) == ["partial"]
+    assert names(experiment="mine") == ["elsewhere"]
     with pytest.raises(ConfigError, match="no experiment 'none'"):
-        names(Filters(experiment="none"))
+        names(experiment="none")
 
 
 def test_columns_are_attributes_metrics_parameters_and_tags() -> None:

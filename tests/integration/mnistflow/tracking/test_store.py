@@ -45,6 +45,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if loss is not None:
             client.log_metric(run, "test_loss", loss)
         client.log_param(run, "model.family", "it's a \"family\" 'ä'")
+        client.log_param(run, "train.seed", number % 2)
         client.set_tag(run, "note", "it's" if number else "other")
         if number != 2:
             client.set_terminated(run, "FINISHED")
@@ -147,7 +148,7 @@ def test_runs_are_found_in_the_order_of_their_metrics(store: Store) -> None:
     assert [run.metrics["test_accuracy"] for run in found] == list(SCORES[:4])
     assert math.isnan(found[3].metrics["test_loss"])
     assert "test_loss" not in found[1].metrics
-    assert found[0].parameters == {"model.family": "it's a \"family\" 'ä'"}
+    assert found[0].parameters == {"model.family": "it's a \"family\" 'ä'", "train.seed": "0"}
     assert found[0].tags["mnistflow.kind"] == "retrain"
     assert [run.status for run in found[1:3]] == ["FINISHED", "RUNNING"]
 
@@ -157,7 +158,7 @@ def test_all_ways_give_the_same_records(store: Store, database: Path) -> None:
     queries = (
         BEST,
         RunQuery("digits", limit=1),
-        RunQuery("digits", parameters={"model.family": "it's a \"family\" 'ä'"}, since_ms=1002),
+        RunQuery("digits", parameters={"train.seed": "1"}, since_ms=1001),
         RunQuery("digits", tags={"note": "it's"}),
         RunQuery("digits", since_ms=1003),
         RunQuery("digits", status="RUNNING"),
@@ -166,6 +167,7 @@ def test_all_ways_give_the_same_records(store: Store, database: Path) -> None:
         RunQuery("digits", order=(Order("test_loss"),), limit=3),
         RunQuery("none"),
     )
+    assert [run.name for run in direct.search_runs(queries[2])] == ["run 3", "run 1"]
     for query in queries:
         assert repr(store.search_runs(query)) == repr(direct.search_runs(query)), query  # NaN differs from itself
     for run in direct.search_runs(RunQuery("digits")):

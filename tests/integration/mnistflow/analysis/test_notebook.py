@@ -1,0 +1,44 @@
+"""The functions for notebooks, as docs/how-to/notebook.md prints them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkouts import ROOT, Checkout
+
+PAGE = ROOT / "docs/how-to/notebook.md"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("retrained")
+def test_the_code_of_the_page_runs_as_printed(retrained: Checkout, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    done = run("\n".join(blocks), retrained.folder, {**retrained.environment, "MPLBACKEND": "agg"})
+    (retrained.folder / "runs.png").rename(tmp_path / "runs.png")
+    assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
+    assert "digits-classifier 1 0.9" in done
+    assert "'test': (360, 28, 28)" in done
+
+
+def test_importing_the_package_is_cheap(tmp_path: Path) -> None:
+    loaded = run("import sys, mnistflow; print(*sys.modules)", tmp_path, None).split()
+    assert "mnistflow" in loaded
+    assert not {"numpy", "pandas", "mlflow", "tensorflow", "onnxruntime", "matplotlib"} & set(loaded)
+
+
+def test_other_attributes_are_unknown() -> None:
+    import mnistflow
+
+    with pytest.raises(AttributeError, match="has no attribute 'find_run'"):
+        mnistflow.find_run  # noqa: B018
+
+
+def run(code: str, folder: Path, environment: dict[str, str] | None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
