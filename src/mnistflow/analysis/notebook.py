@@ -6,12 +6,13 @@ the current folder. The first call sets the environment of the tools used, so a 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mnistflow import environment, files, splits
+from mnistflow import environment, files, splits, stage_outputs
 from mnistflow.analysis import leaderboard, side_by_side
 from mnistflow.analysis.leaderboard import COLUMNS, Filters, Row
 from mnistflow.arrays import Array, Outputs
@@ -92,7 +93,8 @@ def find_runs(
 def load_data(dataset: str | None = None) -> Dataset:
     """Return the splits that stage prepare has left in the checkout: `.train`, `.validation` and `.test`.
 
-    Each has `inputs` `[n, *input_shape]`, uint8 for images, and `targets` `[n]`.
+    Each has `inputs` `[n, *input_shape]`, uint8 for images, and `targets` `[n]`. A warning is issued when they do not
+    belong to the present params.yaml and dvc.lock, as after `git checkout` of another branch.
 
     Args:
         dataset: name of the data set; None for that of params.yaml.
@@ -108,6 +110,8 @@ def load_data(dataset: str | None = None) -> Dataset:
             f"{paths.prepared} has the data set {data.name}, not {name}",
             f"`mnistflow prepare -S fetch.dataset={name}` prepares it.",
         )
+    if reason := stage_outputs.mismatch(paths, "prepare"):
+        warnings.warn(f"{paths.prepared} is of another state than the checkout: {reason}", stacklevel=2)
     return data
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnistflow import files
+from mnistflow import files, stage_outputs
 from mnistflow.data import catalog
 from mnistflow.data.config import FetchConfig
 from mnistflow.errors import ConfigError, DataError
@@ -64,11 +64,26 @@ class RunState:
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """The evaluation that the stages have left in the checkout.
+
+    Attributes:
+        quality: the formatted score, with the name of the metric; None if it is not that of params.yaml and dvc.lock.
+        mismatch: why it is not; None if it is.
+    """
+
+    dataset: str
+    quality: str | None
+    mismatch: str | None
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of one data set's models.
 
     Attributes:
         previous: the version that `mnistflow rollback` returns to.
+        outputs: of the stages in the checkout; None when there is no evaluation.
         serving: number of the version that the model repository points to.
         serving_is_whole: whether that version's files are there, as they were written.
         model_repository: folder that servers read.
@@ -81,6 +96,7 @@ class Status:
     challenger: VersionState | None
     previous: VersionState | None
     last_run: RunState | None
+    outputs: Outputs | None
     serving: int | None
     serving_is_whole: bool
     model_repository: str
@@ -124,6 +140,7 @@ def read(paths: Paths, dataset: str) -> Status:
         challenger=_state(aliased.get(versions.CHALLENGER)),
         previous=_state(aliased.get(versions.PREVIOUS)),
         last_run=_last_run(paths, dataset),
+        outputs=_outputs(paths),
         serving=serving,
         serving_is_whole=serving is not None and publisher.is_whole(paths, name, serving),
         model_repository=str(paths.models / name),
@@ -157,10 +174,18 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "last run", f"{run.name} ({run.status.lower()}), {run.run_id[:8]}"
         if run.confirmed:
             yield "", f"a retraining at {run.confirmed} found nothing to do"
+    if status.outputs:
+        yield "outputs", _described(status.outputs)
     yield from _published_lines(status)
     if status.rollout:
         yield "rollout", str(status.rollout)
     yield from _servers_lines(status)
+
+
+def _described(outputs: Outputs) -> str:
+    if outputs.mismatch:
+        return f"of another state: {outputs.mismatch}; `dvc checkout` or `mnistflow retrain` replaces them"
+    return f"{outputs.dataset}, {outputs.quality}, of params.yaml and dvc.lock"
 
 
 def _champion_lines(status: Status) -> Iterator[tuple[str, str]]:
@@ -235,6 +260,20 @@ def _state(version: Version | None) -> VersionState | None:
         reasons=version.reasons,
         history=version.history,
     )
+
+
+def _outputs(paths: Paths) -> Outputs | None:
+    if not (paths.root / "dvc.lock").is_file():
+        return None  # nothing states whose they are
+    try:
+        dataset = str(files.read_json(paths.prepared / "dataset.json")["name"])
+        metrics = files.read_json(paths.evaluated / "evaluation.json")["metrics"]
+        headline = versions.task_of(dataset).headline
+        quality = headline.describe(metrics[headline.name])
+    except (DataError, KeyError, TypeError):
+        return None
+    mismatch = stage_outputs.mismatch(paths, "evaluate")
+    return Outputs(dataset, None if mismatch else quality, mismatch)
 
 
 def _last_run(paths: Paths, dataset: str) -> RunState | None:

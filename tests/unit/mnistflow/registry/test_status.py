@@ -6,13 +6,13 @@ from mnistflow.registry import status
 from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.server_client import Calls, Served, Server
 from mnistflow.registry.server_client import Rollout as Tried
-from mnistflow.registry.status import Status, VersionState
+from mnistflow.registry.status import Outputs, Status, VersionState
 
 CALLS = {"champion": Calls(1200, 0, 0.5), "challenger": Calls(1180, 60, 0.7)}
 TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 
-STATE = Status("mnist", None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), ())
+STATE = Status("mnist", None, None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), ())
 CHAMPION = VersionState(3, "accuracy", 0.99, 0.99, "test accuracy 99.00%", "0123456789", "promote", (), ())
 
 
@@ -63,3 +63,12 @@ def test_what_lags_behind_is_shown() -> None:
 
 def test_an_alias_that_was_removed_is_shown() -> None:
     assert "version 3 still serves: `mnistflow promote 3` makes it champion again" in shown_by(STATE)
+
+
+def test_no_figure_of_another_state_of_the_checkout_is_shown() -> None:
+    outputs = Outputs("mnist", "test accuracy 99.00%", None)
+    assert "outputs: mnist, test accuracy 99.00%, of params.yaml and dvc.lock" in shown_by(
+        replace(STATE, outputs=outputs)
+    )
+    other = shown_by(replace(STATE, outputs=Outputs("mnist", None, "dvc.lock has another `train` than params.yaml")))
+    assert "outputs: of another state: dvc.lock has another `train` than params.yaml; `dvc checkout`" in other

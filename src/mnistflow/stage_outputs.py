@@ -1,0 +1,70 @@
+"""Stage outputs in the checkout, and whether they belong to its params.yaml and dvc.lock.
+
+`git checkout` replaces params.yaml and dvc.lock, and leaves the outputs under `var/` as they are until `dvc checkout`
+or a run replaces them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mnistflow import yaml_files
+from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
+
+Stage = Literal["prepare", "evaluate"]
+_UP_TO: Mapping[Stage, tuple[str, ...]] = {
+    "prepare": ("fetch", "prepare"),
+    "evaluate": ("fetch", "prepare", "tune", "train", "export", "evaluate"),
+}
+
+
+def mismatch(paths: Paths, stage: Stage) -> str | None:
+    """Return why the outputs of a stage are not those of params.yaml and dvc.lock, or None if they are.
+
+    Without a dvc.lock, nothing states whose they are, which is not taken for a mismatch.
+    """
+    lock = paths.root / "dvc.lock"
+    if not lock.is_file():
+        return None
+    parameters = yaml_files.read(paths.params)
+    try:
+        stages = yaml_files.read(lock)["stages"]
+        for name in _UP_TO[stage]:
+            for key, value in stages[name].get("params", {}).get(paths.params.name, {}).items():
+                if other := _first_difference(key, _value(parameters, key), value):
+                    return f"dvc.lock has another `{other}` than params.yaml"
+        outputs = {entry["path"]: entry["md5"] for entry in stages[stage]["outs"]}
+    except (ConfigError, KeyError, TypeError, AttributeError):
+        return f"dvc.lock does not describe stage {stage}"
+    folder = next(path for path in outputs if not path.startswith("var/reports/"))
+    return None if _md5(paths.root / folder) == outputs[folder] else f"{folder} is not what dvc.lock describes"
+
+
+def _value(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _first_difference(key: str, value: Any, locked: Any) -> str | None:
+    """Return the dotted key of the first single value that differs, or None."""
+    if not (isinstance(value, dict) and isinstance(locked, dict)):
+        return None if value == locked else key
+    inner = (_first_difference(f"{key}.{name}", value.get(name), locked.get(name)) for name in {**value, **locked})
+    return next(filter(None, inner), None)
+
+
+def _md5(folder: Path) -> str:
+    """Return the hash by which DVC identifies a folder: that of the list of its files, with their hashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [{"md5": _digest(path.read_bytes()), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    return f"{_digest(json.dumps(sorted(listed, key=lambda one: one['relpath'])).encode())}.dir"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
