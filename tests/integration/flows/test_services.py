@@ -64,8 +64,28 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     assert waiting.get(f"{url}/predict", headers=headers).json()["model"] == "digits-classifier"
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} requires a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
+    each_server_is_asked(with_key, url)
     server.terminate()
     assert "images go to digits-classifier" in server.communicate()[0]
+    assert "no answer from http://127.0.0.1:" in checkout.run("status").stdout
+
+
+def each_server_is_asked(checkout: Checkout, url: str) -> None:
+    """A second server beside that of the URL, which ends again."""
+    port = free_port()
+    other = checkout.start("serve", "--port", str(port))
+    wait_for_port(port, other)
+    wait_until(lambda: waiting.get(f"http://127.0.0.1:{port}/v2/health/ready").is_success, other)
+    both = checkout.run("status").stdout
+    assert f"{url}, version 1" in both
+    assert f"http://127.0.0.1:{port}, version 1" in both
+    assert f"{url}, serves no version" in checkout.run("status", "--dataset", "mnist").stdout
+    other.terminate()
+    other.communicate()
+    one = checkout.run("status").stdout
+    assert f"{url}, version 1" in one
+    assert str(port) not in one
+    assert "no answer" not in one
 
 
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:

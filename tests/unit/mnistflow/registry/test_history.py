@@ -66,3 +66,10 @@ def test_who_and_why_change_nothing_of_the_succession() -> None:
     ]
     assert history.latest_champion(known) == 3
     assert history.earlier_champion(known, 3) == 1
+
+
+def test_a_champion_chosen_in_mlflow_is_one_of_the_succession() -> None:
+    events = [(1, "gate"), (2, "gate"), (3, "MLflow")]
+    assert history.latest_champion(versions(*events)) == 3
+    assert earlier(3, *events) == 2
+    assert history.latest_champion([]) is None
