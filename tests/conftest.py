@@ -10,7 +10,7 @@ import pytest
 import session_guard
 from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_params
 from cluster import free_port, wait_for_port
-from waiting import GENEROUS, wait_until
+from waiting import GENEROUS, QUICK_TURNS, wait_until
 
 from flows.orchestration import server_address
 from flows.orchestration.api_server import RECORDS_ONLY
@@ -75,7 +75,7 @@ def start_prefect(folder: Path) -> None:
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env={**os.environ, **RECORDS_ONLY, "PREFECT_HOME": str(folder)},
+            env={**os.environ, **RECORDS_ONLY, **QUICK_TURNS, "PREFECT_HOME": str(folder)},
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -221,13 +221,13 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
     schema = runnable._parameter_openapi_schema
-    schema.properties = {name: _form_field(field) for name, field in schema.properties.items()}
+    schema.properties = {name: form_field(field) for name, field in schema.properties.items()}
     # `prefect deploy` may have assigned the deployment to a work pool, whose runs this runner would not get.
     runnable.work_pool_name = None
     return runnable
 
 
-def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+def form_field(field: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an optional parameter as that of a value without a default.
 
     Prefect draws an empty field for it, which is not submitted, and for `int | None` a choice between int and None.

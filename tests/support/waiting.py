@@ -22,6 +22,9 @@ GENEROUS = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "600",
 }
 
+# How often a flow run asks Prefect's server again whether it is its turn.
+QUICK_TURNS = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
+
 
 def wait_until(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
     """Wait until the condition holds, while the processes run."""

@@ -1,6 +1,7 @@
 """Invalid input of the commands: one error line, exit code 1, and nothing lost."""
 
 import resource
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,6 +87,23 @@ def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) 
 def test_an_unknown_preset(undamaged: Checkout) -> None:
     error = error_of(undamaged.run("retrain", "--preset", "fats", check=False))
     assert "unknown preset 'fats'. Known: fast, best" in error
+
+
+@pytest.mark.parametrize("is_listening", [False, True])
+def test_a_configured_prefect_api_that_does_not_answer(undamaged: Checkout, is_listening: bool) -> None:
+    """Prefect itself tries again for two minutes."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if is_listening:
+            server.listen()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        configured = replace(undamaged, environment={**undamaged.environment, "PREFECT_API_URL": url})
+        errors = [error_of(configured.run(command, check=False)) for command in ("retrain", "schedule")]
+    problem = "no answer within 10 s" if is_listening else "Connection refused"
+    for error in errors:
+        assert f"no Prefect API answers at PREFECT_API_URL={url}: " in error
+        assert problem in error
+        assert error.endswith("Start that server, or unset the variable.")
 
 
 def test_two_presets(undamaged: Checkout) -> None:

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
+import receivers
+import services
 import waiting
 import yaml
 from checkouts import QUICK, Checkout, left, make_checkout, workers, write_params
@@ -31,9 +35,16 @@ WORSE = {"train.epochs": "1", "tune.trials": "0", "train.learning_rate": "0.0001
 
 
 @pytest.fixture(scope="module")
-def reporting(retrained: Checkout, prefect_api: str) -> Checkout:
-    """The retrained checkout with a Prefect API that outlasts each of its runs."""
-    return replace(retrained, environment={**retrained.environment, "PREFECT_API_URL": prefect_api})
+def webhook() -> Iterator[receivers.Webhook]:
+    with receivers.webhook() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def reporting(retrained: Checkout, prefect_api: str, webhook: receivers.Webhook) -> Checkout:
+    """The retrained checkout with a Prefect API that outlasts each of its runs, and a receiver of notifications."""
+    own = {"PREFECT_API_URL": prefect_api, "MNISTFLOW_NOTIFY_WEBHOOK": webhook.url}
+    return replace(retrained, environment={**retrained.environment, **own})
 
 
 def status(checkout: Checkout) -> Any:
@@ -177,7 +188,7 @@ def test_dvc_commands_work_in_the_checkout(retrained: Checkout, tmp_path: Path) 
     (retrained.folder / "dvc.lock").unlink()
 
 
-def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout) -> None:
+def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout, webhook: receivers.Webhook) -> None:
     before = registered(reporting)
     done = reporting.run("retrain", check=False, **WORSE, **{"export.max_probability_gap": "1e-12"})
     error = done.stderr.splitlines()[-1]
@@ -190,9 +201,12 @@ def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout
     assert "Traceback" not in done.stderr
     assert registered(reporting) == before
     assert champion(reporting) == 1
+    assert webhook.texts[-1].startswith("failed: stage export failed")
 
 
-def test_two_retrainings_with_other_parameters_at_the_same_time(reporting: Checkout) -> None:
+def test_two_retrainings_with_other_parameters_at_the_same_time(
+    reporting: Checkout, prefect_api: str, webhook: receivers.Webhook
+) -> None:
     """One of them goes on where a stage has failed: what was finished then is not run again."""
     parameters, known = (reporting.folder / "params.yaml").read_bytes(), registered(reporting)
     first = reporting.start("retrain", **WORSE)
@@ -212,6 +226,8 @@ def test_two_retrainings_with_other_parameters_at_the_same_time(reporting: Check
     assert leaderboard(reporting, "--family", "cnn") == leaderboard(reporting, "--since", "2999-01-01") == []
     chosen = leaderboard(reporting, "--tag", "mnistflow.full_epochs=8", "--columns", "run_id,train.epochs")
     assert chosen == [{"run_id": worse["run_id"], "train.epochs": "1"}]
+    runs_have_one_name_in_both_tools_and_tags(reporting, prefect_api)
+    assert any(text.startswith(f"rejected: {NAME} version") for text in webhook.texts)
 
 
 def test_versions_are_compared_side_by_side(retrained: Checkout) -> None:
@@ -225,7 +241,17 @@ def test_versions_are_compared_side_by_side(retrained: Checkout) -> None:
         assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 
 
-def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(retrained: Checkout) -> None:
+def runs_have_one_name_in_both_tools_and_tags(checkout: Checkout, api: str) -> None:
+    tags = {run["name"]: set(run["tags"]) for run in services.flow_runs(api)}
+    for run_id in list(registered(checkout).values())[-2:]:
+        ((name,),) = checkout.query("select name from runs where run_uuid = ?", run_id)
+        assert {"dataset:digits", "family:mlp"} <= tags[name]
+        assert {"verdict:rejected", "verdict:kept-as-challenger"} & tags[name]
+
+
+def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
+    retrained: Checkout, reporting: Checkout, webhook: receivers.Webhook
+) -> None:
     now = status(retrained)
     challenger = now["challenger"]["version"]
     assert now["champion"]["version"] == 1
@@ -241,8 +267,9 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     person = f"{getpass.getuser()}@{socket.gethostname()}"
     promoted = f"became champion by hand ({person}): the errors of version 1 are the expensive ones"
     assert now["champion"]["history"][-1].endswith(promoted)
-    retrained.run("rollback")
+    reporting.run("rollback")
     assert champion(retrained) == 1
+    assert webhook.texts[-1].startswith(f"withdrawn: {NAME} version {challenger}: version 1 serves again")
     first, *_, last = status(retrained)["champion"]["history"]
     assert f"became champion by gate ({person}): no champion yet" in first
     assert last.endswith(f"became champion by rollback ({person})")
@@ -399,8 +426,17 @@ def test_an_end_from_outside_ends_the_whole_family(retrained: Checkout, signal_s
     assert "goes on where this one stopped" in said
     assert "Traceback" not in said
     assert ("stage train was killed" in said) == (signal_sent == signal.SIGTERM)
+    assert retrained.query("select status from runs order by start_time desc limit 1") == [("KILLED",)]
+    assert last_flow_run(retrained) == "CANCELLED"
     workspace = max((retrained.folder / "var/runs").iterdir(), key=lambda path: path.name)
     assert {path.name for path in workspace.iterdir()} <= {"params.yaml", "dvc.yaml", "dvc.lock", ".dvcignore", "logs"}
+
+
+def last_flow_run(checkout: Checkout) -> str:
+    """Return the state of the latest flow run in the database of the checkout's own Prefect server, which has ended."""
+    with closing(sqlite3.connect(checkout.folder / "var/prefect/prefect.db")) as store:
+        (state,) = store.execute("select state_type from flow_run order by start_time desc limit 1").fetchone()
+    return str(state)
 
 
 def wait_for_an_epoch(checkout: Checkout, process: subprocess.Popen[str]) -> None:

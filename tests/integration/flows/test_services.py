@@ -1,6 +1,7 @@
 """`mnistflow schedule`, `ui` and `up`: what is due runs, and nothing is left behind."""
 
 import signal
+from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +20,18 @@ from waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
 REMOTE = "var/elsewhere"
+ZONES = ("UTC", "Europe/Berlin")
 
 
 @pytest.fixture
 def scheduled(checkout: Checkout) -> Checkout:
-    """A checkout that ingests digits every minute, and pushes them to a remote of its own."""
+    """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own."""
     write_params(checkout, **{"fetch.dataset": "digits"})
     checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
     path = checkout.folder / "prefect.yaml"
     described = yaml.safe_load(path.read_text())
     described["deployments"] = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
-    described["deployments"][0]["schedules"] = [{"cron": "* * * * *", "timezone": "UTC"}]
+    described["deployments"][0]["schedules"] = [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]
     path.write_text(yaml.safe_dump(described))
     return checkout
 
@@ -100,21 +102,27 @@ def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(check
         assert [*first.stop(), *second.stop()] == []
 
 
-def test_what_is_due_runs_and_what_is_paused_stays_paused(scheduled: Checkout) -> None:
-    with services.running(scheduled, "schedule") as first:
+def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved(
+    scheduled: Checkout, tmp_path: Path
+) -> None:
+    eager = replace(scheduled, environment={**scheduled.environment, **waiting.QUICK_TURNS})
+    with services.running(eager, "schedule") as first:
         api = first.addresses["Prefect's API"]
-        run = wait_for_end(api, first)
-        assert run["state_type"] == "COMPLETED"
+        same = wait_for_two_that_were_due_at_once(api, first)
+        assert sorted(run["state_name"] for run in same) == ["Completed", "Skipped"]
         pushed = files(scheduled.folder / REMOTE)
         assert pushed
         assert services.schedules(scheduled) == {"ingest/nightly": "scheduled"}
-        waiting.post(f"{api}/deployments/{run['deployment_id']}/pause_deployment").raise_for_status()
+        waiting.post(f"{api}/deployments/{same[0]['deployment_id']}/pause_deployment").raise_for_status()
         assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
         assert "fetch unchanged, prepare unchanged" in scheduled.run("ingest").stdout
         assert files(scheduled.folder / REMOTE) == pushed
         assert first.stop(signal.SIGTERM) == []
-    with services.running(scheduled, "schedule") as second:
-        assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
+    moved = replace(scheduled, folder=scheduled.folder.rename(tmp_path / "moved"))
+    assert str(scheduled.folder) in services.schedules(moved)["ingest/nightly"]
+    with services.running(moved, "schedule") as second:
+        assert f"the schedules ran in {scheduled.folder}: they run in {moved.folder} from now on" in second.said
+        assert services.schedules(moved) == {"ingest/nightly": "paused"}
         assert second.stop() == []
 
 
@@ -122,11 +130,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def wait_for_end(api: str, running: Running) -> dict[str, Any]:
-    """Return the first flow run that has ended."""
+def wait_for_two_that_were_due_at_once(api: str, running: Running) -> list[dict[str, Any]]:
+    """Return the first two flow runs that were due at the same time, when both have ended."""
 
-    def ended() -> list[dict[str, Any]]:
-        return [run for run in services.flow_runs(api) if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}]
+    def ended() -> list[list[dict[str, Any]]]:
+        due = defaultdict(list)
+        for run in services.flow_runs(api):
+            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                due[run["expected_start_time"]].append(run)
+        return [runs for runs in due.values() if len(runs) == len(ZONES)]
 
     wait_until(ended, running.process)
     return ended()[0]
