@@ -1,4 +1,4 @@
-"""Screenshots in docs/images: MLflow's comparison, a Prefect run and the drawing page, from a running `mnistflow up`.
+"""Screenshots in docs/images, taken from a running `mnistflow up`: MLflow, Prefect and the drawing page.
 
 Two short retrainings of MNIST in a copy of the checkout, so that a checkout in use is neither needed nor disturbed.
 
@@ -41,6 +41,7 @@ def main() -> None:
             runs = len(json.loads(checkout.run("leaderboard", "--json").stdout))
             mlflow(_page(browser, 1400, 1000), up.addresses["MLflow"], runs)
             prefect(_page(browser, 1400, 1000), up.addresses["Prefect"], up.addresses["Prefect's API"])
+            prefect_form(_page(browser, 1300, 1350), up.addresses["Prefect"], up.addresses["Prefect's API"])
             drawing(_page(browser, 1280, 720), up.addresses["predictions"])
 
 
@@ -66,6 +67,14 @@ def prefect(page: Page, address: str, api: str) -> None:
     expect(page.get_by_text("evaluate: done").first).to_be_visible()
     page.wait_for_timeout(5_000)  # the timeline is drawn on a canvas, without an event at its end
     _save(page, "prefect-run.png")
+
+
+def prefect_form(page: Page, address: str, api: str) -> None:
+    """Take the form for a run of the deployment that retrains."""
+    known = httpx.get(f"{api}/deployments/name/retrain/weekly").raise_for_status().json()
+    page.goto(f"{address}/deployments/deployment/{known['id']}/run")
+    expect(page.get_by_text("A named set of overrides").first).to_be_visible()
+    _save(page, "prefect-form.png")
 
 
 def drawing(page: Page, address: str) -> None:

@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
+# Environment variable of Prefect: a worker on infrastructure that may end at any time starts such runs again.
+RESCHEDULED = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
 SKIPPED = "Skipped"  # name of the state of a run that had nothing to do
 
 
 def managed(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
     """Decorate the function of a flow, below `@flow`.
 
-    An interrupt, which MLflow records as KILLED, makes the flow run Cancelled; Prefect itself would call it Crashed.
+    An interrupt makes the flow run Cancelled, and its run in MLflow KILLED. Prefect itself would call it Crashed.
     """
 
     @functools.wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        from prefect.exceptions import TerminationSignal
         from prefect.states import Cancelled, Completed
 
         flow_runs.begin()
@@ -41,7 +44,9 @@ def managed(function: Callable[Arguments, Returned]) -> Callable[Arguments, Retu
             return cast(Returned, Completed(name=SKIPPED, message=message, data=message))
         try:
             return function(*args, **kwargs)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TerminationSignal):
+            if RESCHEDULED in os.environ:
+                raise
             return cast(Returned, Cancelled(message="The run was interrupted."))
         except Exception as error:
             notify("failed", function.__name__, f"failed: {error}")
