@@ -80,16 +80,18 @@ def compare(
     if as_json:
         typer.echo(json.dumps({**asdict(found), "mlflow": page}, indent=2))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", title=name)
     for one, run in zip(found.versions, found.runs, strict=True):
-        table.add_column("\n".join([f"version {one.number}", *one.aliases, run.name]), justify="right")
+        heading = "\n".join([f"version {one.number}", *one.aliases, run.name])
+        table.add_column(escape(heading), justify="right")
     for metric, values in found.metrics.items():
         table.add_row(metric, *(_cell(value, found.headline) for value in values))
     table.add_section()
     for key, texts in found.parameters.items():
-        table.add_row(key, *texts)
+        table.add_row(key, *map(escape, texts))
     console.print(table)
     typer.echo(f"{'MLflow:' if runs_already else 'MLflow, once `mnistflow ui` runs:'} {page}")
 
@@ -114,11 +116,12 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({**asdict(now), "schedules": [asdict(entry) for entry in schedules]}, indent=2))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
     for name, value in state.lines(now):
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(f"[bold]{name}", escape(value))
     for entry in schedules:
         table.add_row("[bold]schedule", f"{entry.deployment}: next {entry.next_run} ({entry.state})")
     console.print(table)

@@ -111,13 +111,15 @@ def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "
 
 
 def _cell(row: "Row", column: str, headline: "Headline") -> str:
+    from rich.markup import escape
+
     if column == "run":
         # The name states the overrides, unless they come from a preset or the run was given a name.
         others = {
             key: value for key, value in row.overrides.items() if f"{key.rpartition('.')[2]}={value}" not in row.name
         }
         others.pop("model.family", None)
-        return f"{row.name}\n[dim]{_plain(others)}[/dim]" if others else row.name
+        return f"{escape(row.name)}\n[dim]{escape(_plain(others))}[/dim]" if others else escape(row.name)
     if column == "version":
         return " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
     value = row.value(column)
@@ -125,4 +127,4 @@ def _cell(row: "Row", column: str, headline: "Headline") -> str:
         return ""
     if column in {"score", "robust"}:
         return headline.format(value)
-    return f"{value:{FORMATS[column]}}" if column in FORMATS else str(_plain(value))
+    return f"{value:{FORMATS[column]}}" if column in FORMATS else escape(str(_plain(value)))
