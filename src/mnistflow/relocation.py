@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock
-
-from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
 
@@ -52,7 +49,10 @@ def correct(paths: Paths) -> None:
     """
     if _noted(paths) == paths.checkout:
         return
+    # Imported here, because every command calls this function, and few get this far.
     import sqlite3
+
+    from filelock import FileLock
 
     store = _store(paths)
     try:
@@ -142,6 +142,8 @@ def _noted(paths: Paths) -> Path | None:
 
 
 def _note(paths: Paths) -> None:
+    from mnistflow import files
+
     with files.atomic_write(_location(paths)) as temporary:
         temporary.write_text(str(paths.checkout), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""A checkout, or its `var/`, that was copied or moved works where it is, and leaves the original alone."""
+"""`var/` that was copied or moved works where it is, and leaves the original alone."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from checkouts import Checkout, checkout_environment, make_checkout
+from checkouts import Checkout, make_checkout
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -43,62 +43,62 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, str]]:
 def renamed_away(folder: Path) -> Iterator[None]:
     elsewhere = folder.rename(folder.with_name("renamed"))
     yield
+    assert not folder.exists()
     elsewhere.rename(folder)
 
 
-def works(checkout: Checkout) -> None:
-    """The commands that read MLflow's artifacts, DVC's cache or the model repository work in a checkout."""
-    now = json.loads(checkout.run("status", "--json").stdout)
-    champion, others = now["champion"]["version"], {version for (version,) in versions(checkout)}
-    assert now["model_repository"] == str(checkout.folder / "var/models" / NAME)
-    assert json.loads(checkout.run("leaderboard", "--json").stdout)
-    assert "unchanged" in checkout.run("retrain").stdout
-    for other in others - {champion}:
-        shutil.rmtree(checkout.folder / "var/models" / NAME / str(other), ignore_errors=True)
-        checkout.run("promote", str(other))  # publishes it, from its artifacts
-        checkout.run("promote", str(champion))
+def versions(checkout: Checkout) -> dict[int, str]:
+    """Return the run of each registered version."""
+    return dict(checkout.query("select version, run_id from model_versions where name = ?", NAME))
+
+
+def test_var_in_another_clone_works_alone_and_never_writes_into_the_original(
+    retrained: Checkout, tmp_path: Path
+) -> None:
+    before, known = snapshot(retrained.folder), versions(retrained)
+    clone = make_checkout(tmp_path / "another clone")
+    shutil.copyfile(retrained.folder / "params.yaml", clone.folder / "params.yaml")
+    shutil.copytree(retrained.folder / "var", clone.folder / "var", symlinks=True)
+    (line,) = clone.run("status").stderr.splitlines()
+    assert line.startswith(f"var/ was moved from {retrained.folder} to {clone.folder}: ")
+    assert clone.run("status").stderr == ""
+    clone.run("retrain", **QUICKEST)
+    (added,) = versions(clone).keys() - known.keys()
+    assert snapshot(retrained.folder) == before
+    with renamed_away(retrained.folder):
+        now = json.loads(clone.run("status", "--json").stdout)
+        assert now["model_repository"] == str(clone.folder / "var/models" / NAME)
+        assert {row["version"] for row in json.loads(clone.run("leaderboard", "--json").stdout)} >= {1, added}
+        assert "unchanged" in clone.run("retrain").stdout
+        versions_are_published_from_their_artifacts(clone, now["champion"]["version"], added)
+        artifacts_can_be_downloaded(clone)
+        picture = clone.folder / "picture.png"
+        Image.new("L", (28, 28)).save(picture)
+        assert "picture.png: " in clone.run("predict", str(picture)).stdout
+        dvc_has_everything(clone)
+
+
+def versions_are_published_from_their_artifacts(checkout: Checkout, champion: int, other: int) -> None:
+    for number in (other, champion):
+        shutil.rmtree(checkout.folder / "var/models" / NAME / str(number), ignore_errors=True)
+        checkout.run("promote", str(number))
+        assert (checkout.folder / "var/models" / NAME / str(number) / "model.onnx").is_file()
+
+
+def artifacts_can_be_downloaded(checkout: Checkout) -> None:
     store = MlflowClient(f"sqlite:///{checkout.folder}/{STORE}")
-    for version in others:
-        run_id = store.get_model_version(NAME, str(version)).run_id
-        downloaded = Path(store.download_artifacts(run_id, "params.yaml"))
-        assert downloaded.is_relative_to(checkout.folder)
-    picture = checkout.folder / "picture.png"
-    Image.new("L", (28, 28)).save(picture)
-    assert "picture.png: " in checkout.run("predict", str(picture)).stdout
+    for number, run_id in versions(checkout).items():
+        assert Path(store.download_artifacts(run_id, "params.yaml")).is_file()
+        assert store.get_model_version_download_uri(NAME, str(number)).startswith(checkout.folder.as_uri())
+
+
+def dvc_has_everything(checkout: Checkout) -> None:
     assert "Running stage" not in checkout.tool("dvc", "repro")
-    shutil.rmtree(checkout.folder / "var/trained")
-    shutil.rmtree(checkout.folder / "var/dvc/cache")
+    for folder in ("var/trained", "var/dvc/cache"):
+        shutil.rmtree(checkout.folder / folder)
     checkout.tool("dvc", "pull")
     assert (checkout.folder / "var/trained/training.json").is_file()
     assert "up to date" in checkout.tool("dvc", "status")
-
-
-def versions(checkout: Checkout) -> list[tuple[int]]:
-    return checkout.query("select version from model_versions where name = ?", NAME)
-
-
-def test_a_copy_works_alone_and_never_writes_into_the_original(retrained: Checkout, tmp_path: Path) -> None:
-    before = snapshot(retrained.folder)
-    shutil.copytree(retrained.folder, tmp_path / "a copy", symlinks=True)
-    copy = Checkout(tmp_path / "a copy", checkout_environment())
-    (line,) = copy.run("status").stderr.splitlines()
-    assert line.startswith(f"var/ was moved from {retrained.folder} to {copy.folder}: ")
-    assert copy.run("status").stderr == ""
-    known = versions(copy)
-    copy.run("retrain", **QUICKEST)
-    assert len(versions(copy)) == len(known) + 1
-    works(copy)
-    assert snapshot(retrained.folder) == before
-    with renamed_away(retrained.folder):
-        works(copy)
-
-
-def test_var_alone_moves_to_another_clone(retrained: Checkout, tmp_path: Path) -> None:
-    clone = make_checkout(tmp_path / "clone")
-    shutil.copyfile(retrained.folder / "params.yaml", clone.folder / "params.yaml")
-    shutil.copytree(retrained.folder / "var", clone.folder / "var", symlinks=True)
-    with renamed_away(retrained.folder):
-        works(clone)
 
 
 def moved_store(original: Path, checkout: Path) -> Paths:
