@@ -196,9 +196,23 @@ def serve(paths: Paths, alone: bool) -> None:
     names = [deployment.name for deployment in deployments]
     with flow_runs.api_client(url) as client:
         flow_runs.close_lost(client, names, alone=alone)
-        runnable = [_runnable(deployment, _find(client, deployment)) for deployment in deployments]
+        known = [_find(client, deployment) for deployment in deployments]
+        _load_flows_from(paths.checkout, known, client)
+        runnable = [_runnable(*pair) for pair in zip(deployments, known, strict=True)]
     with flow_runs.watched(url, names):
         prefect.serve(*runnable, pause_on_shutdown=False)
+
+
+def _load_flows_from(checkout: Path, known: Sequence[DeploymentResponse | None], client: SyncPrefectClient) -> None:
+    """Correct the folders of deployments, which Prefect's runner leaves as they were when a deployment was new.
+
+    A run copies all that is in the folder of its deployment into its own.
+    """
+    from prefect.client.schemas.actions import DeploymentUpdate
+
+    for deployment in known:
+        if deployment and _elsewhere(deployment, checkout):
+            client.update_deployment(deployment.id, DeploymentUpdate(path=str(checkout)))
 
 
 def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
