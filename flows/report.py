@@ -38,6 +38,19 @@ def verdict(outcome: Outcome) -> str:
     return {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[gate.verdict.decision]
 
 
+def commit_message(outcome: Outcome) -> str:
+    """Return the message of a commit of dvc.lock: version and score, then data, model, verdict and MLflow run."""
+    gate, evaluation = outcome.gate, outcome.evaluation
+    version = f"{gate.version.name} version {gate.version.number}" if gate else f"{outcome.dataset}, not registered"
+    return f"""{version}: {outcome.plan.name}, {outcome.quality}
+
+Data set: {outcome.dataset}, test split {evaluation.test_sha256[:12]}
+Model: {outcome.plan.config.model.family}, {evaluation.model_sha256[:12]}
+Verdict: {gate.verdict.decision if gate else "none"}
+MLflow run: {outcome.run_id}
+"""
+
+
 def reasons(outcome: Outcome) -> Sequence[str]:
     """Return the reasons of the verdict, a line each."""
     gate = outcome.gate

@@ -94,7 +94,7 @@ def retrain(
         if run.run_id is None:
             status.record_unchanged(checkout, plan.dataset, outcome.run_id)
         if not plan.overrides:
-            workspaces.bring_home(workspace)
+            workspaces.bring_home(workspace, plan.pinned.keys() - {"fetch.dataset"})  # a fallback is an override
     create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))
     _announce(outcome)
     return outcome

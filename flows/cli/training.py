@@ -1,5 +1,7 @@
 """Commands that train: retrain, sweep, ingest."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +16,9 @@ from mnistflow import logs
 from mnistflow.errors import ConfigError, MnistflowError
 
 if TYPE_CHECKING:
+    from flows.outcome import Outcome
     from mnistflow.config import Config
+    from mnistflow.paths import Paths
 
 
 def register(app: typer.Typer) -> None:
@@ -37,14 +41,17 @@ def retrain(
     experiment: Annotated[
         str | None, typer.Option(help="Experiment of MLflow to log the run to, instead of that of the data set.")
     ] = None,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit dvc.lock, which states the run, to git.")] = False,
 ) -> None:
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     logs.log_to_terminal()
     paths, base = load_context()
-    chosen, _, settings = _chosen(base, preset, overrides)
+    chosen, values, settings = _chosen(base, preset, overrides)
     from flows.orchestration import api_server
     from mnistflow.pipeline import run_plan
 
+    if commit:
+        _require_commit_possible(paths, values)
     run_plan.check_family(settings, settings.fetch.dataset)
     prefect = api_server.connect(paths)
     from flows import report
@@ -59,6 +66,8 @@ def retrain(
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
+    if commit:
+        _commit(paths, outcome)
     if outcome.gate is None:
         return
     version = outcome.gate.version
@@ -67,6 +76,31 @@ def retrain(
         console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         console.print(f"champion: {version.name} version {outcome.champion}, in var/models. Next: make up")
+
+
+def _require_commit_possible(paths: Paths, overrides: dict[str, Any]) -> None:
+    from mnistflow.pipeline import lock_commit
+
+    if overrides:
+        raise ConfigError(
+            "--commit: a run with overrides leaves dvc.lock as it is",
+            "Write them to params.yaml and commit that, then run `mnistflow retrain --commit`.",
+        )
+    lock_commit.require_commit_possible(paths)
+
+
+def _commit(paths: Paths, outcome: Outcome) -> None:
+    from flows import report
+    from mnistflow.pipeline import lock_commit
+
+    if outcome.plan.is_fallback:
+        raise ConfigError(
+            f"--commit: dvc.lock is not committed, because it states {outcome.dataset} instead of "
+            f"{outcome.plan.requested_dataset}",
+            "Run the command again when a mirror is available.",
+        )
+    done = lock_commit.commit(paths, report.commit_message(outcome))
+    console.print(f"dvc.lock: commit {done}" if done else "dvc.lock: committed already")
 
 
 def sweep(
@@ -120,8 +154,8 @@ def ingest() -> None:
 
 
 def _chosen(
-    base: "Config", presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
-) -> tuple[dict[str, Any], dict[str, Any], "Config"]:
+    base: Config, presets: list[str] | None, overrides: list[str] | None, without: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any], Config]:
     """Return parameters of the retrain flow, the values that they stand for, and the settings that they result in.
 
     Args:

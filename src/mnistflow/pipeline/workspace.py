@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from configparser import ConfigParser
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -87,8 +87,13 @@ def logs(workspace: Paths) -> Path:
     return workspace.root / "logs"
 
 
-def bring_home(workspace: Paths) -> None:
-    """Move the outputs of a finished run to the checkout, where `dvc metrics show` and `dvc plots show` find them."""
+def bring_home(workspace: Paths, pinned: Collection[str] = ()) -> None:
+    """Move the outputs of a finished run to the checkout, and write its dvc.lock there, as `dvc repro` would.
+
+    Args:
+        pinned: parameters, by dotted key, that the run has fixed where params.yaml leaves them open. The lock states
+            them as params.yaml does, because DVC compares the two.
+    """
     checkout = Paths(workspace.checkout, workspace.checkout)
     for source, target in (
         (workspace.raw, checkout.raw),
@@ -102,6 +107,33 @@ def bring_home(workspace: Paths) -> None:
         if source.is_dir():
             with files.atomic_write(target) as temporary:
                 source.rename(temporary)
+    _write_lock(workspace, checkout, pinned)  # last: until then, DVC reports the outputs as changed
+
+
+def _write_lock(workspace: Paths, checkout: Paths, pinned: Collection[str]) -> None:
+    with files.atomic_write(checkout.root / "dvc.lock") as temporary:
+        shutil.copyfile(workspace.root / "dvc.lock", temporary)
+        if pinned:
+            _unpin(temporary, {key: config.load(checkout.params).entries()[key] for key in pinned})
+
+
+def _unpin(lock: Path, values: Mapping[str, Any]) -> None:
+    from dvc.utils.serialize import modify_yaml
+
+    with modify_yaml(lock) as content:
+        for stage in content["stages"].values():
+            for locked in stage.get("params", {}).values():
+                for key, value in values.items():
+                    _replace(locked, key, value)
+
+
+def _replace(locked: dict[str, Any], key: str, value: object) -> None:
+    """Replace a parameter of a lock, which names it by its dotted key or as part of its section."""
+    if key in locked:
+        locked[key] = value
+    section, _, rest = key.partition(".")
+    if rest and isinstance(locked.get(section), dict):
+        _replace(locked[section], rest, value)
 
 
 def tidy(workspace: Paths) -> None:

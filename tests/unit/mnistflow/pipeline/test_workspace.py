@@ -1,12 +1,15 @@
-"""Workspaces of killed processes: tidied at the next start, while those of living processes stay."""
+"""Workspaces: those of killed processes are tidied at the next start, and a finished run leaves its dvc.lock."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from checkouts import ROOT
+from dvc.utils.serialize import dump_yaml, load_yaml
 
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
@@ -45,3 +48,23 @@ def test_workspaces_of_killed_processes_are_tidied(tmp_path: Path, killed: Proce
     for name in ("own", "elsewhere"):
         assert (runs / name / "src").is_dir()
         assert (runs / name / workspaces.OWNER).is_file()
+
+
+def test_the_lock_brought_home_states_fixed_parameters_as_params_yaml_does(tmp_path: Path) -> None:
+    """They are part of a section in one stage, and a key of their own in another."""
+    checkout, workspace = Paths(tmp_path, tmp_path), Paths(tmp_path / "var/runs/1", tmp_path)
+    workspace.root.mkdir(parents=True)
+    shutil.copyfile(ROOT / "params.yaml", checkout.params)
+    sections = {
+        "fetch": {"fetch.dataset": "digits", "fetch.fingerprint": "12"},
+        "prepare": {"prepare": {"seed": 0, "feedback_until": 17.5}},
+    }
+    locked = {name: {"params": {"params.yaml": values}, "outs": [{"md5": "1e5"}]} for name, values in sections.items()}
+    dump_yaml(workspace.root / "dvc.lock", {"schema": "2.0", "stages": locked})
+    workspaces.bring_home(workspace, {"fetch.fingerprint", "prepare.feedback_until"})
+    stages = load_yaml(tmp_path / "dvc.lock")["stages"]
+    assert stages["fetch"]["params"]["params.yaml"] == {"fetch.dataset": "digits", "fetch.fingerprint": None}
+    assert stages["prepare"]["params"]["params.yaml"] == {"prepare": {"seed": 0, "feedback_until": None}}
+    assert stages["fetch"]["outs"] == [{"md5": "1e5"}]
+    workspaces.bring_home(workspace)
+    assert (tmp_path / "dvc.lock").read_bytes() == (workspace.root / "dvc.lock").read_bytes()
