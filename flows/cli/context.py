@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -55,6 +56,9 @@ def _locate() -> Paths:
     if warning := environment.misspelt(os.environ):
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     paths = Paths.locate()
+    if environment.is_stage_of_dvc(os.environ):
+        # `dvc exp run --temp` and `--queue` execute stages in a temporary copy of the checkout.
+        paths = Paths(paths.root, Path(os.environ["DVC_ROOT"]))
     environment.configure(paths)
     return paths
 

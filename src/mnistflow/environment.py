@@ -90,6 +90,11 @@ def _hint(name: str) -> str:
     return f"{name} (did you mean {known}?)" if known else f"{name} (known: {', '.join(KNOWN)})"
 
 
+def is_stage_of_dvc(environ: Mapping[str, str]) -> bool:
+    """Return whether DVC executes this process as the command of a stage."""
+    return environ.keys() >= {"DVC_STAGE", "DVC_ROOT"}
+
+
 def retry_delays() -> tuple[float, ...]:
     """Return the seconds before each further attempt of a flow's step.
 

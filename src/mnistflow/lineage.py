@@ -23,6 +23,16 @@ def code_digest() -> str:
     return digest(hashes)
 
 
+def committed(path: Path, revision: str) -> str | None:
+    """Return the text that a file has in a git revision; None without git, such a revision or the file in it."""
+    command = ["git", "-C", str(path.parent), "show", f"{revision}:./{path.name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
 def git_commit(folder: Path) -> str:
     """Return the commit of a checkout, with suffix `-dirty` if tracked files were modified; `unknown` without git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

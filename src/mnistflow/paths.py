@@ -44,6 +44,11 @@ class Paths:
     # Outputs of the stages, in the workspace: dvc.yaml names the same paths.
 
     @property
+    def unfinished_run(self) -> Path:
+        """Note of the MLflow run of a pipeline that DVC executes."""
+        return self.root / "var/unfinished_run.json"
+
+    @property
     def raw(self) -> Path:
         """Verified raw files and `dataset.json`."""
         return self.root / "var/data/raw"

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from mnistflow import files, splits
@@ -24,8 +25,12 @@ PACKAGES = (
 )
 
 
-def record(workspace: Paths, run: runs.Run, config: Config) -> Evaluation:
-    """Log parameters, curves, metrics, data, sources and reports of a finished pipeline to its run."""
+def record(workspace: Paths, run: runs.Run, config: Config, executing: str | None = None) -> Evaluation:
+    """Log parameters, curves, metrics, data, sources and reports of a finished pipeline to its run.
+
+    Args:
+        executing: stage under DVC that calls this function; dvc.lock does not describe its outputs yet.
+    """
     data = splits.load(workspace.prepared)
     training = files.read_json(workspace.trained / "training.json")
     evaluation = evaluate.load(workspace)
@@ -57,6 +62,7 @@ def record(workspace: Paths, run: runs.Run, config: Config) -> Evaluation:
     run.set_tags({"mnistflow.dataset": data.name})
     _log_dataset(run, data)
     _log_files(workspace, run, training["settings"]["train.backend"])
+    _log_lock(workspace.root / "dvc.lock", run, executing)
     return evaluation
 
 
@@ -96,16 +102,19 @@ def _log_dataset(run: runs.Run, data: Dataset) -> None:
 
 def _log_files(workspace: Paths, run: runs.Run, backend: str) -> None:
     run.log_file(workspace.params)
-    run.log_file(workspace.root / "dvc.lock")
     run.log_folder(workspace.reports, "reports")
     run.log_file(workspace.tuned / "trials.json", "tune")
-    environment = workspace.root / "environment.json"
-    files.write_json(
-        environment,
-        {
-            "python": sys.version.split()[0],
-            "platform": platform.platform(),
-            **{package: version(package) for package in {*PACKAGES, backend}},
-        },
-    )
-    run.log_file(environment)
+    environment = {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        **{package: version(package) for package in {*PACKAGES, backend}},
+    }
+    run.log_text(json.dumps(environment, indent=2), "environment.json")
+
+
+def _log_lock(lock: Path, run: runs.Run, executing: str | None) -> None:
+    from dvc.utils.serialize import dumps_yaml, load_yaml
+
+    content = load_yaml(lock)
+    content["stages"].pop(executing, None)
+    run.log_text(dumps_yaml(content), lock.name)

@@ -19,6 +19,8 @@ from mnistflow.paths import Paths
 from mnistflow.tracking import runs
 
 MAX_NAME_LENGTH = 100
+# What stages of dvc.yaml read of params.yaml.
+SHAPING = ("fetch.dataset", "prepare.", "model.", "tune.", "train.", "export.", "evaluate.")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,26 @@ def title(base: Config, overrides: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: an override is not valid.
     """
-    config = base.with_values(overrides)
+    return _title(base, base.with_values(overrides), overrides)
+
+
+def title_against(base: Config, config: Config) -> str:
+    """Return the name of a run whose parameters are all in its params.yaml: `cnn seed=1`.
+
+    Args:
+        base: the parameters that it is an experiment with, such as those of the last commit.
+    """
+    return _title(base, config, differences(base, config))
+
+
+def differences(base: Config, config: Config) -> dict[str, Any]:
+    """Return the values, by dotted key, that stages of dvc.yaml read and that are others than in `base`."""
+    old = base.entries()
+    shaping = {key: value for key, value in config.entries().items() if key.startswith(SHAPING)}
+    return {key: value for key, value in shaping.items() if not isinstance(value, dict) and value != old.get(key)}
+
+
+def _title(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
     return f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH]
 
 

@@ -64,6 +64,9 @@ class Run:
     def log_file(self, path: Path, folder: str | None = None) -> None:
         mlflow_client().log_artifact(self.run_id, str(path), folder)
 
+    def log_text(self, text: str, name: str) -> None:
+        mlflow_client().log_text(self.run_id, text, name)
+
     def finish(self, status: str = "FINISHED") -> None:
         mlflow_client().set_terminated(self.run_id, status)
 
@@ -121,16 +124,13 @@ def start(
         parent: id of the run that the new one is a child of.
         tags: besides those that every run has.
     """
-    owner = ProcessIdentity.own()
     known = {
         KIND: kind,
         "mlflow.user": user_name(),
         "mlflow.source.name": f"mnistflow {name if kind == STAGE else COMMANDS[kind]}",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": lineage.git_commit(paths.checkout),
-        "mnistflow.host": owner.host,
-        "mnistflow.process": str(owner.pid),
-        "mnistflow.process_started": str(owner.started),
+        **_owner_tags(),
     }
     if parent:
         known["mlflow.parentRunId"] = parent
@@ -142,6 +142,23 @@ def start(
 def resume(run_id: str) -> Run:
     """Return an existing run for logging."""
     return Run(run_id, mlflow_client().get_run(run_id).info.experiment_id)
+
+
+def _owner_tags() -> dict[str, str]:
+    owner = ProcessIdentity.own()
+    return {
+        "mnistflow.host": owner.host,
+        "mnistflow.process": str(owner.pid),
+        "mnistflow.process_started": str(owner.started),
+    }
+
+
+def reopen(run_id: str) -> Run:
+    """Set a run that has ended to running again, in this process, and return it."""
+    run = resume(run_id)
+    run.set_tags(_owner_tags())
+    mlflow_client().update_run(run_id, status="RUNNING")
+    return run
 
 
 def exists(run_id: str) -> bool:
