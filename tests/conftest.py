@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import session_guard
-from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_params
+from checkouts import Checkout, copy_checkout, make_checkout, retrain_once
 from cluster import free_port, wait_for_port
 from waiting import GENEROUS, QUICK_TURNS, wait_until
 
@@ -54,12 +54,6 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("retrained") / "checkout")
     yield made
     made.close()
-
-
-def retrain_once(folder: Path) -> None:
-    made = make_checkout(folder / "checkout")
-    write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
-    made.run("retrain")
 
 
 @pytest.fixture(scope="session")

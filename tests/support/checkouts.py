@@ -164,6 +164,13 @@ def copy_checkout(source: Path, folder: Path) -> Checkout:
     return Checkout(folder, checkout_environment())
 
 
+def retrain_once(folder: Path) -> None:
+    """Make a checkout in a folder, with the quick settings in its params.yaml, and retrain there."""
+    made = make_checkout(folder / "checkout")
+    write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
+    made.run("retrain")
+
+
 def write_params(checkout: Checkout, **values: str) -> None:
     path = checkout.folder / "params.yaml"
     config.write_with_overrides(path, path, config.parse_overrides(f"{key}={value}" for key, value in values.items()))

@@ -1,0 +1,141 @@
+"""The commands of docs/how-to/coming-from-dvc.md, as printed there, in a checkout after a retraining."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import session_guard
+from checkouts import ROOT, Checkout, copy_checkout, retrain_once
+
+pytestmark = pytest.mark.slow
+
+PAGE = ROOT / "docs/how-to/coming-from-dvc.md"
+AUTHOR = {f"GIT_{role}_{field}": "somebody" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+EXPERIMENT = "mlp epochs=2 tune.trials=0"
+
+
+def commands(heading: str) -> list[str]:
+    """Return the commands of the first block below a heading of the page."""
+    section = PAGE.read_text().split(f"\n## {heading}\n")[1]
+    blocks: list[str] = re.findall(r"^```\n(.*?)^```$", section.split("\n## ")[0], re.DOTALL | re.MULTILINE)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A retrained checkout whose params.yaml is not committed yet."""
+    original = session_guard.shared("retrained", retrain_once)
+    made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("dvc") / "checkout")
+    made.tool("git", "branch", "-m", "main")
+    with closing(Checkout(made.folder, {**made.environment, **AUTHOR})) as copied:
+        yield copied
+
+
+def execute(checkout: Checkout, heading: str) -> str:
+    """Execute the commands below a heading in one shell, and return what they print."""
+    return checkout.tool("sh", "-ec", "\n".join(commands(heading)))
+
+
+def accuracy(folder: Path, checkout: Checkout) -> float | None:
+    """Return the accuracy that `dvc metrics show` prints; None without one."""
+    shown = subprocess.run(
+        ["dvc", "metrics", "show", "--json"], cwd=folder, env=checkout.environment, capture_output=True, check=False
+    )
+    metrics = json.loads(shown.stdout or b"{}").get("", {}).get("data", {})
+    value: float | None = metrics.get("var/reports/evaluate/metrics.json", {}).get("data", {}).get("accuracy")
+    return value
+
+
+def of_version(checkout: Checkout, number: int) -> float:
+    """Return the accuracy of a published version."""
+    described = json.loads((checkout.folder / f"var/models/digits-classifier/{number}/model.json").read_text())
+    return float(described["metrics"]["accuracy"])
+
+
+def evaluated(checkout: Checkout) -> dict[str, Any]:
+    """Return the rows of the leaderboard by name."""
+    return {row["name"]: row for row in json.loads(checkout.run("leaderboard", "--json").stdout)}
+
+
+def test_dvc_finds_all_of_a_retraining(checkout: Checkout) -> None:
+    shown = execute(checkout, "After a retraining")
+    assert "Data and pipelines are up to date." in shown
+    assert "evaluate" in shown
+    assert "top_2_accuracy" in shown
+    assert (checkout.folder / "dvc_plots/index.html").is_file()
+
+
+def test_a_lock_that_would_not_belong_to_its_commit_is_refused_before_the_run(checkout: Checkout) -> None:
+    refused = checkout.run("retrain", "--commit", check=False)
+    assert refused.returncode == 1
+    assert "--commit: params.yaml differs from the last commit" in refused.stderr.splitlines()[-1]
+    refused = checkout.run("retrain", "--commit", check=False, **{"train.epochs": "2"})
+    assert "--commit: a run with overrides leaves dvc.lock as it is" in refused.stderr.splitlines()[-1]
+
+
+def test_the_lock_is_committed_alone(checkout: Checkout) -> None:
+    checkout.tool("git", "commit", "-qam", "Quick settings")
+    checkout.tool("git", "tag", "unlocked")
+    (checkout.folder / "notes.md").write_text("staged\n")
+    checkout.tool("git", "add", "notes.md")
+    shown = execute(checkout, "Commit a result")
+    (subject,) = re.findall(r"^ +(digits-classifier version 1: mlp, .+)$", shown, re.MULTILINE)
+    assert f"{accuracy(checkout.folder, checkout):.2%}" in subject.replace(" %", "%")
+    assert checkout.tool("git", "show", "--format=", "--name-only", "HEAD") == "dvc.lock\n"
+    assert checkout.tool("git", "status", "--porcelain") == "A  notes.md\n"
+    checkout.tool("git", "commit", "-qm", "Notes")
+
+
+def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
+    """The experiment runs in a temporary folder, and its model is registered by a retraining that finds it done."""
+    shown = execute(checkout, "Experiments")
+    assert "two-epochs" in shown
+    assert EXPERIMENT in shown
+    row = evaluated(checkout)[EXPERIMENT]
+    tags = dict(checkout.query("select key, value from tags where run_uuid = ?", row["run_id"]))
+    parameters = dict(checkout.query("select key, value from params where run_uuid = ?", row["run_id"]))
+    assert tags["mnistflow.dvc_experiment"] == "two-epochs"
+    assert tags["mlflow.source.name"] == "dvc exp run"
+    assert parameters["train.epochs"] == "2"
+    assert row["score"] == accuracy(checkout.folder, checkout)  # of the experiment, which is applied now
+    assert ("stage",) not in checkout.query("select distinct value from tags where key = 'mnistflow.kind'")
+    assert checkout.query("select count(*) from model_versions") == [(2,)]
+    assert checkout.tool("git", "status", "--short", "--branch") == "## shorter\n"
+
+
+def test_figures_follow_the_branch(checkout: Checkout) -> None:
+    of_experiment = accuracy(checkout.folder, checkout)
+    execute(checkout, "Branches")
+    first = of_version(checkout, 1)
+    assert accuracy(checkout.folder, checkout) == first != of_experiment
+    assert "up to date" in checkout.tool("dvc", "status")
+    subprocess.run(
+        ["git", "switch", "-q", "--detach", "unlocked"], cwd=checkout.folder, env=checkout.environment, check=False
+    )
+    assert accuracy(checkout.folder, checkout) is None
+    checkout.tool("git", "switch", "-q", "main")
+    assert accuracy(checkout.folder, checkout) == first
+
+
+def test_a_stage_of_dvc_repro_is_recorded_with_what_it_read(checkout: Checkout) -> None:
+    checkout.tool("dvc", "repro", "--force", "--single-item", "evaluate")
+    statement = "select run_uuid from tags where key = 'mlflow.source.name' and value = 'dvc repro'"
+    ((run,),) = checkout.query(statement)
+    ((name, state),) = checkout.query("select name, status from runs where run_uuid = ?", run)
+    assert (name, state) == ("mlp", "FINISHED")
+    assert checkout.query("select count(*) from metrics where run_uuid = ? and key = 'val_loss'", run) != [(0,)]
+    assert run in {row["run_id"] for row in json.loads(checkout.run("leaderboard", "--json").stdout)}
+
+
+def test_a_fresh_clone_pulls_data_model_and_figures(checkout: Checkout) -> None:
+    checkout.tool("git", "checkout", "-q", "dvc.lock")
+    shown = execute(checkout, "A fresh clone")
+    clone = checkout.folder.parent / "clone"
+    assert "Data and pipelines are up to date." in shown
+    assert accuracy(clone, checkout) == of_version(checkout, 1)
+    assert (clone / "var/exported/model.onnx").is_file()
