@@ -73,7 +73,7 @@ def test_var_in_another_clone_works_alone_and_never_writes_into_the_original(
         versions_are_published_from_their_artifacts(clone, now["champion"]["version"], added)
         artifacts_can_be_downloaded(clone)
         picture = clone.folder / "picture.png"
-        Image.new("L", (28, 28)).save(picture)
+        Image.linear_gradient("L").save(picture)
         assert "picture.png: " in clone.run("predict", str(picture)).stdout
         dvc_has_everything(clone)
 
