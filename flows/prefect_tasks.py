@@ -132,7 +132,7 @@ def find_champion(name: str) -> Version | None:
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Judge the candidate against the champion and keep the verdict with the version."""
     judgement = promotion.judge(workspace, version, evaluation, policy)
-    promotion.record_verdict(version, judgement, evaluation, policy)
+    promotion.record_verdict(workspace, version, judgement, evaluation, policy)
     earlier = "as decided before, " if judgement.recorded else ""
     get_run_logger().info("%s%s: %s", earlier, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
     return judgement

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
-from mnistflow.tracking import runs
+from mnistflow.tracking import mlflow_ui, runs
 from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
@@ -82,9 +82,21 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 {_metrics(list(outcome.evaluation.logged), candidate, opponent)}
 
 ## See also
-- MLflow run `{outcome.run_id}` in {os.environ["MLFLOW_TRACKING_URI"]}
+{_pages(outcome, candidate, paths)}
 - model repository {paths.models.relative_to(paths.checkout) / versions.model_name(outcome.dataset)}
 """
+
+
+def _pages(outcome: Outcome, recorded: Record, paths: Paths) -> str:
+    """Return links to the run and the version in MLflow's UI, which may still have to be started."""
+    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    pages = [(f"MLflow run {recorded.name}", mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id))]
+    if outcome.gate:
+        version = outcome.gate.version
+        page = mlflow_ui.version_page(ui, version.name, version.number)
+        pages.append((f"{version.name} version {version.number}", page))
+    condition = "" if runs_already else ", once `mnistflow ui` runs"
+    return "\n".join(f"- [{name}]({page}){condition}" for name, page in pages)
 
 
 def _stages(outcome: Outcome) -> str:

@@ -4,7 +4,7 @@ from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
 
 from flows import parameters, prefect_tasks, report
-from flows.orchestration import lifecycle
+from flows.orchestration import flow_runs, lifecycle
 from flows.orchestration.notifications import Event
 from flows.outcome import GateOutcome, Outcome
 from mnistflow import environment
@@ -88,7 +88,7 @@ def retrain(
     lifecycle.add_tags(dataset=plan.dataset, family=plan.config.model.family, preset=preset)
     prefect_tasks.reconcile(checkout, plan.dataset, plan.experiment)
     with workspaces.opened(checkout, plan.values) as workspace:
-        tags = {**plan.tags, **({"mlflow.note.content": note} if note else {})}
+        tags = {**plan.tags, **flow_runs.tags()}
         with LazyRun(checkout, plan.experiment, plan.name, "retrain", metrics_after=MONITORED, tags=tags) as run:
             outcome = _run_steps(workspace, plan, run)
         if run.run_id is None:

@@ -10,6 +10,7 @@ seconds, and a flow at its start, mark runs whose process is dead as crashed.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,11 +19,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import httpx
 import psutil
 
 from flows.orchestration import notifications
 from flows.orchestration.notifications import Notification
 from mnistflow.process_identity import ProcessIdentity
+from mnistflow.tracking.runs import FLOW_RUN_URL
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -61,6 +64,32 @@ def begin() -> None:
         with get_client(sync_client=True) as client:
             _note(client, context.flow_run.id, ProcessIdentity.own())
             close_lost(client, [runtime.deployment.name])
+
+
+def tags() -> dict[str, str]:
+    """Return tags for the MLflow run of the current flow run: its id, and the address of its page if there is a UI."""
+    from prefect.runtime import flow_run
+
+    found = {"prefect.flow_run_id": str(flow_run.id), "prefect.flow_run_name": str(flow_run.name)}
+    page = _page(found["prefect.flow_run_id"])
+    return {**found, FLOW_RUN_URL: page} if page else found
+
+
+def _page(flow_run: str) -> str | None:
+    """Return the address of a flow run's page; None if the server has no UI, as that of a single command."""
+    from prefect import settings
+    from prefect.utilities.urls import url_for
+
+    page = url_for("flow-run", obj_id=flow_run)
+    is_configured = "PREFECT_UI_URL" in os.environ
+    if not page or is_configured or settings.PREFECT_API_URL.value().startswith(settings.PREFECT_CLOUD_API_URL.value()):
+        return page or None
+    try:
+        answer = httpx.get(f"{settings.PREFECT_UI_URL.value()}/ui-settings")
+        # Older servers do not list their UIs.
+        return page if answer.is_success and answer.json().get("available_uis", True) else None
+    except (httpx.HTTPError, ValueError):
+        return None
 
 
 def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: bool = False) -> None:

@@ -9,11 +9,11 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from mnistflow import files
-from mnistflow.analysis.intervals import wilson
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.tasks import plots
 from mnistflow.tasks.identity import Headline
+from mnistflow.tasks.intervals import wilson
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mnistflow.analysis.intervals import Interval, wilson
 from mnistflow.errors import RegistryError
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 from mnistflow.tasks.identity import Headline
+from mnistflow.tasks.intervals import Interval, wilson
 from mnistflow.tracking.records import StoredRun
 from mnistflow.tracking.store import open_store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Ensembles(Learner[Ensemble]):
         _require_members(family)
 
     def pin(self, family: Ensemble, dataset: str) -> dict[str, Any]:
-        return {"sha256": [_sha256(version) for version in _find(family, dataset)]}
+        return {"sha256": [version.sha256 for version in _find(family, dataset)]}
 
     def fit(
         self,
@@ -53,10 +53,9 @@ class Ensembles(Learner[Ensemble]):
                 signature than the data.
         """
         started = time.perf_counter()
-        versions = _find(family, data.name)
-        for index, version in enumerate(versions):
-            _check(version, data, family.sha256[index] if family.sha256 else None)
-        members = tuple(_read(version) for version in versions)
+        found = _find(family, data.name)
+        pinned = family.sha256 or [version.sha256 for version in found]
+        members = tuple(_read(version, data, sha256) for version, sha256 in zip(found, pinned, strict=True))
         metrics = measure(data, lambda inputs: self.predict(members, inputs))
         on_epoch(1, metrics)
         parameters = sum(onnx_session.count_parameters(member) for member in members)
@@ -124,29 +123,27 @@ def _find_member(member: int | str, name: str, known: Sequence[Version]) -> Vers
     )
 
 
-def _sha256(version: Version) -> str:
-    return str(version.model_json["sha256"])
-
-
-def _check(version: Version, data: Dataset, sha256: str | None) -> None:
-    """Check a member's signature and classes against the data set, and its file against the pinned hash."""
+def _read(version: Version, data: Dataset, sha256: str) -> bytes:
+    """Return a member's ONNX file; check it against the pinned hash, and its signature and classes against the data."""
     label = f"model.ensemble.members: {version.name} version {version.number}"
-    if sha256 not in (None, _sha256(version)):
+    if sha256 != version.sha256:
         raise RegistryError(f"{label} has changed since the start of this run", "Start the run again.")
+    with tempfile.TemporaryDirectory() as folder:
+        registered = registration.download(version, Path(folder))
+        _check(label, registered.model_json, data)
+        return registered.model.read_bytes()
+
+
+def _check(label: str, model_json: Mapping[str, Any], data: Dataset) -> None:
     signature = tasks.get(data.task).signature(data.input_shape, data.classes)
     tensors = {kind: [one.to_json() for one in found] for kind, found in manifest.tensors(signature).items()}
     expected = {"task": data.task, "classes": list(data.classes), **tensors}
     for fact, value in expected.items():
-        if version.model_json[fact] != value:
+        if model_json[fact] != value:
             raise RegistryError(
-                f"{label} has {fact} {version.model_json[fact]}, but the data set has {value}",
+                f"{label} has {fact} {model_json[fact]}, but the data set has {value}",
                 "Remove it from the members.",
             )
-
-
-def _read(version: Version) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return registration.download(version, Path(folder)).model.read_bytes()
 
 
 def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.ModelProto:

@@ -18,6 +18,7 @@ MAX_ZOOM = 2.0
 MAX_SLANT = 0.8  # columns per row
 
 
+@keras.saving.register_keras_serializable("mnistflow")
 class Geometry(keras.layers.Layer):  # type: ignore[misc]
     """Keras layer that normalizes images, float32 `[batch, height, width]`, to the same shape.
 

@@ -7,6 +7,7 @@ members of an ensemble.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class RunPlan:
         pinned: parameters that resolve external inputs, by dotted key.
         config: params.yaml with both in place.
         options: what else the user has chosen for this run.
-        tags: of the run in MLflow, which state how it differs from params.yaml, see `tags_of`.
+        tags: of the run in MLflow: its note, the command that repeats it, and those of `tags_of`.
     """
 
     name: str
@@ -112,8 +113,20 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
         pinned=pinned,
         config=config.with_values(pinned),
         options=options,
-        tags=tags_of(base, config, overrides),
+        tags={
+            runs.COMMAND: _command({**overrides, **pinned}),
+            **({runs.NOTE: options.note} if options.note else {}),
+            **tags_of(base, config, overrides),
+        },
     )
+
+
+def _command(values: Mapping[str, Any]) -> str:
+    """Return the command that repeats a run with these parameters, by dotted key."""
+    command = ["mnistflow", "retrain"]
+    for key, value in values.items():
+        command += ["-S", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(command)
 
 
 def title(base: Config, overrides: Mapping[str, Any]) -> str:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from mnistflow.process_identity import user_at_host
 from mnistflow.registry import history, versions
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, TAG, Decision, Version
@@ -13,18 +9,15 @@ from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
 
 
-def record_decision(
-    version: Version, decision: Decision, reasons: tuple[str, ...], evidence: Mapping[str, Any], key: str
-) -> None:
-    """Keep the gate's decision, its reasons and the metrics of both models with the version.
+def record_decision(version: Version, decision: Decision, reasons: tuple[str, ...], key: str) -> None:
+    """Keep the gate's decision and its reasons with the version.
 
     Args:
         key: of the verdict; written last, as it says that the rest is complete.
     """
     tags = {
         "decision": decision,
-        "reasons": json.dumps(reasons),
-        "evidence": json.dumps(evidence),
+        "reasons": "\n".join(reasons),
         "verdict_key": key,
     }
     for tag, value in tags.items():

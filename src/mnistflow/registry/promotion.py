@@ -20,8 +20,19 @@ from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, gate, history, manifest, publisher, reconciliation, registration, versions
+from mnistflow.registry import (
+    aliases,
+    descriptions,
+    gate,
+    history,
+    manifest,
+    publisher,
+    reconciliation,
+    registration,
+    versions,
+)
 from mnistflow.registry.config import GateConfig
+from mnistflow.registry.descriptions import Origin
 from mnistflow.registry.gate import Comparison, Verdict
 from mnistflow.registry.manifest import Manifest
 from mnistflow.registry.publisher import Rollout
@@ -29,6 +40,8 @@ from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
+
+EVIDENCE = "gate/evidence.json"  # artifact of the run
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,11 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
         mnistflow_version=mnistflow.__version__,
     )
     example = data.test.inputs[: registration.PROBE_ROWS]
-    return registration.register(run, workspace.exported / "model.onnx", example, facts)
+    version = registration.register(run, workspace.exported / "model.onnx", workspace.trained, example, facts)
+    registration.describe_model(name, descriptions.of_model(facts))
+    note = descriptions.of_run(runs.read(run.run_id), name, version.number)
+    run.set_tags({"mnistflow.version": f"{name}/{version.number}", runs.NOTE: note})
+    return version
 
 
 def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
@@ -112,23 +129,34 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
     )
 
 
-def record_verdict(version: Version, judgement: Judgement, evaluation: Evaluation, policy: GateConfig) -> None:
-    """Keep the verdict and its evidence with the version, unless the version has them already.
+def record_verdict(
+    workspace: Paths, version: Version, judgement: Judgement, evaluation: Evaluation, policy: GateConfig
+) -> None:
+    """Keep the verdict with the version and its evidence with the run, unless they have them already.
 
     Args:
+        workspace: that of the version's model.
         policy: the one that the version was judged under.
     """
     if judgement.recorded:
         return
     opponent = judgement.comparison.version if judgement.comparison else None
+    verdict = judgement.verdict
     evidence = {
+        "version": version.number,
+        "decision": verdict.decision,
+        "reasons": verdict.reasons,
+        "policy": policy.model_dump(mode="json"),
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
         "test_sha256": evaluation.test_sha256,
         "decided": _now(),
     }
+    runs.resume(version.run_id).log_json(evidence, EVIDENCE)
+    origin = Origin.of(workspace, version)
+    registration.describe(version, descriptions.of_version(version, origin, evaluation, verdict))
     key = _verdict_key(version, opponent, evaluation, policy)
-    aliases.record_decision(version, judgement.verdict.decision, judgement.verdict.reasons, evidence, key)
+    aliases.record_decision(version, verdict.decision, verdict.reasons, key)
 
 
 def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation, policy: GateConfig) -> str:

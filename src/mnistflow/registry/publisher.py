@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
@@ -103,7 +105,7 @@ def publish(paths: Paths, version: Version) -> Path:
         shutil.copyfile(registered.model, temporary / "model.onnx")
         shutil.copyfile(registered.probe, temporary / "probe.npz")
         sha256 = files.sha256(temporary / "model.onnx")
-        files.write_json(temporary / "model.json", manifest.to_publish(version.model_json, sha256))
+        files.write_json(temporary / "model.json", manifest.to_publish(registered.model_json, sha256))
     return folder
 
 
@@ -116,19 +118,20 @@ def serve(paths: Paths, version: Version) -> None:
     folder = paths.models / version.name
     if not (folder / str(version.number)).is_dir():
         raise RegistryError(f"{version.name} version {version.number} is not in {folder}", "Publish it first.")
-    config = _triton_config(version)
+    model_json = files.read_json(folder / str(version.number) / "model.json")
+    config = _triton_config(version, model_json)
     with files.atomic_write(folder / "config.pbtxt") as temporary:
         temporary.write_text(config, encoding="utf-8")
     with files.atomic_write(folder / "champion") as temporary:
         temporary.write_text(f"{version.number}\n", encoding="utf-8")
 
 
-def _triton_config(version: Version) -> str:
+def _triton_config(version: Version, model_json: Mapping[str, Any]) -> str:
     """Triton's model configuration; a batch dimension in `dims` needs `max_batch_size` 0."""
     tensors = "".join(
         f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} dims: {tensor["shape"]} }}]\n'
         for kind in ("input", "output")
-        for tensor in version.model_json[f"{kind}s"]
+        for tensor in model_json[f"{kind}s"]
     )
     return (
         f'name: "{version.name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: 0\n{tensors}'

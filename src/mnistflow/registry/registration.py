@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mnistflow import files
 from mnistflow.arrays import Array
 from mnistflow.errors import RegistryError
-from mnistflow.registry import versions
+from mnistflow.process_identity import user_at_host
+from mnistflow.registry import flavors, versions
 from mnistflow.registry.manifest import Manifest, Tensor
 from mnistflow.registry.versions import TAG, Version
 from mnistflow.runtime import onnx_session
+from mnistflow.tasks import identity
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 
 PROBE = "probe.npz"  # artifact of the run
 PROBE_ROWS = 16
+COMMIT_DIGITS = 10
+_UNFIT_FOR_NAMES = re.compile(r"[/:.%\"']")  # MLflow refuses these in the name of a logged model
 
 
 @dataclass(frozen=True)
@@ -31,47 +37,77 @@ class RegisteredFiles:
     Attributes:
         model: the ONNX file.
         probe: a few inputs, and the outputs that were recorded for them.
+        model_json: the version's manifest as plain values, see `manifest.Manifest`, with its number as `version`.
     """
 
     model: Path
     probe: Path
+    model_json: Mapping[str, Any]
 
 
-def register(run: runs.Run, onnx_file: Path, example: Array, manifest: Manifest) -> Version:
-    """Log the ONNX file as an MLflow model with signature and input example, and register it as a new version.
+def register(run: runs.Run, onnx_file: Path, trained: Path | None, example: Array, manifest: Manifest) -> Version:
+    """Log a model with all its flavours, signature and input example, and register it as a new version.
 
     Args:
         run: the run that has trained it.
+        trained: folder with the trained model in the format of its learner; None for none.
         example: a few inputs `[n, *input_shape]`.
-        manifest: facts about the model; kept as a tag of the version.
+        manifest: facts about the model; kept in its folder, the most important ones also as tags of the version.
     """
     import mlflow
-    import onnx
 
-    signature = mlflow.models.ModelSignature(inputs=_schema(manifest.inputs), outputs=_schema(manifest.outputs))
+    recorded = runs.read(run.run_id)
     _log_probe(run, onnx_file, example)
     with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
-        logged = mlflow.onnx.log_model(
-            onnx.load(onnx_file),
-            name="model",
-            signature=signature,
+        logged = mlflow.models.Model.log(
+            None,
+            flavors,
+            name=_UNFIT_FOR_NAMES.sub("_", recorded.name),
+            flavor_name="onnx",
+            signature=mlflow.models.ModelSignature(_schema(manifest.inputs), _schema(manifest.outputs)),
             input_example={manifest.inputs[0].name: example},
-            save_as_external_data=False,
-            onnx_execution_providers=["CPUExecutionProvider"],
-            pip_requirements=[
-                f"{package}=={_installed(package)}" for package in ("mlflow", "onnx", "onnxruntime", "numpy")
-            ],
+            graph=onnx_file,
+            trained=trained,
+            model_json=manifest.to_json(),
         )
-        client = mlflow_client()
         _create_model(manifest.name)
-        version = client.create_model_version(
+        version = mlflow_client().create_model_version(
             manifest.name,
             logged.model_uri,
             run.run_id,
-            tags={TAG + "model": json.dumps(manifest.to_json())},
+            tags={TAG + key: value for key, value in _tags(manifest, recorded).items()},
             model_id=logged.model_id,
         )
     return versions.find(manifest.name, int(version.version))
+
+
+def describe_model(name: str, text: str) -> None:
+    """Set the description of a registered model, in Markdown, unless it has one: somebody may have written it."""
+    client = mlflow_client()
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, text)
+
+
+def describe(version: Version, text: str) -> None:
+    """Set the description of a version, in Markdown."""
+    mlflow_client().update_model_version(version.name, str(version.number), text)
+
+
+def _tags(manifest: Manifest, run: runs.Record) -> dict[str, str]:
+    """Return what commands read of a version and what one filters versions by."""
+    headline = identity.get(manifest.task).headline.name
+    commit, _, dirty = manifest.git_commit.partition("-")
+    tags = {
+        "task": manifest.task,
+        "dataset": manifest.dataset,
+        "family": run.parameters.get("model.family", ""),
+        "preset": run.tags.get(runs.PRESET, ""),
+        headline: str(manifest.metrics.get(headline, "")),
+        "git_commit": f"{commit[:COMMIT_DIGITS]}{'-' if dirty else ''}{dirty}",
+        "sha256": manifest.sha256,
+        "user": user_at_host(),
+    }
+    return {name: value for name, value in tags.items() if value}
 
 
 def download(version: Version, folder: Path) -> RegisteredFiles:
@@ -83,16 +119,28 @@ def download(version: Version, folder: Path) -> RegisteredFiles:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    model_uri = mlflow_client().get_model_version_download_uri(version.name, str(version.number))
+    model_uri = f"models:/{version.name}/{version.number}"
     try:
-        model = Path(download_artifacts(artifact_uri=model_uri, dst_path=str(folder)))
+        model = Path(download_artifacts(artifact_uri=f"{model_uri}/{flavors.ONNX_FILE}", dst_path=str(folder)))
+        model_json = _read_manifest(version, model_uri, folder)
         probe = Path(download_artifacts(run_id=version.run_id, artifact_path=PROBE, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"the files of {version.name} version {version.number} are not in the artifact store: {error}",
             "Restore the artifact store, or train again with `mnistflow retrain`.",
         ) from error
-    return RegisteredFiles(next(model.rglob("*.onnx")), probe)
+    return RegisteredFiles(model, probe, {**model_json, "version": version.number})
+
+
+def _read_manifest(version: Version, model_uri: str, folder: Path) -> Any:
+    """Return the manifest, which older versions keep as a tag."""
+    from mlflow.artifacts import download_artifacts
+
+    tags = mlflow_client().get_model_version(version.name, str(version.number)).tags
+    if text := tags.get(versions.MANIFEST_TAG):
+        return json.loads(text)
+    path = download_artifacts(artifact_uri=f"{model_uri}/{flavors.MODEL_JSON}", dst_path=str(folder))
+    return files.read_json(Path(path))
 
 
 def _log_probe(run: runs.Run, onnx_file: Path, inputs: Array) -> None:
@@ -117,9 +165,3 @@ def _schema(tensors: Sequence[Tensor]) -> Any:
 
     types = {"UINT8": np.uint8, "FP32": np.float32}
     return Schema([TensorSpec(np.dtype(types[one.datatype]), one.shape, name=one.name) for one in tensors])
-
-
-def _installed(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

@@ -12,6 +12,7 @@ from mnistflow import service_record
 from mnistflow.paths import Paths
 
 ADDRESS_VARIABLE = "MNISTFLOW_SERVER"
+DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 # The server's own variable: commands on the server's machine use its first key.
 KEYS_VARIABLE = "MNISTFLOW_SERVE_KEYS"
 TIMEOUT_SECONDS = 2

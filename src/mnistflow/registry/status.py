@@ -253,7 +253,7 @@ def _state(version: Version | None) -> VersionState | None:
         version=version.number,
         metric=version.headline.name,
         score=version.score,
-        accuracy=version.model_json["metrics"].get("accuracy"),
+        accuracy=version.metrics.get("accuracy"),
         quality=version.quality,
         run_id=version.run_id,
         decision=version.decision,

@@ -20,6 +20,7 @@ from mnistflow.tracking.store import open_store
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 TAG = "mnistflow."
+MANIFEST_TAG = TAG + "model"  # only of versions that have no model.json among their files
 
 Decision = Literal["promote", "hold", "reject"]
 
@@ -29,7 +30,9 @@ class Version:
     """A registered version.
 
     Attributes:
-        model_json: the version's manifest as plain values, see `manifest.Manifest`, with its number as `version`.
+        task: name of what it has learned.
+        sha256: hexadecimal, of the ONNX file that was registered.
+        metrics: the headline metric on the test split, by its name.
         decision: of the gate; `hold` before it has decided.
         reasons: of that decision.
         verdict_key: digest of what that decision depends on; empty before it.
@@ -42,7 +45,9 @@ class Version:
     name: str
     number: int
     run_id: str
-    model_json: Mapping[str, Any]
+    task: str
+    sha256: str
+    metrics: Mapping[str, float]
     decision: Decision
     reasons: tuple[str, ...]
     verdict_key: str
@@ -54,12 +59,12 @@ class Version:
     @property
     def headline(self) -> Headline:
         """The headline metric of the task."""
-        return identity.get(self.model_json["task"]).headline
+        return identity.get(self.task).headline
 
     @property
     def score(self) -> float:
         """The headline metric on the test split."""
-        return float(self.model_json["metrics"][self.headline.name])
+        return self.metrics[self.headline.name]
 
     @property
     def quality(self) -> str:
@@ -113,21 +118,44 @@ def by_alias(name: str) -> dict[str, Version]:
 
 def registered_as(name: str, model_sha256: str) -> Version | None:
     """Return the version that was registered from this very ONNX file, or None."""
-    return next((version for version in all_versions(name) if version.model_json["sha256"] == model_sha256), None)
+    return next((version for version in all_versions(name) if version.sha256 == model_sha256), None)
 
 
 def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
     tags = stored.tags
+    facts = _facts(tags)
     return Version(
         name=stored.name,
         number=stored.number,
         run_id=stored.run_id,
-        model_json={**json.loads(tags[TAG + "model"]), "version": stored.number},
+        task=facts["task"],
+        sha256=facts["sha256"],
+        metrics=facts["metrics"],
         decision=cast(Decision, tags.get(TAG + "decision", "hold")),
-        reasons=tuple(json.loads(tags.get(TAG + "reasons", "[]"))),
+        reasons=_reasons(tags.get(TAG + "reasons", "")),
         verdict_key=tags.get(TAG + "verdict_key", ""),
         aliases=tuple(sorted(alias for alias, number in aliases.items() if number == stored.number)),
         created_ms=stored.created_ms,
         history=tuple(tags.get(TAG + "history", "").splitlines()),
         is_overruled=tags.get(TAG + "overruled") == "true",
     )
+
+
+def _facts(tags: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return task, sha256 and metrics of a version from its tags; older versions keep their whole manifest as one."""
+    if text := tags.get(MANIFEST_TAG):
+        manifest: Mapping[str, Any] = json.loads(text)
+        return manifest
+    task = tags[TAG + "task"]
+    headline = identity.get(task).headline.name
+    score = tags.get(TAG + headline)
+    return {
+        "task": task,
+        "sha256": tags[TAG + "sha256"],
+        "metrics": {} if score is None else {headline: float(score)},
+    }
+
+
+def _reasons(text: str) -> tuple[str, ...]:
+    """Return the reasons of a verdict, a line each; older versions keep them as JSON."""
+    return tuple(json.loads(text)) if text.startswith("[") else tuple(text.splitlines())

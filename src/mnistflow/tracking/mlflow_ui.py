@@ -43,6 +43,16 @@ def runs_page(ui: str, experiment_id: str | None) -> str:
     return f"{ui}/#/experiments/{experiment_id}/runs?{urlencode({**_TRAINING, 'viewStateShareKey': VIEW})}"
 
 
+def run_page(ui: str, experiment_id: str, run_id: str) -> str:
+    """Return the URL of a run."""
+    return f"{ui}/#/experiments/{experiment_id}/runs/{run_id}?{urlencode(_TRAINING)}"
+
+
+def version_page(ui: str, model: str, number: int) -> str:
+    """Return the URL of a registered version."""
+    return f"{ui}/#/models/{quote(model, safe='')}/versions/{number}?{urlencode(_TRAINING)}"
+
+
 def comparison_page(ui: str, run_ids: Sequence[str], experiment_ids: Sequence[str]) -> str:
     """Return the URL of MLflow's comparison of runs."""
     runs, experiments = (

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mnistflow import lineage
 from mnistflow.errors import RegistryError
@@ -23,11 +24,14 @@ from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
+COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"}
+STAGE = "stage"  # run by hand; its run is named as the stage
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
-COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"}
-STAGE = "stage"  # run by hand; its run is named as the stage
+COMMAND = "mnistflow.command"  # the one that repeats the run
+FLOW_RUN_URL = "prefect.flow_run_url"
+NOTE = "mlflow.note.content"  # the description that MLflow shows
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
@@ -67,16 +71,22 @@ class Run:
     def log_text(self, text: str, name: str) -> None:
         mlflow_client().log_text(self.run_id, text, name)
 
+    def log_json(self, value: Any, name: str) -> None:
+        mlflow_client().log_dict(self.run_id, value, name)
+
     def finish(self, status: str = "FINISHED") -> None:
         mlflow_client().set_terminated(self.run_id, status)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run has logged: parameters, and the last value of each metric."""
+    """What a run has logged: its name, experiment, parameters, tags, and the last value of each metric."""
 
+    name: str
+    experiment_id: str
     parameters: Mapping[str, str]
     metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 def read(run_id: str) -> Record:
@@ -88,7 +98,7 @@ def read(run_id: str) -> Record:
     run = open_store().run(run_id)
     if run is None:
         raise RegistryError(f"MLflow has no run {run_id}", "`mnistflow leaderboard` lists the runs.")
-    return Record(run.parameters, run.metrics)
+    return Record(run.name, run.experiment_id, run.parameters, run.metrics, run.tags)
 
 
 def experiment_id(paths: Paths, name: str) -> str:

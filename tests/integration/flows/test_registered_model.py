@@ -1,9 +1,12 @@
-"""The registered version, served by MLflow's own server."""
+"""The registered version, as users of MLflow find it: its pages, its flavours, and MLflow's own server."""
 
+import getpass
+import json
 import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import onnxruntime
 import pytest
 import waiting
 from checkouts import Checkout
+from mlflow import MlflowClient
 from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
@@ -24,12 +28,11 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    store = f"sqlite:///{retrained.folder}/var/mlflow/mlflow.db"
     model = ["-m", "models:/digits-classifier@champion", "--env-manager", "local", "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "models", "serve", *model],
-            env={**retrained.environment, "MLFLOW_TRACKING_URI": store},
+            env={**retrained.environment, "MLFLOW_TRACKING_URI": store(retrained)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -40,6 +43,65 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
     yield address
     os.killpg(process.pid, 15)
     process.wait()
+
+
+LOAD = """
+import sys, numpy, mlflow
+images = numpy.load(sys.argv[1])["inputs"]
+uri = "models:/digits-classifier@champion"
+graph = mlflow.onnx.load_model(uri).graph
+named = mlflow.pyfunc.load_model(uri).predict({graph.input[0].name: images})[graph.output[0].name]
+trained = mlflow.keras.load_model(uri).predict(images, verbose=0)
+assert numpy.abs(named - trained).max() < 1e-4
+"""
+
+
+def test_the_champion_loads_in_every_flavour(retrained: Checkout) -> None:
+    probe = retrained.folder / "var/models/digits-classifier/1/probe.npz"
+    environment = {**retrained.environment, "MLFLOW_TRACKING_URI": store(retrained)}
+    command = [sys.executable, "-c", LOAD, str(probe)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_version_describes_itself(retrained: Checkout) -> None:
+    client = MlflowClient(store(retrained))
+    version = client.get_model_version("digits-classifier", "1")
+    run = client.get_run(version.run_id)
+    served = json.loads((retrained.folder / "var/models/digits-classifier/1/model.json").read_text())
+    assert {key: version.tags[f"mnistflow.{key}"] for key in ("dataset", "family", "decision", "user")} == {
+        "dataset": "digits",
+        "family": "mlp",
+        "decision": "promote",
+        "user": f"{getpass.getuser()}@{socket.gethostname()}",
+    }
+    assert float(version.tags["mnistflow.accuracy"]) == served["metrics"]["accuracy"]
+    assert max(map(len, version.tags.values())) < 200
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    for text in ("**Promoted:** no champion yet", "95 % interval", "models:/digits-classifier@champion", page):
+        assert text in version.description
+    commit = retrained.tool("git", "rev-parse", "HEAD").strip()
+    assert f"git checkout {commit}\nmnistflow retrain" in version.description
+    assert "champion | the one that servers use" in client.get_registered_model("digits-classifier").description
+
+
+def test_run_version_and_flow_run_lead_to_each_other(retrained: Checkout) -> None:
+    client = MlflowClient(store(retrained))
+    version = client.get_model_version("digits-classifier", "1")
+    run = client.get_run(version.run_id)
+    assert run.data.tags["mnistflow.version"] == "digits-classifier/1"
+    assert "(./#/models/digits-classifier/versions/1?" in run.data.tags["mlflow.note.content"]
+    assert uuid.UUID(run.data.tags["prefect.flow_run_id"])
+    assert "prefect.flow_run_url" not in run.data.tags  # of a server without pages, which has ended
+    (kept,) = (retrained.folder / "var/mlflow").glob(f"**/{run.info.run_id}/artifacts/gate/evidence.json")
+    evidence = json.loads(kept.read_text())
+    assert (evidence["version"], evidence["decision"], evidence["champion"]) == (1, "promote", None)
+    (logged,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert logged.name == run.info.run_name
+
+
+def store(checkout: Checkout) -> str:
+    return f"sqlite:///{checkout.folder}/var/mlflow/mlflow.db"
 
 
 def answers(url: str) -> bool:

@@ -20,8 +20,8 @@ from serving_kit import Server, question
 from waiting import wait_until
 
 from mnistflow import config
-from mnistflow.analysis import intervals
 from mnistflow.models import families
+from mnistflow.tasks import intervals
 
 pytestmark = pytest.mark.slow
 

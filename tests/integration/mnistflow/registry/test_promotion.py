@@ -164,7 +164,7 @@ def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
     paths: Paths, name: str, made: list[Version]
 ) -> None:
     promotion.make_champion(paths, made[0], "gate")
-    aliases.record_decision(made[1], "reject", ("accuracy is below the floor",), {}, "key")
+    aliases.record_decision(made[1], "reject", ("accuracy is below the floor",), "key")
     promotion.promote(paths, name, 2)
     promotion.rollback(paths, name)
     assert aliased(name) == {CHAMPION: 1}

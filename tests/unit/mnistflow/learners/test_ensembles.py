@@ -65,7 +65,7 @@ def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, fami
         created="2026-01-01T00:00:00+00:00",
         mnistflow_version="0",
     )
-    return registration.register(run, path, digits.test.inputs[:2], facts)
+    return registration.register(run, path, None, digits.test.inputs[:2], facts)
 
 
 def fit(settings: Config, digits: Dataset) -> Training:

@@ -8,7 +8,7 @@ def versions(*events: tuple[int, str]) -> list[Version]:
     """Return versions that became champion one after the other, each `(number, by)` a second after the one before."""
     numbers = sorted({number for number, _ in events})
     return [
-        Version("m", number, "", {}, "hold", (), "", (), 0, tuple(_lines(number, events)), is_overruled=False)
+        Version("m", number, "", "", "", {}, "hold", (), "", (), 0, tuple(_lines(number, events)), is_overruled=False)
         for number in numbers
     ]
 
@@ -48,7 +48,7 @@ def test_a_line_whose_alias_was_never_moved_changes_nothing() -> None:
 
 
 def test_a_written_line_is_read_again() -> None:
-    version = Version("m", 5, "", {}, "hold", (), "", (), 0, (history.line("gate"),), is_overruled=False)
+    version = Version("m", 5, "", "", "", {}, "hold", (), "", (), 0, (history.line("gate"),), is_overruled=False)
     assert history.earlier_champion([version], None) == 5
 
 
@@ -61,7 +61,7 @@ def test_who_and_why_change_nothing_of_the_succession() -> None:
     moments = [f"2026-01-01T00:00:0{second}+00:00 {line.partition(' ')[2]}" for second, (_, line) in enumerate(lines)]
     assert moments[1].endswith("became champion by hand (ada@laptop): a reason, which became champion by rollback")
     known = [
-        Version("m", number, "", {}, "hold", (), "", (), 0, (moment,), is_overruled=False)
+        Version("m", number, "", "", "", {}, "hold", (), "", (), 0, (moment,), is_overruled=False)
         for (number, _), moment in zip(lines, moments, strict=True)
     ]
     assert history.latest_champion(known) == 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistflow.analysis.intervals import wilson
+from mnistflow.tasks.intervals import wilson
 
 
 @pytest.mark.parametrize(

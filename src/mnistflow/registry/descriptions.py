@@ -1,0 +1,152 @@
+"""Descriptions of registered models, versions and runs in Markdown, as MLflow's UI shows them.
+
+Links to pages of MLflow are relative, so that they hold at any address of its UI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from mnistflow import files, splits, tasks
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.paths import Paths
+from mnistflow.registry import manifest, server_client
+from mnistflow.registry.gate import Verdict
+from mnistflow.registry.manifest import Manifest, Tensor
+from mnistflow.registry.versions import Version
+from mnistflow.tasks.intervals import wilson
+from mnistflow.tracking import mlflow_ui, runs
+from mnistflow.tracking.runs import Record
+
+_HERE = "."  # the UI that shows the description
+_DECIDED = {"promote": "Promoted", "hold": "Held", "reject": "Rejected"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from, and where it is served.
+
+    Attributes:
+        recorded: what the run of its training has logged.
+        counts: number of examples by split.
+        model_input: of the model.
+        server: address of the prediction server.
+    """
+
+    recorded: Record
+    counts: Mapping[str, int]
+    model_input: Tensor
+    server: str
+
+    @classmethod
+    def of(cls, workspace: Paths, version: Version) -> Self:
+        """Return the origin of the version whose model is that of a workspace.
+
+        Raises:
+            RegistryError: MLflow does not have its run.
+        """
+        data = files.read_json(workspace.prepared / splits.MANIFEST)
+        signature = tasks.get(version.task).signature(tuple(data["input_shape"]), tuple(data["classes"]))
+        return cls(
+            recorded=runs.read(version.run_id),
+            counts=data["counts"],
+            model_input=manifest.tensors(signature)["inputs"][0],
+            server=next(iter(server_client.addresses(workspace)), server_client.DEFAULT_ADDRESS),
+        )
+
+
+def of_model(facts: Manifest) -> str:
+    """Return what a registered model is, whichever its versions."""
+    tensors = [(kind, one) for kind in ("inputs", "outputs") for one in getattr(facts, kind)]
+    rows = "\n".join(f"| {kind[:-1]} | {one.name} | {one.datatype} | {list(one.shape)} |" for kind, one in tensors)
+    classes = f" Classes: {', '.join(facts.classes)}." if facts.classes else ""
+    return f"""Models that mnistflow has trained on data set **{facts.dataset}**, task {facts.task}.{classes}
+
+| | name | type | shape |
+| --- | --- | --- | --- |
+{rows}
+
+They take raw inputs: preprocessing is part of the model.
+
+| alias | version |
+| --- | --- |
+| champion | the one that servers use |
+| challenger | the last one that the gate has held |
+| previous | the one that `mnistflow rollback` returns to |
+
+Load the champion with `mlflow.pyfunc.load_model("models:/{facts.name}@champion")`."""
+
+
+def of_version(version: Version, origin: Origin, evaluation: Evaluation, verdict: Verdict) -> str:
+    """Return verdict, metrics and data of a version, how to use and how to repeat it, and links."""
+    recorded, tensor = origin.recorded, origin.model_input
+    uri = f"models:/{version.name}/{version.number}"
+    sizes = ", ".join(f"{count:,} {split}" for split, count in origin.counts.items())
+    data = f"{recorded.parameters['data.name']}, sha256 {recorded.parameters['data.sha256']}"
+    return f"""{recorded.name}: {version.quality}
+
+**{_DECIDED[verdict.decision]}:** {"; ".join(verdict.reasons)}.
+
+| on the test split | value | 95 % interval |
+| --- | ---: | ---: |
+{_rows(evaluation, origin.counts["test"])}
+
+**Data:** {data}; {sizes} examples.
+
+**Use:** `{uri}`, or `models:/{version.name}@champion` while it is the champion.
+
+```
+import mlflow
+model = mlflow.pyfunc.load_model("{uri}")
+model.predict({{"{tensor.name}": inputs}})  # {tensor.datatype} {list(tensor.shape)}
+```
+```
+curl {origin.server}/v2/models/{version.name}/versions/{version.number}
+```
+
+**Repeat:**{_repeat(recorded)}
+
+**See:** {" · ".join(_links(version, origin))}"""
+
+
+def of_run(recorded: Record, name: str, number: int) -> str:
+    """Return the note of a run, if it has one, with links to the version that was registered from it."""
+    version = f"Registered as [{name} version {number}]({mlflow_ui.version_page(_HERE, name, number)})."
+    return "\n\n".join(filter(None, [recorded.tags.get(runs.NOTE), version, *_flow_run(recorded)]))
+
+
+def _rows(evaluation: Evaluation, rows: int) -> str:
+    errors = evaluation.metrics.get("errors")
+    values = {name: (f"{value:,.5g}", "") for name, value in evaluation.metrics.items()}
+    if errors is not None:
+        low, high = wilson(int(errors), rows)
+        values["accuracy"] = (f"{evaluation.metrics['accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+    if evaluation.by_class:
+        worst = min(evaluation.by_class, key=lambda name: evaluation.by_class[name])
+        values[f"lowest recall, class {worst}"] = (f"{evaluation.by_class[worst]:.2%}", "")
+    if latency := evaluation.speed.get("latency_ms_batch_1"):
+        values["ms for one input, one thread"] = (f"{latency:.3f}", "")
+    values["MB of the ONNX file"] = (f"{evaluation.file_bytes / 1e6:.2f}", "")
+    return "\n".join(f"| {name} | {value} | {interval} |" for name, (value, interval) in values.items())
+
+
+def _repeat(recorded: Record) -> str:
+    command = recorded.tags.get(runs.COMMAND, "mnistflow retrain")
+    commit, _, dirty = recorded.tags.get("mlflow.source.git.commit", "unknown").partition("-")
+    checkout = f"git checkout {commit}\n" if commit != "unknown" else ""
+    caveat = " the sources differed from that commit; params.yaml is an artifact of the run." if dirty else ""
+    return f"{caveat}\n\n```\n{checkout}{command}\n```"
+
+
+def _links(version: Version, origin: Origin) -> Iterator[str]:
+    page = mlflow_ui.run_page(_HERE, origin.recorded.experiment_id, version.run_id)
+    yield f"[MLflow run {origin.recorded.name}]({page})"
+    yield from _flow_run(origin.recorded)
+    yield f"[prediction server]({origin.server})"
+
+
+def _flow_run(recorded: Record) -> Iterator[str]:
+    if url := recorded.tags.get(runs.FLOW_RUN_URL):
+        yield f"[Prefect flow run]({url})"
