@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from checkouts import Checkout, make_checkout
 from mlflow import MlflowClient
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mnistflow import files, relocation
 from mnistflow.errors import RegistryError
@@ -42,9 +42,11 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, str]]:
 @contextmanager
 def renamed_away(folder: Path) -> Iterator[None]:
     elsewhere = folder.rename(folder.with_name("renamed"))
-    yield
-    assert not folder.exists()
-    elsewhere.rename(folder)
+    try:
+        yield
+        assert not folder.exists()
+    finally:
+        elsewhere.rename(folder)
 
 
 def versions(checkout: Checkout) -> dict[int, str]:
@@ -72,10 +74,15 @@ def test_var_in_another_clone_works_alone_and_never_writes_into_the_original(
         assert "unchanged" in clone.run("retrain").stdout
         versions_are_published_from_their_artifacts(clone, now["champion"]["version"], added)
         artifacts_can_be_downloaded(clone)
-        picture = clone.folder / "picture.png"
-        Image.linear_gradient("L").save(picture)
-        assert "picture.png: " in clone.run("predict", str(picture)).stdout
+        assert "one.png: " in clone.run("predict", str(picture_of_a_one(tmp_path / "one.png"))).stdout
         dvc_has_everything(clone)
+
+
+def picture_of_a_one(path: Path) -> Path:
+    picture = Image.new("L", (28, 28))
+    ImageDraw.Draw(picture).line((14, 4, 14, 24), fill=255, width=3)
+    picture.save(path)
+    return path
 
 
 def versions_are_published_from_their_artifacts(checkout: Checkout, champion: int, other: int) -> None:
