@@ -53,7 +53,7 @@ class Settings:
         str,
         Setting(
             "default model, which answers /predict, /invocations and the page; "
-            "empty for the only one, or the one with the newest champion"
+            "empty for the only one, or the one whose first version is the oldest"
         ),
     ] = ""
     poll_seconds: Annotated[float, Setting("seconds between two polls of the repository for new champions", 0.01)] = 0.5

@@ -1,4 +1,7 @@
-"""`POST /predict`: classifies one image or several; `GET /predict`: the model and its classes."""
+"""`POST /predict`: classifies one image or several; `GET /predict`: the model and its classes.
+
+`/predict` runs the default model, `/predict/<model>` the one that it names.
+"""
 
 import time
 from typing import Any
@@ -16,9 +19,11 @@ from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
 
+PATHS = ("/predict", r"/predict/([^/]+)")
+
 
 class PredictEndpoints:
-    """Endpoint /predict, which runs the default model."""
+    """Endpoints /predict, which runs the default model, and /predict/<model>."""
 
     def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
         self._plane = plane
@@ -26,11 +31,13 @@ class PredictEndpoints:
         self._settings = settings
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/predict", self.describe), Route("POST", "/predict", self.predict)]
+        handlers = (("GET", self.describe), ("POST", self.predict))
+        return [Route(method, path, handler) for path in PATHS for method, handler in handlers]
 
-    async def describe(self, _: Request) -> Response:
-        """Respond with the model and its classes, in the order of `probabilities`."""
-        manifest = self._plane.models.image_classifier().manifest
+    async def describe(self, _: Request, name: str | None = None) -> Response:
+        """Respond with the model, its classes in the order of `probabilities`, and all image classifiers."""
+        models = self._plane.models
+        manifest = models.image_classifier(name).manifest
         return json_response(
             {
                 "model": manifest.name,
@@ -40,13 +47,14 @@ class PredictEndpoints:
                 "metrics": manifest.metrics,
                 "created": manifest.created,
                 "takes_feedback": self._log.is_enabled,
+                "models": [model.name for model in models.image_classifiers],
             }
         )
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, request: Request, name: str | None = None) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
-        model = self._plane.models.image_classifier()
+        model = self._plane.models.image_classifier(name)
         images, is_list = parse_images(body, request.media_type, self._settings.max_rows)
         pixels = await self._preprocess(images, model)
         (spec,), output = model.inputs.values(), model.manifest.outputs[0].name

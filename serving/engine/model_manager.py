@@ -38,8 +38,8 @@ class ModelManager:
     Args:
         repository: where the models come from.
         metrics: counts champions, refusals and rollouts.
-        default: name of the default model; empty for the only one, or the one whose champion is newest (for images:
-            the newest of those that classify images).
+        default: name of the default model; empty for the only one, or the one whose first version is the oldest (for
+            images: the oldest of those that classify images), so that a new model changes no answers.
         resident_versions: how many versions may stay in memory besides champions, challengers, and the versions that
             champions replaced.
         validator: tries versions of the repository before they serve.
@@ -148,25 +148,34 @@ class ModelManager:
         Raises:
             NotReadyError: the default model is unloaded.
         """
-        champion = self._residency.champions.get(self._default) if self._default else self._newest(self.champions)
+        champion = self._residency.champions.get(self._default) if self._default else self._oldest(self.champions)
         if champion is None:
             raise NotReadyError("the default model is unloaded")
         return champion
 
-    def image_classifier(self) -> Model:
-        """Return the champion that classifies images: the default model, or the newest of those that can.
+    @property
+    def image_classifiers(self) -> list[Model]:
+        """All champions that classify images, by name."""
+        return sorted((model for model in self.champions if model.classifies_images), key=lambda model: model.name)
+
+    def image_classifier(self, name: str | None = None) -> Model:
+        """Return a champion that classifies images.
+
+        Args:
+            name: of its model; None for the default model, or the oldest of those that classify images.
 
         Raises:
-            UnknownModelError: there is none.
-            NotReadyError: the default model is unloaded.
+            UnknownModelError: there is no such model, or it does not classify images.
+            NotReadyError: the model is unloaded, or has no version that is fit to serve.
         """
-        default = self.default()
-        able = [model for model in ([default] if self._default else self.champions) if model.classifies_images]
-        newest = self._newest(able)
-        if newest is None:
+        if name is not None or self._default:
+            chosen = self.default() if name is None else self.champion(name)
+        else:
+            chosen = self._oldest(self.image_classifiers) or self.default()
+        if not chosen.classifies_images:
             side, _ = IMAGE_SHAPE
-            raise UnknownModelError(f"{default.name} does not classify images of {side}x{side}, use /v2 for it")
-        return newest
+            raise UnknownModelError(f"{chosen.name} does not classify images of {side}x{side}, use /v2 for it")
+        return chosen
 
     def champion(self, name: str) -> Model:
         """Return the version of a model that serves.
@@ -233,8 +242,8 @@ class ModelManager:
         self._availability.refresh()
         self._watcher.unload(name)
 
-    def _newest(self, models: list[Model]) -> Model | None:
-        return max(models, key=lambda model: self._watcher.entries[model.name].changed_ns, default=None)
+    def _oldest(self, models: list[Model]) -> Model | None:
+        return min(models, key=lambda model: (self._watcher.entries[model.name].created, model.name), default=None)
 
     def _check_loaded(self, name: str) -> None:
         if self._availability.is_unloaded(name):

@@ -48,12 +48,14 @@ class ModelEntry:
         champion: number of the version that should serve; 0 if the file `champion` holds no version number.
         changed_ns: when that file was written, in nanoseconds since the epoch.
         versions: numbers of all versions, ascending.
+        created: when the first of them was made, ISO 8601 in UTC; empty if it does not say.
         rollout: of a challenger; None without one.
     """
 
     champion: int
     changed_ns: int
     versions: tuple[int, ...]
+    created: str = ""
     rollout: RolloutSpec | None = None
 
     def selects_as(self, other: "ModelEntry | None") -> bool:
@@ -95,10 +97,12 @@ class ModelRepository:
             try:
                 pointer = folder / "champion"
                 text = pointer.read_text(encoding="ascii", errors="replace").strip()
+                versions = sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))
                 entries[folder.name] = ModelEntry(
                     champion=int(text) if VERSION.fullmatch(text) else 0,
                     changed_ns=pointer.stat().st_mtime_ns,
-                    versions=tuple(sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))),
+                    versions=tuple(versions),
+                    created=_created(folder / str(versions[0])) if versions else "",
                     rollout=_rollout_spec(folder / "rollout.json"),
                 )
             except (FileNotFoundError, NotADirectoryError):
@@ -122,6 +126,14 @@ class ModelRepository:
             raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
         inputs, outputs = _probe(_read(folder / "probe.npz"))
         return StoredModel(manifest, onnx, inputs, outputs)
+
+
+def _created(folder: Path) -> str:
+    """Return when a version was made, as its manifest says; empty if it does not."""
+    try:
+        return str(orjson.loads((folder / "model.json").read_bytes())["created"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _rollout_spec(path: Path) -> RolloutSpec | None:

@@ -22,9 +22,11 @@ let takesFeedback = false;
 let predictAgain = false;
 let pauseTimer = 0;
 let speakTimer = 0;
+let chosenModel = new URLSearchParams(location.search).get("model"); // null for the default model
 let classes = [];
 let shownId = null; // request ID of the prediction that is shown
 
+const predictPath = () => (chosenModel === null ? "predict" : `predict/${encodeURIComponent(chosenModel)}`);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 // --- drawing
@@ -191,7 +193,7 @@ async function predict() {
   const requested = drawingNumber;
   try {
     const image = openedFile ?? (await new Promise((resolve) => pad.toBlob(resolve)));
-    const response = await fetch("predict?input=1", { method: "POST", body: image });
+    const response = await fetch(`${predictPath()}?input=1`, { method: "POST", body: image });
     const result = await response.json();
     if (requested !== drawingNumber) {
       // The pad has been cleared in the meantime.
@@ -304,11 +306,25 @@ function speak(text) {
   element("spoken").textContent = text;
 }
 
+// --- models
+
+element("models").addEventListener("change", (event) => {
+  chosenModel = event.target.value;
+  history.replaceState(null, "", `?model=${encodeURIComponent(chosenModel)}`);
+  start();
+});
+
+function offerModels(names, current) {
+  element("models").replaceChildren(...names.map((name) => new Option(name, name, false, name === current)));
+  element("choice").hidden = names.length < 2;
+}
+
 async function start() {
   try {
-    const response = await fetch("predict");
+    const response = await fetch(predictPath());
     const model = await response.json();
     if (!response.ok) throw new Error(model.error);
+    offerModels(model.models, model.model);
     classes = model.classes;
     takesFeedback = model.takes_feedback;
     element("true-class").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import browsing
+import numpy as np
 import pytest
 import serving_kit as kit
 from waiting import WAIT_SECONDS
@@ -20,6 +21,22 @@ def server(tmp_path_factory):
     kit.publish(repository, 1, kit.network(images, labels), images, name=name, dataset=dataset)
     kit.crown(repository, 1, name)
     with kit.Server(repository, "--inference-log", str(repository / "inferences.db")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """Serve a classifier of digits, and a newer model with other classes, which is to be chosen."""
+    images, labels = kit.digits()
+    repository = tmp_path_factory.mktemp("two") / "models"
+    kit.publish(repository, 1, kit.network(images, labels), images, name="digits-classifier")
+    shapes = np.select([labels == 1, np.isin(labels, [0, 6, 8, 9])], [0, 1], default=2)
+    changes = {"classes": ["up", "round", "other"], "created": "2099-01-01T00:00:00Z", "dataset": "arrows"}
+    classifier = kit.linear_classifier(images, shapes)
+    kit.publish(repository, 7, classifier, images, name="arrows-classifier", preprocessing="digit", **changes)
+    for name, version in (("digits-classifier", 1), ("arrows-classifier", 7)):
+        kit.crown(repository, version, name)
+    with kit.Server(repository) as running:
         yield running
 
 

@@ -60,16 +60,14 @@ def open_page(browser, server):
     contexts: list[Any] = []
     complaints: list[str] = []
 
-    def open_(**view: Any) -> Any:
+    def open_(url: str = server.url, **view: Any) -> Any:
         contexts.append(browser.new_context(**view))
         contexts[-1].set_default_timeout(WAIT_SECONDS * 1000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request", lambda request: None if request.url.startswith(server.url) else complaints.append(request.url)
-        )
-        page.goto(server.url)
+        page.on("request", lambda request: None if request.url.startswith(url) else complaints.append(request.url))
+        page.goto(url)
         page.locator("#bars li").first.wait_for()
         return page
 
@@ -315,6 +313,30 @@ def test_model_version_and_latency_are_those_of_the_answer(open_page, server, im
     shown, milliseconds = page.locator("#timing").text_content().removesuffix(" ms").split(", in ")
     assert shown == name
     assert float(milliseconds) == pytest.approx(page.evaluate("given.milliseconds"), abs=0.051)
+
+
+def test_another_model_can_be_chosen_and_stays_chosen(open_page, two_models, image_of_a_one):
+    page = open_page(two_models.url)
+    choice = page.get_by_label("Model", exact=True)
+    first = page.locator("#model").text_content()
+
+    choice.select_option("arrows-classifier")
+
+    page.get_by_text("arrows-classifier, version 7").wait_for()
+    page.set_input_files("#file", image_of_a_one)
+    wait_for_class(page, "up")
+    assert page.locator("#timing").text_content().startswith("arrows-classifier, version 7, in ")
+    page.reload()
+    page.get_by_text("arrows-classifier, version 7").wait_for()
+    assert choice.input_value() == "arrows-classifier"
+    assert first is not None
+    choice.select_option(first.split(",")[0])
+    page.set_input_files("#file", image_of_a_one)
+    wait_for_class(page, "1")
+
+
+def test_a_single_model_leaves_no_choice(open_page):
+    assert not open_page().get_by_label("Model", exact=True).is_visible()
 
 
 def test_a_file_that_is_no_image_is_explained(open_page):

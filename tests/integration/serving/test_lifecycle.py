@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 OTHER = "letters-classifier"
+EARLIER, LATER = "1999-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
 
 
 def version_serving(server):
@@ -86,7 +87,7 @@ def test_a_rollback_serves_the_version_before_again(repository, data, second):
 def test_a_model_that_comes_later_serves_without_a_restart(repository, data, second):
     with kit.Server(repository) as server:
         assert server.client.get(f"/v2/models/{OTHER}").status_code == 404
-        kit.publish(repository, 7, second, data[0], name=OTHER)
+        kit.publish(repository, 7, second, data[0], name=OTHER, created=LATER)
         assert server.client.get(f"/v2/models/{OTHER}").status_code == 404
 
         kit.crown(repository, 7, OTHER)
@@ -94,7 +95,33 @@ def test_a_model_that_comes_later_serves_without_a_restart(repository, data, sec
 
         given = server.client.post(f"/v2/models/{OTHER}/infer", json=kit.question(data[0][:1])).json()
         assert (given["model_name"], given["model_version"]) == (OTHER, "7")
-        assert server.client.get("/predict").json()["model"] == OTHER  # the newest champion
+        described = server.client.get("/predict").json()
+        assert described["model"] == kit.NAME  # the older model keeps answering
+        assert described["models"] == [kit.NAME, OTHER]
+    with kit.Server(repository) as restarted:
+        kit.crown(repository, 7, OTHER)
+        assert restarted.client.get("/predict").json()["model"] == kit.NAME
+
+
+def test_predict_answers_for_the_model_that_the_path_names(repository, data, first, second):
+    kit.publish(repository, 7, second, data[0], name=OTHER, created=EARLIER)
+    kit.crown(repository, 7, OTHER)
+    pixels = data[0][0].tobytes()
+
+    with kit.Server(repository) as server:
+        for path, name, version, classifier in (
+            ("/predict", OTHER, 7, second),  # the older model
+            (f"/predict/{kit.NAME}", kit.NAME, 1, first),
+            (f"/predict/{OTHER}", OTHER, 7, second),
+        ):
+            described = server.client.get(path).json()
+            answer = server.client.post(path, content=pixels).json()
+            assert (described["model"], described["version"]) == (name, version)
+            assert (answer["model"], answer["version"]) == (name, version)
+            assert np.allclose(answer["probabilities"], classifier.probabilities(data[0][:1])[0], atol=1e-4)
+        for method in ("GET", "POST"):
+            unknown = server.client.request(method, "/predict/nothing", content=pixels)
+            assert (unknown.status_code, unknown.json()["error"]) == (404, "no such model is served here")
 
 
 def test_the_default_model_can_be_named(repository, data, second):
