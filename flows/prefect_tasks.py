@@ -81,6 +81,8 @@ def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> Run
     plan = run_plan.resolve(paths, base, parameters.values(base, chosen), options)
     if plan.is_fallback:
         get_run_logger().warning(fetch.fallback_warning(plan.requested_dataset, plan.dataset))
+    for warning in plan.warnings:
+        get_run_logger().warning(warning)
     return plan
 
 

@@ -65,6 +65,8 @@ def retrain(
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
+    for warning in outcome.plan.warnings:
+        console.print(f"WARNING: {warning}", style="yellow", markup=False)
     console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
     if commit:
         _commit(paths, outcome)

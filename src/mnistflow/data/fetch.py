@@ -68,7 +68,7 @@ def configured(config: FetchConfig, paths: Paths) -> Entry:
     path = config.own.get(config.dataset)
     if path is None:
         return catalog.get(config.dataset)
-    return catalog.own_data_set(config.dataset, (paths.checkout / Path(path).expanduser()).resolve())
+    return catalog.own_data_set(config.dataset, _own_path(path, paths))
 
 
 def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
@@ -84,6 +84,18 @@ def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
         return {"fetch.dataset": chosen}
     fingerprint = configured(config, paths).fingerprint
     return {"fetch.fingerprint": fingerprint} if fingerprint else {}
+
+
+def warnings(config: FetchConfig, paths: Paths) -> tuple[str, ...]:
+    """Return a line for each kind of files and folders among a user's own images that are not used."""
+    from mnistflow.data.sources import own_images
+
+    path = config.own.get(config.dataset)
+    return own_images.unused(_own_path(path, paths)) if path else ()
+
+
+def _own_path(path: str, paths: Paths) -> Path:
+    return (paths.checkout / Path(path).expanduser()).resolve()
 
 
 def choose_dataset(config: FetchConfig, paths: Paths) -> str:

@@ -58,6 +58,7 @@ class RunPlan:
         config: params.yaml with both in place.
         options: what else the user has chosen for this run.
         tags: of the run in MLflow: its note, the command that repeats it, and those of `tags_of`.
+        warnings: what of a user's own images is not used, a line each.
     """
 
     name: str
@@ -67,6 +68,7 @@ class RunPlan:
     config: Config
     options: RunOptions = RunOptions()
     tags: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -118,6 +120,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
             **({runs.NOTE: options.note} if options.note else {}),
             **tags_of(base, config, overrides),
         },
+        warnings=fetch.warnings(config.fetch, paths),
     )
 
 

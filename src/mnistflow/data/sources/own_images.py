@@ -22,6 +22,7 @@ from mnistflow.data.sources import idx
 from mnistflow.errors import DataError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
+FORMATS = "PNG, JPEG, BMP, WebP or GIF"
 MAX_CLASSES = 255
 
 _SIDE = 28
@@ -92,6 +93,26 @@ def find(path: Path) -> Source:
     return Source(path, tuple(sorted(names)), digest)
 
 
+def unused(path: Path) -> tuple[str, ...]:
+    """Return a line about a folder's class folders without images, and one about files that are not used, if any.
+
+    Each counts and names all of them. Hidden files and folders are ignored.
+    """
+    if not path.is_dir():
+        return ()
+    images = {file for _, _, file in _image_files(path)}
+    classes = {file.parent for file in images}
+    visible = [place for place in sorted(path.rglob("*")) if not _is_hidden(place.relative_to(path))]
+    roots = _roots(path).values()
+    empty = [place for place in visible if place.is_dir() and place.parent in roots and place not in classes]
+    others = [place for place in visible if place.is_file() and place not in images]
+    lines = (
+        _counted(path, "class folders without images", empty),
+        _counted(path, f"files that are not used, because they are no {FORMATS} in a class folder", others),
+    )
+    return tuple(filter(None, lines))
+
+
 def to_mnist_format(image: Image.Image) -> NDArray[np.uint8]:
     """Return an image in the format of MNIST: uint8 `[28, 28]`, grey-scale, bright on black, with its whole frame.
 
@@ -112,29 +133,52 @@ def to_mnist_format(image: Image.Image) -> NDArray[np.uint8]:
 
 def _image_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield split, class and path of each image file, sorted."""
-    has_splits = any((folder / _TRAIN).glob("*/*"))  # otherwise, `train` may be the name of a class
-    roots = {name: folder / name for name in (_TRAIN, _TEST)} if has_splits else {_TRAIN: folder}
-    for split, root in roots.items():
+    for split, root in _roots(folder).items():
         for file in sorted(root.glob("*/*")):
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(folder)):
                 yield split, file.parent.name, file
+
+
+def _roots(folder: Path) -> Mapping[str, Path]:
+    """Return the folder of class folders by split."""
+    has_splits = any((folder / _TRAIN).glob("*/*"))  # otherwise, `train` may be the name of a class
+    return {name: folder / name for name in (_TRAIN, _TEST)} if has_splits else {_TRAIN: folder}
+
+
+def _is_hidden(place: Path) -> bool:
+    return any(part.startswith(".") for part in place.parts)
+
+
+def _counted(folder: Path, what: str, places: Sequence[Path]) -> str:
+    """Return one line that counts and names files or folders; empty if there are none."""
+    names = ", ".join(str(place.relative_to(folder)) for place in places)
+    return f"{folder}: {what} ({len(places)}): {names}" if places else ""
 
 
 def _read_folder(folder: Path) -> Mapping[str, Examples]:
     images: dict[str, list[NDArray[np.uint8]]] = {}
     labels: dict[str, list[str]] = {}
+    unreadable = []
     for split, label, file in _with_progress(list(_image_files(folder))):
-        images.setdefault(split, []).append(_read_image(file))
+        image = _read_image(file)
+        if image is None:
+            unreadable.append(file)
+            continue
+        images.setdefault(split, []).append(image)
         labels.setdefault(split, []).append(label)
+    if unreadable:
+        problem = _counted(folder, "files that cannot be read as images", unreadable)
+        raise DataError(problem, "Remove them, or save them as PNG.")
     return {split: (np.stack(images[split]), np.array(labels[split])) for split in images}
 
 
-def _read_image(file: Path) -> NDArray[np.uint8]:
+def _read_image(file: Path) -> NDArray[np.uint8] | None:
+    """Return an image in the format of MNIST; None if it cannot be read."""
     try:
         with Image.open(file) as image:
             return to_mnist_format(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read as an image", "Remove it, or save it as PNG.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _read_npz(path: Path) -> Mapping[str, Examples]:
@@ -146,6 +190,7 @@ def _read_npz(path: Path) -> Mapping[str, Examples]:
 def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
+            _refuse_objects(path, archive)
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, BadZipFile, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as an .npz file", "Write it with numpy.savez.") from error
@@ -161,6 +206,24 @@ def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
                 f"{path}: {y} and {x} differ in length, or {y} is not one-dimensional", "Write one label per image."
             )
     return {name: arrays[name] for name in names}
+
+
+def _refuse_objects(path: Path, archive: Any) -> None:
+    """Raise DataError for arrays of Python objects, whose loading could run code; their headers are read only."""
+    objects = []
+    for name in archive.files:
+        with archive.zip.open(f"{name}.npy") as stream:
+            read = np.lib.format.read_array_header_1_0
+            if np.lib.format.read_magic(stream) != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            if read(stream)[2].hasobject:
+                objects.append(name)
+    if objects:
+        raise DataError(
+            f"{path}: arrays of Python objects ({len(objects)}): {', '.join(objects)}",
+            "Save images of one size as uint8 [n, height, width], labels as numbers or text; "
+            "images of several sizes need a folder.",
+        )
 
 
 def _resized(images: NDArray[Any], path: Path, name: str) -> NDArray[np.uint8]:

@@ -84,6 +84,20 @@ def test_the_fingerprint_follows_the_images_and_not_the_place(tmp_path: Path) ->
     assert own_images.find(tmp_path / "here").sha256 != first.sha256
 
 
+def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
+    letters = write_folder(tmp_path / "letters", examples())
+    assert own_images.unused(letters) == ()
+    for empty in ("omega", "psi"):
+        (letters / empty).mkdir()
+    for name in ("notes.txt", "one/scan.tiff", "one/deeper/photo.png", "two/.hidden"):
+        (letters / name).parent.mkdir(exist_ok=True)
+        (letters / name).write_text("x")
+    empty_folders, other_files = own_images.unused(letters)
+    assert empty_folders == f"{letters}: class folders without images (2): omega, psi"
+    assert other_files.endswith("in a class folder (3): notes.txt, one/deeper/photo.png, one/scan.tiff")
+    assert own_images.find(letters).classes == NAMES
+
+
 def missing(folder: Path) -> Path:
     return folder / "nowhere"
 
@@ -95,6 +109,7 @@ def one_class(folder: Path) -> Path:
 def no_image(folder: Path) -> Path:
     write_folder(folder / "letters", examples())
     (folder / "letters/zero/bad.png").write_text("no image")
+    (folder / "letters/one/worse.jpg").write_text("no image")
     return folder / "letters"
 
 
@@ -117,6 +132,13 @@ def lengths(folder: Path) -> Path:
     return folder / "own.npz"
 
 
+def objects(folder: Path) -> Path:
+    sizes = np.empty(20, object)
+    sizes[:] = [np.zeros((20 + number, 28), np.uint8) for number in range(20)]
+    np.savez(folder / "own.npz", x=sizes, y=np.array(["a", "b"] * 10, object))
+    return folder / "own.npz"
+
+
 def rubbish(folder: Path) -> Path:
     (folder / "own.npz").write_bytes(b"PK rubbish")
     return folder / "own.npz"
@@ -127,11 +149,12 @@ def rubbish(folder: Path) -> Path:
     [
         (missing, "nowhere is missing"),
         (one_class, "images of 1 classes"),
-        (no_image, "bad.png cannot be read as an image"),
+        (no_image, r"cannot be read as images \(2\): one/worse.jpg, zero/bad.png"),
         (a_single_image, "'zwei' has 1 images, too few"),
         (missing_array, "no array 'x_test'"),
         (floats, "float64"),
         (lengths, "differ in length"),
+        (objects, r"own.npz: arrays of Python objects \(2\): x, y"),
         (rubbish, "cannot be read as an .npz file"),
     ],
 )
