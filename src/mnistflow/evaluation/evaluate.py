@@ -31,6 +31,7 @@ class Evaluation:
     Attributes:
         metrics: name -> value, as computed by the task.
         by_class: class name -> recall.
+        support: class name -> number of its test examples.
         speed: `latency_ms_batch_<n>`, the median over calls, and `examples_per_second_batch_<n>`, on one thread.
         file_bytes: size of the ONNX file.
         test_sha256: of the test split.
@@ -40,6 +41,7 @@ class Evaluation:
 
     metrics: Mapping[str, float]
     by_class: Mapping[str, float]
+    support: Mapping[str, int]
     speed: Mapping[str, float]
     file_bytes: int
     test_sha256: str
@@ -77,6 +79,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
     evaluation = Evaluation(
         metrics=measurement.metrics,
         by_class=measurement.by_class,
+        support=measurement.support,
         speed=measure_speed(onnx_session.open_session(path, threads=1), data.test.inputs, config),
         file_bytes=path.stat().st_size,
         test_sha256=data.test_sha256,

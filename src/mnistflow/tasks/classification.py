@@ -79,7 +79,11 @@ class Classification(Task):
             metrics["top_2_accuracy"] = float(top_k_accuracy_score(targets, probabilities, k=2, labels=labels))
         else:
             metrics["roc_auc"] = float(roc_auc_score(targets, probabilities[:, 1]))
-        return Measurement(metrics, {name: float(report[name]["recall"]) for name in classes})
+        return Measurement(
+            metrics,
+            by_class={name: float(report[name]["recall"]) for name in classes},
+            support={name: int(report[name]["support"]) for name in classes},
+        )
 
     def score(self, outputs: Outputs, targets: Array) -> float:
         return float((self.probabilities(outputs).argmax(axis=1) == targets).mean())

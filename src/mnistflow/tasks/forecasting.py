@@ -67,7 +67,7 @@ class Forecasting(Task):
             "mae": float(np.abs(errors).mean()),
             "r2": float(1 - mse / targets.var(dtype=np.float64)),
         }
-        return Measurement(metrics, {})
+        return Measurement(metrics, {}, {})
 
     def score(self, outputs: Outputs, targets: Array) -> float:
         return float((_errors(outputs, targets) ** 2).mean())

@@ -79,10 +79,12 @@ class Measurement:
     Attributes:
         metrics: name -> value, including the task's headline metric and `loss`.
         by_class: class name -> recall; empty for tasks without classes.
+        support: class name -> number of its examples; empty for tasks without classes.
     """
 
     metrics: Mapping[str, float]
     by_class: Mapping[str, float]
+    support: Mapping[str, int]
 
 
 class Task(ABC):

@@ -18,8 +18,10 @@ POLICY = config.load(ROOT / "params.yaml").gate
 TASK = ImageClassification()
 
 
-def candidate(accuracy: float = 0.99, recall: float = 0.99, size: int = 10**6) -> Evaluation:
-    return Evaluation({"accuracy": accuracy}, {"0": 0.99, "1": recall}, {}, size, "t", "m")
+def candidate(accuracy: float = 0.99, recall: float = 0.99, size: int = 10**6, images: int = 10_000) -> Evaluation:
+    return Evaluation(
+        {"accuracy": accuracy}, {"0": 0.99, "1": recall}, {"0": images // 2, "1": images // 2}, {}, size, "t", "m"
+    )
 
 
 def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Comparison:
@@ -35,6 +37,12 @@ def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Co
         (candidate(accuracy=0.94), None, "reject", "min_accuracy"),
         (candidate(accuracy=nan), None, "reject", "min_accuracy"),
         (candidate(recall=0.89), None, "reject", "class 1"),
+        (candidate(accuracy=0.948), None, "promote", "no champion yet"),
+        (candidate(accuracy=0.948, images=10**6), None, "reject", "1000000 examples"),
+        # Few test images: one or two errors are no evidence against a model of 95 %, half of them are.
+        (candidate(accuracy=6 / 8, recall=2 / 4, images=8), None, "promote", "no champion yet"),
+        (candidate(accuracy=4 / 8, recall=2 / 4, images=8), None, "reject", "min_accuracy"),
+        (candidate(accuracy=5 / 6, recall=0.0, images=6), None, "reject", "recall of class 1"),
         (candidate(size=51_000_000), None, "reject", "max_file_megabytes"),
         (candidate(), champion(30, 10, 0.002), "promote", "significantly better"),
         (candidate(), champion(10, 10, 1.0), "hold", "not better"),

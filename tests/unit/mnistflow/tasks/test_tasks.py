@@ -23,7 +23,7 @@ def column(*values: float) -> Outputs:
 
 
 def forecaster(mse: float) -> Evaluation:
-    return Evaluation({"mse": mse}, {}, {}, 10**6, "t", "m")
+    return Evaluation({"mse": mse}, {}, {}, {}, 10**6, "t", "m")
 
 
 def champion(mse: float, p_value: float, favours_candidate: bool) -> Comparison:
