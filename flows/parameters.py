@@ -46,7 +46,8 @@ class FormField:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of a value, or of null."""
         schema = _schema_of_key(KEYS[self.name]) if self.name else handler(core)
-        (value,) = [kind for kind in schema.get("anyOf", [schema]) if kind != NULL]
+        # An empty field means a constant such as `auto` already.
+        (value,) = [kind for kind in schema.get("anyOf", [schema]) if kind != NULL and "const" not in kind]
         choices = self.choices() if self.choices else []
         return {"anyOf": [{**value, "enum": list(choices)} if choices else value, NULL]}
 

@@ -38,6 +38,7 @@ class PrepareConfig(Section):
 
     Attributes:
         validation_fraction: share of the official training split.
+        min_validation: least number of validation examples of each class, up to a quarter of its training examples.
         seed: of the random splits.
         train_limit: largest number of training examples; None means all.
         feedback: inference log with feedback: path of an SQLite file or URL of a PostgreSQL database; None means none.
@@ -45,6 +46,7 @@ class PrepareConfig(Section):
     """
 
     validation_fraction: Fraction
+    min_validation: PositiveInt
     seed: Seed
     train_limit: PositiveInt | None
     feedback: str | None

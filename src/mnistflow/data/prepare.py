@@ -15,6 +15,8 @@ from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.splits import Dataset, Split, SplitName
 
+LARGEST_SHARE = 0.25  # of small data that is held out to have `prepare.min_validation` examples of each class
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -98,7 +100,8 @@ def build(
         train, validation = split_off_latest(official.train, config.validation_fraction)
         train = train.take(np.arange(len(train))[-(config.train_limit or 0) :])
     else:
-        train, validation = split_off(official.train, config.validation_fraction, config.seed)
+        fraction = validation_fraction(config, len(official.train), len(entry.classes))
+        train, validation = split_off(official.train, fraction, config.seed)
         train = stratified_subset(train, config.train_limit, config.seed)
     if feedback_examples:
         train = _concatenated(train, feedback_examples)
@@ -116,6 +119,18 @@ def build(
         sha256=hashes,
         data_sha256=identity.hexdigest(),
     )
+
+
+def validation_fraction(config: PrepareConfig, examples: int, classes: int) -> float:
+    """Return the share of the official training split that is held out: the configured one, or more on small data.
+
+    Args:
+        config: section `prepare` of params.yaml.
+        examples: number of examples of the official training split.
+        classes: number of classes.
+    """
+    enough = config.min_validation * classes / examples
+    return max(config.validation_fraction, min(enough, LARGEST_SHARE))
 
 
 def _concatenated(first: Split, second: Split) -> Split:

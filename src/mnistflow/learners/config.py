@@ -49,7 +49,8 @@ class TrainConfig(Section):
         backend: library that Keras computes with.
         seed: of initial weights, order of batches, augmentation and dropout.
         epochs: largest number of epochs.
-        batch_size: examples per step.
+        batch_size: examples per step; `auto` depends on the number of training examples, see `epoch`.
+        min_steps: least number of steps in an epoch; 0 means one pass over the training examples.
         optimizer: `momentum` is SGD with Nesterov momentum 0.9.
         learning_rate: highest learning rate of the schedule.
         weight_decay: of optimizer `adamw`.
@@ -57,6 +58,7 @@ class TrainConfig(Section):
         from_logits: compute the loss from logits instead of probabilities.
         label_smoothing: share of the target distribution spread evenly over all classes.
         ema: momentum of the exponential moving average of the weights, per step; 0 disables averaging.
+        augment_gain: factor of the augmentation on small data; see `epoch`.
         augment: data augmentation; applied to images only.
         augment_fade: share of the epochs, at the end, over which augmentation decreases linearly to none.
         statistics: number of training examples that batch statistics are recomputed from; 0 keeps Keras's averages.
@@ -70,7 +72,8 @@ class TrainConfig(Section):
     backend: Backend
     seed: Seed
     epochs: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt | Literal["auto"]
+    min_steps: Annotated[int, Field(ge=0)]
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
     learning_rate: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0)]
@@ -78,6 +81,7 @@ class TrainConfig(Section):
     from_logits: bool
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
+    augment_gain: Annotated[float, Field(ge=1)]
     augment: AugmentConfig
     augment_fade: Annotated[float, Field(ge=0, le=1)]
     statistics: Annotated[int, Field(ge=0)]

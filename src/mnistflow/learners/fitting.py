@@ -24,6 +24,7 @@ from mnistflow.learners.acceleration import accelerated
 from mnistflow.learners.augmentation import augment
 from mnistflow.learners.checkpoint import Checkpoint
 from mnistflow.learners.config import AugmentConfig, TrainConfig
+from mnistflow.learners.epoch import Epoch
 from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
 from mnistflow.learners.normalization import BatchStatistics
 from mnistflow.models.family import Network
@@ -96,13 +97,14 @@ def fit(
     _make_deterministic(config.seed)
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
-    state = _initial_state(task, signature, family, config, len(train))
+    extent = Epoch.of(config, len(train))
+    state = _initial_state(task, signature, family, config, extent)
     if checkpoint_folder:
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(_metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
     while state.epoch < config.epochs and not _should_stop(state.history, config):
-        metrics = _run_epoch(state, config, train, validation)
+        metrics = _run_epoch(state, config, extent, train, validation)
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
         on_epoch(state.epoch, metrics)
@@ -145,7 +147,7 @@ def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(epoch_seed))]
 
 
-def _initial_state(task: Task, signature: Signature, family: Network, config: TrainConfig, examples: int) -> _State:
+def _initial_state(task: Task, signature: Signature, family: Network, config: TrainConfig, extent: Epoch) -> _State:
     import keras
 
     model = task.build(family, signature)
@@ -155,7 +157,7 @@ def _initial_state(task: Task, signature: Signature, family: Network, config: Tr
     statistics = BatchStatistics(model)
     # `model` is only evaluated, so its optimizer is a placeholder.
     task.compile(model, keras.optimizers.SGD(), config.label_smoothing)
-    optimizer = optimizers.build(config, steps_per_epoch=_steps_per_epoch(examples, config))
+    optimizer = optimizers.build(config, steps_per_epoch=extent.steps)
     task.compile(fitted_model, optimizer, config.label_smoothing)
     fitted_model.steps_per_execution = config.steps_per_execution
     return _State(model, fitted_model, statistics, _copied_weights(model), {})
@@ -166,13 +168,9 @@ def _copied_weights(model: keras.Model) -> list[Array]:
     return [weight.copy() for weight in model.get_weights()]
 
 
-def _steps_per_epoch(examples: int, config: TrainConfig) -> int:
-    return -(-examples // config.batch_size)
-
-
-def _run_epoch(state: _State, config: TrainConfig, train: Split, validation: Split) -> dict[str, float]:
+def _run_epoch(state: _State, config: TrainConfig, extent: Epoch, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    shuffled, callbacks = _shuffled(train, config, state.epoch), _seeding(config.seed, state.epoch)
+    shuffled, callbacks = _shuffled(train, config, extent, state.epoch), _seeding(config.seed, state.epoch)
     fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
     state.model.set_weights(state.fitted_model.get_weights())
     if config.ema:
@@ -192,15 +190,15 @@ def _run_epoch(state: _State, config: TrainConfig, train: Split, validation: Spl
     return metrics
 
 
-def _shuffled(train: Split, config: TrainConfig, epoch: int) -> Any:
+def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int) -> Any:
     """Return the batches of an epoch, augmented. Order and augmentation depend on the seed and the epoch only."""
     import tensorflow as tf
 
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(train))
-    pipeline = batches(train.inputs[order], train.targets[order], size=config.batch_size)
-    augmentation = config.augment.scaled(_augmentation_strength(epoch, config))
+    order = extent.order(config.seed, epoch)
+    pipeline = batches(train.inputs[order], train.targets[order], size=extent.batch_size)
+    augmentation = config.augment.scaled(extent.augmentation * _augmentation_strength(epoch, config))
     if augmentation.active:
-        first_step = epoch * _steps_per_epoch(len(train), config)
+        first_step = epoch * extent.steps
 
         def augmented(step: Any, batch: Any) -> Any:
             return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation), batch[1]

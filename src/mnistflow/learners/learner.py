@@ -84,6 +84,10 @@ class Learner(ABC, Generic[Parameters]):
         """Return the largest number of epochs of a training."""
         return 1
 
+    def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
+        """Return the parameters, by dotted key, that a training on this number of examples derives from its data."""
+        return {}
+
     @abstractmethod
     def fit(
         self,

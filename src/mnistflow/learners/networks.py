@@ -13,6 +13,7 @@ from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.learners import fitting
 from mnistflow.learners.config import TrainConfig
+from mnistflow.learners.epoch import Epoch
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
@@ -42,6 +43,15 @@ class Networks(Learner[Network]):
 
     def max_epochs(self, config: TrainConfig) -> int:
         return config.epochs
+
+    def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
+        extent = Epoch.of(config, examples)
+        return {
+            "train.batch_size": extent.batch_size,
+            "train.passes_per_epoch": extent.passes,
+            "train.steps_per_epoch": extent.steps,
+            "train.augmentation": round(extent.augmentation, 3),
+        }
 
     def fit(
         self,

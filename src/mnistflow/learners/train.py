@@ -35,7 +35,7 @@ class TrainingRecord:
         history: name of a metric -> its value after each epoch.
         parameters: number of the model's parameters.
         seconds: time spent fitting.
-        settings: all parameters of the training, by dotted key.
+        settings: all parameters of the training, by dotted key, those included that it derives from the data.
     """
 
     family: str
@@ -80,7 +80,8 @@ def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
         FileLock(checkpoint_folder.with_suffix(".lock")),
         runs.stage_run(paths, data.name, "train") as run,
     ):
-        run.log_params(config.flattened())
+        settings = config.flattened() | learner.effective(config.train, len(data.train))
+        run.log_params(settings)
 
         def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
             # MLflow's comparison of runs starts with the metric that was logged first.
@@ -89,13 +90,13 @@ def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
             logger.info("epoch %d/%d: %s", epoch, learner.max_epochs(config.train), values)
 
         training = learner.fit(data, config.model.chosen, config.train, on_epoch, checkpoint_folder)
-        record = _record(config, training)
+        record = _record(config, training, settings)
         _write(paths, learner, training, record)
     remove(checkpoint_folder)
     return record
 
 
-def _record(config: LearningConfig, training: Training) -> TrainingRecord:
+def _record(config: LearningConfig, training: Training, settings: Mapping[str, object]) -> TrainingRecord:
     return TrainingRecord(
         family=config.model.family,
         learner=config.model.chosen.learner,
@@ -105,7 +106,7 @@ def _record(config: LearningConfig, training: Training) -> TrainingRecord:
         history=training.history,
         parameters=training.parameters,
         seconds=round(training.seconds, 3),
-        settings=config.flattened(),
+        settings=settings,
     )
 
 

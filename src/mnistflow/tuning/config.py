@@ -52,6 +52,7 @@ class TuneConfig(Section):
 
     Attributes:
         trials: number of trials; 0 disables the search.
+        min_validation: least number of validation examples of a search.
         workers: number of parallel local processes.
         seed: of the sampler.
         epochs: largest number of epochs of a trial.
@@ -63,6 +64,7 @@ class TuneConfig(Section):
     """
 
     trials: Annotated[int, Field(ge=0)]
+    min_validation: Annotated[int, Field(ge=0)]
     workers: PositiveInt
     seed: Seed
     epochs: PositiveInt

@@ -93,12 +93,16 @@ def run_trial(job: TrialJob) -> TrialResult:
 
     started = time.perf_counter()
     with runs.finished(run):
-        run.log_params(job.learning.flattened())
+        family, train = job.learning.model.chosen, job.learning.train
+        learner = learners.of(family)
+        limited = replace(dataset, train=subset(dataset, job.train_limit))
+        # As many passes over the data as in the training that the trial stands for.
+        min_steps = math.ceil(train.min_steps * len(limited.train) / len(dataset.train))
+        train = train.model_copy(update={"min_steps": min_steps})
+        run.log_params(job.learning.flattened() | learner.effective(train, len(limited.train)))
         loss = None
         try:
-            family = job.learning.model.chosen
-            limited = replace(dataset, train=subset(dataset, job.train_limit))
-            learners.of(family).fit(limited, family, job.learning.train, on_epoch)
+            learner.fit(limited, family, train, on_epoch)
             loss = best[MONITORED]
         except optuna.TrialPruned:
             pass

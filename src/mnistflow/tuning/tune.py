@@ -84,6 +84,9 @@ def tune(paths: Paths, learning: LearningConfig, config: TuneConfig) -> Search:
     space = config.space.get(learning.model.family, {})
     if not (config.trials and space):
         return _write(paths, [])
+    if len(data.validation) < config.min_validation:
+        logger.info("no search: only %d validation examples", len(data.validation))
+        return _write(paths, [])
     # Workers and storage affect the duration of a search, not its result.
     tune_key = config.model_dump(exclude={"workers", "scheduler", "storage"})
     key = lineage.digest(data.data_sha256, learning.model.model_dump(), learning.train.model_dump(), tune_key)

@@ -29,6 +29,7 @@ TINY = {
     "prepare.train_limit": "400",
     "tune.space": "{lstm: {train.learning_rate: {low: 0.001, high: 0.01}}}",  # the only family that is tuned
     "train.epochs": "2",
+    "train.min_steps": "0",
     "evaluate.repeats": "3",
     "evaluate.robustness_images": "50",
     "evaluate.mistakes": "4",

@@ -33,8 +33,8 @@ class Killed(BaseException):
 
 def main():
     small = {"prepare.train_limit": 200, "model.family": "mlp", "model.mlp.units": [8], "model.mlp.dropout": 0.5}
-    options = {"model.mlp.batch_normalization": True, "train.ema": 0.9, "train.epochs": 3, "train.backend": name}
-    settings = config.load(params).with_values({**small, **options})
+    options = {"model.mlp.batch_normalization": True, "train.ema": 0.9, "train.epochs": 3, "train.min_steps": 0}
+    settings = config.load(params).with_values({**small, **options, "train.backend": name})
     backend.use(name)
     backend.load_tensorflow(0)
     entry = catalog.get("digits")

@@ -16,7 +16,9 @@ from mnistflow.paths import Paths
 from mnistflow.splits import OfficialSplits, Split, load
 
 ENTRY = catalog.get("digits")
-SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=None, feedback=None, feedback_until=None)
+SETTINGS = PrepareConfig(
+    validation_fraction=0.1, min_validation=8, seed=0, train_limit=None, feedback=None, feedback_until=None
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ from mnistflow.data.config import PrepareConfig
 from mnistflow.errors import DataError
 from mnistflow.splits import Dataset, OfficialSplits, Split
 
-SETTINGS = PrepareConfig(validation_fraction=0.1, seed=0, train_limit=1000, feedback=None, feedback_until=None)
+SETTINGS = PrepareConfig(
+    validation_fraction=0.1, min_validation=8, seed=0, train_limit=1000, feedback=None, feedback_until=None
+)
 
 
 def made(name: str, folder: Path) -> Dataset:
