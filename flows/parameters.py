@@ -4,6 +4,7 @@ Prefect derives a JSON schema from a flow's signature, draws the form "Custom ru
 what is submitted. The schemas of the fields here are those of the keys of params.yaml that they stand for.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -55,11 +56,16 @@ class FormField:
 def _schema_of_key(key: str) -> dict[str, Any]:
     """Return the JSON schema of a key of params.yaml, without a default."""
     section, name = key.split(".")
-    schema = Config.model_json_schema()
+    schema = _schema()
     definition = schema["properties"][section]["$ref"].rpartition("/")[2]
-    field: dict[str, Any] = schema["$defs"][definition]["properties"][name]
+    field: dict[str, Any] = {**schema["$defs"][definition]["properties"][name]}
     field.pop("default", None)
     return field
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Config.model_json_schema()
 
 
 def _presets() -> Sequence[str]:
