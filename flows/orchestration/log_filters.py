@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from mnistflow.errors import MnistflowError
 
-# Prefect's message after Ctrl-C.
-INTERRUPTED = "Crash detected! Execution was aborted by an interrupt signal"
+# Begin of Prefect's messages after Ctrl-C and SIGTERM.
+INTERRUPTED = "Crash detected! Execution was aborted by a"
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
