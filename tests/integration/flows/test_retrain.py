@@ -81,6 +81,7 @@ def test_a_retraining_ends_with_a_champion_that_can_be_served(retrained: Checkou
     described = json.loads((version / "model.json").read_text())
     assert described["run_id"] == now["champion"]["run_id"]
     assert described["metrics"]["accuracy"] == now["champion"]["accuracy"]
+    assert now["outputs"] == {"dataset": "digits", "quality": now["champion"]["quality"], "mismatch": None}
     metadata = onnxruntime.InferenceSession((version / "model.onnx").read_bytes()).get_modelmeta().custom_metadata_map
     assert metadata["dataset"] == "digits"
     assert metadata["data_sha256"] == described["data_sha256"]
