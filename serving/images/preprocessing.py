@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
+from serving.images import digit, ink
 from serving.images.mode import Mode
 
 Grey = npt.NDArray[np.uint8]
@@ -24,20 +25,16 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 SIDE = 28
 BOX = 20
 # Larger images are reduced by a whole factor to at most this side, before anything is computed on their pixels.
-WORKING_SIDE = 512
-# Smaller differences from the background are noise of the camera or of JPEG; of faint ink, a quarter of its contrast
-# is the limit.
+WORKING_SIDE = 256
+# Darker pixels than this are the black of an image in MNIST's form.
 NOISE = 24
-# A larger difference between opposite sides means ink along one of them, unless most of the border lies on a plane,
-# with a tolerance of this share of the difference.
-MAX_SHADE = 80
-PLANE_TOLERANCE = 0.125
 # Strokes are measured, and thickened if necessary, at this multiple of the final size; there, the median width of
 # MNIST's strokes is 10.
 FINE_SCALE = 4
 MEDIAN_STROKE = 10
-# Ink fainter than this share of the maximum is shadow or smear, and is ignored when the digit is located.
-FAINT_SHARE = 0.2
+# Share of full ink up to which the edge of a stroke is shadow or blur, and from which on it is full.
+FAINT = 0.15
+FULL_INK_PERCENTILE = 75
 # Middle of the field: the centres of mass of MNIST's images are within half a pixel of (14, 14), with indices from 0.
 MIDDLE = 14
 
@@ -68,10 +65,11 @@ def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_00
         TooLargeError: the image has more than `max_pixels`.
         InvalidRequestError: the file is damaged, or the image shows nothing.
     """
-    grey = _decode(data, max_pixels)
+    colours = _decode(data, max_pixels)
+    grey = colours[0]
     if mode == "plain":
         return _plain(grey)
-    return grey if _is_in_mnist_form(grey) else _digit(grey)
+    return grey if _is_in_mnist_form(grey) else _digit(colours)
 
 
 def count_pixels(data: bytes) -> int:
@@ -90,12 +88,13 @@ def is_image_file(data: bytes) -> bool:
 
 
 def _decode(data: bytes, max_pixels: int) -> Grey:
+    """Return luminance, and red, green and blue unless the image is grey: uint8 `[1 or 4, height, width]`."""
     with _opened(data) as image:
         if image.width * image.height > max_pixels:
             raise TooLargeError(f"the image has more than {max_pixels} pixels")
         # Decodes a JPEG at a fraction of its size, which is faster and precise enough.
-        image.draft("L", (WORKING_SIDE, WORKING_SIDE))
-        return _grey(_upright(image))
+        image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))
+        return _colours(_upright(image))
 
 
 @contextmanager
@@ -127,19 +126,33 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if transposition is None else image.transpose(transposition)
 
 
-def _grey(image: Image.Image) -> Grey:
+def _colours(image: Image.Image) -> Grey:
     if image.mode.startswith("I"):
         # 16 bits per pixel, which convert("L") would clip.
         pixels = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(pixels.astype(np.uint8))
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        background.alpha_composite(image)
-        image = background
-    image = image.convert("L")
+        image = _on_paper(image.convert("RGBA"))
     factor = -(-max(image.size) // WORKING_SIDE)
-    return np.asarray(image.reduce(factor) if factor > 1 else image)
+    colour = image.mode not in ("L", "1")
+    image = image.convert("RGB" if colour else "L")
+    if factor > 1:
+        image = image.reduce(factor)
+    luminance = np.asarray(image.convert("L"))
+    if not colour:
+        return luminance[None]
+    return np.stack([luminance, *np.moveaxis(np.asarray(image), -1, 0)])
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Put a transparent image on white paper, or on black if what it shows is bright."""
+    *bands, alpha = image.split()
+    weights = np.asarray(alpha, np.float64)
+    shown = sum(float((np.asarray(band) * weights).sum()) for band in bands) / max(3 * weights.sum(), 1)
+    transparent = weights.mean() < 128
+    paper = Image.new("RGBA", image.size, "black" if transparent and shown > 127 else "white")
+    paper.alpha_composite(image)
+    return paper.convert("RGB")
 
 
 def _is_in_mnist_form(grey: Grey) -> bool:
@@ -151,51 +164,15 @@ def _is_in_mnist_form(grey: Grey) -> bool:
     return is_box and all(abs(centre - MIDDLE) < 0.75 for centre in _centre_of_mass(grey))
 
 
-def _digit(grey: Grey) -> Grey:
-    ink = _ink(grey)
-    cropped = Image.fromarray(ink[_extent(ink > FAINT_SHARE * ink.max())])
-    fine = _scaled_to(cropped, BOX * FINE_SCALE)
+def _digit(colours: Grey) -> Grey:
+    strength = ink.ink(ink.most_contrasting(colours))
+    mask = digit.mask(strength)
+    inside = np.where(digit.grown(mask, 2), strength, 0)
+    full = np.percentile(strength[mask], FULL_INK_PERCENTILE)
+    clean = np.clip((inside / full - FAINT) / (1 - 2 * FAINT), 0, 1)
+    pixels = np.rint(clean * 255).astype(np.uint8)
+    fine = _scaled_to(Image.fromarray(pixels[_extent(mask)]), BOX * FINE_SCALE)
     return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
-
-
-def _ink(grey: Grey) -> Grey:
-    """Return the difference from the background, bright on black, scaled to the full range."""
-    background = _background(grey)
-    difference = grey.astype(np.float32) - background
-    if background.min() > NOISE:
-        # Ink reflects a fixed share of the light, so its contrast is lower where the paper is in the shade.
-        difference *= background.max() / background
-    contrast = np.abs(difference).max()
-    if contrast < NOISE:
-        raise InvalidRequestError("no ink found in the image")
-    difference[np.abs(difference) < min(NOISE, contrast / 4)] = 0
-    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
-    return _full_range(darker if darker.sum() > lighter.sum() else lighter)
-
-
-def _background(grey: Grey) -> npt.NDArray[np.float32]:
-    """Return the brightness of the border as a plane, because paper is often darker towards one side.
-
-    Medians are robust against strokes that touch the border. A stroke along a whole side is distinguished from deep
-    shade by the brightness between the sides, which changes gradually with shade.
-    """
-    middle = float(np.median(_border(grey)))
-    slopes = [float(np.median(grey[-1]) - np.median(grey[0])), float(np.median(grey[:, -1]) - np.median(grey[:, 0]))]
-    plane = _plane(grey.shape, middle, *slopes)
-    steepest = max(map(abs, slopes))
-    if steepest < MAX_SHADE or _is_on_plane(_border(grey) - _border(plane), steepest * PLANE_TOLERANCE):
-        return plane
-    return _plane(grey.shape, middle, *(slope if abs(slope) < MAX_SHADE else 0 for slope in slopes))
-
-
-def _is_on_plane(residuals: npt.NDArray[np.float32], tolerance: float) -> bool:
-    """Return whether most of a border is on a plane; False for few pixels, which are always near one."""
-    return residuals.size > 2 * SIDE and bool(np.quantile(np.abs(residuals), 0.75) < tolerance)
-
-
-def _plane(shape: tuple[int, ...], middle: float, down: float, right: float) -> npt.NDArray[np.float32]:
-    rows, columns = (np.linspace(-0.5, 0.5, size, dtype=np.float32) for size in shape)
-    return middle + down * rows[:, None] + right * columns[None]
 
 
 def _scaled_to(ink: Image.Image, box: int) -> Image.Image:

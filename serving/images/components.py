@@ -1,0 +1,113 @@
+"""Connected components of a mask: area, bounding box, and contact with the border of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Components:
+    """The 8-connected components of a mask, numbered from 0. Every array has one entry for each component.
+
+    Attributes:
+        mask: `[height, width]`.
+        of_pixel: number of the component of each True pixel of the mask, in the order of `np.flatnonzero`.
+        area: in pixels.
+        top, bottom, left, right: bounding box; bottom and right are exclusive.
+    """
+
+    mask: Mask
+    of_pixel: Integers
+    area: Integers
+    top: Integers
+    bottom: Integers
+    left: Integers
+    right: Integers
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    @property
+    def height(self) -> Integers:
+        """Height of the bounding boxes."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> Integers:
+        """Width of the bounding boxes."""
+        return self.right - self.left
+
+    def maximum(self, values: Floats) -> Floats:
+        """Return the largest value of each component; `values` is `[height, width]`."""
+        largest = np.zeros(len(self), np.float32)
+        np.maximum.at(largest, self.of_pixel, values[self.mask])
+        return largest
+
+    def total(self, values: Floats) -> npt.NDArray[np.float64]:
+        """Return the sum of the values of each component; `values` is `[height, width]`."""
+        return np.bincount(self.of_pixel, values[self.mask], len(self))
+
+    def contact(self) -> Floats:
+        """Return the largest share of a side of the image that each component touches, 0 to 1."""
+        numbers = np.full(self.mask.shape, -1)
+        numbers[self.mask] = self.of_pixel
+        share = np.zeros(len(self), np.float32)
+        for side in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
+            counts = np.bincount(side[side >= 0], minlength=len(self))
+            share = np.maximum(share, (counts / len(side)).astype(np.float32))
+        return share
+
+    def select(self, chosen: Mask) -> Mask:
+        """Return the mask of the chosen components; `chosen` has one entry for each component."""
+        selected = np.zeros_like(self.mask)
+        selected[self.mask] = chosen[self.of_pixel]
+        return selected
+
+
+def find(mask: Mask) -> Components:
+    """Return the 8-connected components of a mask `[height, width]`.
+
+    The runs of each row are linked to those that they touch in the next row; the smallest number of a component then
+    spreads along the links. This needs neither a loop over pixels nor a library.
+    """
+    height, width = mask.shape
+    stride = width + 2  # a column at each side that separates the runs of neighbouring rows
+    padded = np.zeros((height, stride), np.int8)
+    padded[:, 1:-1] = mask
+    steps = np.diff(padded.ravel(), prepend=np.int8(0))
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    first = np.searchsorted(ends, starts + stride, "left")
+    last = np.searchsorted(starts, ends + stride, "right")
+    counts = np.maximum(last - first, 0)
+    upper = np.repeat(np.arange(len(starts)), counts)
+    lower = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    numbers = _smallest_of_linked(len(starts), upper, lower)
+    _, of_run = np.unique(numbers, return_inverse=True)
+    count = int(of_run.max()) + 1 if len(of_run) else 0
+    lengths, rows = ends - starts, starts // stride
+    boxes = [np.full(count, limit) for limit in (height, 0, width, 0)]
+    np.minimum.at(boxes[0], of_run, rows)
+    np.maximum.at(boxes[1], of_run, rows + 1)
+    np.minimum.at(boxes[2], of_run, starts % stride - 1)
+    np.maximum.at(boxes[3], of_run, ends % stride - 1)
+    area = np.bincount(of_run, lengths, count).astype(np.intp)
+    return Components(mask, np.repeat(of_run, lengths), area, *boxes)
+
+
+def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integers:
+    """Return for each of `count` runs the smallest number among those that links connect it with."""
+    numbers = np.arange(count)
+    while True:
+        smaller = np.minimum(numbers[upper], numbers[lower])
+        if np.array_equal(smaller, numbers[upper]) and np.array_equal(smaller, numbers[lower]):
+            return numbers
+        np.minimum.at(numbers, upper, smaller)
+        np.minimum.at(numbers, lower, smaller)
+        numbers = numbers[numbers]

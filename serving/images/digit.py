@@ -1,0 +1,177 @@
+"""Digit of a sheet: the ink that is handwriting, without frames, edges of the sheet, ruled lines, boxes and specks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import InvalidRequestError
+from serving.images import components
+from serving.images.components import Components
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# Fainter ink than this is the grain of paper or JPEG.
+FAINTEST_INK = 0.06
+NOISE_DEVIATIONS = 5.0
+# Ink fainter than this share of the strongest is shadow, smear, or a printed line.
+STRONG_SHARE = 0.4
+# A component that touches more of a side of the image than this is a frame, or the edge of the sheet or scanner.
+FRAME_CONTACT = 0.4
+# Printed lines are thinner than this share of the width of the strokes, unless there are several.
+LINE_THICKNESS = 0.6
+SEVERAL_LINES = 3
+# A printed line fills this share of each section of its row.
+LINE_SECTIONS = 12
+LINE_FILL = 0.6
+# Part of the image's sides that the box of a form spans at least.
+BOX_SPAN = 0.5
+# A stroke apart from the largest one belongs to the digit if it has this share of its ink, and is not further away than
+# this share of its size.
+PART_SHARE = 0.06
+PART_DISTANCE = 0.25
+SPECK_SHARE = 0.001
+ROUNDS = 3
+
+
+def mask(ink: Floats) -> Mask:
+    """Return the pixels of the digit.
+
+    Args:
+        ink: of each pixel, `[height, width]`, 0 to 1.
+
+    Raises:
+        InvalidRequestError: there is no ink.
+    """
+    floor = max(FAINTEST_INK, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
+    left = ink.copy()
+    fallback: Mask | None = None
+    for _ in range(ROUNDS):
+        strongest = float(left.max(initial=0))
+        if strongest < floor:
+            break
+        strong = left > max(STRONG_SHARE * strongest, floor / 2)
+        written = without_lines(strong)
+        parts = components.find(written)
+        frames = _frames(parts)
+        chosen = _digit(parts, ~frames, ink)
+        if chosen is not None:
+            return chosen
+        if fallback is None and parts.area.max(initial=0) > SPECK_SHARE * ink.size:
+            fallback = _digit(parts, np.ones(len(parts), bool), ink)
+        left[grown(parts.select(frames) | (strong & ~written), 3)] = 0
+        left[parts.select(~frames)] = 0
+    if fallback is None:
+        raise InvalidRequestError("no ink found in the image")
+    return fallback
+
+
+def _noise(ink: Floats) -> float:
+    """Return the standard deviation of the noise, from the differences between neighbours (median absolute)."""
+    return float(np.median(np.abs(np.diff(ink, axis=1)))) / 0.6745 / 2**0.5 if ink.shape[1] > 1 else 0.0
+
+
+def grown(mask: Mask, radius: int) -> Mask:
+    """Return a mask with all pixels within this distance, along rows and columns, of one of its own."""
+    for axis in (0, 1):
+        lines = mask.swapaxes(0, axis)
+        result = lines.copy()
+        for distance in range(1, radius + 1):
+            result[distance:] |= lines[:-distance]
+            result[:-distance] |= lines[distance:]
+        mask = result.swapaxes(0, axis)
+    return mask
+
+
+def without_lines(mask: Mask) -> Mask:
+    """Return a mask without the printed lines of ruled or squared paper, but with the strokes that cross them."""
+    rows, columns = _lines(mask), _lines(mask.T)
+    if not rows.any() and not columns.any():
+        return mask
+    width = stroke_width(mask & ~rows[:, None] & ~columns[None])
+    if not width:
+        return mask
+    rows, columns = _thin(rows, width), _thin(columns, width)
+    rest = mask & ~rows[:, None] & ~columns[None]
+    crossing = _crossing(rest, rows) | _crossing(rest.T, columns).T
+    return rest | (mask & crossing)
+
+
+def _thin(lines: Mask, width: float) -> Mask:
+    """Return the rows of lines that are thin beside strokes of this width; all of them if there are several lines."""
+    bands = components.find(lines[None])
+    if len(bands) >= SEVERAL_LINES:
+        return lines
+    return bands.select(bands.area <= max(1, LINE_THICKNESS * width))[0]
+
+
+def _crossing(rest: Mask, lines: Mask) -> Mask:
+    """Return the parts of lines, which `rest` lacks, where a stroke arrives from above or below."""
+    crossing = np.zeros_like(rest)
+    bands = components.find(lines[None])
+    for first, last in zip(bands.left, bands.right, strict=True):
+        around = np.concatenate((rest[max(first - 2, 0) : first], rest[last : last + 2]))
+        crossing[first:last] = grown(around.any(axis=0)[None], 1)
+    return crossing
+
+
+def _lines(mask: Mask) -> Mask:
+    """Return the rows that are filled, apart from gaps, from one side of the image to the other."""
+    width = mask.shape[1]
+    bounds = np.arange(LINE_SECTIONS) * width // LINE_SECTIONS
+    if width < 2 * LINE_SECTIONS:
+        return np.zeros(len(mask), bool)
+    filled = np.add.reduceat(mask, bounds, axis=1, dtype=np.intp)
+    enough: npt.NDArray[np.bool_] = (filled >= LINE_FILL * np.diff(bounds, append=width)).all(axis=1)
+    return enough
+
+
+def stroke_width(mask: Mask) -> float:
+    """Return the mean width of the strokes in pixels: twice their area for each pixel of their outline."""
+    padded = np.pad(mask, 1)
+    inside = padded[1:-1, :-2] & padded[1:-1, 2:] & padded[:-2, 1:-1] & padded[2:, 1:-1] & mask
+    edge = int(mask.sum()) - int(inside.sum())
+    return 2 * int(mask.sum()) / edge if edge else 0.0
+
+
+def _frames(parts: Components) -> Mask:
+    """Return which components are frames or edges of the sheet, or a box around something else."""
+    frames = parts.contact() > FRAME_CONTACT
+    height, width = parts.mask.shape
+    large = (parts.height > BOX_SPAN * height) & (parts.width > BOX_SPAN * width)
+    for number in np.flatnonzero(large & ~frames):
+        frames[number] = _is_box(parts, int(number))
+    return frames
+
+
+def _is_box(parts: Components, number: int) -> bool:
+    """Return whether a component is hollow and has another one of some size inside."""
+    top, bottom, left, right = (int(side[number]) for side in (parts.top, parts.bottom, parts.left, parts.right))
+    inset_rows, inset_columns = (bottom - top) // 6, (right - left) // 6
+    own = parts.select(np.arange(len(parts)) == number)
+    if own[top + inset_rows : bottom - inset_rows, left + inset_columns : right - inset_columns].any():
+        return False
+    inside = (parts.top > top) & (parts.bottom < bottom) & (parts.left > left) & (parts.right < right)
+    return bool((inside & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
+
+
+def _digit(parts: Components, candidates: Mask, ink: Floats) -> Mask | None:
+    """Return the mask of the candidate with the most ink and those near it, or None if there are only specks."""
+    ink_of = np.where(candidates, parts.total(ink), 0)
+    if not ink_of.any():
+        return None
+    main = int(np.argmax(ink_of))
+    if parts.area[main] < max(1, SPECK_SHARE * parts.mask.size):
+        return None
+    touches = parts.contact() > 0
+    if not touches[main]:
+        candidates = candidates & ~touches
+    reach = PART_DISTANCE * max(parts.height[main], parts.width[main])
+    near = (
+        (parts.top < parts.bottom[main] + reach)
+        & (parts.bottom > parts.top[main] - reach)
+        & (parts.left < parts.right[main] + reach)
+        & (parts.right > parts.left[main] - reach)
+    )
+    return parts.select(candidates & near & (ink_of >= PART_SHARE * ink_of[main]))

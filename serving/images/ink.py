@@ -1,0 +1,110 @@
+"""Ink of an image: how much each pixel differs from the paper around it, however the paper is lit.
+
+The paper is what a morphological closing leaves of dark ink, or an opening of bright ink: both remove strokes, and keep
+edges of shadows (Serra, Image Analysis and Mathematical Morphology, 1982).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Grey = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+# Side of the window of the closing, as a share of the larger side of the image; wider strokes are taken for paper.
+WINDOW_SHARE = 0.3
+# Brightness below which paper is not divided by: the ratio would be noise.
+DARKEST_PAPER = 40
+# Share of a side, at both of its ends, where frames and edges of the sheet are.
+MARGIN_SHARE = 0.1
+# A colour channel is used instead of the luminance if its contrast is larger by this factor.
+CHANNEL_GAIN = 1.4
+
+
+def most_contrasting(colours: Grey) -> Grey:
+    """Return the luminance of an image, or the colour channel that shows much more.
+
+    Args:
+        colours: luminance, red, green, and blue: `[4, height, width]`.
+
+    Returns:
+        One of them: `[height, width]`.
+    """
+    if len(colours) == 1:
+        return colours[0]
+    sample = colours[:, ::2, ::2].reshape(4, -1)
+    low, middle, high = np.percentile(sample, (1, 50, 99), axis=1)
+    contrast = np.maximum(middle - low, high - middle)
+    contrast[0] *= CHANNEL_GAIN
+    return colours[int(np.argmax(contrast))]
+
+
+def ink(grey: Grey) -> Floats:
+    """Return the ink of each pixel, `[height, width]`, 0 to 1.
+
+    The value is the share of the paper's brightness by which dark ink or bright chalk differs from it.
+    """
+    smooth = _smoothed(grey)
+    size = max(3, round(max(grey.shape) * WINDOW_SHARE))
+    highest, lowest = _window_maximum(smooth, size), ~_window_maximum(~smooth, size)
+    if _is_paper_bright(smooth, lowest, highest):
+        paper = ~_window_maximum(~highest, size)
+        return _relative(paper.astype(np.float32) - grey, paper)
+    paper = _window_maximum(lowest, size)
+    return _relative(grey - paper.astype(np.float32), paper)
+
+
+def _relative(difference: Floats, paper: Grey) -> Floats:
+    """Return the difference between ink and paper as a share of the paper's brightness, scaled to at most 1.
+
+    Ink absorbs, and chalk reflects, a fixed share of the light, so the difference is smaller in the shade.
+    """
+    difference = np.maximum(difference, 0)
+    share = difference / np.maximum(paper, DARKEST_PAPER)
+    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(np.median(paper))))
+    return share * (limit / max(float(share.max()), 1e-6))
+
+
+def _is_paper_bright(grey: Grey, lowest: Grey, highest: Grey) -> bool:
+    """Return whether the pixels near ink are mostly nearer to the brightest of their window than to the darkest.
+
+    The paper takes more room than the ink, above all in the middle of the image, where no frame is.
+    """
+    span = highest.astype(np.float32) - lowest
+    position = (grey.astype(np.float32) - lowest) / np.maximum(span, 1)
+    rows, columns = (_without_margin(size) for size in grey.shape)
+    weights = np.where(span > span.max() / 2, rows[:, None] * columns, 0)
+    return bool((weights * (position - 0.5)).sum() >= 0)
+
+
+def _without_margin(size: int) -> Floats:
+    """Return weights along a side that rise from 0 at its ends to 1."""
+    position = np.minimum(np.arange(size), np.arange(size)[::-1]) / size
+    return np.clip((position - MARGIN_SHARE) / MARGIN_SHARE, 0, 1).astype(np.float32)
+
+
+def _smoothed(grey: Grey) -> Grey:
+    """Return the mean of each pixel and its neighbours, which a single noisy pixel hardly changes."""
+    wide = np.pad(grey, 1, mode="edge").astype(np.uint16)
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    return ((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // 9).astype(np.uint8)
+
+
+def _window_maximum(values: Grey, size: int) -> Grey:
+    """Return the maximum of the square window of this side around each pixel; outside the image is nothing."""
+    for axis in (0, 1):
+        values = _line_maximum(values.swapaxes(0, axis), size).swapaxes(0, axis)
+    return values
+
+
+def _line_maximum(values: Grey, size: int) -> Grey:
+    before = size // 2
+    padded = np.zeros((values.shape[0] + size - 1, values.shape[1]), np.uint8)
+    padded[before : before + len(values)] = values
+    reach = 1  # each step doubles the window that a row is the maximum of
+    while reach < size:
+        step = min(reach, size - reach)
+        padded = np.maximum(padded[: len(padded) - step], padded[step:])
+        reach += step
+    return padded
