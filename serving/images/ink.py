@@ -20,6 +20,8 @@ DARKEST_PAPER = 40
 MARGIN_SHARE = 0.1
 # A colour channel is used instead of the luminance if its contrast is larger by this factor.
 CHANNEL_GAIN = 1.4
+# Every such row and column is enough to compare the channels.
+SAMPLE_STEP = 3
 
 
 def most_contrasting(colours: Grey) -> Grey:
@@ -33,7 +35,7 @@ def most_contrasting(colours: Grey) -> Grey:
     """
     if len(colours) == 1:
         return colours[0]
-    sample = colours[:, ::2, ::2].reshape(4, -1)
+    sample = colours[:, ::SAMPLE_STEP, ::SAMPLE_STEP].reshape(4, -1)
     low, middle, high = np.percentile(sample, (1, 50, 99), axis=1)
     contrast = np.maximum(middle - low, high - middle)
     contrast[0] *= CHANNEL_GAIN
