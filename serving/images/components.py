@@ -52,7 +52,7 @@ class Components:
 
     def total(self, values: Floats) -> npt.NDArray[np.float64]:
         """Return the sum of the values of each component; `values` is `[height, width]`."""
-        return np.bincount(self.of_pixel, values[self.mask], len(self))
+        return np.bincount(self.of_pixel, values[self.mask], len(self)).astype(np.float64)
 
     def contact(self) -> Floats:
         """Return the largest share of a side of the image that each component touches, 0 to 1."""

@@ -104,7 +104,7 @@ def _thin(lines: Mask, width: float) -> Mask:
     bands = components.find(lines[None])
     if len(bands) >= SEVERAL_LINES:
         return lines
-    return bands.select(bands.area <= max(1, LINE_THICKNESS * width))[0]
+    return bands.select(bands.area <= max(1, LINE_THICKNESS * width)).ravel()
 
 
 def _crossing(rest: Mask, lines: Mask) -> Mask:
@@ -113,7 +113,7 @@ def _crossing(rest: Mask, lines: Mask) -> Mask:
     bands = components.find(lines[None])
     for first, last in zip(bands.left, bands.right, strict=True):
         around = np.concatenate((rest[max(first - 2, 0) : first], rest[last : last + 2]))
-        crossing[first:last] = grown(around.any(axis=0)[None], 1)
+        crossing[first:last] = grown(around.max(axis=0, keepdims=True), 1)
     return crossing
 
 

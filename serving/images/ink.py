@@ -34,12 +34,17 @@ def most_contrasting(colours: Grey) -> Grey:
         One of them: `[height, width]`.
     """
     if len(colours) == 1:
-        return colours[0]
+        return _plane(colours, 0)
     sample = colours[:, ::SAMPLE_STEP, ::SAMPLE_STEP].reshape(4, -1)
     low, middle, high = np.percentile(sample, (1, 50, 99), axis=1)
     contrast = np.maximum(middle - low, high - middle)
     contrast[0] *= CHANNEL_GAIN
-    return colours[int(np.argmax(contrast))]
+    return _plane(colours, int(np.argmax(contrast)))
+
+
+def _plane(colours: Grey, number: int) -> Grey:
+    plane: Grey = colours[number]
+    return plane
 
 
 def ink(grey: Grey) -> Floats:
@@ -52,9 +57,9 @@ def ink(grey: Grey) -> Floats:
     highest, lowest = _window_maximum(smooth, size), ~_window_maximum(~smooth, size)
     if _is_paper_bright(smooth, lowest, highest):
         paper = ~_window_maximum(~highest, size)
-        return _relative(paper.astype(np.float32) - grey, paper)
+        return _relative(np.subtract(paper, grey, dtype=np.float32), paper)
     paper = _window_maximum(lowest, size)
-    return _relative(grey - paper.astype(np.float32), paper)
+    return _relative(np.subtract(grey, paper, dtype=np.float32), paper)
 
 
 def _relative(difference: Floats, paper: Grey) -> Floats:
@@ -63,9 +68,10 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     Ink absorbs, and chalk reflects, a fixed share of the light, so the difference is smaller in the shade.
     """
     difference = np.maximum(difference, 0)
-    share = difference / np.maximum(paper, DARKEST_PAPER)
+    share: Floats = difference / np.maximum(paper, DARKEST_PAPER).astype(np.float32)
     limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(np.median(paper))))
-    return share * (limit / max(float(share.max()), 1e-6))
+    share *= limit / max(float(share.max()), 1e-6)
+    return share
 
 
 def _is_paper_bright(grey: Grey, lowest: Grey, highest: Grey) -> bool:
@@ -83,14 +89,16 @@ def _is_paper_bright(grey: Grey, lowest: Grey, highest: Grey) -> bool:
 def _without_margin(size: int) -> Floats:
     """Return weights along a side that rise from 0 at its ends to 1."""
     position = np.minimum(np.arange(size), np.arange(size)[::-1]) / size
-    return np.clip((position - MARGIN_SHARE) / MARGIN_SHARE, 0, 1).astype(np.float32)
+    weights: Floats = np.clip((position - MARGIN_SHARE) / MARGIN_SHARE, 0, 1).astype(np.float32)
+    return weights
 
 
 def _smoothed(grey: Grey) -> Grey:
     """Return the mean of each pixel and its neighbours, which a single noisy pixel hardly changes."""
     wide = np.pad(grey, 1, mode="edge").astype(np.uint16)
     rows = wide[:-2] + wide[1:-1] + wide[2:]
-    return ((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // 9).astype(np.uint8)
+    means: Grey = ((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // 9).astype(np.uint8)
+    return means
 
 
 def _window_maximum(values: Grey, size: int) -> Grey:

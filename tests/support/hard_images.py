@@ -7,12 +7,13 @@ same seed gives the same file.
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 
 SIDE = 300  # of the sheet, in pixels
 STRENGTHS = (1, 2, 3)
@@ -40,7 +41,7 @@ class Scene:
 
     def file(self) -> bytes:
         """Return the image file."""
-        sheet = self.paper + (self.pen - self.paper) * self.ink[..., None]
+        sheet: Floats = self.paper + (self.pen - self.paper) * self.ink[..., None]
         for change in self.over:
             sheet = change(sheet)
         image = Image.fromarray(np.clip(np.rint(sheet), 0, 255).astype(np.uint8))
