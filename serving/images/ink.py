@@ -36,10 +36,16 @@ def most_contrasting(colours: Grey) -> Grey:
     if len(colours) == 1:
         return _plane(colours, 0)
     sample = colours[:, ::SAMPLE_STEP, ::SAMPLE_STEP].reshape(4, -1)
-    low, middle, high = np.percentile(sample, (1, 50, 99), axis=1)
+    # Sorting is several times as fast as np.percentile, whose interpolation makes no difference here.
+    low, middle, high = np.sort(sample, axis=1)[:, _ranks(sample.shape[1])].T.astype(np.float32)
     contrast = np.maximum(middle - low, high - middle)
     contrast[0] *= CHANNEL_GAIN
     return _plane(colours, int(np.argmax(contrast)))
+
+
+def _ranks(count: int) -> list[int]:
+    """Return the ranks of the first, 50th and 99th percentile among this many sorted values."""
+    return [round(share * (count - 1)) for share in (0.01, 0.5, 0.99)]
 
 
 def _plane(colours: Grey, number: int) -> Grey:

@@ -34,7 +34,8 @@ FINE_SCALE = 4
 MEDIAN_STROKE = 10
 # Share of full ink up to which the edge of a stroke is shadow or blur, and from which on it is full.
 FAINT = 0.15
-FULL_INK_PERCENTILE = 75
+# The value that this share of the digit's pixels does not exceed is full ink.
+FULL_INK_SHARE = 0.75
 # Middle of the field: the centres of mass of MNIST's images are within half a pixel of (14, 14), with indices from 0.
 MIDDLE = 14
 
@@ -168,7 +169,8 @@ def _digit(colours: Grey) -> Grey:
     strength = ink.ink(ink.most_contrasting(colours))
     mask = digit.mask(strength)
     inside = np.where(digit.grown(mask, 2), strength, 0)
-    full = np.percentile(strength[mask], FULL_INK_PERCENTILE)
+    values = strength[mask]
+    full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
     clean = np.clip((inside / full - FAINT) / (1 - 2 * FAINT), 0, 1)
     pixels = np.rint(clean * 255).astype(np.uint8)
     fine = _scaled_to(Image.fromarray(pixels[_extent(mask)]), BOX * FINE_SCALE)
