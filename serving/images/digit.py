@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +20,13 @@ NOISE_DEVIATIONS = 5.0
 NOISE_STEP = 4  # every such row is enough to estimate the noise
 # Ink fainter than this share of the strongest is shadow, smear, or a printed line.
 STRONG_SHARE = 0.4
-# A component that touches more of a side of the image than this is a frame, or the edge of the sheet or scanner.
+# A component that touches more of a side of the image than this is a frame, or the edge of the sheet or scanner; if it
+# does not touch the whole side, only beside something else that has this share of its ink.
 FRAME_CONTACT = 0.4
+WHOLE_SIDE = 0.92
+COMPARABLE_SHARE = 0.25
+# A digit within a frame has at least this share of the frame's ink; otherwise the frame is a digit cropped closely.
+LEAST_SHARE = 0.02
 # Printed lines are thinner than this share of the width of the strokes, unless there are several.
 LINE_THICKNESS = 0.6
 SEVERAL_LINES = 3
@@ -34,6 +41,49 @@ PART_SHARE = 0.06
 PART_DISTANCE = 0.25
 SPECK_SHARE = 0.001
 ROUNDS = 3
+# Length of the strokes of a digit, as a multiple of their width; a disc has 3.1, a square 4.
+SHORTEST_STROKE = 6.0
+# Share of each side of its bounding box that a sheet fills, even if it is turned by this share of its size.
+SHEET_SIDE = 0.8
+SHEET_TILT = 0.1
+
+
+def locate(readings: Iterable[Floats]) -> tuple[Floats, Mask]:
+    """Return the first reading of an image that shows strokes, and the pixels of its digit; else the very first.
+
+    Args:
+        readings: ink of each pixel, `[height, width]`, 0 to 1; the likeliest reading first.
+
+    Raises:
+        InvalidRequestError: there is no ink.
+    """
+    likeliest: tuple[Floats, Mask] | None = None
+    for ink in readings:
+        try:
+            found = mask(ink)
+        except InvalidRequestError:
+            continue
+        if _shows_strokes(found):
+            return ink, found
+        likeliest = likeliest or (ink, found)
+    if likeliest is None:
+        raise InvalidRequestError("no ink found in the image")
+    return likeliest
+
+
+def _shows_strokes(mask: Mask) -> bool:
+    """Return whether a mask may be a digit: not the gap between strokes, and not a sheet with a digit left out.
+
+    A stroke is much longer than wide; a sheet fills the four sides of its bounding box.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if cropped.sum() < SHORTEST_STROKE * stroke_width(cropped) ** 2:
+        return False
+    height, width = (max(1, round(SHEET_TILT * size)) for size in cropped.shape)
+    sides = (cropped[:height].any(axis=0), cropped[-height:].any(axis=0))
+    across = (cropped[:, :width].any(axis=1), cropped[:, -width:].any(axis=1))
+    return min(float(side.mean()) for side in (*sides, *across)) < SHEET_SIDE
 
 
 def mask(ink: Floats) -> Mask:
@@ -47,25 +97,26 @@ def mask(ink: Floats) -> Mask:
     """
     floor = max(FAINTEST_INK, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
     left = ink.copy()
-    fallback: Mask | None = None
+    framed: Mask | None = None  # what the frames of the first round would be if they were the digit
+    least = 0.0
     for _ in range(ROUNDS):
         strongest = float(left.max(initial=0))
         if strongest < floor:
             break
         strong = left > max(STRONG_SHARE * strongest, floor / 2)
-        written = without_lines(strong)
-        parts = components.find(written)
-        frames = _frames(parts)
-        chosen = _digit(parts, ~frames, ink)
-        if chosen is not None:
+        parts = components.find(without_lines(strong))
+        ink_of = parts.total(ink)
+        frames = _frames(parts, ink_of)
+        chosen = _digit(parts, np.where(frames, 0, ink_of))
+        if chosen is not None and ink[chosen].sum() >= least:
             return chosen
-        if fallback is None and parts.area.max(initial=0) > SPECK_SHARE * ink.size:
-            fallback = _digit(parts, np.ones(len(parts), bool), ink)
-        left[grown(parts.select(frames) | (strong & ~written), 3)] = 0
-        left[parts.select(~frames)] = 0
-    if fallback is None:
+        if framed is None:
+            framed = _digit(parts, ink_of)
+            least = LEAST_SHARE * float(ink_of.sum())
+        left[grown(strong, 3)] = 0
+    if framed is None:
         raise InvalidRequestError("no ink found in the image")
-    return fallback
+    return framed
 
 
 def _noise(ink: Floats) -> float:
@@ -136,9 +187,11 @@ def stroke_width(mask: Mask) -> float:
     return 2 * int(mask.sum()) / edge if edge else 0.0
 
 
-def _frames(parts: Components) -> Mask:
+def _frames(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask:
     """Return which components are frames or edges of the sheet, or a box around something else."""
-    frames = parts.contact() > FRAME_CONTACT
+    contact = parts.contact()
+    inner = float(np.where(contact > FRAME_CONTACT, 0, ink_of).max(initial=0))
+    frames = (contact > WHOLE_SIDE) | ((contact > FRAME_CONTACT) & (inner > COMPARABLE_SHARE * ink_of))
     height, width = parts.mask.shape
     large = (parts.height > BOX_SPAN * height) & (parts.width > BOX_SPAN * width)
     for number in np.flatnonzero(large & ~frames):
@@ -157,9 +210,12 @@ def _is_box(parts: Components, number: int) -> bool:
     return bool((inside & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
 
 
-def _digit(parts: Components, candidates: Mask, ink: Floats) -> Mask | None:
-    """Return the mask of the candidate with the most ink and those near it, or None if there are only specks."""
-    ink_of = np.where(candidates, parts.total(ink), 0)
+def _digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
+    """Return the mask of the component with the most ink and of those near it, or None if there are only specks.
+
+    Args:
+        ink_of: ink of each component; 0 for those that are no candidates.
+    """
     if not ink_of.any():
         return None
     main = int(np.argmax(ink_of))
@@ -167,7 +223,7 @@ def _digit(parts: Components, candidates: Mask, ink: Floats) -> Mask | None:
         return None
     touches = parts.contact() > 0
     if not touches[main]:
-        candidates = candidates & ~touches
+        ink_of = np.where(touches, 0, ink_of)
     reach = PART_DISTANCE * max(parts.height[main], parts.width[main])
     near = (
         (parts.top < parts.bottom[main] + reach)
@@ -175,4 +231,4 @@ def _digit(parts: Components, candidates: Mask, ink: Floats) -> Mask | None:
         & (parts.left < parts.right[main] + reach)
         & (parts.right > parts.left[main] - reach)
     )
-    return parts.select(candidates & near & (ink_of >= PART_SHARE * ink_of[main]))
+    return parts.select(near & (ink_of >= PART_SHARE * ink_of[main]))

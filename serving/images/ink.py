@@ -6,14 +6,26 @@ edges of shadows (Serra, Image Analysis and Mathematical Morphology, 1982).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 # Side of the window of the closing, as a share of the larger side of the image; wider strokes are taken for paper.
-WINDOW_SHARE = 0.3
+WINDOW_SHARE = 0.36
+SMALLEST_WINDOW = 11
+# Of a side of an image: the share near ink from which on it is asked, and the share up to which a brightness is noise.
+BORDER_SHARE = 0.3
+UNIFORM_SHARE = 0.04
+# How far from a half the share of bright pixels inside has to be to outvote a border of one brightness.
+DECISIVE = 0.2
+# A share of bright pixels that is nearer to a half than this is that of a shadow's edge across the border.
+UNDECIDED = 0.12
 # Brightness below which paper is not divided by: the ratio would be noise.
 DARKEST_PAPER = 40
 # Share of a side, at both of its ends, where frames and edges of the sheet are.
@@ -53,19 +65,22 @@ def _plane(colours: Grey, number: int) -> Grey:
     return plane
 
 
-def ink(grey: Grey) -> Floats:
-    """Return the ink of each pixel, `[height, width]`, 0 to 1.
+def both_readings(grey: Grey) -> Iterator[Floats]:
+    """Yield the ink of each pixel, `[height, width]`, 0 to 1: the likelier of dark and bright ink, then the other.
 
-    The value is the share of the paper's brightness by which dark ink or bright chalk differs from it.
+    The value is the share of the paper's brightness by which ink or chalk differs from it.
     """
     smooth = _smoothed(grey)
-    size = max(3, round(max(grey.shape) * WINDOW_SHARE))
+    size = max(SMALLEST_WINDOW, round(max(grey.shape) * WINDOW_SHARE))
     highest, lowest = _window_maximum(smooth, size), ~_window_maximum(~smooth, size)
-    if _is_paper_bright(smooth, lowest, highest):
-        paper = ~_window_maximum(~highest, size)
-        return _relative(np.subtract(paper, grey, dtype=np.float32), paper)
-    paper = _window_maximum(lowest, size)
-    return _relative(np.subtract(grey, paper, dtype=np.float32), paper)
+    is_bright = _is_paper_bright(smooth, lowest, highest)
+    for bright_paper in (is_bright, not is_bright):
+        if bright_paper:
+            paper = ~_window_maximum(~highest, size)
+            yield _relative(np.subtract(paper, grey, dtype=np.float32), paper)
+        else:
+            paper = _window_maximum(lowest, size)
+            yield _relative(np.subtract(grey, paper, dtype=np.float32), paper)
 
 
 def _relative(difference: Floats, paper: Grey) -> Floats:
@@ -81,15 +96,34 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
 
 
 def _is_paper_bright(grey: Grey, lowest: Grey, highest: Grey) -> bool:
-    """Return whether the pixels near ink are mostly nearer to the brightest of their window than to the darkest.
+    """Return whether the paper is brighter than the ink.
 
-    The paper takes more room than the ink, above all in the middle of the image, where no frame is.
+    Near ink, each pixel is either as bright as the brightest or as dark as the darkest of its window. Paper takes more
+    room than ink, inside and along the border. A side of one brightness may be a frame, so the inside decides there. A
+    side of both is that of an image cropped to its digit, whose strokes may fill most of the inside.
     """
     span = highest.astype(np.float32) - lowest
-    position = (grey.astype(np.float32) - lowest) / np.maximum(span, 1)
+    is_near_ink = span > span.max() / 2
+    is_bright = 2 * grey.astype(np.float32) > highest.astype(np.float32) + lowest
     rows, columns = (_without_margin(size) for size in grey.shape)
-    weights = np.where(span > span.max() / 2, rows[:, None] * columns, 0)
-    return bool((weights * (position - 0.5)).sum() >= 0)
+    weights = is_near_ink * rows[:, None] * columns
+    inside = float((weights * is_bright).sum() / max(weights.sum(), 1e-6)) if weights.any() else 0.5
+    sides = [
+        bright[near]
+        for bright, near in zip(_sides(is_bright), _sides(is_near_ink), strict=True)
+        if near.mean() > BORDER_SHARE
+    ]
+    if not sides:
+        return inside >= 0.5
+    mixed = [side for side in sides if UNIFORM_SHARE < side.mean() < 1 - UNIFORM_SHARE]
+    along = float(np.concatenate(mixed or sides).mean())
+    border_decides = abs(along - 0.5) > UNDECIDED if mixed else abs(inside - 0.5) <= DECISIVE
+    return (along if border_decides else inside) >= 0.5
+
+
+def _sides(field: npt.NDArray[Pixel]) -> tuple[npt.NDArray[Pixel], ...]:
+    """Return the four sides of an image `[height, width]`."""
+    return field[0], field[-1], field[:, 0], field[:, -1]
 
 
 def _without_margin(size: int) -> Floats:

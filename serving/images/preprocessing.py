@@ -166,8 +166,7 @@ def _is_in_mnist_form(grey: Grey) -> bool:
 
 
 def _digit(colours: Grey) -> Grey:
-    strength = ink.ink(ink.most_contrasting(colours))
-    mask = digit.mask(strength)
+    strength, mask = digit.locate(ink.both_readings(ink.most_contrasting(colours)))
     inside = np.where(digit.grown(mask, 2), strength, 0)
     values = strength[mask]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
