@@ -42,7 +42,9 @@ PART_DISTANCE = 0.25
 SPECK_SHARE = 0.001
 ROUNDS = 3
 # Length of the strokes of a digit, as a multiple of their width; a disc has 3.1, a square 4.
-SHORTEST_STROKE = 6.0
+SHORTEST_STROKE = 8.0
+# Another reading has at least this share of the likeliest reading's ink; the edges of strokes have less.
+NOT_SLIVERS = 0.4
 # Share of each side of its bounding box that a sheet fills, even if it is turned by this share of its size.
 SHEET_SIDE = 0.8
 SHEET_TILT = 0.1
@@ -58,32 +60,35 @@ def locate(readings: Iterable[Floats]) -> tuple[Floats, Mask]:
         InvalidRequestError: there is no ink.
     """
     likeliest: tuple[Floats, Mask] | None = None
+    amount = 0.0  # of ink in the gaps that the likeliest reading shows
     for ink in readings:
         try:
             found = mask(ink)
         except InvalidRequestError:
             continue
-        if _shows_strokes(found):
+        is_sheet, own_amount = _is_sheet(found), float(ink[found].sum())
+        if not is_sheet and _is_long(found) and own_amount > NOT_SLIVERS * amount:
             return ink, found
-        likeliest = likeliest or (ink, found)
+        if likeliest is None:
+            likeliest, amount = (ink, found), 0.0 if is_sheet else own_amount
     if likeliest is None:
         raise InvalidRequestError("no ink found in the image")
     return likeliest
 
 
-def _shows_strokes(mask: Mask) -> bool:
-    """Return whether a mask may be a digit: not the gap between strokes, and not a sheet with a digit left out.
+def _is_long(mask: Mask) -> bool:
+    """Return whether a mask is much longer than wide, as strokes are, and the gaps between them are not."""
+    return int(mask.sum()) >= SHORTEST_STROKE * stroke_width(mask) ** 2
 
-    A stroke is much longer than wide; a sheet fills the four sides of its bounding box.
-    """
+
+def _is_sheet(mask: Mask) -> bool:
+    """Return whether a mask fills the four sides of its bounding box, as a sheet with a digit left out does."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if cropped.sum() < SHORTEST_STROKE * stroke_width(cropped) ** 2:
-        return False
     height, width = (max(1, round(SHEET_TILT * size)) for size in cropped.shape)
     sides = (cropped[:height].any(axis=0), cropped[-height:].any(axis=0))
     across = (cropped[:, :width].any(axis=1), cropped[:, -width:].any(axis=1))
-    return min(float(side.mean()) for side in (*sides, *across)) < SHEET_SIDE
+    return min(float(side.mean()) for side in (*sides, *across)) > SHEET_SIDE
 
 
 def mask(ink: Floats) -> Mask:
