@@ -177,9 +177,11 @@ def moved(paths: Paths, url: str) -> list[str]:
 
 
 def are_served(paths: Paths, url: str) -> bool:
-    """Return whether a runner polls the Prefect API for due runs of every deployment."""
+    """Return whether a runner polls the Prefect API for due runs of every deployment, to run them in this checkout."""
     known = _known(url, read(paths))
-    return not isinstance(known, str) and all(found and found.status == "READY" for found in known.values())
+    return not isinstance(known, str) and all(
+        found and found.status == "READY" and _path_is_here(found, paths.checkout) for found in known.values()
+    )
 
 
 def serve(paths: Paths, alone: bool) -> None:
@@ -309,6 +311,11 @@ def _elsewhere(known: DeploymentResponse | KnownDeployment, checkout: Path) -> s
     steps = [settings for step in known.pull_steps or () for settings in step.values()]
     folder = next((str(settings["directory"]) for settings in steps if "directory" in settings), known.path)
     return folder if folder and Path(folder).is_absolute() and Path(folder) != checkout else None
+
+
+def _path_is_here(known: DeploymentResponse | KnownDeployment, checkout: Path) -> bool:
+    path = Path(known.path or "")
+    return not path.is_absolute() or path == checkout
 
 
 def _is_paused(known: DeploymentResponse | KnownDeployment | None, times: Times) -> bool:
