@@ -15,7 +15,7 @@ import pytest
 import services
 import yaml
 from checkouts import Checkout, kill_all, make_checkout, write_params
-from waiting import WAIT_SECONDS, get, wait_until
+from waiting import get, post, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +40,15 @@ def scheduled(tmp_path: Path, prefect_api: str, request: pytest.FixtureRequest) 
 def start_run(api: str, deployment: str) -> str:
     """Ask for a run of a deployment now."""
     known = get(f"{api}/deployments/name/ingest/{deployment}").raise_for_status().json()
-    answer = httpx.post(
-        f"{api}/deployments/{known['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}, timeout=WAIT_SECONDS
-    )
-    return str(answer.raise_for_status().json()["id"])
+    answers: list[httpx.Response] = []
+
+    def is_created() -> bool:
+        # Prefect's server answers 503 while its SQLite database is locked by another request, and changes nothing then.
+        answers.append(post(f"{api}/deployments/{known['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}))
+        return answers[-1].status_code != httpx.codes.SERVICE_UNAVAILABLE
+
+    wait_until(is_created)
+    return str(answers[-1].raise_for_status().json()["id"])
 
 
 def read_run(api: str, run_id: str) -> dict[str, Any]:
