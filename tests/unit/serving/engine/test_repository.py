@@ -43,7 +43,8 @@ def test_scan_finds_models_with_a_champion_and_nothing_else(folder, classifier, 
     found = ModelRepository(folder).scan()
 
     changed = (folder / "digits-classifier/champion").stat().st_mtime_ns
-    assert found == {"digits-classifier": ModelEntry(champion=3, changed_ns=changed, versions=(3, 12))}
+    created = json.loads((folder / "digits-classifier/3/model.json").read_text())["created"]
+    assert found == {"digits-classifier": ModelEntry(champion=3, changed_ns=changed, versions=(3, 12), created=created)}
 
 
 @pytest.mark.parametrize("text", ["", "three", "-3", "3.0", "../3", "3\n4", "9" * 4000, "\u0663"])
