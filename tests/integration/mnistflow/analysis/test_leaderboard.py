@@ -54,7 +54,7 @@ def log(
     run.log_params({"model.family": "mlp", "train.epochs": 8, "prepare.train_limit": None, **parameters})
     run.log_metrics({"test_accuracy": accuracy, "test_errors": round(360 * (1 - accuracy)), "test_loss": 0.1})
     run.finish()
-    model = {"task": "image_classification", "metrics": {"accuracy": accuracy}}
+    model = {"task": "image_classification", "metrics": {"accuracy": accuracy}, "sha256": name}
     MlflowClient().create_model_version(NAME, "file:///m", run.run_id, {"mnistflow.model": json.dumps(model)})
 
 
