@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,18 +45,13 @@ class Components:
         """Width of the bounding boxes."""
         return self.right - self.left
 
-    def maximum(self, values: Floats) -> Floats:
-        """Return the largest value of each component; `values` is `[height, width]`."""
-        largest = np.zeros(len(self), np.float32)
-        np.maximum.at(largest, self.of_pixel, values[self.mask])
-        return largest
-
     def total(self, values: Floats) -> npt.NDArray[np.float64]:
         """Return the sum of the values of each component; `values` is `[height, width]`."""
         return np.bincount(self.of_pixel, values[self.mask], len(self)).astype(np.float64)
 
+    @cached_property
     def contact(self) -> Floats:
-        """Return the largest share of a side of the image that each component touches, 0 to 1."""
+        """The largest share of a side of the image that each component touches, 0 to 1."""
         numbers = np.full(self.mask.shape, -1)
         numbers[self.mask] = self.of_pixel
         share = np.zeros(len(self), np.float32)
@@ -99,6 +95,12 @@ def find(mask: Mask) -> Components:
     np.maximum.at(boxes[3], of_run, ends % stride - 1)
     area = np.bincount(of_run, lengths, count).astype(np.intp)
     return Components(mask, np.repeat(of_run, lengths), area, *boxes)
+
+
+def extent(mask: Mask) -> tuple[slice, slice]:
+    """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integers:

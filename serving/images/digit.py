@@ -9,10 +9,7 @@ import numpy.typing as npt
 
 from serving.errors import InvalidRequestError
 from serving.images import components
-from serving.images.components import Components
-
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from serving.images.components import Components, Floats, Mask
 
 # Fainter ink than this is the grain of paper or JPEG.
 FAINTEST_INK = 0.06
@@ -83,8 +80,7 @@ def _is_long(mask: Mask) -> bool:
 
 def _is_sheet(mask: Mask) -> bool:
     """Return whether a mask fills the four sides of its bounding box, as a sheet with a digit left out does."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cropped = mask[components.extent(mask)]
     height, width = (max(1, round(SHEET_TILT * size)) for size in cropped.shape)
     sides = (cropped[:height].any(axis=0), cropped[-height:].any(axis=0))
     across = (cropped[:, :width].any(axis=1), cropped[:, -width:].any(axis=1))
@@ -194,7 +190,7 @@ def stroke_width(mask: Mask) -> float:
 
 def _frames(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask:
     """Return which components are frames or edges of the sheet, or a box around something else."""
-    contact = parts.contact()
+    contact = parts.contact
     inner = float(np.where(contact > FRAME_CONTACT, 0, ink_of).max(initial=0))
     frames = (contact > WHOLE_SIDE) | ((contact > FRAME_CONTACT) & (inner > COMPARABLE_SHARE * ink_of))
     height, width = parts.mask.shape
@@ -226,7 +222,7 @@ def _digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
     main = int(np.argmax(ink_of))
     if parts.area[main] < max(1, SPECK_SHARE * parts.mask.size):
         return None
-    touches = parts.contact() > 0
+    touches = parts.contact > 0
     if not touches[main]:
         ink_of = np.where(touches, 0, ink_of)
     reach = PART_DISTANCE * max(parts.height[main], parts.width[main])

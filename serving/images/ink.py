@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from serving.images.components import Floats
+
 Grey = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 Pixel = TypeVar("Pixel", bound=np.generic)
 
 # Side of the window of the closing, as a share of the larger side of the image; wider strokes are taken for paper.

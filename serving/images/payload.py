@@ -10,8 +10,9 @@ import numpy.typing as npt
 import orjson
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
+from serving.images.ink import Grey
 from serving.images.mode import Mode
-from serving.images.preprocessing import FORMATS, SIDE, Grey, count_pixels, is_image_file, to_model_input
+from serving.images.preprocessing import FORMATS, SIDE, count_pixels, is_image_file, to_model_input
 
 DATA_URL = b"data:image/"
 

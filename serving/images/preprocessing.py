@@ -17,9 +17,10 @@ from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
 from serving.images import digit, ink
+from serving.images.components import extent
+from serving.images.ink import Grey
 from serving.images.mode import Mode
 
-Grey = npt.NDArray[np.uint8]
 Pixel = TypeVar("Pixel", bound=np.generic)
 
 SIDE = 28
@@ -160,7 +161,7 @@ def _is_in_mnist_form(grey: Grey) -> bool:
     """Return whether this has the size, box and centre of an MNIST image, so that it needs no preprocessing."""
     if grey.shape != (SIDE, SIDE) or np.median(_border(grey)) > 0 or grey.max() <= NOISE:
         return False
-    rows, columns = _extent(grey > NOISE)
+    rows, columns = extent(grey > NOISE)
     is_box = abs(max(rows.stop - rows.start, columns.stop - columns.start) - BOX) <= 2
     return is_box and all(abs(centre - MIDDLE) < 0.75 for centre in _centre_of_mass(grey))
 
@@ -172,7 +173,7 @@ def _digit(colours: Grey) -> Grey:
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
     clean = np.clip((inside / full - FAINT) / (1 - 2 * FAINT), 0, 1)
     pixels = np.rint(clean * 255).astype(np.uint8)
-    fine = _scaled_to(Image.fromarray(pixels[_extent(mask)]), BOX * FINE_SCALE)
+    fine = _scaled_to(Image.fromarray(pixels[extent(mask)]), BOX * FINE_SCALE)
     return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
 
 
@@ -203,12 +204,6 @@ def _plain(grey: Grey) -> Grey:
 
 def _border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
     return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
-
-
-def _extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return the rows and columns of the smallest box around all True values."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _full_range(values: npt.NDArray[np.generic]) -> Grey:
