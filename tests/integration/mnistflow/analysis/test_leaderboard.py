@@ -1,14 +1,13 @@
 """Leaderboard and side-by-side comparison on a real MLflow store in SQLite."""
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from configured import configured
 from mlflow import MlflowClient
 
-from mnistflow import environment
 from mnistflow.analysis import leaderboard, side_by_side
 from mnistflow.analysis.leaderboard import Filters
 from mnistflow.errors import ConfigError, RegistryError
@@ -26,10 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A full run, one with less data and fewer epochs, one of another family, and one in another experiment."""
     folder = tmp_path_factory.mktemp("leaderboard")
     paths = Paths(folder, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in environment.DEFAULTS:
-            patch.delenv(name, raising=False)
-        environment.configure(paths)
+    with configured(paths):
         MlflowClient().create_registered_model(NAME)
         log(paths, "full", 0.95, {}, {"data.test_examples": 360})
         fewer = {runs.OVERRIDES: '{"train.epochs": [8, 2], "model.mlp.units": [[128], [64]]}', runs.FULL_EPOCHS: "8"}
@@ -38,8 +34,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         log(paths, "elsewhere", 0.7, {}, {}, experiment="mine")
         log(paths, "of other data", 0.99, {"mnistflow.dataset": "mnist"}, {}, experiment="mine")
         yield
-        for name in environment.DEFAULTS:
-            os.environ.pop(name, None)
 
 
 def log(

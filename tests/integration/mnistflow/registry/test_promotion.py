@@ -1,15 +1,14 @@
 """Promotion, rollback and rollouts on a real MLflow store in SQLite."""
 
 import json
-import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from configured import configured
 from mlflow import MlflowClient
 
-from mnistflow import environment
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, status, versions
@@ -24,13 +23,8 @@ pytestmark = pytest.mark.slow
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
     folder = tmp_path_factory.mktemp("promotion")
     paths = Paths(folder, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in environment.DEFAULTS:
-            patch.delenv(name, raising=False)
-        environment.configure(paths)
+    with configured(paths):
         yield paths
-        for name in environment.DEFAULTS:
-            os.environ.pop(name, None)
 
 
 @pytest.fixture

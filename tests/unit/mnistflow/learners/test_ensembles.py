@@ -1,6 +1,5 @@
 """Ensembles of registered models: what is averaged, and what is refused; with a real registry and real graphs."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from configured import configured
 
-from mnistflow import environment, learners, tasks
+from mnistflow import learners, tasks
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError, MnistflowError, ParityError
 from mnistflow.export import export
@@ -35,13 +35,8 @@ def registered(settings: Config, digits: Dataset, tmp_path_factory: pytest.TempP
     """A registry with three versions, the last one with another opset."""
     folder = tmp_path_factory.mktemp("registry")
     paths = Paths(folder, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in environment.DEFAULTS:
-            patch.delenv(name, raising=False)
-        environment.configure(paths)
+    with configured(paths):
         yield [register(paths, folder, settings, digits, family, opset) for family, opset in VERSIONS]
-        for name in environment.DEFAULTS:
-            os.environ.pop(name, None)
 
 
 def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, family: str, opset: int) -> Version:
