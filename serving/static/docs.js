@@ -61,7 +61,7 @@ function endpoint(path, method, operation) {
     element("span", operation.summary, { class: "quiet" }),
   ])];
   if (operation.description) parts.push(element("p", operation.description));
-  if (operation.parameters) {
+  if (operation.parameters.length) {
     parts.push(element("h3", "Parameters"), table(operation.parameters.map(dereference).map((parameter) => [
       parameter.name,
       [`in the ${parameter.in}`, parameter.description].filter(Boolean).join(": "),
@@ -89,9 +89,10 @@ async function show() {
   document.getElementById("about").textContent = `${api.info.summary}. ${api.info.description}`;
   for (const { name } of api.tags) {
     const section = element("section", element("h2", name));
-    for (const [path, methods] of Object.entries(api.paths)) {
+    for (const [path, { parameters: shared = [], ...methods }] of Object.entries(api.paths)) {
       for (const [method, operation] of Object.entries(methods)) {
-        if (operation.tags.includes(name)) section.append(endpoint(path, method, operation));
+        const parameters = [...shared, ...(operation.parameters || [])];
+        if (operation.tags.includes(name)) section.append(endpoint(path, method, { ...operation, parameters }));
       }
     }
     endpoints.append(section);

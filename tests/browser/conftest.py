@@ -6,7 +6,6 @@ import browsing
 import numpy as np
 import pytest
 import serving_kit as kit
-from waiting import WAIT_SECONDS
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -47,7 +46,7 @@ def browser():
         pytest.skip("no chromium on the PATH; mend it with: apt-get install chromium")
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=WAIT_SECONDS * 1000)
+    expect.set_options(timeout=browsing.PAGE_SECONDS * 1000)
     with browsing.running(program) as running:
         yield running
 

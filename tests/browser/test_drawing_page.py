@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import serving_kit as kit
 from axe_playwright_python.sync_playwright import Axe
-from browsing import draw, verdict
+from browsing import PAGE_SECONDS, draw, verdict
 from PIL import Image
 from strokes import SHAPES, Hand, Photo, every_shape
-from waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +61,7 @@ def open_page(browser, server):
 
     def open_(url: str = server.url, **view: Any) -> Any:
         contexts.append(browser.new_context(**view))
-        contexts[-1].set_default_timeout(WAIT_SECONDS * 1000)
+        contexts[-1].set_default_timeout(PAGE_SECONDS * 1000)
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

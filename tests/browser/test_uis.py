@@ -11,10 +11,10 @@ import httpx
 import pytest
 import services
 import waiting
+from browsing import PAGE_SECONDS
 from checkouts import Checkout
 from playwright.sync_api import Browser, Page, expect
 from services import Running
-from waiting import WAIT_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -43,7 +43,7 @@ def up(retrained: Checkout, occupied: int) -> Iterator[Running]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(WAIT_SECONDS * 1000)
+    context.set_default_timeout(PAGE_SECONDS * 1000)
     yield context.new_page()
     context.close()
 
