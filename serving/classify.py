@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from serving.engine.model import IMAGE_SHAPE, Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError, StartError
+from serving.images.decoding import FORMATS
 from serving.images.mode import Mode
-from serving.images.preprocessing import FORMATS, to_model_input
+from serving.images.preprocessing import to_model_input
 from serving.settings import Settings
 
 SHOWN = 3

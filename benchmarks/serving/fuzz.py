@@ -80,6 +80,7 @@ MEDIA = (
     ";",
 )
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "YCbCr")
+QUERIES = ("", "?input=1", "?digits=many", "?digits=many&input=1", "?digits=one", "?digits=9", "?input", "?%ff=%00")
 PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "ICO", "PPM")
 
@@ -205,7 +206,7 @@ def with_right_checksums(png: bytes) -> bytes:
 
 
 def image_case(random: Random, images: np.ndarray) -> Case:
-    picture = Image.fromarray(images[random.randrange(len(images))])
+    picture = Image.fromarray(np.hstack([random.choice(images) for _ in range(random.choice((1, 1, 2, 5)))]))
     if random.random() < 0.7:
         picture = picture.resize((random.choice((1, 2, 20, 28, 300)), random.choice((1, 3, 28, 29, 400))))
     content = io.BytesIO()
@@ -224,7 +225,7 @@ def image_case(random: Random, images: np.ndarray) -> Case:
             body = with_right_checksums(body)
     if random.random() < 0.1:
         body = b"data:image/png;base64," + bytes_changed(random, base64.b64encode(body))
-    case = Case("/predict" + random.choice(("", "?input=1", "?input", "?%ff=%00")), {}, body)
+    case = Case("/predict" + random.choice(QUERIES), {}, body)
     return headers_changed(random, case) if random.random() < 0.1 else case
 
 
@@ -238,7 +239,8 @@ def list_case(random: Random, images: np.ndarray) -> Case:
     if random.random() < 0.5:
         tree = tree_changed(random, tree)
     body = json.dumps(tree).encode("utf-8", "surrogatepass")
-    case = Case("/predict", {}, bytes_changed(random, body) if random.random() < 0.2 else body)
+    sent = bytes_changed(random, body) if random.random() < 0.2 else body
+    case = Case("/predict" + random.choice(QUERIES), {}, sent)
     return headers_changed(random, case) if random.random() < 0.1 else case
 
 

@@ -1,23 +1,32 @@
 """`POST /predict`: classifies one image or several; `GET /predict`: the model and its classes.
 
-`/predict` runs the default model, `/predict/<model>` the one that it names.
+`/predict` runs the default model, `/predict/<model>` the one that it names. `?digits=many` reads a number of several
+digits on each image, and `?input=1` explains how images were read.
 """
 
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from serving.endpoints.explanation import NOT_EXPLAINED, NumberExplanation, explain, explain_number
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
+from serving.errors import InvalidRequestError
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
-from serving.images.payload import ImagePayload, parse_images, to_model_inputs
+from serving.images.ink import Grey
+from serving.images.number import Candidates, Digit, choose_digits, limited, read_number, text
+from serving.images.payload import convert_each, parse_images
+from serving.images.preprocessing import ImagePayload, read
 from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
+
+Result = TypeVar("Result")
 
 PATHS = ("/predict", r"/predict/([^/]+)")
 
@@ -46,6 +55,7 @@ class PredictEndpoints:
                 "classes": manifest.classes,
                 "metrics": manifest.metrics,
                 "created": manifest.created,
+                "preprocessing": manifest.preprocessing,
                 "takes_feedback": self._log.is_enabled,
                 "models": [model.name for model in models.image_classifiers],
             }
@@ -56,31 +66,92 @@ class PredictEndpoints:
         start = time.perf_counter()
         model = self._plane.models.image_classifier(name)
         images, is_list = parse_images(body, request.media_type, self._settings.max_rows)
-        pixels = await self._preprocess(images, model)
-        (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
-        inputs = {spec.name: pixels}
-        model, arrays = await self._plane.infer(model, inputs, [output], request.is_disconnected, request.id)
-        self._log.add(request.id, model, inputs, arrays)
-        predictions = [_prediction(probabilities, model) for probabilities in arrays[output]]
+        predict = self._predict_numbers if _reads_numbers(request) else self._predict_images
+        model, predictions = await predict(images, model, request)
         model_and_timing = {
             "model": model.name,
             "version": model.version,
             "id": request.id,
             "milliseconds": round((time.perf_counter() - start) * 1000, 3),
         }
-        if request.query_parameter("input") == "1":
-            predictions = [entry | {"input": image} for entry, image in zip(predictions, pixels, strict=True)]
         return json_response(({"predictions": predictions} if is_list else predictions[0]) | model_and_timing)
 
-    async def _preprocess(self, images: list[ImagePayload], model: Model) -> npt.NDArray[np.uint8]:
-        mode = model.manifest.preprocessing
-        max_pixels = self._settings.max_pixels
+    async def _predict_images(
+        self, images: list[ImagePayload], model: Model, request: Request
+    ) -> tuple[Model, list[dict[str, Any]]]:
+        """Return the version that answered, and the prediction for each image."""
+        mode, max_pixels, is_explained = model.manifest.preprocessing, self._settings.max_pixels, _is_explained(request)
 
-        def convert() -> npt.NDArray[np.uint8]:
-            return to_model_inputs(images, mode=mode, max_pixels=max_pixels)
+        def convert() -> list[tuple[Grey, dict[str, Any]]]:
+            readings = convert_each(images, partial(read, mode=mode, max_pixels=max_pixels), max_pixels)
+            return [(each.input, explain(each, len(images)) if is_explained else {}) for each in readings]
 
+        inputs, explanations = zip(*await self._convert(convert, images), strict=True)
+        pixels = np.stack(inputs)
+        model, probabilities = await self._infer(pixels, model, request)
+        self._add_to_log(pixels, probabilities, model, request)
+        predictions = (_prediction(row, model) for row in probabilities)
+        return model, [entry | more for entry, more in zip(predictions, explanations, strict=True)]
+
+    async def _predict_numbers(
+        self, images: list[ImagePayload], model: Model, request: Request
+    ) -> tuple[Model, list[dict[str, Any]]]:
+        """Return the version that answered, and the number on each image with its digits."""
+        if model.manifest.preprocessing != "digit":
+            raise InvalidRequestError(f"{model.name} classifies whole images, so it reads no numbers")
+        max_pixels, max_rows, is_explained = self._settings.max_pixels, self._settings.max_rows, _is_explained(request)
+
+        def convert() -> list[tuple[Candidates, NumberExplanation]]:
+            readings = convert_each(images, partial(read_number, max_pixels=max_pixels), max_pixels)
+            return [
+                (each.candidates, explain_number(each, len(images)) if is_explained else NOT_EXPLAINED)
+                for each in limited(readings, max_rows)
+            ]
+
+        candidates, explanations = zip(*await self._convert(convert, images), strict=True)
+        pixels = np.concatenate([each.inputs for each in candidates])
+        model, probabilities = await self._infer(pixels, model, request)
+        numbers = list(choose_digits(candidates, probabilities))
+        rows = [digit.row for number in numbers for digit in number]
+        self._add_to_log(pixels[rows], probabilities[rows], model, request)
+
+        def entry(digit: Digit) -> dict[str, Any]:
+            prediction = _prediction(probabilities[digit.row], model) | {"box": digit.box._asdict()}
+            return prediction | {"input": pixels[digit.row]} if is_explained else prediction
+
+        entries = [[entry(digit) for digit in number] for number in numbers]
+        return model, [
+            {"text": text(number, [each["class_name"] for each in digits]), "digits": digits}
+            | explanation.fields(len(digits))
+            for number, digits, explanation in zip(numbers, entries, explanations, strict=True)
+        ]
+
+    async def _convert(self, convert: Callable[[], Result], images: list[ImagePayload]) -> Result:
+        """Convert images: on a thread, unless there are pixels only."""
         has_files = any(isinstance(image, bytes) for image in images)
         return await self._plane.in_thread(convert) if has_files else convert()
+
+    async def _infer(self, pixels: Array, model: Model, request: Request) -> tuple[Model, Array]:
+        """Return the version that answered, and the probabilities for each input."""
+        (spec,), output = model.inputs.values(), model.manifest.outputs[0].name
+        model, arrays = await self._plane.infer(
+            model, {spec.name: pixels}, [output], request.is_disconnected, request.id
+        )
+        return model, arrays[output]
+
+    def _add_to_log(self, pixels: Array, probabilities: Array, model: Model, request: Request) -> None:
+        self._log.add(request.id, model, {"images": pixels}, {"probabilities": probabilities})
+
+
+def _is_explained(request: Request) -> bool:
+    return request.query_parameter("input") == "1"
+
+
+def _reads_numbers(request: Request) -> bool:
+    digits = request.query_parameter("digits")
+    if digits not in (None, "one", "many"):
+        raise InvalidRequestError("digits has to be one or many")
+    return digits == "many"
 
 
 def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:

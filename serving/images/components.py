@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,21 @@ def extent(mask: Mask) -> tuple[slice, slice]:
     """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+class Box(NamedTuple):
+    """A box in the pixels of an image; x and y are those of its upper left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @classmethod
+    def scaled(cls, rows: slice, columns: slice, across: float, down: float) -> Self:
+        """Return the box of these rows and columns of an image that is reduced by these factors."""
+        x, y = round(columns.start * across), round(rows.start * down)
+        return cls(x, y, round(columns.stop * across) - x, round(rows.stop * down) - y)
 
 
 def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,10 @@ import numpy.typing as npt
 from serving.errors import InvalidRequestError
 from serving.images import components
 from serving.images.components import Components, Floats, Mask
+from serving.images.ink import Sheet
+
+# Selects components, with the ink of each, which is 0 for those that are no candidates; None if there are only specks.
+Choice = Callable[[Components, npt.NDArray[np.float64]], Mask | None]
 
 # Fainter ink than this is the grain of paper or JPEG.
 FAINTEST_INK = 0.06
@@ -45,29 +49,32 @@ NOT_SLIVERS = 0.4
 # Share of each side of its bounding box that a sheet fills, even if it is turned by this share of its size.
 SHEET_SIDE = 0.8
 SHEET_TILT = 0.1
+# Length of a sheet at most, as a multiple of its width; a single upright stroke is longer.
+SHEET_ASPECT = 4
 
 
-def locate(readings: Iterable[Floats]) -> tuple[Floats, Mask]:
-    """Return the first reading of an image that shows strokes, and the pixels of its digit; else the very first.
+def locate(readings: Iterable[Sheet], choose: Choice) -> tuple[Sheet, Mask]:
+    """Return the first reading of an image that shows strokes, and the pixels chosen there; else the very first.
 
     Args:
-        readings: ink of each pixel, `[height, width]`, 0 to 1; the likeliest reading first.
+        readings: of the image, the likeliest first.
+        choose: selects components.
 
     Raises:
         InvalidRequestError: there is no ink.
     """
-    likeliest: tuple[Floats, Mask] | None = None
+    likeliest: tuple[Sheet, Mask] | None = None
     amount = 0.0  # of ink in the gaps that the likeliest reading shows
-    for ink in readings:
+    for sheet in readings:
         try:
-            found = mask(ink)
+            found = mask(sheet.ink, choose)
         except InvalidRequestError:
             continue
-        is_sheet, own_amount = _is_sheet(found), float(ink[found].sum())
+        is_sheet, own_amount = _is_sheet(found), float(sheet.ink[found].sum())
         if not is_sheet and _is_long(found) and own_amount > NOT_SLIVERS * amount:
-            return ink, found
+            return sheet, found
         if likeliest is None:
-            likeliest, amount = (ink, found), 0.0 if is_sheet else own_amount
+            likeliest, amount = (sheet, found), 0.0 if is_sheet else own_amount
     if likeliest is None:
         raise InvalidRequestError("no ink found in the image")
     return likeliest
@@ -81,17 +88,20 @@ def _is_long(mask: Mask) -> bool:
 def _is_sheet(mask: Mask) -> bool:
     """Return whether a mask fills the four sides of its bounding box, as a sheet with a digit left out does."""
     cropped = mask[components.extent(mask)]
+    if max(cropped.shape) > SHEET_ASPECT * min(cropped.shape):
+        return False
     height, width = (max(1, round(SHEET_TILT * size)) for size in cropped.shape)
     sides = (cropped[:height].any(axis=0), cropped[-height:].any(axis=0))
     across = (cropped[:, :width].any(axis=1), cropped[:, -width:].any(axis=1))
     return min(float(side.mean()) for side in (*sides, *across)) > SHEET_SIDE
 
 
-def mask(ink: Floats) -> Mask:
-    """Return the pixels of the digit.
+def mask(ink: Floats, choose: Choice) -> Mask:
+    """Return the pixels of the chosen components.
 
     Args:
         ink: of each pixel, `[height, width]`, 0 to 1.
+        choose: selects components.
 
     Raises:
         InvalidRequestError: there is no ink.
@@ -108,11 +118,11 @@ def mask(ink: Floats) -> Mask:
         parts = components.find(without_lines(strong))
         ink_of = parts.total(ink)
         frames = _frames(parts, ink_of)
-        chosen = _digit(parts, np.where(frames, 0, ink_of))
+        chosen = choose(parts, np.where(frames, 0, ink_of))
         if chosen is not None and ink[chosen].sum() >= least:
             return chosen
         if framed is None:
-            framed = _digit(parts, ink_of)
+            framed = choose(parts, ink_of)
             least = LEAST_SHARE * float(ink_of.sum())
         left[grown(strong, 3)] = 0
     if framed is None:
@@ -211,7 +221,7 @@ def _is_box(parts: Components, number: int) -> bool:
     return bool((inside & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
 
 
-def _digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
+def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
     """Return the mask of the component with the most ink and of those near it, or None if there are only specks.
 
     Args:

@@ -7,6 +7,7 @@ edges of shadows (Serra, Image Analysis and Mathematical Morphology, 1982).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +36,19 @@ MARGIN_SHARE = 0.1
 CHANNEL_GAIN = 1.4
 # Every such row and column is enough to compare the channels.
 SAMPLE_STEP = 3
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A reading of an image as ink on paper.
+
+    Attributes:
+        ink: share of the paper's brightness by which each pixel differs from it, `[height, width]`, 0 to 1.
+        paper: brightness of the paper behind each pixel, `[height, width]`.
+    """
+
+    ink: Floats
+    paper: Grey
 
 
 def most_contrasting(colours: Grey) -> Grey:
@@ -66,22 +80,20 @@ def _plane(colours: Grey, number: int) -> Grey:
     return plane
 
 
-def both_readings(grey: Grey) -> Iterator[Floats]:
-    """Yield the ink of each pixel, `[height, width]`, 0 to 1: the likelier of dark and bright ink, then the other.
-
-    The value is the share of the paper's brightness by which ink or chalk differs from it.
-    """
+def both_readings(grey: Grey) -> Iterator[Sheet]:
+    """Yield an image `[height, width]` as dark ink on bright paper and the reverse, the likelier first."""
     smooth = _smoothed(grey)
     size = max(SMALLEST_WINDOW, round(max(grey.shape) * WINDOW_SHARE))
-    highest, lowest = _window_maximum(smooth, size), ~_window_maximum(~smooth, size)
+    highest, lowest = window_maximum(smooth, size), ~window_maximum(~smooth, size)
     is_bright = _is_paper_bright(smooth, lowest, highest)
     for bright_paper in (is_bright, not is_bright):
         if bright_paper:
-            paper = ~_window_maximum(~highest, size)
-            yield _relative(np.subtract(paper, grey, dtype=np.float32), paper)
+            paper = ~window_maximum(~highest, size)
+            difference = np.subtract(paper, grey, dtype=np.float32)
         else:
-            paper = _window_maximum(lowest, size)
-            yield _relative(np.subtract(grey, paper, dtype=np.float32), paper)
+            paper = window_maximum(lowest, size)
+            difference = np.subtract(grey, paper, dtype=np.float32)
+        yield Sheet(_relative(difference, paper), paper)
 
 
 def _relative(difference: Floats, paper: Grey) -> Floats:
@@ -142,7 +154,7 @@ def _smoothed(grey: Grey) -> Grey:
     return means
 
 
-def _window_maximum(values: Grey, size: int) -> Grey:
+def window_maximum(values: Grey, size: int) -> Grey:
     """Return the maximum of the square window of this side around each pixel; outside the image is nothing."""
     for axis in (0, 1):
         values = _line_maximum(values.swapaxes(0, axis), size).swapaxes(0, axis)

@@ -1,23 +1,21 @@
 """Body of `POST /predict`: one image, or several in JSON, as files, base64 or raw pixels."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
-from serving.images.ink import Grey
-from serving.images.mode import Mode
-from serving.images.preprocessing import FORMATS, SIDE, count_pixels, is_image_file, to_model_input
+from serving.images.decoding import FORMATS, count_pixels, is_image_file
+from serving.images.mnist_form import SIDE
+from serving.images.preprocessing import ImagePayload
 
 DATA_URL = b"data:image/"
 
-# An image file, or pixels that need no preprocessing.
-ImagePayload = bytes | Grey
+Result = TypeVar("Result")
 
 
 def parse_images(body: bytes, media_type: str, max_rows: int) -> tuple[list[ImagePayload], bool]:
@@ -47,19 +45,21 @@ def parse_images(body: bytes, media_type: str, max_rows: int) -> tuple[list[Imag
     return [_file_or_pixels(body)], False
 
 
-def to_model_inputs(images: Sequence[ImagePayload], *, mode: Mode, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """Preprocess images to the input of the model, uint8 [n, 28, 28].
+def convert_each(
+    images: Sequence[ImagePayload], convert: Callable[[ImagePayload], Result], max_pixels: int
+) -> Iterator[Result]:
+    """Convert images one after another.
 
     Args:
         images: image files or pixels.
-        mode: preprocessing mode of the model.
+        convert: an image.
         max_pixels: largest total width times height of the image files.
 
     Raises:
-        ServingError: as `to_model_input`, with the number of the image if there are several.
+        TooLargeError: they have more pixels.
+        ServingError: from `convert`, with the number of the image if there are several.
     """
     file_count = sum(isinstance(image, bytes) for image in images)
-    inputs = []
     left = max_pixels
     for number, image in enumerate(images):
         with _numbered(number, len(images)):
@@ -67,11 +67,8 @@ def to_model_inputs(images: Sequence[ImagePayload], *, mode: Mode, max_pixels: i
                 left -= count_pixels(image)
                 if left < 0:
                     raise TooLargeError(f"the images up to this one have more than {max_pixels} pixels in total")
-            if isinstance(image, bytes):
-                inputs.append(to_model_input(image, mode=mode, max_pixels=max_pixels))
-            else:
-                inputs.append(image)
-    return np.stack(inputs)
+            result = convert(image)
+        yield result
 
 
 def _parse_list(body: bytes, max_rows: int) -> list[ImagePayload]:

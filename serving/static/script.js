@@ -1,6 +1,7 @@
 "use strict";
 
 const INPUT_SIDE = 28;
+const WHOLE_PAD = { x: 0, y: 0, scale: 1 };
 const INK = "#000";
 const STROKE_SHARE = 0.078; // of the side of the pad: about as thick as the strokes of the training data
 const KEY_STEP_SHARE = 0.03;
@@ -16,6 +17,8 @@ const bars = element("bars");
 const brush = pad.getContext("2d");
 
 let openedFile = null; // the image file on the pad, until something is drawn on it
+let place = WHOLE_PAD; // where on the pad the image is that is sent
+let readsNumbers = false; // whether the model reads several digits
 let drawingNumber = 0; // incremented when the pad is cleared, so that responses to an earlier drawing are ignored
 let isPredicting = false;
 let takesFeedback = false;
@@ -33,6 +36,7 @@ const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 function stroke(from, to) {
   openedFile = null;
+  place = WHOLE_PAD;
   brush.strokeStyle = brush.fillStyle = INK;
   brush.lineWidth = pad.width * STROKE_SHARE;
   brush.lineCap = "round";
@@ -50,6 +54,7 @@ function stroke(from, to) {
 function clearPad() {
   brush.clearRect(0, 0, pad.width, pad.height);
   openedFile = null;
+  place = WHOLE_PAD;
   drawingNumber += 1;
   clearTimeout(pauseTimer);
   predictAgain = false;
@@ -72,7 +77,8 @@ async function openImage(file) {
     const image = await createImageBitmap(file);
     const scale = Math.min(pad.width / image.width, pad.height / image.height);
     const [width, height] = [image.width * scale, image.height * scale];
-    brush.drawImage(image, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+    place = { x: (pad.width - width) / 2, y: (pad.height - height) / 2, scale };
+    brush.drawImage(image, place.x, place.y, width, height);
   } catch {
     // A file that the browser cannot show is sent all the same: the error of the server explains the problem.
   }
@@ -193,12 +199,13 @@ async function predict() {
   const requested = drawingNumber;
   try {
     const image = openedFile ?? (await new Promise((resolve) => pad.toBlob(resolve)));
-    const response = await fetch(`${predictPath()}?input=1`, { method: "POST", body: image });
+    const query = readsNumbers ? "?digits=many&input=1" : "?input=1";
+    const response = await fetch(predictPath() + query, { method: "POST", body: image });
     const result = await response.json();
     if (requested !== drawingNumber) {
       // The pad has been cleared in the meantime.
     } else if (response.ok) {
-      showPrediction(result);
+      showResult(result);
     } else {
       showProblem(result.error);
     }
@@ -263,10 +270,23 @@ function showClass(name) {
   element("class").classList.toggle("long", name.length > 3);
 }
 
-function showInput(pixels) {
-  const image = new ImageData(INPUT_SIDE, INPUT_SIDE);
-  pixels.flat().forEach((grey, index) => image.data.set([grey, grey, grey, 255], 4 * index));
-  modelInput.getContext("2d").putImageData(image, 0, 0);
+function showResult({ digits, ...result }) {
+  if (digits === undefined || digits.length === 1) {
+    showPrediction({ ...result, ...digits?.[0] });
+  } else {
+    showNumber(result, digits);
+  }
+  showSteps(result.steps);
+  element("timing").textContent = `${result.model}, version ${result.version}, in ${result.milliseconds.toFixed(1)} ms`;
+}
+
+function showNumber({ text }, digits) {
+  const shares = digits.map(({ probabilities, label }) => probabilities[label]);
+  showNothing();
+  showClass(text);
+  element("certainty").textContent = `${digits.length} digits, the least sure one ${percent(Math.min(...shares))}`;
+  showSeveral(digits);
+  speakLater(text.split("").join(" "));
 }
 
 function showPrediction(result) {
@@ -274,13 +294,18 @@ function showPrediction(result) {
   element("certainty").className = "";
   element("certainty").textContent = `${percent(result.probabilities[result.label])} sure`;
   showShares(result.probabilities, result.label);
-  showInput(result.input);
+  drawPixels(modelInput, result.input);
+  showSeveral([]);
   offerFeedback(result.id);
   element("feedback").hidden = !takesFeedback;
-  element("timing").textContent = `${result.model}, version ${result.version}, in ${result.milliseconds.toFixed(1)} ms`;
-  clearTimeout(speakTimer);
-  const spoken = `${result.class_name}, ${percent(result.probabilities[result.label])} sure`;
-  speakTimer = setTimeout(() => speak(spoken), SPEAK_AFTER_MS);
+  speakLater(`${result.class_name}, ${percent(result.probabilities[result.label])} sure`);
+}
+
+/** Show the digits of a number with their boxes; with none, what is shown for a single digit. */
+function showSeveral(digits) {
+  element("bars").hidden = element("input").hidden = digits.length > 0;
+  showDigits(digits);
+  showBoxes(digits, place, pad);
 }
 
 function showNothing() {
@@ -293,6 +318,8 @@ function showNothing() {
   offerFeedback(null);
   element("feedback").hidden = true;
   modelInput.getContext("2d").clearRect(0, 0, INPUT_SIDE, INPUT_SIDE);
+  showSeveral([]);
+  showSteps([]);
 }
 
 function showProblem(problem) {
@@ -300,6 +327,11 @@ function showProblem(problem) {
   element("certainty").className = "problem";
   element("certainty").textContent = problem;
   speak(problem);
+}
+
+function speakLater(text) {
+  clearTimeout(speakTimer);
+  speakTimer = setTimeout(() => speak(text), SPEAK_AFTER_MS);
 }
 
 function speak(text) {
@@ -327,6 +359,7 @@ async function start() {
     offerModels(model.models, model.model);
     classes = model.classes;
     takesFeedback = model.takes_feedback;
+    readsNumbers = model.preprocessing === "digit";
     element("true-class").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
     const areDigits = classes.every((name) => /^\d$/.test(name));
     element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";

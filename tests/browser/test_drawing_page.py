@@ -163,6 +163,55 @@ def seen_pixels(page):
     return np.array(values).reshape(28, 28, 4)[..., 0]
 
 
+NUMBER = [
+    *Hand(size=0.5, centre=(0.22, 0.5)).write(SHAPES["1"][0]),
+    *Hand(size=0.4, centre=(0.72, 0.5)).write(SHAPES["7"][0]),
+]
+
+
+@pytest.mark.parametrize("view", ["light", "phone-dark"])
+def test_a_number_is_read_digit_by_digit(open_page, screenshots, view):
+    page = open_page(**VIEWS[view])
+
+    draw(page, NUMBER, steps=1)
+
+    wait_for_class(page, "17")
+    page.get_by_text("2 digits, the least sure one").wait_for()
+    assert page.locator("#digits .name").all_text_contents() == ["1", "7"]
+    assert not page.locator("#bars").is_visible()
+    pad, *boxes = (place.bounding_box() for place in (page.locator("#pad"), *page.locator("#boxes span").all()))
+    middles = [(box["x"] + box["width"] / 2 - pad["x"]) / pad["width"] for box in boxes]
+    assert middles == pytest.approx([0.22, 0.72], abs=0.06)
+    page.get_by_text("How it was read").click()
+    shown = "() => [...document.querySelectorAll('#step-list img')].filter((image) => image.naturalWidth > 0).length"
+    assert page.evaluate(shown) == 4
+    page.screenshot(path=screenshots / f"page-number-{view}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert violations(page) == ""
+
+    page.get_by_role("button", name="Clear").click()
+
+    wait_for_class(page, NOTHING)
+    assert page.locator("#boxes span").count() == 0
+    assert page.locator("#bars").is_visible()
+    assert not page.get_by_text("How it was read").is_visible()
+
+
+def test_boxes_lie_on_the_digits_of_an_opened_image(open_page, tmp_path):
+    picture = np.full((300, 900), 255, np.uint8)
+    for left in (200, 700):
+        picture[40:260, left : left + 24] = 20
+    Image.fromarray(picture).save(tmp_path / "eleven.png")
+    page = open_page()
+
+    page.set_input_files("#file", tmp_path / "eleven.png")
+
+    page.locator("#boxes span").nth(1).wait_for()
+    pad, *boxes = (place.bounding_box() for place in (page.locator("#pad"), *page.locator("#boxes span").all()))
+    corners = [((box["x"] - pad["x"]) / pad["width"], (box["y"] - pad["y"]) / pad["height"]) for box in boxes]
+    assert np.abs(np.array(corners) - [(200 / 900, 340 / 900), (700 / 900, 340 / 900)]).max() < 0.02
+
+
 def test_clear_forgets_the_drawing(open_page):
     page = open_page()
     draw(page, DIGITS["0"])
@@ -229,6 +278,8 @@ def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
     draw(page, DIGITS["7"])
     wait_for_class(page, "7")
     page.get_by_label("Which class is right?").wait_for()
+    page.get_by_text("How it was read").click()
+    page.locator("#step-list img").nth(4).wait_for()
 
     assert violations(page) == ""
 
@@ -357,6 +408,7 @@ def test_the_page_fits_its_screen(open_page, screenshots, view):
     draw(page, DIGITS["7"])
 
     wait_for_class(page, "7")
+    page.get_by_text("How it was read").click()
     page.wait_for_timeout(300)  # for the bars to grow in the picture
     page.screenshot(path=screenshots / f"page-{view}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

@@ -69,6 +69,16 @@ def from_outline(image: NDArray[np.uint8], share: float = 0.6) -> Floats:
     return np.clip((np.asarray(sheet, float) - 100) / 55, 0, 1)
 
 
+def resized(ink: Floats, height: float) -> Floats:
+    """Return ink cropped to its box, and scaled to this height in pixels."""
+    rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = height / len(cropped)
+    image = Image.fromarray(np.rint(cropped * 255).astype(np.uint8))
+    size = max(1, round(cropped.shape[1] * scale)), max(1, round(height))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS), float) / 255
+
+
 Fault = Callable[[Scene, int], None]
 
 

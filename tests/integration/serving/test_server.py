@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import hard_images
+import many_digits
 import numpy as np
 import psutil
 import pytest
@@ -442,9 +444,36 @@ def test_several_pictures_are_answered_as_each_alone(server, data) -> None:
     for content, prediction in zip(files, together["predictions"], strict=True):
         alone = server.client.post("/predict?input=1", content=content).json()
         assert prediction["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
-        assert {key: prediction[key] for key in ("label", "class_name", "input")} == (
-            {key: alone[key] for key in ("label", "class_name", "input")}
-        )
+        explained = ("label", "class_name", "input", "box", "steps")
+        assert {key: prediction[key] for key in explained} == {key: alone[key] for key in explained}
+    names = [[step["name"] for step in prediction["steps"]] for prediction in together["predictions"]]
+    assert names == [["image", "background", "ink", "digit", "input"]] * 4 + [["image", "input"]]
+    many = server.client.post("/predict?input=1", json={"images": [texts[4]] * 17}).json()["predictions"]
+    assert all("input" in prediction and "steps" not in prediction for prediction in many)
+
+
+def test_a_number_is_answered_digit_by_digit(server, data) -> None:
+    images, labels = data[0][:3], data[1][:3]
+    file = many_digits.write([hard_images.from_outline(image) for image in images], "spaced", seed=0)
+
+    number = server.client.post("/predict?digits=many&input=1", content=file).raise_for_status().json()
+    listed = {"images": [base64.b64encode(content).decode() for content in (file, as_png(images[0]))]}
+    several = server.client.post("/predict?digits=many", json=listed).raise_for_status().json()["predictions"]
+    alone = server.client.post("/predict", content=as_png(images[0])).json()
+
+    assert [digit["class_name"] for digit in number["digits"]] == list(number["text"])
+    assert many_digits.agreement(number["text"], many_digits.text(labels, "spaced")) > 0.5
+    assert [step["name"] for step in number["steps"]] == ["image", "background", "ink", "digit"]
+    with Image.open(io.BytesIO(file)) as image:
+        for digit in number["digits"]:
+            box = digit["box"]
+            assert 0 <= box["x"] < box["x"] + box["width"] <= image.width
+            assert np.shape(digit["input"]) == (28, 28)
+    assert several[0]["text"] == number["text"]
+    (single,) = several[1]["digits"]
+    assert single["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+    refused = server.client.post("/predict?digits=some", content=file)
+    assert (refused.status_code, refused.json()) == (400, {"error": "digits has to be one or many"})
 
 
 def listed(*contents: bytes) -> bytes:

@@ -113,6 +113,17 @@ def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(seven, fault,
     assert likeness(found, clean) > 0.8
 
 
+def test_a_single_upright_stroke_is_ink_and_no_sheet():
+    sheet = np.full((448, 448), 255, np.uint8)
+    sheet[90:340, 206:242] = 0
+
+    found = to_model_input(encoded(Image.fromarray(sheet)))
+
+    columns = np.flatnonzero(found.max(axis=0) > 127)
+    assert len(columns) == np.ptp(columns) + 1 == 3
+    assert (found[5:23, columns[1]] > 200).all()
+
+
 def exif(orientation):
     tags = Image.Exif()
     tags[0x0112] = orientation

@@ -1,0 +1,136 @@
+"""Decoding of image files (PNG, JPEG, WebP, BMP): upright, on paper where they are transparent, and reduced."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
+from serving.images.ink import Grey
+
+MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
+FORMATS = "PNG, JPEG, WebP or BMP"
+# Transposition that turns an image upright, by its EXIF orientation; 1 is upright already.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+LYING = (5, 6, 7, 8)  # orientations that exchange width and height
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, upright and reduced.
+
+    Attributes:
+        colours: luminance, and red, green and blue unless the image is grey: uint8 `[1 or 4, height, width]`.
+        width, height: of the whole image, upright.
+    """
+
+    colours: Grey
+    width: int
+    height: int
+
+
+def decode(data: bytes, *, max_pixels: int, max_side: int) -> Picture:
+    """Decode an image file, reduced by a whole factor to at most `max_side` pixels along its larger side.
+
+    Args:
+        data: PNG, JPEG, WebP or BMP file.
+        max_pixels: largest width times height, checked before the pixels are decoded.
+        max_side: of the result.
+
+    Raises:
+        UnsupportedMediaError: the file has another format.
+        TooLargeError: the image has more than `max_pixels`.
+        InvalidRequestError: the file is damaged.
+    """
+    with _opened(data) as image:
+        size = image.size
+        if image.width * image.height > max_pixels:
+            raise TooLargeError(f"the image has more than {max_pixels} pixels")
+        # Decodes a JPEG at a fraction of its size, which is faster and precise enough.
+        image.draft("RGB", (max_side, max_side))
+        image.load()  # EXIF data may come after the pixels
+        orientation = _orientation(image)
+        upright = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+        return Picture(_colours(upright, max_side), *(size[::-1] if orientation in LYING else size))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    image_format = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
+    if image_format is None:
+        raise UnsupportedMediaError(f"this is not a {FORMATS} file")
+    try:
+        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+            yield image
+    except ServingError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError("the image has too many pixels") from error
+    except Exception as error:  # the exceptions of decoders have no common base class
+        raise InvalidRequestError(f"the {image_format} file is damaged or incomplete") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image; 1, which is upright, if that is missing or invalid.
+
+    ImageOps.exif_transpose is not used, because it rewrites the EXIF data and fails if any of it is invalid.
+    """
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # the exceptions of invalid EXIF data have no common base class
+        return 1
+
+
+def _colours(image: Image.Image, max_side: int) -> Grey:
+    if image.mode.startswith("I"):
+        # 16 bits per pixel, which convert("L") would clip.
+        pixels = np.asarray(image).astype(np.uint32) >> 8
+        image = Image.fromarray(pixels.astype(np.uint8))
+    elif image.has_transparency_data:
+        image = _on_paper(image.convert("RGBA"))
+    factor = -(-max(image.size) // max_side)
+    colour = image.mode not in ("L", "1")
+    image = image.convert("RGB" if colour else "L")
+    if factor > 1:
+        image = image.reduce(factor)
+    luminance = np.asarray(image.convert("L"))
+    if not colour:
+        return luminance[None]
+    return np.stack([luminance, *np.moveaxis(np.asarray(image), -1, 0)])
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Put a transparent image on white paper, or on black if what it shows is bright."""
+    *bands, alpha = image.split()
+    weights = np.asarray(alpha, np.float64)
+    shown = sum(float((np.asarray(band) * weights).sum()) for band in bands) / max(3 * weights.sum(), 1)
+    transparent = weights.mean() < 128
+    paper = Image.new("RGBA", image.size, "black" if transparent and shown > 127 else "white")
+    paper.alpha_composite(image)
+    return paper.convert("RGB")
+
+
+def count_pixels(data: bytes) -> int:
+    """Return width times height of an image file, from its header.
+
+    Raises:
+        UnsupportedMediaError, TooLargeError, InvalidRequestError: as `decode`.
+    """
+    with _opened(data) as image:
+        return image.width * image.height
+
+
+def is_image_file(data: bytes) -> bool:
+    """Return whether data begins like a file of a supported format."""
+    return data.startswith(tuple(MAGIC))

@@ -1,0 +1,86 @@
+"""MNIST's form of a digit: 28x28 grey pixels, bright ink on black.
+
+The procedure is MNIST's (http://yann.lecun.com/exdb/mnist/): the ink is scaled with antialiasing to fit a 20x20 box,
+and its centre of mass is placed in the middle of the 28x28 field.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from serving.images.components import extent
+from serving.images.ink import Grey, window_maximum
+
+Pixel = TypeVar("Pixel", bound=np.generic)
+
+SIDE = 28
+BOX = 20
+# Darker pixels than this are the black of an image in MNIST's form.
+NOISE = 24
+# Strokes are measured, and thickened if necessary, at this multiple of the final size; there, the median width of
+# MNIST's strokes is 10.
+FINE_SCALE = 4
+MEDIAN_STROKE = 10
+# Middle of the field: the centres of mass of MNIST's images are within half a pixel of (14, 14), with indices from 0.
+MIDDLE = 14
+
+
+def is_mnist_form(grey: Grey) -> bool:
+    """Return whether this has the size, box and centre of an MNIST image, so that it needs no preprocessing."""
+    if grey.shape != (SIDE, SIDE) or np.median(border(grey)) > 0 or grey.max() <= NOISE:
+        return False
+    rows, columns = extent(grey > NOISE)
+    is_box = abs(max(rows.stop - rows.start, columns.stop - columns.start) - BOX) <= 2
+    return is_box and all(abs(centre - MIDDLE) < 0.75 for centre in _centre_of_mass(grey))
+
+
+def to_mnist_form(ink: Grey) -> Grey:
+    """Return an image of ink, cropped to it, in MNIST's form: uint8 [28, 28]."""
+    fine = _scaled_to(Image.fromarray(ink), BOX * FINE_SCALE)
+    return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
+
+
+def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
+    """Return the pixels along the four sides of an image `[height, width]`."""
+    return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
+
+
+def _scaled_to(ink: Image.Image, box: int) -> Image.Image:
+    scale = box / max(ink.size)
+    width, height = (max(1, round(size * scale)) for size in ink.size)
+    return ink.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _thickened(fine: Image.Image) -> Image.Image:
+    """Widen thin strokes to the median width of MNIST; they would vanish when scaled down."""
+    mask = np.pad(np.asarray(fine) > 127, 1)
+    inside = mask[1:-1, :-2] & mask[1:-1, 2:] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, 1:-1]
+    edge = mask.sum() - inside.sum()
+    width = 2 * mask.sum() / max(edge, 1)
+    growth = max(0, round((MEDIAN_STROKE - width) / 2))
+    return Image.fromarray(window_maximum(np.asarray(fine), 2 * growth + 1)) if growth else fine
+
+
+def _full_range(values: npt.NDArray[np.generic]) -> Grey:
+    floats = values.astype(np.float32)
+    stretched: Grey = np.rint(floats * (255 / max(floats.max(), 1))).astype(np.uint8)
+    return stretched
+
+
+def _centre_of_mass(grey: Grey) -> tuple[float, float]:
+    weights = grey.astype(np.float64)
+    total = max(weights.sum(), 1)
+    rows, columns = np.indices(grey.shape)
+    return float((rows * weights).sum() / total), float((columns * weights).sum() / total)
+
+
+def _centred(digit: Grey) -> Grey:
+    field = np.zeros((SIDE, SIDE), np.uint8)
+    top, left = (
+        min(max(round(MIDDLE - centre), 0), SIDE - size)
+        for centre, size in zip(_centre_of_mass(digit), digit.shape, strict=True)
+    )
+    field[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return field

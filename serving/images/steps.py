@@ -1,0 +1,67 @@
+"""Steps of a reading, as small pictures: what was taken for paper, for ink, and for the digit."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from serving.images.components import extent
+from serving.images.ink import Grey
+from serving.images.preprocessing import Handwriting, Reading
+
+# How bright the image is behind the digit and its box, and how bright the box is.
+BEHIND = 0.35
+OUTLINE = 170
+# Of zlib: pictures are sent once, and higher levels take longer than they save.
+PNG_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a reading.
+
+    Attributes:
+        name: of the step.
+        description: what the picture shows.
+        picture: grey, `[height, width]`.
+    """
+
+    name: str
+    description: str
+    picture: Grey
+
+    @property
+    def data_url(self) -> str:
+        """The picture as a PNG in a data URL (RFC 2397)."""
+        content = io.BytesIO()
+        Image.fromarray(self.picture).save(content, "PNG", compress_level=PNG_LEVEL)
+        return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def draw(reading: Reading) -> list[Step]:
+    """Return the steps of a reading in their order; an image that was used as it is has the first and last only."""
+    inputs = Step("input", "the input of the model, 28 x 28 pixels", reading.input)
+    return [*draw_handwriting(reading.grey, reading.handwriting), inputs]
+
+
+def draw_handwriting(grey: Grey, found: Handwriting | None) -> Iterator[Step]:
+    """Yield the steps up to the handwriting: image, background, ink, and what of the ink is read.
+
+    Args:
+        grey: the image as it was worked on, `[height, width]`.
+        found: on it; None if the image was used as it is.
+    """
+    if found is None:
+        yield Step("image", "the image, which was used as it is", grey)
+        return
+    yield Step("image", "the image as it was worked on: upright, grey, and reduced if it was large", grey)
+    yield Step("background", "the paper that was found behind the ink", found.sheet.paper)
+    yield Step("ink", "how much each pixel differs from the paper", np.rint(found.sheet.ink * 255).astype(np.uint8))
+    behind = np.rint(found.sheet.ink * (255 * BEHIND)).astype(np.uint8)
+    boxed = Image.fromarray(np.maximum(found.pixels, behind))
+    rows, columns = extent(found.mask)
+    ImageDraw.Draw(boxed).rectangle((columns.start - 1, rows.start - 1, columns.stop, rows.stop), outline=OUTLINE)
+    yield Step("digit", "what is read, in its box; darker ink is left out", np.asarray(boxed))

@@ -1,0 +1,111 @@
+"""Lines of handwriting: which strokes of a sheet are digits or parts of digits, and which of them share a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.errors import InvalidRequestError
+from serving.images import components
+from serving.images.components import Components, Integers, Mask
+
+# A component is a digit, or several that touch, if it has this share of the height of the one with the most ink, and
+# this share of its ink per pixel.
+TALL = 0.4
+AS_DARK = 0.5
+# A smaller component is a part of a digit if it has this share of its ink, and is not further away than this share of
+# its height.
+PART_SHARE = 0.05
+PART_DISTANCE = 0.2
+# A component that touches this share of a side of the image is no digit.
+AT_THE_SIDE = 0.3
+# Small components that are looked at: more of them are a texture.
+MOST_SMALL = 256
+SPECK_SHARE = 0.0001
+# Two digits share a line if this share of the height of the lower one is beside the other.
+BESIDE = 0.4
+
+
+def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
+    """Return the mask of all components that are digits or parts of digits, or None if there are only specks.
+
+    Args:
+        parts: of an image.
+        ink_of: ink of each component; 0 for those that are no candidates.
+    """
+    if not ink_of.any():
+        return None
+    main = int(np.argmax(ink_of))
+    if parts.area[main] < max(1, SPECK_SHARE * parts.mask.size):
+        return None
+    density = ink_of / np.maximum(parts.area, 1)
+    is_marginal = (parts.contact >= AT_THE_SIDE) | _is_in_a_corner(parts)
+    eligible = (density >= AS_DARK * density[main]) & ~is_marginal
+    tall = eligible & (parts.height >= TALL * parts.height[main])
+    tall[main] = True
+    small = np.flatnonzero(eligible & ~tall & (ink_of >= PART_SHARE * ink_of[tall].min()))[:MOST_SMALL]
+    near = [number for number in small if _is_part(parts, ink_of, int(number), np.flatnonzero(tall))]
+    chosen = tall.copy()
+    chosen[near] = True
+    return parts.select(chosen)
+
+
+def _is_in_a_corner(parts: Components) -> Mask:
+    """Return which components touch two neighbouring sides of the image, as what is left of a rounded frame does."""
+    height, width = parts.mask.shape
+    is_beside = (parts.left == 0) | (parts.right == width)
+    is_at_an_end = (parts.top == 0) | (parts.bottom == height)
+    in_a_corner: Mask = is_beside & is_at_an_end
+    return in_a_corner
+
+
+def split(mask: Mask, most: int) -> Iterator[Mask]:
+    """Yield the lines of a mask from top to bottom.
+
+    Args:
+        mask: of digits and parts of digits.
+        most: components that may be digits.
+
+    Raises:
+        InvalidRequestError: there are more.
+    """
+    parts = components.find(mask)
+    tall = np.flatnonzero(parts.height >= TALL * parts.height.max())
+    if len(tall) > most:
+        raise InvalidRequestError(f"too many strokes: an image may show at most {most} digits")
+    lines: list[list[int]] = []
+    for number in tall[np.argsort(parts.left[tall], kind="stable")]:
+        line = next((line for line in lines if _is_beside(parts, line[-1], int(number))), None)
+        if line is None:
+            lines.append(line := [])
+        line.append(int(number))
+    lines.sort(key=lambda line: float(np.mean(parts.top[line] + parts.bottom[line])))
+    line_of = np.zeros(len(parts), np.intp)
+    for index, line in enumerate(lines):
+        line_of[line] = index
+    for number in np.setdiff1d(np.arange(len(parts)), tall):
+        line_of[number] = line_of[_nearest(parts, int(number), tall)[0]]
+    for index in range(len(lines)):
+        yield parts.select(line_of == index)
+
+
+def _is_part(parts: Components, ink_of: npt.NDArray[np.float64], number: int, tall: Integers) -> bool:
+    """Return whether a small component is a part of the digit that is nearest to it."""
+    nearest, distance = _nearest(parts, number, tall)
+    return bool(distance <= PART_DISTANCE * parts.height[nearest] and ink_of[number] >= PART_SHARE * ink_of[nearest])
+
+
+def _is_beside(parts: Components, one: int, other: int) -> bool:
+    common = min(parts.bottom[one], parts.bottom[other]) - max(parts.top[one], parts.top[other])
+    return bool(common >= BESIDE * min(parts.height[one], parts.height[other]))
+
+
+def _nearest(parts: Components, number: int, others: Integers) -> tuple[int, float]:
+    """Return which of other components has the nearest box, and its distance in pixels."""
+    across = np.maximum(parts.left[others] - parts.right[number], parts.left[number] - parts.right[others])
+    down = np.maximum(parts.top[others] - parts.bottom[number], parts.top[number] - parts.bottom[others])
+    distance = np.hypot(np.maximum(across, 0), np.maximum(down, 0))
+    nearest = int(np.argmin(distance))
+    return int(others[nearest]), float(distance[nearest])
