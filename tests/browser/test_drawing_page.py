@@ -419,11 +419,12 @@ def test_the_endpoints_are_described_without_outside_resources(open_page, server
     page = open_page(**VIEWS[view])
 
     page.goto(f"{server.url}/docs")
-    page.get_by_text("Classify one image or several").click()
+    page.get_by_text("Classify one image or several", exact=True).click()
 
-    page.get_by_text('"images": [').wait_for()
+    page.locator("details[open]").get_by_text('"images": [').wait_for()
     documented = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]
-    assert page.locator("summary").count() == sum(map(len, documented.values()))
+    operations = [method for methods in documented.values() for method in methods.keys() - {"parameters"}]
+    assert page.locator("summary").count() == len(operations)
     page.screenshot(path=screenshots / f"docs-{view}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
