@@ -84,7 +84,9 @@ def _describe(model: Model, path: Path) -> str:
     best = np.argsort(-probabilities)[:SHOWN]
     classes = model.manifest.classes
     others = ", ".join(f"{classes[index]} {probabilities[index]:.2%}" for index in best)
-    return f"{classes[best[0]]}   ({others}; {model.name} version {model.version})"
+    doubt = model.manifest.doubt.describe(probabilities, classes) if model.manifest.doubt else {}
+    warning = f"   uncertain: {doubt['reason']}" if doubt.get("uncertain") else ""
+    return f"{classes[best[0]]}{warning}   ({others}; {model.name} version {model.version})"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 import orjson
 
+from serving.doubt import Doubt
 from serving.errors import ModelRefusedError
 from serving.images.mode import Mode
 from serving.protocol.tensors import DTYPES, TensorSpec
@@ -18,6 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Versions published before model.json had `preprocessing`: the data sets whose pictures are cropped and centred.
 DIGIT_DATASETS = ("mnist", "digits")
+DOUBT_FIELDS = ("coverage", "set_threshold", "refusal_threshold")
 # Texts that the schema defines and serving does not use.
 OTHER_TEXTS = ("data_sha256", "run_id", "git_commit", "mnistflow_version")
 
@@ -33,6 +35,7 @@ class Manifest:
         sha256: hexadecimal, of model.onnx.
         preprocessing: `digit` or `plain`, how a picture of any size becomes an input.
         created: ISO 8601; empty when model.json does not have it.
+        doubt: None when model.json does not have it.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Manifest:
     preprocessing: Mode
     metrics: Mapping[str, float]
     created: str
+    doubt: Doubt | None
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -76,6 +80,7 @@ def parse_manifest(content: bytes) -> Manifest:
             preprocessing=_mode(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain")),
             metrics={name: _number(value) for name, value in tree.get("metrics", {}).items()},
             created=_text(tree.get("created", "")),
+            doubt=_doubt(tree["doubt"]) if "doubt" in tree else None,
         )
     except KeyError as error:
         raise ModelRefusedError(f"model.json does not keep the contract: {error.args[0]} is missing") from error
@@ -105,6 +110,17 @@ def _mode(value: Any) -> Mode:
     if value not in get_args(Mode):
         raise ValueError("not a preprocessing mode")
     return cast(Mode, value)
+
+
+def _doubt(fields: Any) -> Doubt:
+    shares = {name: _share(fields[name]) for name in (*DOUBT_FIELDS, "false_refusals")}
+    return Doubt(**{name: shares[name] for name in DOUBT_FIELDS})
+
+
+def _share(value: Any) -> float:
+    if not 0 <= _number(value) <= 1:
+        raise ValueError("not a share")
+    return _number(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -155,5 +155,6 @@ def _reads_numbers(request: Request) -> bool:
 
 
 def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:
-    label = int(np.argmax(probabilities))
-    return {"label": label, "class_name": model.manifest.classes[label], "probabilities": probabilities}
+    label, manifest = int(np.argmax(probabilities)), model.manifest
+    answer = {"label": label, "class_name": manifest.classes[label], "probabilities": probabilities}
+    return answer | (manifest.doubt.describe(probabilities, manifest.classes) if manifest.doubt else {})

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow import files, splits, tasks
-from mnistflow.arrays import Array
-from mnistflow.evaluation import robustness
+from mnistflow.arrays import Array, Outputs
+from mnistflow.evaluation import doubt, robustness
 from mnistflow.evaluation.config import EvaluateConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
+from mnistflow.tasks.doubt import Doubt
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -37,6 +38,7 @@ class Evaluation:
         test_sha256: of the test split.
         model_sha256: of the ONNX file.
         robustness: headline metric on corrupted inputs; see `robustness.Robustness.metrics`.
+        doubt: prediction sets and refusals; see `doubt.measure`.
     """
 
     metrics: Mapping[str, float]
@@ -47,6 +49,7 @@ class Evaluation:
     test_sha256: str
     model_sha256: str
     robustness: Mapping[str, float] = field(default_factory=dict)
+    doubt: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def logged(self) -> dict[str, float]:
@@ -54,7 +57,7 @@ class Evaluation:
         return {
             **{f"test_{name}": value for name, value in self.metrics.items()},
             **{f"test_recall.{_plain(name)}": value for name, value in self.by_class.items()},
-            **{f"test_{name}": value for name, value in self.robustness.items()},
+            **{f"test_{_plain(name)}": value for name, value in (*self.robustness.items(), *self.doubt.items())},
             **self.speed,
             "file_megabytes": self.file_bytes / 1e6,
         }
@@ -73,9 +76,12 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
     session = onnx_session.open_session(path)
     outputs = onnx_session.predict(session, data.test.inputs)
     measurement = task.measure(outputs, data.test.targets, data.classes, config.calibration_bins)
-    robust = robustness.measure(
-        task, lambda inputs: onnx_session.predict(session, inputs), data.test, config.robustness_images
-    )
+
+    def predict(inputs: Array) -> Outputs:
+        return onnx_session.predict(session, inputs)
+
+    robust = robustness.measure(task, predict, data.test, config.robustness_images)
+    thresholds = Doubt.read(paths.exported)
     evaluation = Evaluation(
         metrics=measurement.metrics,
         by_class=measurement.by_class,
@@ -85,6 +91,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         test_sha256=data.test_sha256,
         model_sha256=files.sha256(path),
         robustness=robust.metrics,
+        doubt=doubt.measure(thresholds, predict, data, outputs, robust) if thresholds else {},
     )
     with files.atomic_write(paths.evaluated) as folder:
         folder.mkdir()
@@ -92,7 +99,8 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         np.savez(folder / "predictions.npz", outputs=outputs)
     with files.atomic_write(paths.reports / "evaluate") as folder:
         folder.mkdir()
-        files.write_json(folder / "metrics.json", {**evaluation.metrics, **evaluation.robustness, **evaluation.speed})
+        figures = evaluation.metrics, evaluation.robustness, evaluation.doubt, evaluation.speed
+        files.write_json(folder / "metrics.json", {name: value for part in figures for name, value in part.items()})
         for kind in ("tables", "pictures"):
             (folder / kind).mkdir()
         task.report(folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.mistakes)

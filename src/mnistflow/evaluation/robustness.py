@@ -25,6 +25,8 @@ class Robustness:
         headline: name of the metric.
         clean: metric on the original examples.
         scores: corruption -> metric at each severity.
+        outputs: corruption -> the model's outputs at each severity, float32 `[n, *output_shape]`.
+        targets: `[n]`, the same under all corruptions.
         examples: corruption -> the first example at each severity.
         rows: number of examples.
     """
@@ -32,18 +34,25 @@ class Robustness:
     headline: str
     clean: float
     scores: Mapping[Corruption, tuple[float, ...]]
+    outputs: Mapping[Corruption, tuple[Outputs, ...]]
+    targets: Array
     examples: Mapping[Corruption, tuple[Array, ...]]
     rows: int
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Flat metrics: `robust_accuracy` (overall mean), `robust_accuracy.shift` (mean), `robust_accuracy.shift.1`."""
+        """Flat metrics: `robust_accuracy` (overall mean), `robust_accuracy.shift` (mean), `robust_accuracy.shift.1`.
+
+        `robust_accuracy.held_out` is the mean over the corruptions that no augmentation resembles, and
+        `robust_accuracy.augmented` that over all others.
+        """
         if not self.scores:
             return {}
         name = f"robust_{self.headline}"
         by_kind = {kind.name: float(np.mean(scores)) for kind, scores in self.scores.items()}
         return {
             name: float(np.mean(list(by_kind.values()))),
+            **self._group_means(name),
             **{f"{name}.{kind}": mean for kind, mean in by_kind.items()},
             **{
                 f"{name}.{kind.name}.{severity}": score
@@ -51,6 +60,12 @@ class Robustness:
                 for severity, score in enumerate(scores, start=1)
             },
         }
+
+    def _group_means(self, name: str) -> dict[str, float]:
+        groups: dict[str, list[float]] = {}
+        for kind, scores in self.scores.items():
+            groups.setdefault("held_out" if kind.held_out else "augmented", []).append(float(np.mean(scores)))
+        return {f"{name}.{group}": float(np.mean(means)) for group, means in groups.items()}
 
 
 def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit: int) -> Robustness:
@@ -66,19 +81,23 @@ def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit:
     sample = test.take(np.sort(order[:limit]))
     kinds = task.corruptions() if limit else ()
 
-    def score(inputs: Array) -> float:
-        return task.score(predict(inputs), sample.targets)
-
-    scores, examples = {}, {}
+    outputs, examples = {}, {}
     for kind in kinds:
         corrupted = [
             kind.apply(sample.inputs, step, np.random.default_rng((SEED, severity)))
             for severity, step in enumerate(kind.steps, start=1)
         ]
-        scores[kind] = tuple(score(inputs) for inputs in corrupted)
+        outputs[kind] = tuple(predict(inputs) for inputs in corrupted)
         examples[kind] = tuple(inputs[0] for inputs in corrupted)
-    clean = score(sample.inputs) if kinds else float("nan")
-    return Robustness(task.headline.name, clean, scores, examples, len(sample))
+    return Robustness(
+        headline=task.headline.name,
+        clean=task.score(predict(sample.inputs), sample.targets) if kinds else float("nan"),
+        scores={kind: tuple(task.score(one, sample.targets) for one in each) for kind, each in outputs.items()},
+        outputs=outputs,
+        targets=sample.targets,
+        examples=examples,
+        rows=len(sample),
+    )
 
 
 def draw(path: Path, robustness: Robustness) -> None:

@@ -15,9 +15,13 @@ class ExportConfig(Section):
         views: number of shifted copies that test-time augmentation averages over; 1 disables it.
         max_probability_gap: largest difference of an output value allowed on the test split.
         tie: difference of the two largest probabilities up to which different predictions are allowed.
+        coverage: of prediction sets, among examples that the model is not sure about.
+        false_refusals: share of the examples of a class that are answered as uncertain.
     """
 
     opset: Annotated[int, Field(ge=14, le=18)]
     views: Literal[1, 5, 9]
     max_probability_gap: PositiveFloat
     tie: Annotated[float, Field(ge=0)]
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    false_refusals: Annotated[float, Field(gt=0, lt=1)]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import mnistflow
 from mnistflow import files, learners, lineage, splits, tasks
-from mnistflow.arrays import Outputs
+from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ParityError
-from mnistflow.export import test_time_augmentation
+from mnistflow.export import calibration, test_time_augmentation
 from mnistflow.export.config import ExportConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
+from mnistflow.tasks.doubt import Doubt
 from mnistflow.tasks.task import Parity, Task
 from mnistflow.tracking import runs
 
@@ -35,6 +36,8 @@ class ExportRecord:
         bytes: size of the ONNX file.
         opset: version of ONNX's default operator set.
         views: number of copies that test-time augmentation averages over.
+        temperature: of the calibration, fitted on the validation split; 1 without class probabilities.
+        doubt: thresholds fitted on the validation split; None without class probabilities.
         parity: with the trained model, on the test split.
     """
 
@@ -42,6 +45,8 @@ class ExportRecord:
     bytes: int
     opset: int
     views: int
+    temperature: float
+    doubt: Doubt | None
     parity: Parity
 
 
@@ -59,17 +64,37 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
     learner = learners.get(files.read_json(paths.trained / "training.json")["learner"])
     model = learner.load(paths.trained)
     offsets = test_time_augmentation.offsets(signature, config.views)
-    expected = test_time_augmentation.mean(lambda inputs: learner.predict(model, inputs), data.test.inputs, offsets)
+
+    def predict(inputs: Array) -> Outputs:
+        return test_time_augmentation.mean(lambda copy: learner.predict(model, copy), inputs, offsets)
+
+    expected, temperature, doubt = predict(data.test.inputs), 1.0, None
     proto = test_time_augmentation.averaging(learner.convert(model, signature, config.opset), signature, offsets)
+    if task.has_class_probabilities:
+        temperature, doubt = _calibration(predict(data.validation.inputs), data.validation.targets, config)
+        expected = calibration.tempered(expected, temperature)
+        proto = calibration.calibrated(proto, signature, temperature)
     with files.atomic_write(paths.exported) as folder:
         folder.mkdir()
         path = folder / "model.onnx"
         save(proto, path, _metadata(paths, data))
         parity = check_parity(task, expected, path, data, config)
         size, opset = path.stat().st_size, proto.opset_import[0].version
-        record = ExportRecord(files.sha256(path), size, opset, len(offsets), parity)
+        record = ExportRecord(files.sha256(path), size, opset, len(offsets), temperature, doubt, parity)
         files.write_json(folder / "export.json", asdict(record))
     return record
+
+
+def _calibration(probabilities: Outputs, labels: Array, config: ExportConfig) -> tuple[float, Doubt]:
+    """Return the temperature and the thresholds of doubt for outputs on the validation split."""
+    temperature = calibration.fit_temperature(probabilities, labels)
+    doubt = Doubt.fit(
+        calibration.tempered(probabilities, temperature),
+        labels,
+        coverage=config.coverage,
+        false_refusals=config.false_refusals,
+    )
+    return temperature, doubt
 
 
 def save(proto: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:

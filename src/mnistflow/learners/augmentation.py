@@ -1,31 +1,46 @@
-"""Data augmentation of images: random shifts, rotations, elastic distortions and cutout on batches of TensorFlow."""
+"""Data augmentation of images, on batches of TensorFlow: geometric and photometric changes, cutout and outliers."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from mnistflow.learners import outliers
 from mnistflow.learners.config import AugmentConfig
+from mnistflow.learners.photometry import photometric
 
 GRID = 5  # nodes on each side of the coarse grid of elastic displacements
 
 
-def augment(images: Any, seed: Any, config: AugmentConfig) -> Any:
-    """Return a batch in which each image is transformed at random.
+def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig) -> tuple[Any, Any]:
+    """Return a batch in which each image is transformed at random, and its labels.
 
     A single bilinear resampling applies all geometric transformations: rotation, scale, shear and shift are an affine
     map, to which an elastic displacement field is added (after Simard, Steinkraus and Platt, ICDAR 2003; here drawn at
     the nodes of a coarse grid and interpolated). Pixels from outside the image are 0. The rectangle of cutout is that
-    of DeVries and Taylor, arXiv:1708.04552.
+    of DeVries and Taylor, arXiv:1708.04552. Outliers and photometric changes follow.
 
     Args:
         images: uint8 tensor `[batch, height, width]`.
+        labels: class indices, integer tensor `[batch]`.
         seed: integer tensor `[2]`; the same seed gives the same transformations.
         config: the largest values of the transformations.
 
     Returns:
-        uint8 tensor `[batch, height, width]`.
+        uint8 tensor `[batch, height, width]`, and labels `[batch]`, which are `outliers.LABEL` for outliers.
     """
+    import tensorflow as tf
+
+    pixels = _transformed(images, seed, config) if config.is_geometric else tf.cast(images, tf.float32)
+    if config.outliers:
+        pixels, labels = outliers.exposed(pixels, labels, seed, config.outliers)
+    if config.photometric:
+        pixels = photometric(pixels, seed, config)
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8), labels
+
+
+def _transformed(images: Any, seed: Any, config: AugmentConfig) -> Any:
+    """Return geometrically transformed images: float32 `[batch, height, width]`, 0 to 255."""
     import tensorflow as tf
 
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
@@ -37,7 +52,7 @@ def augment(images: Any, seed: Any, config: AugmentConfig) -> Any:
     pixels = _sample(images, coordinates + centre)
     if config.cutout:
         pixels *= _cutout_mask(draws[:, 6:], height, width, config.cutout)
-    return tf.cast(tf.round(pixels), tf.uint8)
+    return pixels
 
 
 def _affine_coordinates(draws: Any, height: int, width: int, config: AugmentConfig) -> Any:

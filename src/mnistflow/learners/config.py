@@ -9,6 +9,9 @@ from mnistflow.models import ModelConfig
 from mnistflow.runtime.backend import Backend
 from mnistflow.schema import Section, Seed
 
+# Of augmentation: strengths that grow on small data and fade at the end of a training.
+GEOMETRIC = {"shift", "rotation", "scale", "shear", "elastic", "cutout"}
+
 
 class AugmentConfig(Section):
     """Data augmentation of training images. Shift, rotation, scale and shear are uniform in `[-value, value]`.
@@ -21,6 +24,14 @@ class AugmentConfig(Section):
         elastic: standard deviation of a smooth displacement field, as a share of the image's side.
         flip: mirror images horizontally with probability 1/2.
         cutout: side of a rectangle set to 0, as a share of the image's side.
+        photometric: share of the images that the following change.
+        stroke: largest change of the stroke width, as a share of a pixel on each side, up to 1.
+        lines: largest number of straight lines across an image.
+        blur: largest share of a blurred copy, whose standard deviation is 1.22 pixels.
+        contrast: largest loss of contrast, as a share.
+        background: largest brightness of the background, as a share of white.
+        noise: largest standard deviation of Gaussian noise, as a share of white.
+        outliers: share of the images that are replaced by pictures of no class; see `outliers`.
     """
 
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -30,15 +41,28 @@ class AugmentConfig(Section):
     elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
     flip: bool = False
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    photometric: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stroke: Annotated[float, Field(ge=0, le=1)] = 0.0
+    lines: Annotated[int, Field(ge=0, le=8)] = 0
+    blur: Annotated[float, Field(ge=0, le=1)] = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    background: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    outliers: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @property
     def active(self) -> bool:
         """Whether any augmentation is enabled."""
-        return any(self.model_dump().values())
+        return self.is_geometric or self.photometric > 0 or self.outliers > 0
+
+    @property
+    def is_geometric(self) -> bool:
+        """Whether images are transformed, or a part of them is cut out."""
+        return any(getattr(self, name) for name in (*GEOMETRIC, "flip"))
 
     def scaled(self, strength: float) -> Self:
-        """Return augmentations multiplied by `strength`; `flip` stays the same."""
-        sizes = self.model_dump(exclude={"flip"})
+        """Return augmentations multiplied by `strength`; `flip` and the photometric ones stay the same."""
+        sizes = self.model_dump(include=GEOMETRIC)
         return self.model_copy(update={name: strength * size for name, size in sizes.items()})
 
 

@@ -201,7 +201,8 @@ def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int) -> A
         first_step = epoch * extent.steps
 
         def augmented(step: Any, batch: Any) -> Any:
-            return augment(batch[0], tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation), batch[1]
+            images, labels = batch
+            return augment(images, labels, tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation)
 
         pipeline = pipeline.enumerate(first_step).map(augmented, num_parallel_calls=threads())
     return prefetched(pipeline)

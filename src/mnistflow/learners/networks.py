@@ -87,9 +87,11 @@ class Networks(Learner[Network]):
         import keras
 
         from mnistflow.models.geometry import Geometry
+        from mnistflow.models.levels import Levels
 
+        layers = {"Geometry": Geometry, "Levels": Levels}
         # Without its optimizer, whose class may belong to a backend that is not installed.
-        return keras.models.load_model(folder / FILE, custom_objects={"Geometry": Geometry}, compile=False)
+        return keras.models.load_model(folder / FILE, custom_objects=layers, compile=False)
 
     def predict(self, model: keras.Model, inputs: Array) -> Outputs:
         outputs: Outputs = model.predict(prefetched(batches(inputs, size=EVAL_BATCH_SIZE)), verbose=0)

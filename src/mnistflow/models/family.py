@@ -60,13 +60,27 @@ class Family(Section, ABC):
 
 
 class Network(Family):
-    """Base class of neural networks, built and trained with Keras."""
+    """Base class of neural networks, built and trained with Keras.
+
+    Attributes:
+        auto_levels: give images a dark background and full contrast, inside the model; without effect on other inputs.
+    """
 
     learner = "keras"
+
+    auto_levels: bool = True
 
     @abstractmethod
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Return features, float32 `[batch, n]`, of scaled inputs, float32 `[batch, *input_shape]`."""
+
+    def image_body(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Return features, float32 `[batch, n]`, of images, float32 `[batch, height, width]` in 0 to 1."""
+        if not self.auto_levels:
+            return self.body(images)
+        from mnistflow.models.levels import Levels
+
+        return self.body(Levels(name="levels")(images))
 
 
 def activate(x: keras.KerasTensor, name: Activation) -> keras.KerasTensor:

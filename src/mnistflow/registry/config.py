@@ -10,12 +10,15 @@ from mnistflow.schema import Fraction, Section
 class GateConfig(Section):
     """Section `gate`: what a candidate must reach to become the champion.
 
-    The headline metric of each task has a `min_<name>`, or a `max_<name>` where smaller is better.
+    The headline metric of each task has a `min_<name>`, or a `max_<name>` where smaller is better. Limits of robustness
+    concern only evaluations under corruptions; see `evaluation.robustness`.
     """
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)]
     max_mse: PositiveFloat
     min_class_recall: Annotated[float, Field(ge=0, le=1)]
     max_recall_drop: Annotated[float, Field(ge=0, le=1)]
+    min_robustness: Annotated[float, Field(ge=0, le=1)] | None
+    max_robustness_drop: Annotated[float, Field(ge=0, le=1)] | None
     significance: Fraction
     max_file_megabytes: PositiveFloat

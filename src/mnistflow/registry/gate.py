@@ -29,12 +29,14 @@ class Comparison:
     Attributes:
         score: the champion's headline metric.
         by_class: the champion's recall of each class.
+        robustness: the champion's mean headline metric under the same corruptions; None if it was not measured.
     """
 
     version: int
     score: float
     by_class: dict[str, float]
     test: PairedTest
+    robustness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ def _missed_limits(candidate: Evaluation, headline: Headline, policy: GateConfig
         yield f"{headline.name} {value:.4f} is {'below' if headline.larger_is_better else 'above'} gate.{key} {limit}"
     for name, recall in candidate.by_class.items():
         yield from _missed_floor(f"recall of class {name}", recall, candidate.support[name], "min_class_recall", policy)
+    robustness = candidate.robustness.get(f"robust_{headline.name}")
+    if robustness is not None and policy.min_robustness is not None and robustness < policy.min_robustness:
+        yield f"robust {headline.name} {robustness:.4f} is below gate.min_robustness {policy.min_robustness}"
     if candidate.file_bytes > policy.max_file_megabytes * 1e6:
         yield f"{candidate.file_bytes / 1e6:.1f} MB is above gate.max_file_megabytes {policy.max_file_megabytes}"
 
@@ -115,6 +120,7 @@ def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, po
         for name, recall in candidate.by_class.items()
         if champion.by_class.get(name, 0.0) - recall > policy.max_recall_drop
     ]
+    dropped += _dropped_robustness(candidate, headline, champion, policy)
     # A rank test and the mean squared error may disagree: a candidate has to be better by both.
     if not (test.favours_candidate and headline.is_better(candidate.metrics[headline.name], champion.score)):
         return Verdict("hold", (f"not better: {evidence}",))
@@ -123,3 +129,13 @@ def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, po
     if dropped:
         return Verdict("hold", (f"better overall: {evidence}", *dropped))
     return Verdict("promote", (f"significantly better: {evidence}",))
+
+
+def _dropped_robustness(
+    candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig
+) -> list[str]:
+    robustness = candidate.robustness.get(f"robust_{headline.name}")
+    if robustness is None or champion.robustness is None or policy.max_robustness_drop is None:
+        return []
+    drop = champion.robustness - robustness
+    return [f"robust {headline.name} drops by {drop:.4f}"] if drop > policy.max_robustness_drop else []

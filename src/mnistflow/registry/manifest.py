@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnistflow.data.entry import Preprocessing
 
 if TYPE_CHECKING:
+    from mnistflow.tasks.doubt import Doubt
     from mnistflow.tasks.task import Signature
 
 SCHEMA_VERSION = 1
@@ -45,6 +46,7 @@ class Manifest:
         sha256: hexadecimal, of the ONNX file.
         data_sha256: hexadecimal, of all splits.
         metrics: on the test split, by their names.
+        doubt: thresholds of prediction sets and refusals; None for a model without class probabilities.
         run_id: MLflow run that has trained the model.
         created: ISO 8601, UTC.
     """
@@ -63,12 +65,14 @@ class Manifest:
     git_commit: str
     created: str
     mnistflow_version: str
+    doubt: Doubt | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain values, with the version of the schema."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
         return {
             "schema_version": SCHEMA_VERSION,
-            **asdict(self),
+            **fields,
             "classes": list(self.classes),
             "inputs": [tensor.to_json() for tensor in self.inputs],
             "outputs": [tensor.to_json() for tensor in self.outputs],

@@ -39,6 +39,7 @@ from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
+from mnistflow.tasks.doubt import Doubt
 from mnistflow.tracking import runs
 
 EVIDENCE = "gate/evidence.json"  # artifact of the run
@@ -76,6 +77,7 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
         sha256=evaluation.model_sha256,
         data_sha256=data.data_sha256,
         metrics={**evaluation.metrics, **evaluation.speed},
+        doubt=Doubt.read(workspace.exported),
         run_id=run.run_id,
         git_commit=lineage.git_commit(workspace.checkout),
         created=_now(),
@@ -126,7 +128,15 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
         score=measured.metrics[task.headline.name],
         by_class=dict(measured.by_class),
         test=task.paired_test(candidate, outputs, data.test.targets),
+        robustness=_recorded_robustness(champion, task.headline.name),
     )
+
+
+def _recorded_robustness(champion: Version, headline: str) -> float | None:
+    """Return the robustness that the champion's run recorded; None if it was measured under fewer corruptions."""
+    metrics = runs.read(champion.run_id).metrics
+    name = f"test_robust_{headline}"
+    return metrics.get(name) if f"{name}.held_out" in metrics else None
 
 
 def record_verdict(

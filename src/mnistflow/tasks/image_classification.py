@@ -37,20 +37,20 @@ class ImageClassification(Classification):
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
         scaled = keras.layers.Rescaling(1 / 255, name="scale")(images)
-        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.body(scaled))
+        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.image_body(scaled))
         # float32 also under mixed precision.
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)
 
     def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
+        """Return the Keras loss; the target of an example labelled -1, which has no class, is equal probabilities."""
         import keras
 
-        if not smoothing:
-            return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-
         def loss(labels: Any, outputs: Any) -> Any:
-            one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs.shape[-1])
-            return keras.losses.categorical_crossentropy(one_hot, outputs, from_logits, smoothing)
+            labels, count = keras.ops.reshape(labels, (-1,)), outputs.shape[-1]
+            has_class = keras.ops.cast(labels >= 0, outputs.dtype)[:, None]
+            targets = keras.ops.one_hot(labels, count, dtype=outputs.dtype) + (1 - has_class) / count
+            return keras.losses.categorical_crossentropy(targets, outputs, from_logits, smoothing)
 
         return loss
 

@@ -1,5 +1,7 @@
 """Augmentation of real digits: what each parameter does, and that a seed says it all."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,13 +17,25 @@ from mnistflow.tasks.task import Signature
 
 pytestmark = pytest.mark.slow
 
-EVERYTHING = AugmentConfig(shift=0.1, rotation=15, scale=0.1, shear=0.1, elastic=0.02, flip=True, cutout=0.2)
+PHOTOMETRIC: dict[str, Any] = {"stroke": 0.5, "lines": 2, "blur": 1.0, "contrast": 0.5, "background": 0.4, "noise": 0.3}
+EVERYTHING = AugmentConfig(
+    shift=0.1,
+    rotation=15,
+    scale=0.1,
+    shear=0.1,
+    elastic=0.02,
+    flip=True,
+    cutout=0.2,
+    photometric=0.5,
+    outliers=0.1,
+    **PHOTOMETRIC,
+)
 
 
 def changed(images: NDArray[np.uint8], config: AugmentConfig, seed: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
     import tensorflow as tf  # which takes seconds: not while tests are collected
 
-    return np.asarray(augment(tf.constant(images), tf.constant(seed), config))
+    return np.asarray(augment(tf.constant(images), tf.zeros(len(images), tf.int64), tf.constant(seed), config)[0])
 
 
 def centres(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -84,6 +98,43 @@ def test_cutout_blackens_a_rectangle_of_that_size() -> None:
     black = changed(white, AugmentConfig(cutout=0.25)) == 0
     assert black.sum(axis=(1, 2)).max() == 7 * 7
     assert black.any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize(("name", "value"), PHOTOMETRIC.items())
+def test_each_photometric_parameter_changes_a_share_of_the_images(images, name, value) -> None:
+    moved = changed(images, AugmentConfig(photometric=0.5, **{name: value}))
+    is_changed = (moved != images).any(axis=(1, 2))
+    assert is_changed.sum() <= len(images) / 2
+    assert is_changed.mean() > 0.3
+    assert not is_changed[len(images) // 2 :].any()
+
+
+def test_photometric_changes_have_their_largest_strength(images) -> None:
+    thin = np.zeros((200, 28, 28), np.uint8)
+    thin[:, 6:22, 13:15] = 255
+
+    def grown(**config: float) -> NDArray[np.float64]:
+        return changed(thin, AugmentConfig(photometric=1, **config)).sum(axis=(1, 2)) / thin[0].sum()
+
+    assert grown(stroke=1).max() == pytest.approx(2 * 18 / 16, abs=0.05)
+    assert grown(stroke=1).min() < 0.05
+    assert grown(contrast=0.5).min() == pytest.approx(0.5, abs=0.02)
+    assert 0 < changed(thin, AugmentConfig(photometric=1, background=0.4))[:, 0, 0].max() <= 0.4 * 255 + 1
+    dark = np.zeros_like(thin)
+    assert 0.05 < (changed(dark, AugmentConfig(photometric=1, lines=2)) > 0).mean() < 0.3
+    noisy = changed(dark + 128, AugmentConfig(photometric=1, noise=0.1)).std(axis=(1, 2))
+    assert noisy.max() == pytest.approx(25.5, rel=0.1)
+
+
+def test_outliers_replace_a_share_of_the_images_and_have_no_class(images) -> None:
+    import tensorflow as tf
+
+    labels = tf.constant(np.arange(200) % 10)
+    mixed, classes = augment(tf.constant(images), labels, tf.constant((0, 0)), AugmentConfig(outliers=0.1))
+    np.testing.assert_array_equal(classes[:20], [-1] * 20)
+    np.testing.assert_array_equal(classes[20:], labels[20:])
+    np.testing.assert_array_equal(mixed[20:], images[20:])
+    assert (np.asarray(mixed[:20]) != images[:20]).any(axis=(1, 2)).all()
 
 
 def test_images_need_not_be_square() -> None:

@@ -59,6 +59,7 @@ def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, fami
         git_commit="unknown",
         created="2026-01-01T00:00:00+00:00",
         mnistflow_version="0",
+        doubt=None,
     )
     return registration.register(run, path, None, digits.test.inputs[:2], facts)
 

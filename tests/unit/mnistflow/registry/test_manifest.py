@@ -1,5 +1,6 @@
 """What the pipeline writes into model.json is valid against the schema."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from mnistflow import tasks
 from mnistflow.data import catalog
 from mnistflow.registry import manifest
 from mnistflow.registry.manifest import Manifest
+from mnistflow.tasks.doubt import Doubt
 
 SCHEMA = json.loads((ROOT / "schemas/model.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -32,6 +34,7 @@ def facts(dataset: str) -> Manifest:
         git_commit="unknown",
         created="2026-01-01T00:00:00+00:00",
         mnistflow_version="1.0",
+        doubt=Doubt(coverage=0.99, set_threshold=0.01, false_refusals=0.01, refusal_threshold=0.5),
     )
 
 
@@ -46,6 +49,12 @@ def test_the_manifest_of_every_data_set_is_valid_and_complete(dataset: str) -> N
     VALIDATOR.validate(tree)
     assert tree.keys() == SCHEMA["properties"].keys()
     assert (tree["version"], tree["sha256"]) == (3, "2" * 64)
+
+
+def test_a_model_without_class_probabilities_has_no_thresholds() -> None:
+    tree = published(dataclasses.replace(facts("sine"), doubt=None).to_json())
+    VALIDATOR.validate(tree)
+    assert "doubt" not in tree
 
 
 @pytest.mark.parametrize("dataset", [*catalog.entries(), "letters"])

@@ -1,0 +1,63 @@
+"""Temperature scaling: overconfident and underconfident probabilities, and the graph that computes them."""
+
+import numpy as np
+import pytest
+
+from mnistflow.export import calibration
+from mnistflow.tasks.task import Signature
+
+CLASSES = 10
+
+
+def answers(temperature: float, count: int = 20_000, seed: int = 0):
+    """Probabilities that are right as often as they say, then distorted by a temperature; and the labels."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 3, (count, CLASSES))
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (honest.cumsum(axis=1) > generator.random((count, 1))).argmax(axis=1)
+    distorted = np.exp(logits * temperature)
+    return (distorted / distorted.sum(axis=1, keepdims=True)).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_temperature_that_distorted_is_found(temperature) -> None:
+    assert calibration.fit_temperature(*answers(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_few_correct_answers_do_not_make_certain() -> None:
+    labels = np.arange(20) % CLASSES
+    probabilities = np.full((20, CLASSES), 0.01, np.float32)
+    probabilities[np.arange(20), labels] = 0.91
+    fitted = calibration.tempered(probabilities, calibration.fit_temperature(probabilities, labels))
+    assert 0.9 < fitted.max() < 0.97
+
+
+def test_the_order_of_the_classes_stays() -> None:
+    probabilities, _ = answers(1.0, count=500)
+    for temperature in (0.3, 3.0):
+        tempered = calibration.tempered(probabilities, temperature)
+        np.testing.assert_allclose(tempered.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(tempered.argmax(axis=1), probabilities.argmax(axis=1))
+
+
+def test_the_graph_computes_the_same(tmp_path) -> None:
+    from onnx import TensorProto, helper
+
+    from mnistflow.export.export import save
+    from mnistflow.runtime import onnx_session
+
+    signature = Signature("images", "float32", (CLASSES,), "probabilities", (CLASSES,))
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, CLASSES]) for name in ("images", "probabilities")
+    ]
+    node = helper.make_node("Identity", ["images"], ["probabilities"])
+    graph = helper.make_graph([node], "identity", tensors[:1], tensors[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    probabilities, _ = answers(1.0, count=200)
+    probabilities[0] = [1, *[0] * (CLASSES - 1)]
+
+    path = tmp_path / "model.onnx"
+    save(calibration.calibrated(model, signature, 0.7), path, {})
+
+    outputs = onnx_session.predict(onnx_session.open_session(path), probabilities)
+    np.testing.assert_allclose(outputs, calibration.tempered(probabilities, 0.7), atol=1e-6)
