@@ -113,7 +113,7 @@ def test_photometric_changes_have_their_largest_strength(images) -> None:
     thin = np.zeros((200, 28, 28), np.uint8)
     thin[:, 6:22, 13:15] = 255
 
-    def grown(**config: float) -> NDArray[np.float64]:
+    def grown(**config: Any) -> NDArray[np.float64]:
         return changed(thin, AugmentConfig(photometric=1, **config)).sum(axis=(1, 2)) / thin[0].sum()
 
     assert grown(stroke=1).max() == pytest.approx(2 * 18 / 16, abs=0.05)
