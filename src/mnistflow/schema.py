@@ -44,6 +44,8 @@ class Section(BaseModel):
         tree = self.model_dump(mode="json")
         for key, value in values.items():
             set_value(tree, key, value)
+            if isinstance(value, Mapping):  # it may leave out keys that have defaults, and that a later key names
+                tree = type(self).validated(tree, "the overridden parameters").model_dump(mode="json")
         return type(self).validated(tree, "the overridden parameters")
 
     @classmethod

@@ -37,7 +37,8 @@ class ImageClassification(Classification):
 
         images = keras.Input(signature.input_shape, dtype=signature.input_dtype, name=signature.input_name)
         scaled = keras.layers.Rescaling(1 / 255, name="scale")(images)
-        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(family.image_body(scaled))
+        features = family.image_body(scaled) if signature.takes_images else family.body(scaled)
+        logits = keras.layers.Dense(*signature.output_shape, name=LOGITS)(features)
         # float32 also under mixed precision.
         probabilities = keras.layers.Softmax(dtype="float32", name=signature.output_name)(logits)
         return keras.Model(images, probabilities)

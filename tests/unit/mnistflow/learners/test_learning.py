@@ -26,6 +26,7 @@ from mnistflow.models.family import Network
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset, Split
+from mnistflow.tasks.doubt import Doubt
 from mnistflow.tasks.task import Parity, Signature
 from mnistflow.tuning import tune
 
@@ -423,14 +424,19 @@ def test_stages_one_after_the_other(settings: Config, paths: Paths) -> None:
     record = train.train(paths, settings.learning)
     assert record.settings["train.learning_rate"] == pytest.approx(search.best["train.learning_rate"])
     assert record.settings["train.learning_rate"] != settings.train.learning_rate
-    assert export.export(paths, settings.export).views == 5
-    assert onnx.load(paths.exported / "model.onnx").graph.name == "views"
+    exported = export.export(paths, settings.export)
+    assert exported.views == 5
+    assert "Pad" in {node.op_type for node in onnx.load(paths.exported / "model.onnx").graph.node}
+    assert exported.doubt == Doubt.read(paths.exported)
+    assert exported.temperature > 0
     evaluation = evaluate.evaluate(paths, settings.evaluate)
     test = splits.load(paths.prepared).test
     with np.load(paths.evaluated / "predictions.npz") as arrays:
         kept = arrays["outputs"].argmax(axis=1)
     assert evaluation.metrics["accuracy"] == pytest.approx((kept == test.targets).mean())
     assert evaluation == evaluate.load(paths)
+    assert evaluation.doubt["set_coverage"] >= evaluation.metrics["accuracy"]
+    assert 0.5 < evaluation.doubt["outlier_auroc.noise"] <= 1
     outputs = onnx_session.predict(onnx_session.open_session(paths.exported / "model.onnx"), test.inputs)
     assert outputs.argmax(axis=1).tolist() == kept.tolist()
     assert not any(paths.resume.glob("train-*/*"))
