@@ -137,20 +137,32 @@ class _Pieces:
         """Rows and columns of each piece."""
         return [extent(self.mask & (self.numbers == number)) for number in range(self.count)]
 
+    @cached_property
+    def ends(self) -> Sequence[int]:
+        """The pieces after a gap, from the first piece to that after the last one."""
+        gaps = [number + 1 for number, strokes in enumerate(self.strokes) if strokes <= seams.CLEAN]
+        return [0, *gaps, self.count]
+
     def cuts(self) -> Iterator[Cut]:
         """Yield the cuts from left to right."""
-        gaps = [number + 1 for number, strokes in enumerate(self.strokes) if strokes <= seams.CLEAN]
-        for first, last in pairwise([0, *gaps, self.count]):
+        for first, last in pairwise(self.ends):
             columns = _union([box[1] for box in self.boxes[first:last]])
             width = (columns.stop - columns.start) / len(self.mask)
             yield from (Cut(strokes, width) for strokes in self.strokes[first : last - 1])
             if last < self.count:
                 yield Cut(self.strokes[last - 1], math.inf)
 
+    def _lasts(self, first: int) -> Iterator[int]:
+        """Yield where runs from a piece may end: after few pieces, and after the strokes up to the next gap."""
+        most = first + MOST_PIECES_OF_A_DIGIT
+        yield from range(first + 1, min(self.count, most) + 1)
+        if first in self.ends[:-1] and (end := self.ends[self.ends.index(first) + 1]) > most:
+            yield end
+
     def candidates(self, across: float, down: float) -> Iterator[Candidate]:
         """Yield all runs that may be digits: each piece alone, and as many more as are near and not too wide."""
         for first in range(self.count):
-            for last in range(first + 1, min(self.count, first + MOST_PIECES_OF_A_DIGIT) + 1):
+            for last in self._lasts(first):
                 rows, columns = (_union([box[axis] for box in self.boxes[first:last]]) for axis in (0, 1))
                 inside = (self.numbers[rows, columns] >= first) & (self.numbers[rows, columns] < last)
                 aspect = (columns.stop - columns.start) / len(self.mask)

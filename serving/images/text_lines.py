@@ -24,8 +24,10 @@ AT_THE_SIDE = 0.3
 # Small components that are looked at: more of them are a texture.
 MOST_SMALL = 256
 SPECK_SHARE = 0.0001
-# Two digits share a line if this share of the height of the lower one is beside the other.
+# Two components share a line if this share of the height of the lower one is beside the other, or if one is above the
+# other and both are together no higher than this multiple of the highest one, as parts of a digit.
 BESIDE = 0.4
+TOGETHER = 1.25
 
 
 def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
@@ -77,7 +79,7 @@ def split(mask: Mask, most: int) -> Iterator[Mask]:
         raise InvalidRequestError(f"too many strokes: an image may show at most {most} digits")
     lines: list[list[int]] = []
     for number in tall[np.argsort(parts.left[tall], kind="stable")]:
-        line = next((line for line in lines if _is_beside(parts, line[-1], int(number))), None)
+        line = next((line for line in lines if _share_a_line(parts, line[-1], int(number))), None)
         if line is None:
             lines.append(line := [])
         line.append(int(number))
@@ -97,9 +99,13 @@ def _is_part(parts: Components, ink_of: npt.NDArray[np.float64], number: int, ta
     return bool(distance <= PART_DISTANCE * parts.height[nearest] and ink_of[number] >= PART_SHARE * ink_of[nearest])
 
 
-def _is_beside(parts: Components, one: int, other: int) -> bool:
+def _share_a_line(parts: Components, one: int, other: int) -> bool:
+    """Return whether two components are on the same line."""
     common = min(parts.bottom[one], parts.bottom[other]) - max(parts.top[one], parts.top[other])
-    return bool(common >= BESIDE * min(parts.height[one], parts.height[other]))
+    together = max(parts.bottom[one], parts.bottom[other]) - min(parts.top[one], parts.top[other])
+    is_above = min(parts.right[one], parts.right[other]) > max(parts.left[one], parts.left[other])
+    is_beside = common >= BESIDE * min(parts.height[one], parts.height[other])
+    return bool(is_beside or (is_above and together <= TOGETHER * parts.height.max()))
 
 
 def _nearest(parts: Components, number: int, others: Integers) -> tuple[int, float]:

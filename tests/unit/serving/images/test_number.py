@@ -96,6 +96,16 @@ def test_strokes_apart_are_one_digit(digits, read_text):
     assert found == "750"
 
 
+def test_parts_above_each_other_share_a_line(digits, read_text):
+    (three,) = drawn(digits, 3)
+    three[148:154] = 0
+
+    found, boxes = read_text(many_digits.write([*drawn(digits, 7), three, *drawn(digits, 0)], "spaced", seed=0))
+
+    assert "\n" not in found
+    assert len(boxes) == 3
+
+
 def test_a_single_digit_is_read_as_without_asking_for_many(digits, read_text):
     file = many_digits.write(drawn(digits, 4), "spaced", seed=0)
     alone = read(file, mode="digit", max_pixels=MAX_PIXELS)
