@@ -17,6 +17,10 @@ class InvalidRequestError(ServingError):
     """The request is not valid; the message says why."""
 
 
+class NoInkError(InvalidRequestError):
+    """Nothing is written on an image."""
+
+
 class UnauthorizedError(ServingError):
     """The request has no API key, or a wrong one."""
 

@@ -5,7 +5,7 @@ digits on each image, and `?input=1` explains how images were read.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,14 +14,14 @@ import numpy as np
 from serving.endpoints.explanation import NOT_EXPLAINED, NumberExplanation, explain, explain_number
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
-from serving.errors import InvalidRequestError
+from serving.errors import InvalidRequestError, NoInkError
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.images.ink import Grey
 from serving.images.number import Candidates, Digit, choose_digits, limited, read_number, text
 from serving.images.payload import convert_each, parse_images
-from serving.images.preprocessing import ImagePayload, read
+from serving.images.preprocessing import ImagePayload, Reading, read
 from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
@@ -82,15 +82,27 @@ class PredictEndpoints:
         """Return the version that answered, and the prediction for each image."""
         mode, max_pixels, is_explained = model.manifest.preprocessing, self._settings.max_pixels, _is_explained(request)
 
-        def convert() -> list[tuple[Grey, dict[str, Any]]]:
-            readings = convert_each(images, partial(read, mode=mode, max_pixels=max_pixels), max_pixels)
-            return [(each.input, explain(each, len(images)) if is_explained else {}) for each in readings]
+        def read_ink(image: ImagePayload) -> Reading | None:
+            try:
+                return read(image, mode=mode, max_pixels=max_pixels)
+            except NoInkError:
+                return None
+
+        def convert() -> list[tuple[Grey | None, dict[str, Any]]]:
+            return [
+                (each.input if each else None, explain(each, len(images)) if each and is_explained else {})
+                for each in convert_each(images, read_ink, max_pixels)
+            ]
 
         inputs, explanations = zip(*await self._convert(convert, images), strict=True)
-        pixels = np.stack(inputs)
-        model, probabilities = await self._infer(pixels, model, request)
-        self._add_to_log(pixels, probabilities, model, request)
-        predictions = (_prediction(row, model) for row in probabilities)
+        written = [pixels for pixels in inputs if pixels is not None]
+        probabilities: Iterable[Array] = ()
+        if written:
+            pixels = np.stack(written)
+            model, probabilities = await self._infer(pixels, model, request)
+            self._add_to_log(pixels, probabilities, model, request)
+        rows = iter(probabilities)
+        predictions = [_empty(model) if pixels is None else _prediction(next(rows), model) for pixels in inputs]
         return model, [entry | more for entry, more in zip(predictions, explanations, strict=True)]
 
     async def _predict_numbers(
@@ -152,6 +164,18 @@ def _reads_numbers(request: Request) -> bool:
     if digits not in (None, "one", "many"):
         raise InvalidRequestError("digits has to be one or many")
     return digits == "many"
+
+
+def _empty(model: Model) -> dict[str, Any]:
+    """Return the prediction for an image on which nothing is written: any class, and none."""
+    return {
+        "label": None,
+        "class_name": None,
+        "probabilities": None,
+        "prediction_set": model.manifest.classes,
+        "uncertain": True,
+        "reason": "no ink found in the image",
+    }
 
 
 def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:

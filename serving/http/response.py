@@ -16,6 +16,7 @@ from serving.errors import (
     InferenceFailedError,
     InvalidRequestError,
     LogUnavailableError,
+    NoInkError,
     NotReadyError,
     OverloadedError,
     ServingError,
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 STATUS: Mapping[type[ServingError], int] = {
     InvalidRequestError: 400,
+    NoInkError: 400,
     UnauthorizedError: 401,
     ForbiddenError: 403,
     UnknownModelError: 404,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import InvalidRequestError
+from serving.errors import NoInkError
 from serving.images import components
 from serving.images.components import Components, Floats, Mask
 from serving.images.ink import Sheet
@@ -61,14 +61,14 @@ def locate(readings: Iterable[Sheet], choose: Choice) -> tuple[Sheet, Mask]:
         choose: selects components.
 
     Raises:
-        InvalidRequestError: there is no ink.
+        NoInkError: there is no ink.
     """
     likeliest: tuple[Sheet, Mask] | None = None
     amount = 0.0  # of ink in the gaps that the likeliest reading shows
     for sheet in readings:
         try:
             found = mask(sheet.ink, choose)
-        except InvalidRequestError:
+        except NoInkError:
             continue
         is_sheet, own_amount = _is_sheet(found), float(sheet.ink[found].sum())
         if not is_sheet and _is_long(found) and own_amount > NOT_SLIVERS * amount:
@@ -76,7 +76,7 @@ def locate(readings: Iterable[Sheet], choose: Choice) -> tuple[Sheet, Mask]:
         if likeliest is None:
             likeliest, amount = (sheet, found), 0.0 if is_sheet else own_amount
     if likeliest is None:
-        raise InvalidRequestError("no ink found in the image")
+        raise NoInkError("no ink found in the image")
     return likeliest
 
 
@@ -104,7 +104,7 @@ def mask(ink: Floats, choose: Choice) -> Mask:
         choose: selects components.
 
     Raises:
-        InvalidRequestError: there is no ink.
+        NoInkError: there is no ink.
     """
     floor = max(FAINTEST_INK, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
     left = ink.copy()
@@ -126,7 +126,7 @@ def mask(ink: Floats, choose: Choice) -> Mask:
             least = LEAST_SHARE * float(ink_of.sum())
         left[grown(strong, 3)] = 0
     if framed is None:
-        raise InvalidRequestError("no ink found in the image")
+        raise NoInkError("no ink found in the image")
     return framed
 
 

@@ -289,16 +289,22 @@ function showNumber({ text }, digits) {
   speakLater(text.split("").join(" "));
 }
 
+function certainty({ probabilities, label, uncertain, reason, prediction_set: names = [] }) {
+  if (uncertain) return `uncertain: ${reason}`;
+  const others = names.slice(1).join(", ");
+  return `${percent(probabilities[label])} sure${others && `, else ${others}`}`;
+}
+
 function showPrediction(result) {
   showClass(result.class_name);
   element("certainty").className = "";
-  element("certainty").textContent = `${percent(result.probabilities[result.label])} sure`;
+  element("certainty").textContent = certainty(result);
   showShares(result.probabilities, result.label);
   drawPixels(modelInput, result.input);
   showSeveral([]);
   offerFeedback(result.id);
   element("feedback").hidden = !takesFeedback;
-  speakLater(`${result.class_name}, ${percent(result.probabilities[result.label])} sure`);
+  speakLater(`${result.class_name}, ${certainty(result)}`);
 }
 
 /** Show the digits of a number with their boxes; with none, what is shown for a single digit. */

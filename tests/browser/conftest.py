@@ -30,7 +30,8 @@ def two_models(tmp_path_factory):
     repository = tmp_path_factory.mktemp("two") / "models"
     kit.publish(repository, 1, kit.network(images, labels), images, name="digits-classifier")
     shapes = np.select([labels == 1, np.isin(labels, [0, 6, 8, 9])], [0, 1], default=2)
-    changes = {"classes": ["up", "round", "other"], "created": "2099-01-01T00:00:00Z", "dataset": "arrows"}
+    unsure = {"coverage": 0.99, "set_threshold": 0, "false_refusals": 0.01, "refusal_threshold": 1}
+    changes = {"classes": ["up", "round", "other"], "created": "2099-01-01", "dataset": "arrows", "doubt": unsure}
     classifier = kit.linear_classifier(images, shapes)
     kit.publish(repository, 7, classifier, images, name="arrows-classifier", preprocessing="digit", **changes)
     for name, version in (("digits-classifier", 1), ("arrows-classifier", 7)):

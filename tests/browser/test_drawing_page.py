@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -371,9 +372,9 @@ def test_another_model_can_be_chosen_and_stays_chosen(open_page, two_models, ima
     assert choice.input_value() == "digits-classifier"
     answered_by = "name => document.querySelector('#timing').textContent.startsWith(name)"
 
-    for name, version, classes in (
-        ("arrows-classifier", 7, ["up", "round", "other"]),
-        ("digits-classifier", 1, [str(digit) for digit in range(10)]),
+    for name, version, classes, certainty in (
+        ("arrows-classifier", 7, ["up", "round", "other"], r"uncertain: this could be \w+, \w+ or \w+"),
+        ("digits-classifier", 1, [str(digit) for digit in range(10)], r"[\d.]+ % sure"),
     ):
         choice.select_option(name)
         page.get_by_text(f"{name}, version {version}").first.wait_for()
@@ -381,6 +382,7 @@ def test_another_model_can_be_chosen_and_stays_chosen(open_page, two_models, ima
         page.wait_for_function(answered_by, arg=f"{name}, version {version}, in ")
         assert page.locator("#bars .name").all_text_contents() == classes
         assert page.locator("#class").text_content() in classes
+        assert re.fullmatch(certainty, page.locator("#certainty").text_content())
         page.reload()
         page.get_by_text(f"{name}, version {version}").first.wait_for()
         assert choice.input_value() == name
