@@ -84,7 +84,8 @@ def segment(found: Handwriting, across: float, down: float) -> list[Line]:
 
     Args:
         found: on an image.
-        across, down: factors by which the image was reduced before.
+        across: factor by which the width of the image was reduced before.
+        down: the same of its height.
 
     Raises:
         InvalidRequestError: there are more strokes than `MOST_DIGITS` digits have.
