@@ -45,7 +45,9 @@ def kinds(mirror: Path) -> Iterator[tuple[str, Images]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mirror", type=Path, required=True, help="folder with the files of MNIST in `mnist`")
+    parser.add_argument(
+        "--mirror", type=Path, default=Path("../shared/datasets"), help="folder with the files of MNIST in `mnist`"
+    )
     parser.add_argument("--repository", type=Path, default=Path("var/models"))
     parser.add_argument("--model", default="mnist-classifier")
     arguments = parser.parse_args()

@@ -5,7 +5,7 @@ digits on each image, and `?input=1` explains how images were read.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -95,12 +95,12 @@ class PredictEndpoints:
             ]
 
         inputs, explanations = zip(*await self._convert(convert, images), strict=True)
-        written = [pixels for pixels in inputs if pixels is not None]
+        numbers = [number for number, pixels in enumerate(inputs) if pixels is not None]
         probabilities: Iterable[Array] = ()
-        if written:
-            pixels = np.stack(written)
+        if numbers:
+            pixels = np.stack([inputs[number] for number in numbers])
             model, probabilities = await self._infer(pixels, model, request)
-            self._add_to_log(pixels, probabilities, model, request)
+            self._add_to_log(pixels, probabilities, model, request, numbers)
         rows = iter(probabilities)
         predictions = [_empty(model) if pixels is None else _prediction(next(rows), model) for pixels in inputs]
         return model, [entry | more for entry, more in zip(predictions, explanations, strict=True)]
@@ -151,19 +151,30 @@ class PredictEndpoints:
         )
         return model, arrays[output]
 
-    def _add_to_log(self, pixels: Array, probabilities: Array, model: Model, request: Request) -> None:
-        self._log.add(request.id, model, {"images": pixels}, {"probabilities": probabilities})
+    def _add_to_log(
+        self,
+        pixels: Array,
+        probabilities: Array,
+        model: Model,
+        request: Request,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        self._log.add(request.id, model, {"images": pixels}, {"probabilities": probabilities}, numbers)
 
 
 def _is_explained(request: Request) -> bool:
-    return request.query_parameter("input") == "1"
+    return _choice(request, "input", ("0", "1")) == "1"
 
 
 def _reads_numbers(request: Request) -> bool:
-    digits = request.query_parameter("digits")
-    if digits not in (None, "one", "many"):
-        raise InvalidRequestError("digits has to be one or many")
-    return digits == "many"
+    return _choice(request, "digits", ("one", "many")) == "many"
+
+
+def _choice(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
+    chosen = request.query_parameter(name)
+    if chosen not in (None, *choices):
+        raise InvalidRequestError(f"{name} has to be {' or '.join(choices)}")
+    return chosen
 
 
 def _empty(model: Model) -> dict[str, Any]:

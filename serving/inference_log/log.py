@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -74,8 +74,23 @@ class InferenceLog:
         """Whether there is a log."""
         return bool(self._location)
 
-    def add(self, request_id: str, model: Model, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        """Log images, [n, height, width], with their predictions, [n, classes], if they are in the sample."""
+    def add(
+        self,
+        request_id: str,
+        model: Model,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        """Log images with their predictions, if they are in the sample.
+
+        Args:
+            request_id: by which feedback names the request.
+            model: the version that has answered.
+            inputs: the images, `[n, height, width]`.
+            outputs: the predictions, `[n, classes]`.
+            numbers: by which feedback names each image; 0, 1, ... if None.
+        """
         if not self._location or not model.classifies_images:
             return
         (images,), (probabilities,) = inputs.values(), outputs.values()
@@ -85,7 +100,7 @@ class InferenceLog:
         described = (orjson.dumps(images.shape[1:]).decode(), orjson.dumps(model.manifest.classes).decode())
         entries = [
             (request_id, number, *common, image.tobytes(), *described, orjson.dumps(prediction.tolist()).decode())
-            for number, (image, prediction) in enumerate(zip(images, probabilities, strict=True))
+            for number, image, prediction in zip(numbers or range(len(images)), images, probabilities, strict=True)
         ]
 
         def insert(store: LogStore) -> None:

@@ -78,7 +78,12 @@ class Networks(Learner[Network]):
         )
 
     def save(self, model: keras.Model, folder: Path) -> None:
-        model.save(folder / FILE)
+        """Write a copy that is not compiled: whoever loads it need not know the loss that it was trained with."""
+        import keras
+
+        copy = keras.Model.from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        copy.save(folder / FILE)
 
     def load(self, folder: Path) -> keras.Model:
         """Return the saved model on the default backend, whichever trained it."""

@@ -45,14 +45,16 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
     process.wait()
 
 
+# A trained model answers before calibration, which changes no prediction.
 LOAD = """
-import sys, numpy, mlflow
+import sys, numpy, mlflow, mnistflow.models.levels
 images = numpy.load(sys.argv[1])["inputs"]
 uri = "models:/digits-classifier@champion"
 graph = mlflow.onnx.load_model(uri).graph
 named = mlflow.pyfunc.load_model(uri).predict({graph.input[0].name: images})[graph.output[0].name]
 trained = mlflow.keras.load_model(uri).predict(images, verbose=0)
-assert numpy.abs(named - trained).max() < 1e-4
+assert named.shape == trained.shape
+assert (named.argmax(axis=1) == trained.argmax(axis=1)).all()
 """
 
 

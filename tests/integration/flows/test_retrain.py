@@ -27,6 +27,8 @@ from cluster import free_port, wait_for_port
 from mlflow import MlflowClient
 from waiting import wait_until
 
+from mnistflow.export import calibration
+
 pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
@@ -350,17 +352,19 @@ def test_an_ensemble_goes_the_whole_road(reporting: Checkout) -> None:
     known, models = registered(reporting), reporting.folder / MODEL
     first, second = sorted(number for number in known if (models / str(number)).exists())[:2]
     members = {"model.family": "ensemble", "model.ensemble.members": f"[{first},{known[second]}]"}
-    reporting.run("retrain", **members, **{"gate.max_recall_drop": "1"})
+    reporting.run("retrain", **members, **{"gate.max_recall_drop": "1", "gate.max_robustness_drop": "1"})
     (newest,) = registered(reporting).keys() - known.keys()
     assert probe_is_reproduced(models / str(newest))
     with np.load(models / str(newest) / "probe.npz") as probe:
         inputs, outputs = probe["inputs"], probe["outputs"]
     files = [(models / str(number) / "model.onnx").read_bytes() for number in (first, second)]
     each = [onnxruntime.InferenceSession(file).run(None, {"images": inputs})[0] for file in files]
-    assert outputs == pytest.approx(np.mean(each, axis=0), abs=1e-6)
     run = max((reporting.folder / "var/runs").iterdir(), key=lambda path: path.name)
     pinned = yaml.safe_load((run / "params.yaml").read_text())["model"]["ensemble"]["sha256"]
     assert len(set(pinned)) == 2
+    (exported,) = run.rglob("export.json")
+    temperature = json.loads(exported.read_text())["temperature"]
+    assert outputs == pytest.approx(calibration.tempered(np.mean(each, axis=0), temperature), abs=1e-5)
 
 
 def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, reporting: Checkout) -> None:

@@ -1,5 +1,7 @@
 """Inference log: images, predictions and feedback can be read from it; predictions never depend on it."""
 
+import base64
+import io
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import serving_kit as kit
 import waiting
 from cluster import BINARIES, postgresql
+from PIL import Image
 from waiting import WAIT_SECONDS
 
 from mnistflow.data import catalog, feedback
@@ -42,6 +45,12 @@ def predict(server: kit.Server, image: np.ndarray, **headers: str) -> httpx.Resp
 
 def say(server: kit.Server, **feedback: object) -> httpx.Response:
     return server.client.post("/feedback", json=feedback)
+
+
+def empty_sheet() -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (50, 50), 255).save(content, "PNG")
+    return content.getvalue()
 
 
 def test_pictures_answers_and_ids_are_in_the_log(repository, data, logged) -> None:
@@ -77,6 +86,10 @@ def test_feedback_is_kept_once_and_can_be_corrected(repository, data, logged) ->
         for wrong in ({"id": given}, {"id": 1, "class_name": "3"}, {"id": given, "class_name": "3", "number": True}):
             assert say(server, **wrong).status_code == 400
         assert server.client.post("/feedback", content=b"no json").status_code == 400
+        listed = {"images": [base64.b64encode(image).decode() for image in (empty_sheet(), data[0][0].tobytes())]}
+        both = server.client.post("/predict", json=listed).raise_for_status().json()["id"]
+        assert say(server, id=both, class_name="3", number=1).is_success
+        assert say(server, id=both, class_name="3", number=0).status_code == 404  # there is nothing to learn from
 
 
 def test_without_a_log_there_is_no_feedback(repository, data) -> None:
