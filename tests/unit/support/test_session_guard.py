@@ -17,6 +17,12 @@ import session_guard
 def pytest_configure():
     session_guard.start()
 """
+# A shell lets what it runs in the background ignore SIGINT, which processes inherit.
+PYTEST = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 TEST = """
 import subprocess, sys
 
@@ -33,7 +39,7 @@ def test_a_service_ends_with_an_interrupted_session(tmp_path: Path, how: signal.
     (tmp_path / "test_it.py").write_text(TEST)
     environment = {name: value for name, value in os.environ.items() if name != session_guard.MARK}
     session = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-s", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)],
+        [sys.executable, "-c", PYTEST, "-s", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)],
         env={**environment, "PYTHONPATH": str(Path(session_guard.__file__).parent)},
         cwd=tmp_path,
         stdout=subprocess.PIPE,

@@ -110,7 +110,11 @@ def examples(task: str) -> tuple[Array, Array]:
 
 def subject(task: str, activation: Any) -> tuple[Task, Signature, Mlp]:
     found = tasks.get(task)
-    return found, found.signature(*SHAPES[task]), Mlp(auto_levels=False, units=(7, 6), activation=activation, dropout=0.0)
+    return (
+        found,
+        found.signature(*SHAPES[task]),
+        Mlp(auto_levels=False, units=(7, 6), activation=activation, dropout=0.0),
+    )
 
 
 def pair(task: str, activation: str) -> tuple[Any, Oracle]:
