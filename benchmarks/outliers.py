@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
+from mnistflow.evaluation import doubt as evaluation
 from mnistflow.evaluation import outliers
 from mnistflow.runtime import onnx_session
 from mnistflow.tasks.doubt import Doubt
@@ -58,17 +58,13 @@ def main() -> None:
 
     digits, targets = (read(arguments.mirror / "mnist") for read in (images, labels))
     probabilities = onnx_session.predict(session, digits)
-    sets = doubt.prediction_sets(probabilities)
-    covered = sets[np.arange(len(targets)), targets]
-    print(f"coverage {covered.mean():.2%}, classes in a set {sets.sum(axis=1).mean():.3f}")
+    covered, size = evaluation.coverage(doubt, probabilities, targets)
+    print(f"coverage {covered.mean():.2%}, classes in a set {size:.3f}")
     print(f"digits refused {doubt.is_refused(probabilities).mean():.2%}\n")
     print("| outliers | images | AUROC | refused |\n| --- | --- | --- | --- |")
     for name, found in kinds(arguments.mirror):
-        confidence = onnx_session.predict(session, found)
-        is_outlier = np.repeat([0, 1], [len(digits), len(found)])
-        uncertainty = 1 - np.concatenate([probabilities.max(axis=1), confidence.max(axis=1)])
-        auroc = roc_auc_score(is_outlier, uncertainty)
-        print(f"| {name} | {len(found):,} | {auroc:.4f} | {doubt.is_refused(confidence).mean():.1%} |")
+        auroc, refused = evaluation.detection(doubt, probabilities, onnx_session.predict(session, found))
+        print(f"| {name} | {len(found):,} | {auroc:.4f} | {refused:.1%} |")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,18 @@ class Components:
             share = np.maximum(share, (counts / len(side)).astype(np.float32))
         return share
 
+    def main(self, ink_of: npt.NDArray[np.float64], least_share: float) -> int | None:
+        """Return the number of the component with the most ink, or None if there are only specks.
+
+        Args:
+            ink_of: ink of each component; 0 for those that are no candidates.
+            least_share: of the pixels of the mask; a component with fewer is a speck.
+        """
+        if not ink_of.any():
+            return None
+        number = int(np.argmax(ink_of))
+        return None if self.area[number] < max(1, least_share * self.mask.size) else number
+
     def select(self, chosen: Mask) -> Mask:
         """Return the mask of the chosen components; `chosen` has one entry for each component."""
         selected = np.zeros_like(self.mask)

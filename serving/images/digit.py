@@ -227,10 +227,8 @@ def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None
     Args:
         ink_of: ink of each component; 0 for those that are no candidates.
     """
-    if not ink_of.any():
-        return None
-    main = int(np.argmax(ink_of))
-    if parts.area[main] < max(1, SPECK_SHARE * parts.mask.size):
+    main = parts.main(ink_of, SPECK_SHARE)
+    if main is None:
         return None
     touches = parts.contact > 0
     if not touches[main]:

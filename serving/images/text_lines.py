@@ -37,10 +37,8 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
         parts: of an image.
         ink_of: ink of each component; 0 for those that are no candidates.
     """
-    if not ink_of.any():
-        return None
-    main = int(np.argmax(ink_of))
-    if parts.area[main] < max(1, SPECK_SHARE * parts.mask.size):
+    main = parts.main(ink_of, SPECK_SHARE)
+    if main is None:
         return None
     density = ink_of / np.maximum(parts.area, 1)
     is_marginal = (parts.contact >= AT_THE_SIDE) | _is_in_a_corner(parts)

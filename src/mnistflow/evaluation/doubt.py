@@ -36,7 +36,7 @@ def measure(
         robustness: outputs under corruptions.
     """
     targets = data.test.targets
-    covered, size = _covered(doubt, outputs, targets), float(doubt.prediction_sets(outputs).sum(axis=1).mean())
+    covered, size = coverage(doubt, outputs, targets)
     return {
         "set_coverage": float(covered.mean()),
         **{
@@ -51,9 +51,31 @@ def measure(
     }
 
 
-def _covered(doubt: Doubt, outputs: Outputs, targets: Array) -> Array:
+def coverage(doubt: Doubt, outputs: Outputs, targets: Array) -> tuple[Array, float]:
+    """Return whether the class of each example is in its prediction set, bool `[n]`, and the mean size of the sets.
+
+    Args:
+        doubt: thresholds of the model.
+        outputs: probabilities, float32 `[n, classes]`.
+        targets: class indices `[n]`.
+    """
     sets = doubt.prediction_sets(outputs)
-    return np.asarray(sets[np.arange(len(targets)), targets])
+    return np.asarray(sets[np.arange(len(targets)), targets]), float(sets.sum(axis=1).mean())
+
+
+def detection(doubt: Doubt, outputs: Outputs, outliers: Outputs) -> tuple[float, float]:
+    """Return the area under the ROC curve that tells outliers by their confidence, and the share of refused ones.
+
+    Args:
+        doubt: thresholds of the model.
+        outputs: probabilities for examples of the classes, float32 `[n, classes]`.
+        outliers: probabilities for images of no class, float32 `[m, classes]`.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    is_outlier = np.repeat([0, 1], [len(outputs), len(outliers)])
+    uncertainty = 1 - np.concatenate([outputs.max(axis=1), outliers.max(axis=1)])
+    return float(roc_auc_score(is_outlier, uncertainty)), float(doubt.is_refused(outliers).mean())
 
 
 def _under_corruptions(doubt: Doubt, robustness: Robustness) -> dict[str, float]:
@@ -61,8 +83,7 @@ def _under_corruptions(doubt: Doubt, robustness: Robustness) -> dict[str, float]
         return {}
     means: dict[str, dict[str, float]] = {"robust_set_coverage": {}, "robust_set_size": {}}
     for kind, severities in robustness.outputs.items():
-        covered = [_covered(doubt, outputs, robustness.targets).mean() for outputs in severities]
-        sizes = [doubt.prediction_sets(outputs).sum(axis=1).mean() for outputs in severities]
+        covered, sizes = zip(*(coverage(doubt, outputs, robustness.targets) for outputs in severities), strict=True)
         means["robust_set_coverage"][kind.name] = float(np.mean(covered))
         means["robust_set_size"][kind.name] = float(np.mean(sizes))
     return {
@@ -76,13 +97,8 @@ def _outliers(
 ) -> dict[str, float]:
     if len(input_shape) != 2:
         return {}
-    from sklearn.metrics import roc_auc_score
-
-    metrics = {}
+    metrics: dict[str, float] = {}
     for kind, images in outliers.kinds(input_shape).items():
-        found = predict(images)
-        is_outlier = np.repeat([0, 1], [len(outputs), len(found)])
-        uncertainty = 1 - np.concatenate([outputs.max(axis=1), found.max(axis=1)])
-        metrics[f"outlier_auroc.{kind}"] = float(roc_auc_score(is_outlier, uncertainty))
-        metrics[f"outlier_detected.{kind}"] = float(doubt.is_refused(found).mean())
+        auroc, refused = detection(doubt, outputs, predict(images))
+        metrics |= {f"outlier_auroc.{kind}": auroc, f"outlier_detected.{kind}": refused}
     return metrics

@@ -31,9 +31,8 @@ class Levels(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**{**settings, "dtype": "float32"})
 
     def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        lowest = ops.min(images, axis=(1, 2), keepdims=True)
-        highest = ops.max(images, axis=(1, 2), keepdims=True)
-        dark, bright = lowest, highest
+        dark = ops.min(images, axis=(1, 2), keepdims=True)
+        bright = ops.max(images, axis=(1, 2), keepdims=True)
         for _ in range(ITERATIONS):
             dark, bright = _means(images, (dark + bright) / 2)
         is_bright = ops.cast(images > (dark + bright) / 2, "float32")
