@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up test test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -54,6 +54,9 @@ up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction serve
 	@mnistflow up
 
 EVERY_TEST := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
+team-up: $(READY)  ## a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all
+	@mnistflow team-up
 
 test: lint docs  ## lint, types, layers, and every test
 	@$(EVERY_TEST)

@@ -6,11 +6,10 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-import httpx
 from rich.console import Console
 
 from flows.orchestration import deployments, server_address
-from flows.processes import ports
+from flows.processes import ports, probes
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import files
 from mnistflow.config import Config
@@ -87,14 +86,14 @@ def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]
         _share_view(uri, experiment, dataset)
         console.print(f"MLflow runs already at {mlflow_ui.runs_page(uri.rstrip('/'), experiment)}")
         return []
-    port = _port("MLflow", host, wanted)
+    port = choose_port("MLflow", host, wanted)
     address = server_client.url(host, port)
     mlflow_ui.record_address(paths, address)
     return [
         Service(
             name="MLflow",
             command=("mlflow", "server", "--backend-store-uri", uri, *_listen(host, port), "--workers", "1"),
-            works=lambda: _answers(f"{address}/health") and _share_view(address, experiment, dataset),
+            works=lambda: probes.answers(f"{address}/health") and _share_view(address, experiment, dataset),
             address=mlflow_ui.runs_page(address, experiment),
             # Its job workers serve language models only, and take a gigabyte of memory.
             environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
@@ -117,7 +116,7 @@ def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
         return api, [_runner(paths, api)]
     former = server_address.former_checkout(paths)
     _report_moved(paths, [former] if former else [])
-    port = _port("Prefect", host, 4200)
+    port = choose_port("Prefect", host, 4200)
     api = f"{server_client.url(host, port)}/api"
     return api, [_prefect(paths, host, port), _runner(paths, api, "--alone")]
 
@@ -169,7 +168,7 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
 
 
 def _predictions(paths: Paths, settings: Config, host: str) -> Service:
-    port = _port("predictions", host, 8000)
+    port = choose_port("predictions", host, 8000)
     address = server_client.url(host, port)
     server_client.record_address(paths, address)
     return Service(
@@ -177,7 +176,7 @@ def _predictions(paths: Paths, settings: Config, host: str) -> Service:
         command=server_command(paths, settings, host, port),
         startable=lambda: any(paths.models.glob("*/champion")),
         waiting="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
-        works=partial(_answers, f"{address}/v2/health/ready"),
+        works=partial(probes.answers, f"{address}/v2/health/ready"),
         address=address,
     )
 
@@ -186,7 +185,7 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
     def report_start() -> None:
         if api:
             server_address.note_server(paths, api)
-        _print_addresses(services, api)
+        print_addresses(services, api)
 
     console.print("starting " + ", ".join(service.name for service in services))
     try:
@@ -196,7 +195,13 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
             server_address.forget_server(paths)
 
 
-def _print_addresses(services: Sequence[Service], api: str | None) -> None:
+def print_addresses(services: Sequence[Service], api: str | None, note: str = "") -> None:
+    """Print where services answer, and how to stop them.
+
+    Args:
+        api: URL of Prefect's API.
+        note: a line before the last.
+    """
     addresses = {service.name: service.address for service in services if service.address}
     if api:
         addresses["Prefect's API"] = api
@@ -204,22 +209,17 @@ def _print_addresses(services: Sequence[Service], api: str | None) -> None:
     width = max(map(len, addresses), default=0)
     for name, address in addresses.items():
         console.print(f" [bold]{name:<{width}}[/bold]  {address}")
+    if note:
+        console.print(note)
     console.print("Ctrl-C stops all of it.")
-
-
-def _answers(url: str) -> bool:
-    # Certificates take 40 ms of processor time to load.
-    try:
-        return httpx.get(url, timeout=2, verify=url.startswith("https:")).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _listen(host: str, port: int) -> tuple[str, ...]:
     return "--host", host, "--port", str(port)
 
 
-def _port(name: str, host: str, wanted: int) -> int:
+def choose_port(name: str, host: str, wanted: int) -> int:
+    """Reserve a port for a service, the wanted one or the next that is free, and report which if it is another."""
     port = ports.reserve(host, wanted)
     if port != wanted:
         console.print(f"port {wanted} is taken: {name} gets {port}")

@@ -1,7 +1,8 @@
 """A sweep: model families side by side. A sweep compares models; it registers and promotes none.
 
-A *sweep run* trains one family with one seed in a workspace of its own. Worker processes, each with processor cores of
-its own, take one run after another, so that TensorFlow is loaded once a worker. The result of a run is written when the
+A *sweep run* trains one family with one seed in a workspace of its own. Workers take one run after another, so that
+TensorFlow is loaded once a worker: processes of this machine, each with processor cores of its own, or those of a Dask
+cluster. The result of a run is written when the
 run is complete: a sweep that was interrupted or killed continues with the runs that are missing. The results of a
 family, one a seed, are one row of the table, and in MLflow the children of one run.
 """
@@ -24,6 +25,7 @@ from flows.sweep_worker import SweepRun
 from mnistflow import files, lineage, splits, tasks
 from mnistflow.analysis import comparison
 from mnistflow.analysis.comparison import FamilySummary, Result
+from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
 from mnistflow.pipeline import workspace as workspaces
@@ -32,11 +34,13 @@ from mnistflow.runtime import backend
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
 from mnistflow.workers.base import WorkerDied, Workers
+from mnistflow.workers.dask import DaskWorkers
 from mnistflow.workers.processes import LocalWorkers
 
 logger = logging.getLogger("mnistflow.sweep")
 
 SUMMARY = "sweep.json"
+CAPACITY_SECONDS = 5  # interval at which the number of workers is checked
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,11 @@ def sweep(
         families: names of the families.
         overrides: parameters of all runs, by dotted key.
         seeds: runs of each family; the first has the seeds of the parameters, each further one those plus one.
-        jobs: runs at a time; None: as many as cores and free memory allow.
+        jobs: runs at a time; None: as many as cores and free memory allow, or as the Dask cluster has workers.
 
     Raises:
         ConfigError: an override is not valid, or a family cannot learn from the data set.
-        MnistflowError: the data set is not available or not valid.
+        MnistflowError: the data set is not available or not valid, or the Dask scheduler does not answer.
     """
     workspaces.tidy_abandoned(checkout)
     plan = sweep_plan.make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
@@ -138,7 +142,7 @@ def _run_missing(
                 for name, own in plan.runs.items()
                 if name not in done
             ]
-            failed = _execute(missing, _start_workers(plan, sources))
+            failed = _execute(missing, _start_workers(plan, sources), plan.jobs)
         results = _finished(folder, plan)
         outcome = _outcome(plan, headline, run_id=run.run_id, results=results, failed=failed, folder=folder)
         _record(checkout, plan, outcome, headline=headline, run=run)
@@ -176,7 +180,9 @@ def _temporary_workspace(checkout: Paths, plan: SweepPlan) -> Iterator[Paths]:
 
 
 def _start_workers(plan: SweepPlan, sources: Paths) -> Workers[SweepRun, str]:
-    """Start the workers. They load TensorFlow at once if all stages can run in one process."""
+    """Start the workers. Those of this machine load TensorFlow at once if all stages can run in one process."""
+    if plan.scheduler:
+        return DaskWorkers(plan.scheduler, plan.settings.train.threads)
     folders = import_folders(sources)
     if not stage_runner.can_share_a_process(plan.settings.train):
         return LocalWorkers(plan.cores, import_from=folders)
@@ -184,25 +190,30 @@ def _start_workers(plan: SweepPlan, sources: Paths) -> Workers[SweepRun, str]:
     return LocalWorkers(plan.cores, plan.settings.train.threads, folders)
 
 
-def _execute(missing: Sequence[SweepRun], workers: Workers[SweepRun, str]) -> dict[str, str]:
-    """Execute the runs, one a worker at a time; return the reasons of those that failed."""
+def _execute(missing: Sequence[SweepRun], workers: Workers[SweepRun, str], jobs: int) -> dict[str, str]:
+    """Execute the runs, one a worker and at most `jobs` at a time; return the reasons of those that failed."""
     waiting = list(missing)
     running: dict[Future[str], SweepRun] = {}
     failed: dict[str, str] = {}
+
+    def finish(future: Future[str]) -> None:
+        ended = running.pop(future)
+        if reason := _reason(workers, future):
+            failed[ended.name] = reason
+            logger.warning("%s: %s; its log: %s", ended.name, reason, ended.log)
+        else:
+            logger.info("%s: done", ended.name)
+
     with workers:
         while waiting or running:
-            while waiting and len(running) < workers.capacity():
+            while waiting and len(running) < min(jobs, workers.capacity()):
                 started = waiting.pop(0)
                 logger.info("%s: started", started.name)
                 running[workers.submit(sweep_worker.run, started)] = started
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                ended = running.pop(future)
-                reason = _reason(workers, future)
-                if reason:
-                    failed[ended.name] = reason
-                    logger.warning("%s: %s; its log: %s", ended.name, reason, ended.log)
-                else:
-                    logger.info("%s: done", ended.name)
+            done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
+            # Dask executes a finished run again if its worker dies while anything refers to the run's future.
+            while done:
+                finish(done.pop())
     return failed
 
 
@@ -212,6 +223,10 @@ def _reason(workers: Workers[SweepRun, str], future: Future[str]) -> str:
         return workers.result(future)
     except WorkerDied as error:
         return f"{error}: killed, or out of memory"
+    except StageError as error:
+        if error.transient:  # no worker is left for the other runs either
+            raise
+        return error.problem
 
 
 def _record(checkout: Paths, plan: SweepPlan, outcome: SweepOutcome, *, headline: Headline, run: runs.Run) -> None:

@@ -18,6 +18,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
 from mnistflow.paths import Paths
 from mnistflow.pipeline import run_plan
+from mnistflow.workers import dask_scheduler
 
 logger = logging.getLogger("mnistflow.sweep")
 
@@ -35,7 +36,9 @@ class SweepPlan:
         settings: params.yaml with the overrides in place.
         values: overrides and fixed external inputs that all runs share, by dotted key.
         runs: parameters of each run alone, by its name, such as `mlp seed=0`.
-        cores: processor cores of each worker.
+        jobs: runs at a time, at most.
+        scheduler: address of the Dask scheduler whose workers execute the runs; None: processes of this machine do.
+        cores: processor cores of each process of this machine.
     """
 
     dataset: str
@@ -43,6 +46,8 @@ class SweepPlan:
     settings: Config
     values: Mapping[str, Any]
     runs: Mapping[str, Mapping[str, Any]]
+    jobs: int
+    scheduler: dask_scheduler.Address | None
     cores: Sequence[set[int]]
 
     def title(self, name: str) -> str:
@@ -105,10 +110,10 @@ def make_plan(
         families: names of the families.
         overrides: parameters of all runs, by dotted key.
         seeds: runs of each family; the first has the seeds of the parameters, each further one those plus one.
-        jobs: runs at a time; None: as many as cores and free memory allow.
+        jobs: runs at a time; None: as many as cores and free memory allow, or as the Dask cluster has workers.
 
     Raises:
-        ConfigError: an override is not valid, or a family cannot learn from the data set.
+        ConfigError: an override or `DASK_SCHEDULER_ADDRESS` is not valid, or a family cannot learn from the data set.
         MirrorsExhausted: no mirror has the data set, and no fallback is configured.
     """
     if "model.family" in overrides:
@@ -120,13 +125,18 @@ def make_plan(
     if dataset != settings.fetch.dataset:
         logger.warning(fetch.fallback_warning(settings.fetch.dataset, dataset))
     planned = _plan_runs(settings, families, seeds, dataset)
-    cores = core_sets(jobs or default_jobs(), len(planned))
+    scheduler = dask_scheduler.find(settings.tune.scheduler)
+    cores = [] if scheduler else core_sets(jobs or default_jobs(), len(planned))
+    # The trials of a run are executed where the run is: a Dask worker has one core for it.
+    workers = 1 if scheduler else min(settings.tune.workers, len(cores[0]))
     return SweepPlan(
         dataset=dataset,
         description=run_plan.describe(base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}),
         settings=settings,
-        values={**overrides, **pinned, "tune.workers": min(settings.tune.workers, len(cores[0]))},
+        values={**overrides, **pinned, "tune.workers": workers, "tune.scheduler": None},
         runs=planned,
+        jobs=jobs or len(planned),
+        scheduler=scheduler,
         cores=cores,
     )
 

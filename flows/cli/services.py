@@ -1,4 +1,4 @@
-"""Commands that serve: predict, serve, schedule, ui, up."""
+"""Commands that serve: predict, serve, schedule, ui, up, team-up."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from mnistflow.errors import MnistflowError
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (predict, serve, schedule, ui, up):
+    for command in (predict, serve, schedule, ui, up, team_up):
         app.command()(command)
 
 
@@ -71,6 +71,14 @@ def up(host: Host = "127.0.0.1") -> None:
     reconciliation.reconcile(paths, versions.model_name(state.current_dataset(paths, settings.fetch)))
 
     services.up(paths, settings, host)
+
+
+def team_up() -> None:
+    """Start a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all."""
+    paths, settings = load_context()
+    from flows.team import team
+
+    team.up(paths, settings)
 
 
 def _become(module: str, *arguments: str) -> None:

@@ -1,8 +1,9 @@
-"""Process guard: runs a module as a process that cannot outlive the process that started it.
+"""Process guard: runs a command as a process that cannot outlive the process that started it.
 
-`python -m flows.processes.process_guard MODULE ARGUMENT...` runs `python -m MODULE` while its standard input stays
-open. The starting process holds the other end of that pipe: when it closes the pipe or dies, the guard ends the module
-and all processes of its session. Start the guard in a session of its own. It exits with the module's exit code.
+`python -m flows.processes.process_guard MODULE ARGUMENT...` runs `python -m MODULE`, and with the absolute path of a
+program that program, while its standard input stays open. The starting process holds the other end of that pipe: when
+it closes the pipe or dies, the guard ends the command and all processes of its session. Start the guard in a session of
+its own. It exits with the command's exit code.
 """
 
 from __future__ import annotations
@@ -19,28 +20,33 @@ from types import FrameType
 
 import psutil
 
-FINISH_SECONDS = 12.0  # for the module to finish work in progress
+FINISH_SECONDS = 12.0  # for the command to finish work in progress
 LEAVE_SECONDS = 3.0  # for processes that it left behind
 STOP_SECONDS = FINISH_SECONDS + LEAVE_SECONDS + 2
 
 
 def start(
-    command: tuple[str, ...], folder: Path, log: Path, defaults: Mapping[str, str] | None = None
+    command: tuple[str, ...],
+    folder: Path,
+    log: Path,
+    defaults: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a module under a guard: it ends with this process.
+    """Start a command under a guard: it ends with this process.
 
     Args:
-        command: module and arguments.
-        folder: working directory of the module.
-        log: file for the output of the module.
+        command: module or absolute path of a program, and arguments.
+        folder: working directory of the command.
+        log: file that the output of the command is appended to.
         defaults: environment variables, where the user has not set them.
+        settings: environment variables, whatever the user has set.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
+    with log.open("ab") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.processes.process_guard", *command],
             cwd=folder,
-            env={**(defaults or {}), **os.environ},
+            env={**(defaults or {}), **os.environ, **(settings or {})},
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -60,26 +66,27 @@ def release(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Run the module until it ends by itself, standard input closes, or a SIGTERM comes."""
-    module = subprocess.Popen([sys.executable, "-m", *sys.argv[1:]], stdin=subprocess.DEVNULL)
+    """Run the command until it ends by itself, standard input closes, or a SIGTERM comes."""
+    interpreter = [] if Path(sys.argv[1]).is_absolute() else [sys.executable, "-m"]
+    command = subprocess.Popen([*interpreter, *sys.argv[1:]], stdin=subprocess.DEVNULL)
 
     def pass_on(_signal: int, _frame: FrameType | None) -> None:
-        module.terminate()
+        command.terminate()
 
     signal.signal(signal.SIGTERM, pass_on)
-    threading.Thread(target=_end_when_released, args=(module,), daemon=True).start()
-    code = module.wait()
+    threading.Thread(target=_end_when_released, args=(command,), daemon=True).start()
+    code = command.wait()
     _end_the_rest()
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def _end_when_released(module: subprocess.Popen[bytes]) -> None:
+def _end_when_released(command: subprocess.Popen[bytes]) -> None:
     os.read(sys.stdin.fileno(), 1)
-    module.terminate()
+    command.terminate()
     try:
-        module.wait(FINISH_SECONDS)
+        command.wait(FINISH_SECONDS)
     except subprocess.TimeoutExpired:
-        module.kill()
+        command.kill()
 
 
 def _end_the_rest() -> None:

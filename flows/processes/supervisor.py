@@ -1,4 +1,7 @@
-"""Supervisor of services: all start together, and end together after a signal or when one of them ends by itself."""
+"""Supervisor of services: all start together, and end together after a signal.
+
+When one of them ends by itself, the others end too, or it is started again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.processes import process_guard
+from mnistflow import files
 from mnistflow.errors import MnistflowError
 from mnistflow.workers import signals
 
@@ -18,15 +22,16 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Service:
-    """A Python module that runs as a process, with its readiness probe.
+    """A command that runs as a process, with its readiness probe.
 
     Attributes:
-        command: module and arguments.
+        command: Python module or absolute path of a program, and arguments.
         works: readiness probe, polled until it returns True.
         startable: polled until it returns True; the service starts then.
         waiting: message about what the service waits for, if that may take long; other services do not wait for it.
         address: URL for users.
         environment: defaults for variables that the user has not set.
+        settings: variables that it gets whatever the user has set.
     """
 
     name: str
@@ -36,20 +41,33 @@ class Service:
     waiting: str = ""
     address: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Supervisor:
     """Starts and stops services. Each runs under a process guard, so that none outlives this process."""
 
-    def __init__(self, services: Sequence[Service], folder: Path, logs: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        folder: Path,
+        logs: Path,
+        report: Callable[[str], None],
+        restart_seconds: float | None = None,
+    ) -> None:
         """Prepare services, of which later ones may need earlier ones.
 
         Args:
             folder: working directory of the services.
             logs: folder for their output, one file a service.
             report: called with each line about their progress.
+            restart_seconds: after which a service that has worked and ended is started again; None ends all instead.
         """
+        self._services = {service.name: service for service in services}
         self._starting = list(services)
+        self._restart_seconds = restart_seconds
+        self._worked: set[str] = set()
+        self._restart_at: dict[str, float] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._folder = folder
         self._logs = logs
@@ -87,24 +105,41 @@ class Supervisor:
         return bool(service.waiting) and service.name not in self._running and not service.startable()
 
     def _advance(self) -> None:
-        """Start what can be started, report what has become ready, and check that no service has ended."""
+        """Start what can be started, report what has become ready, and handle services that have ended."""
         for service in list(self._starting):
-            if service.name not in self._running and service.startable():
+            if self._may_start(service):
                 self._running[service.name] = self._launch(service)
             if service.name in self._running and service.works():
                 self._starting.remove(service)
+                self._worked.add(service.name)
                 self._report(
                     " ".join(filter(None, [service.name, "works", service.address and f"at {service.address}"]))
                 )
-        for name, process in self._running.items():
+        for name, process in list(self._running.items()):
             if process.poll() is not None:
-                raise MnistflowError(
-                    f"{name} ended by itself with exit code {process.returncode}", f"Its log: {self._log(name)}."
-                )
+                self._handle_end(name, process)
         time.sleep(POLL_SECONDS)
 
+    def _may_start(self, service: Service) -> bool:
+        if service.name in self._running or time.monotonic() < self._restart_at.get(service.name, 0.0):
+            return False
+        return service.startable()
+
+    def _handle_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        problem = f"{name} ended by itself with exit code {process.returncode}"
+        if self._restart_seconds is None or name not in self._worked:
+            raise MnistflowError(problem, f"Its log: {self._log(name)}.")
+        process_guard.release(self._running.pop(name))
+        self._restart_at[name] = time.monotonic() + self._restart_seconds
+        if self._services[name] not in self._starting:
+            self._starting.append(self._services[name])
+        self._report(f"{problem}, and is started again; its log: {self._log(name)}")
+
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
-        return process_guard.start(service.command, self._folder, self._log(service.name), service.environment)
+        log = self._log(service.name)
+        if service.name not in self._restart_at:
+            files.remove(log)
+        return process_guard.start(service.command, self._folder, log, service.environment, service.settings)
 
     def _stop(self) -> None:
         """Stop the services in reverse order, so that each can still reach those that it needs."""

@@ -29,7 +29,7 @@ class DaskWorkers(Workers[Job, Result]):
         self._address, self._threads, self._warned = address, threads, False
         self._client = dask_scheduler.connect(address)
         self._executor = self._client.get_executor(pure=False)
-        logger.info("searching on the Dask cluster at %s: %d workers", address, len(self._client.nthreads()))
+        logger.info("working on the Dask cluster at %s: %d workers", address, len(self._client.nthreads()))
 
     def capacity(self) -> int:
         try:
@@ -56,8 +56,9 @@ class DaskWorkers(Workers[Job, Result]):
             return future.result()
         except KilledWorker as error:
             raise StageError(
-                f"a trial has ended every Dask worker that tried it, most likely because memory ran out: {error}",
-                "Give the workers more memory and start again: the search goes on with its finished trials.",
+                f"a job has ended every Dask worker that tried it, most likely because memory ran out: {error}",
+                "Give the workers more memory and start again: what is finished is kept.",
+                transient=False,
             ) from error
         except CancelledError as error:
             raise self._gone() from error
@@ -65,7 +66,7 @@ class DaskWorkers(Workers[Job, Result]):
     def _gone(self) -> StageError:
         return StageError(
             f"the Dask scheduler at {self._address} is gone",
-            "Start it and its workers, then start again: the search goes on with its finished trials.",
+            "Start it and its workers, then start again: what is finished is kept.",
             transient=True,
         )
 
@@ -90,10 +91,12 @@ def _run_on_dask(
     """Run a job in a worker that may have been started with other settings, threads or sources."""
     if lineage.code_digest() != code:
         raise StageError(
-            f"the Dask worker {os.uname().nodename} has other sources of mnistflow than this search",
+            f"the Dask worker {os.uname().nodename} has other sources of mnistflow than this command",
             "Install the same version there and start the worker again.",
         )
     with _one_at_a_time:
         os.environ.update(settings)
+        # A job that waited for jobs of its own would wait for this worker, which it occupies.
+        os.environ.pop(dask_scheduler.VARIABLE, None)
         _load(threads)
         return objective(job)

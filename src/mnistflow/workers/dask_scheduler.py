@@ -1,4 +1,4 @@
-"""Dask scheduler of a search: its configured address, and the connection to it."""
+"""Dask scheduler of a search or a sweep: its configured address, and the connection to it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def connect(address: Address) -> Client:
         reason = str(error) or f"no answer for {CONNECT_SECONDS} s"
         raise StageError(
             f"no Dask scheduler answers at {address}: {reason}",
-            f"Start it, or correct tune.scheduler or {VARIABLE}; null searches on this machine.",
+            f"Start it, or correct tune.scheduler or {VARIABLE}; null works on this machine alone.",
         ) from error
 
 

@@ -70,6 +70,27 @@ def test_compose_accepts_the_file() -> None:
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
 
 
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_github_accepts_the_workflow(workflow: Path) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    done = subprocess.run([*command, str(workflow)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_workflow_gives_arguments_that_the_images_have() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/images.yml").read_text())["jobs"].values()
+    (build,) = (step["with"] for step in job["steps"] if "build-args" in step.get("with", {}))
+    given = {line.partition("=")[0] for line in build["build-args"].split("\n") if line}
+    text = (DEPLOY / "Containerfile").read_text()
+    assert given <= set(re.findall(r"^ARG (\w+)", text, re.MULTILINE))
+    # The base is an argument of all stages that have one of their own.
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${PYTHON}"}
+    assert set(job["strategy"]["matrix"]["target"]) <= set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    for target in job["strategy"]["matrix"]["target"]:
+        (labels,) = image(target)["LABEL"]
+        assert 'org.opencontainers.image.revision="${REVISION}"' in labels
+
+
 def image(target: str) -> dict[str, list[str]]:
     """Return the instructions of one stage of the Containerfile, by name, with lines joined."""
     text = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ")

@@ -135,7 +135,7 @@ def search_while_one_of_two_workers_dies(checkout: Checkout, cluster: Cluster) -
     kill_in_a_trial(checkout, process, since, one.pid)
     said = process.communicate()[0]
     assert process.returncode == 0, said
-    assert f"searching on the Dask cluster at {cluster.address}: 2 workers" in said
+    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
     ran = runs(checkout, since)
     # What the one had finished and the search not yet taken is lost with it, and run again.
     assert {run.name for run in ran if run.status == "FINISHED"} == {f"trial {n}" for n in range(TRIALS)}
@@ -178,7 +178,7 @@ def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_loc
         errors = [line for line in said.splitlines() if line.startswith("error:")]
         assert errors == [
             f"error: the Dask scheduler at {cluster.address} is gone. Start it and its workers, then start again: "
-            "the search goes on with its finished trials."
+            "what is finished is kept."
         ]
         assert "Traceback" not in said
 

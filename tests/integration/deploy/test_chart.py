@@ -1,0 +1,238 @@
+"""The Helm chart: rendered by Helm's own engine with several sets of values, against Kubernetes' schemas."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from serving.settings import ENVIRONMENT_PREFIX, Settings
+
+helm = pytest.importorskip("helm_python", reason="needs helm-python-sdk, of which only Linux on x86-64 has a wheel")
+
+CHART = Path(__file__).parents[3] / "deploy/chart"
+RELEASE = "digits"
+KUBERNETES = "1.33"
+OPERATOR = "monitoring.coreos.com/v1"  # of Prometheus: its kinds are not Kubernetes' own
+DIGEST = "sha256:" + 64 * "a"
+
+EVERYTHING = {
+    "images": {"server": {"repository": "registry.example/server", "digest": DIGEST}, "pullSecrets": ["registry"]},
+    "server": {
+        "settings": {"MNISTFLOW_SERVE_QUEUE_SECONDS": 2, "MNISTFLOW_SERVE_LOG_FORMAT": "json"},
+        "keys": [{"secret": "client-a", "key": "api-key"}, {"secret": "client-b", "key": "api-key"}],
+        "adminKeys": [{"secret": "admin", "key": "api-key"}],
+        "autoscaling": {"metric": "requestsInFlight"},
+        "maxUnavailable": "25%",
+    },
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "host": "digits.example",
+        "tlsSecret": "digits-tls",
+        "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
+    },
+    "mlflow": {
+        "databaseSecret": "mlflow-database",
+        "artifactsDestination": "s3://bucket/mlflow",
+        "artifactsSecret": "bucket",
+        "authSecret": "mlflow-users",
+        "clientSecret": "mlflow-client",
+    },
+    "prefect": {"databaseSecret": "prefect-database", "authSecret": "prefect-auth", "clientSecret": "prefect-client"},
+    "trainers": {"workers": 2, "job": {"claim": "dvc-cache", "secret": "dvc"}},
+    "networkPolicy": {"clients": {"kubernetes.io/metadata.name": "ingress-nginx"}},
+    "monitoring": {
+        "serviceMonitor": True,
+        "prometheusRule": True,
+        "dashboards": True,
+        "key": {"secret": "prometheus", "key": "api-key"},
+        "labels": {"release": "prometheus"},
+    },
+}
+ELSEWHERE = {
+    "mlflow": {"enabled": False, "trackingUri": "https://mlflow.example"},
+    "prefect": {"enabled": False, "apiUrl": "https://prefect.example/api"},
+}
+SERVERS_ALONE = {
+    "mlflow": {"enabled": False, "trackingUri": "https://mlflow.example"},
+    "prefect": {"enabled": False},
+    "trainers": {"enabled": False},
+    "networkPolicy": {"enabled": False},
+}
+SETS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything": EVERYTHING,
+    "elsewhere": ELSEWHERE,
+    "servers alone": SERVERS_ALONE,
+}
+
+
+def render(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    with helm.Chart.load(CHART) as chart:
+        rendered = chart.render(dict(values), name=RELEASE, namespace="models")
+    documents = (yaml.safe_load_all(text) for name, text in rendered.items() if not name.endswith("NOTES.txt"))
+    return [one for parts in documents for one in parts if one]
+
+
+@pytest.fixture(scope="module", params=SETS)
+def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return render(SETS[request.param])
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[tuple[str, str], dict[str, Any]]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in render(EVERYTHING)}
+
+
+def pods(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in manifests:
+        if one["kind"] in ("Deployment", "Job"):
+            yield one["spec"]["template"]["spec"]
+        if "base-job-template.json" in one.get("data", {}):
+            yield trainer(one)["spec"]["template"]["spec"]
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def trainer(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the Job that Prefect makes of the template of a work pool."""
+    configuration = json.loads(template["data"]["base-job-template.json"])["job_configuration"]
+    job: dict[str, Any] = configuration["job_manifest"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert (job["metadata"]["labels"], container["args"]) == ("{{ labels }}", "{{ command }}")
+    assert [one["name"] for one in container["env"]] == ["MLFLOW_TRACKING_URI"]
+    job["metadata"]["labels"] = {}
+    container["args"] = ["prefect", "flow-run", "execute"]
+    return job
+
+
+@pytest.mark.parametrize("values", SETS.values(), ids=SETS)
+def test_helm_lints_the_chart(values: dict[str, Any]) -> None:
+    report = helm.lint(CHART, values, strict=True, namespace="models")
+    # The icon of a chart is shown in catalogues only.
+    assert [one for one in report["messages"] if "icon is recommended" not in one["error"]] == []
+
+
+def test_kubernetes_accepts_what_is_rendered(manifests: list[dict[str, Any]]) -> None:
+    assert manifests
+    for one in manifests:
+        if one["apiVersion"] != OPERATOR:
+            kubernetes_validate.validate(one, KUBERNETES, strict=True)
+        if "base-job-template.json" in one.get("data", {}):
+            kubernetes_validate.validate(trainer(one), KUBERNETES, strict=True)
+    names = [(one["kind"], one["metadata"]["name"]) for one in manifests]
+    assert len(set(names)) == len(names)
+
+
+def test_no_secret_is_in_the_chart_and_no_pod_may_write_to_its_image(manifests: list[dict[str, Any]]) -> None:
+    assert not any(one["kind"] == "Secret" for one in manifests)
+    for pod in pods(manifests):
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["enableServiceLinks"] is False
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in containers(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"]["cpu"]
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+
+def test_the_parts_find_each_other(manifests: list[dict[str, Any]]) -> None:
+    labels = {
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+        for one in manifests
+        if one["kind"] == "Deployment"
+    }
+    ports = {
+        (one["metadata"]["name"], port["name"])
+        for one in manifests
+        if one["kind"] == "Deployment"
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for port in container["ports"]
+    }
+    claims = {one["metadata"]["name"] for one in manifests if one["kind"] == "PersistentVolumeClaim"}
+    for one in manifests:
+        name = one["metadata"]["name"]
+        if one["kind"] == "Deployment":
+            assert one["spec"]["selector"]["matchLabels"].items() <= labels[name].items()
+        if one["kind"] == "Service":
+            assert one["spec"]["selector"].items() <= labels[name].items()
+            assert {(name, port["targetPort"]) for port in one["spec"]["ports"]} <= ports
+        if one["kind"] == "PodDisruptionBudget":
+            assert one["spec"]["selector"]["matchLabels"].items() <= labels[name].items()
+        if one["kind"] == "HorizontalPodAutoscaler":
+            assert one["spec"]["scaleTargetRef"]["name"] in labels
+        if one["kind"] == "NetworkPolicy":
+            selected = one["spec"]["podSelector"]["matchLabels"]
+            is_of_runs = selected["app.kubernetes.io/component"] == "run"
+            assert is_of_runs or selected.items() <= labels[name].items()
+    used = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for pod in pods(manifests)
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert used - {"dvc-cache"} <= claims
+
+
+def test_a_server_serves_what_its_follower_fetches(everything: dict[tuple[str, str], dict[str, Any]]) -> None:
+    pod = everything["Deployment", f"{RELEASE}-mnistflow-server"]["spec"]["template"]["spec"]
+    first, follow, server = containers(pod)
+    assert first["args"] == ["mnistflow", "follow", "--once"]
+    assert (follow["args"], follow["restartPolicy"]) == (["mnistflow", "follow"], "Always")
+    (written,) = (mount["mountPath"] for mount in follow["volumeMounts"] if mount["name"] == "repository")
+    (read,) = (mount for mount in server["volumeMounts"] if mount["name"] == "repository")
+    assert (written, read["subPath"], read["readOnly"]) == ("/opt/mnistflow/var", "models", True)
+    variables = {one["name"]: one.get("value") for one in server["env"]}
+    assert variables["MNISTFLOW_SERVE_REPOSITORY"] == read["mountPath"]
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in vars(Settings())}
+    assert {name for name in variables if name.startswith(ENVIRONMENT_PREFIX)} <= known
+    assert variables["MNISTFLOW_SERVE_KEYS"] == "$(CLIENT_KEY_0),$(CLIENT_KEY_1)"
+    assert variables["MNISTFLOW_SERVE_ADMIN_KEYS"] == "$(ADMIN_KEY_0)"
+    # Kubernetes replaces names in a value by variables that come before it.
+    order = [one["name"] for one in server["env"]]
+    assert order.index("CLIENT_KEY_1") < order.index("MNISTFLOW_SERVE_KEYS")
+    assert server["image"] == f"registry.example/server@{DIGEST}"
+    assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
+
+
+def test_what_is_chosen_is_there(everything: dict[tuple[str, str], dict[str, Any]]) -> None:
+    name = f"{RELEASE}-mnistflow-server"
+    ingress = everything["Ingress", name]["spec"]
+    assert ingress["tls"] == [{"hosts": ["digits.example"], "secretName": "digits-tls"}]
+    (metric,) = everything["HorizontalPodAutoscaler", name]["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "mnistflow_requests_in_flight"
+    (endpoint,) = everything["ServiceMonitor", name]["spec"]["endpoints"]
+    assert endpoint["authorization"]["credentials"] == {"name": "prometheus", "key": "api-key"}
+    rules = everything["PrometheusRule", name]["spec"]
+    assert rules == yaml.safe_load((CHART / "monitoring/rules.yaml").read_text())
+    boards = everything["ConfigMap", f"{RELEASE}-mnistflow-dashboards"]["data"]
+    assert boards == {path.name: path.read_text() for path in (CHART / "monitoring/dashboards").glob("*.json")}
+    server = everything["Deployment", name]["spec"]["template"]["spec"]
+    assert {one["topologyKey"] for one in server["topologySpreadConstraints"]} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"server": {"replica": 3}}, "replica"),
+        ({"ingress": {"enabled": True, "host": "digits.example"}}, "tlsSecret"),
+        ({"mlflow": {"trackingUri": "https://me:secret@mlflow.example"}}, "trackingUri"),
+        ({"server": {"settings": {"MNISTFLOW_SERVE_KEYS": "secret"}}}, "MNISTFLOW_SERVE_KEYS"),
+        ({"server": {"keys": ["secret"]}}, "keys"),
+        ({"images": {"server": {"digest": "latest"}}}, "digest"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(helm.HelmError, match=problem):
+        render(values)
