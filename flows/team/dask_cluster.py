@@ -12,6 +12,9 @@ from flows.processes.supervisor import Service
 from mnistflow.workers import dask_scheduler
 
 HOST = "127.0.0.1"
+WORKER_PORTS = 10  # above the scheduler's
+# Without a dashboard, scheduler and workers still answer HTTP: on free ports of this machine.
+NO_PAGE = ("--no-dashboard", "--dashboard-address", f"{HOST}:0")
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,17 @@ class DaskCluster:
         listens = partial(probes.listens, HOST, self.port)
         yield Service(
             name="Dask",
-            command=("distributed.cli.dask_scheduler", "--host", HOST, "--port", str(self.port), "--no-dashboard"),
+            command=("distributed.cli.dask_scheduler", "--host", HOST, "--port", str(self.port), *NO_PAGE),
             works=listens,
             address=self.address,
         )
         for number in range(1, self.workers + 1):
-            port = ports.reserve(HOST, self.port + number)
+            port = ports.reserve(HOST, self.port + WORKER_PORTS + number)
             yield Service(
                 name=f"Dask worker {number}",
                 command=(
                     *("distributed.cli.dask_worker", self.address, "--host", HOST, "--worker-port", str(port)),
-                    *("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self.folder)),
+                    *("--nthreads", "1", "--no-nanny", *NO_PAGE, "--local-directory", str(self.folder)),
                 ),
                 startable=listens,
                 works=partial(probes.listens, HOST, port),
