@@ -30,6 +30,7 @@ from mnistflow.registry.promotion import Judgement
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
+from mnistflow.tracking.lease import Lease
 from mnistflow.transient import is_transient
 
 Arguments = ParamSpec("Arguments")
@@ -130,6 +131,12 @@ def find_champion(name: str) -> Version | None:
     return versions.version_of_alias(name, versions.CHAMPION)
 
 
+@_step("lock")
+def decide(name: str) -> Lease:
+    """Wait until no other process, on any machine, decides about a registered model; return the lease on it."""
+    return reconciliation.decide(name)
+
+
 @_step("compare")
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Judge the candidate against the champion and keep the verdict with the version."""
@@ -143,7 +150,7 @@ def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: 
 @_step("publish")
 def publish(workspace: Paths, version: Version, judgement: Judgement) -> None:
     """Publish the version to the model repository, as the verdict demands."""
-    promotion.apply(workspace, version, judgement.verdict)
+    promotion.apply(workspace, version, judgement)
 
 
 @_step("push")

@@ -136,9 +136,10 @@ def _decide(
 ) -> GateOutcome:
     """Register the model unless it is known, compare it with the champion, and publish it as the verdict demands."""
     version = known or prefect_tasks.register(workspace, run, evaluation)
-    opponent = prefect_tasks.find_champion(version.name)
-    judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
-    prefect_tasks.publish(workspace, version, judgement)
+    with prefect_tasks.decide(version.name):
+        opponent = prefect_tasks.find_champion(version.name)
+        judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
+        prefect_tasks.publish(workspace, version, judgement)
     return GateOutcome(
         version=version,
         registered=known is None,

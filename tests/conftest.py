@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import registries
 import session_guard
 from checkouts import Checkout, copy_checkout, make_checkout, retrain_once
 from cluster import free_port, wait_for_port
@@ -54,6 +55,12 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("retrained") / "checkout")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri() -> str:
+    """What `MLFLOW_TRACKING_URI` names an MLflow server by that all tests share: each uses names of its own there."""
+    return (session_guard.shared("mlflow", registries.start_server) / "url").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -42,13 +42,13 @@ def promote(version: int, dataset: DatasetOption = None, because: Because = "") 
 def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     """Let the champion before the present one serve again; repeated, it goes further back."""
     paths, name = _model(dataset)
-    from mnistflow.registry import promotion, versions
+    from mnistflow.registry import aliases, promotion
 
-    withdrawn = versions.version_of_alias(name, versions.CHAMPION)
     champion = promotion.rollback(paths, name, because)
+    move = aliases.last_move(name)
     console.print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     back = f"version {champion.number} serves again, {champion.quality}"
-    _notify(paths, "withdrawn", name, f"withdrawn: {name} version {withdrawn.number if withdrawn else '?'}: {back}")
+    _notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 
 
@@ -85,9 +85,9 @@ def _set_rollout(
     dataset: str | None, version: int | None, *, canary: float | None = None, shadow: bool | None = None
 ) -> None:
     paths, name = _model(dataset)
-    from mnistflow.registry import promotion, versions
+    from mnistflow.registry import rollouts, versions
 
-    rollout = promotion.set_rollout(paths, name, canary=canary, shadow=shadow, number=version)
+    rollout = rollouts.change(paths, name, canary=canary, shadow=shadow, number=version)
     if rollout is None:
         console.print(f"{name}: the champion answers all requests, and no other version is tried")
         return

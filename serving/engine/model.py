@@ -43,6 +43,7 @@ class Model:
 
     Attributes:
         manifest: the content of model.json.
+        file_id: of the model.json that it was loaded with, see `ModelRepository.file_id`.
         inputs, outputs: the signature, by name.
         request_cache: of the requests for it.
         classifies_images: whether its input is gray images, uint8 [n, 28, 28], and its output float32 [n, classes].
@@ -60,6 +61,7 @@ class Model:
                 reproduce its recorded predictions, or it is too slow.
         """
         self.manifest = stored.manifest
+        self.file_id = stored.file_id
         self.inputs = {spec.name: spec for spec in stored.manifest.inputs}
         self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
         self.request_cache = RequestCache(self.inputs, self.outputs)

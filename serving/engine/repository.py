@@ -22,6 +22,8 @@ from serving.protocol.tensors import Array
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
+FileId = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
@@ -70,12 +72,17 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A version as stored: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce."""
+    """A version as stored: its manifest, the bytes of its ONNX file, and recorded predictions to reproduce.
+
+    Attributes:
+        file_id: of its model.json, see `ModelRepository.file_id`.
+    """
 
     manifest: Manifest
     onnx: bytes
     probe_inputs: Array
     probe_outputs: Array
+    file_id: FileId | None
 
 
 class ModelRepository:
@@ -117,7 +124,7 @@ class ModelRepository:
         """
         if version == 0:
             raise ModelRefusedError("the champion file, or rollout.json, holds no version number")
-        folder = self.folder / name / str(version)
+        folder, file_id = self.folder / name / str(version), self.file_id(name, version)
         manifest = parse_manifest(_read(folder / "model.json"))
         if (manifest.name, manifest.version) != (name, version):
             raise ModelRefusedError("model.json is that of another model or version")
@@ -125,7 +132,15 @@ class ModelRepository:
         if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
             raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
         inputs, outputs = _probe(_read(folder / "probe.npz"))
-        return StoredModel(manifest, onnx, inputs, outputs)
+        return StoredModel(manifest, onnx, inputs, outputs, file_id)
+
+    def file_id(self, name: str, version: int) -> FileId | None:
+        """Return inode and time of a version's model.json, which change with its folder; None without one."""
+        try:
+            found = (self.folder / name / str(version) / "model.json").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 def _created(folder: Path) -> str:

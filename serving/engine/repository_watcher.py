@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from serving.engine.availability import Availability
@@ -81,17 +82,30 @@ class RepositoryWatcher:
             OSError: the repository cannot be read.
         """
         async with self._refreshing:
-            found = await asyncio.to_thread(self._repository.scan)
+            found, outdated = await asyncio.to_thread(self._scan, self._residency.models())
             for name in self.entries.keys() - found.keys():
                 if name in self._residency.champions:
                     found[name] = self.entries[name]
             # A version that is published beside others is no reason to try a refused one again.
             changed = {name for name, entry in found.items() if not entry.selects_as(self.entries.get(name))}
             changed |= self._availability.refresh()
+            if outdated:
+                changed |= {model.name for model in outdated}
+                self._residency.mark_outdated(outdated)
             self.entries = found
             self._loader.forget_refusals(changed)
             for name in filter(self._availability.is_unloaded, found):
                 self.unload(name)
+
+    def _scan(self, resident: Sequence[Model]) -> tuple[dict[str, ModelEntry], list[Model]]:
+        """Return the entries of the repository, and the versions in memory whose folder was replaced since the last
+        poll: by its publisher, with a version of the same number in another registry."""
+        outdated = []
+        for model in resident:
+            now = self._repository.file_id(model.name, model.version)
+            if now is not None and now != model.file_id and model not in self._residency.outdated:
+                outdated.append(model)
+        return self._repository.scan(), outdated
 
     async def update(self, name: str) -> None:
         """Bring the champion and the rollout of a model in line with its entry."""
@@ -130,7 +144,7 @@ class RepositoryWatcher:
             champion, version = self._residency.champions.get(name), self._wanted(name)
             if version is None or (name, version) in self._loader.refusals:
                 return
-            if champion is not None and champion.version == version:
+            if champion is not None and champion.version == version and champion not in self._residency.outdated:
                 return
             # A refused version is logged and counted by the loader.
             with suppress(ModelRefusedError):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection
+from weakref import WeakSet
 
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
@@ -71,6 +72,7 @@ class Residency:
 
     Attributes:
         champions, challengers: by model.
+        outdated: versions in memory whose folder was replaced since; they serve until the new ones are loaded.
         locks: held while a version of a model is loaded and gets its place, so that no version is loaded twice.
     """
 
@@ -80,6 +82,7 @@ class Residency:
         self._metrics = metrics
         self.champions: dict[str, Model] = {}
         self.challengers: dict[str, Model] = {}
+        self.outdated: WeakSet[Model] = WeakSet()
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._replaced: dict[str, Model] = {}
         self._cache: OrderedDict[tuple[str, int], Model] = OrderedDict()
@@ -100,14 +103,24 @@ class Residency:
         Raises:
             ModelRefusedError: it is not fit to serve.
         """
-        return self.find(name, version) or await self._loader.load(name, version)
+        found = self.find(name, version)
+        return await self._loader.load(name, version) if found is None or found in self.outdated else found
+
+    def mark_outdated(self, models: Collection[Model]) -> None:
+        """Forget versions whose folder was replaced, but for champions and challengers, which serve until then."""
+        self.outdated.update(models)
+        for key in [key for key, model in self._cache.items() if model in self.outdated]:
+            del self._cache[key]
+        for name in [name for name, model in self._replaced.items() if model in self.outdated]:
+            del self._replaced[name]
+        self._expose()
 
     def set_champion(self, model: Model) -> Model | None:
         """Make a version the champion; return the champion that it replaces."""
         replaced = self.champions.get(model.name)
         self._cache.pop((model.name, model.version), None)
         self.champions[model.name] = model
-        if replaced is not None:
+        if replaced is not None and replaced not in self.outdated:
             before = self._replaced.get(model.name)
             self._replaced[model.name] = replaced
             if before is not None and before is not model:
@@ -124,7 +137,7 @@ class Residency:
     def release_challenger(self, name: str) -> None:
         """Let the challenger of a model be evicted, unless it has become the champion."""
         challenger = self.challengers.pop(name)
-        if self.champions.get(name) is not challenger:
+        if self.champions.get(name) is not challenger and challenger not in self.outdated:
             self.cache(challenger)
 
     def cache(self, model: Model) -> None:

@@ -1,12 +1,58 @@
-"""Aliases and tags of registered versions: every change of the model registry except registration."""
+"""Aliases and tags of registered models and versions: every change of the model registry except registration.
+
+MLflow changes one alias or tag at a time. So a move of the alias `champion` is written to the registered model first
+(`Move`), then made, then recorded in history, tags and the other aliases. Whoever decides next, on whichever machine,
+completes a move that was made and forgets one that was not.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from mnistflow.errors import RegistryError
 from mnistflow.process_identity import user_at_host
 from mnistflow.registry import history, versions
+from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, TAG, Decision, Version
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from mnistflow.tracking.records import StoredModel
+
+MOVE_TAG, ROLLOUT_TAG = TAG + "champion", TAG + "rollout"
+
+
+@dataclass(frozen=True)
+class Move:
+    """The last move of the alias `champion`.
+
+    Attributes:
+        version: that it leads to.
+        replaced: the champion before; None for none.
+        line: of the version's history.
+        is_recorded: whether history, tags and the other aliases say so.
+    """
+
+    version: int
+    replaced: int | None
+    by: history.By
+    line: str
+    is_recorded: bool = False
+
+    @classmethod
+    def of(cls, model: StoredModel) -> Self | None:
+        """Return the last move of a model's alias; None if mnistflow has never moved it, or its tag is damaged."""
+        try:
+            return cls(**json.loads(model.tags[MOVE_TAG]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def write(self, name: str) -> None:
+        """Keep the move with the registered model."""
+        _set_model_tag(name, MOVE_TAG, asdict(self))
 
 
 def record_decision(version: Version, decision: Decision, reasons: tuple[str, ...], key: str) -> None:
@@ -24,61 +70,123 @@ def record_decision(version: Version, decision: Decision, reasons: tuple[str, ..
         _set_tag(version, tag, value)
 
 
-def set_overruled(version: Version, is_overruled: bool) -> None:
-    """Record whether somebody has replaced the version as champion by hand."""
-    _set_tag(version, "overruled", str(is_overruled).lower())
-
-
 def set_champion(version: Version, by: history.By, because: str = "") -> None:
-    """Make a version the champion, and the version that a rollback would return to `previous`.
+    """Make a version the champion. The caller has the lease on the model, see `reconciliation.decide`.
 
-    The history says by whom and why. It is written first: a process that is killed before it moves the alias leaves a
-    line too many, which changes no later rollback.
+    The version that a rollback would return to becomes `previous`. A version that is replaced other than by the gate
+    is overruled. A rollout of the new champion ends. The history says by whom and why.
     """
-    replaced = open_store().aliases(version.name).get(CHAMPION)
+    model = _model(version.name)
+    replaced, last = model.aliases.get(CHAMPION), Move.of(model)
     if replaced == version.number:
         return
-    _add_to_history(version, history.line(by, user_at_host(), because))
-    if by == "rollback":
-        replaced = history.earlier_champion(versions.all_versions(version.name), version.number)
-    _set_previous(version.name, replaced)
+    line = history.line(by, user_at_host(), because, after=last.line if last else None)
+    move = Move(version.number, replaced, by, line)
+    move.write(version.name)
     mlflow_client().set_registered_model_alias(version.name, CHAMPION, str(version.number))
-    _remove_challenger(version)
+    _record(version.name, move)
 
 
-def adopt_champion(version: Version, replaced: int | None) -> None:
-    """Record that somebody has made a version the champion by MLflow's UI or client.
+def is_settled(model: StoredModel) -> bool:
+    """Return whether the alias `champion` is where its last move has led to, and that move is recorded."""
+    champion, last = model.aliases.get(CHAMPION), Move.of(model)
+    return champion is None or (last is not None and last.is_recorded and last.version == champion)
 
-    The history is written last, because its line says that the rest is complete.
 
-    Args:
-        replaced: the champion before, which a rollback returns to.
+def settle(name: str) -> None:
+    """Complete the move that a killed process has begun, and record one that was made by MLflow's UI or client.
+
+    The latter is recorded like `mnistflow promote`: a rollback returns to the version before, and no retraining brings
+    that version back. The caller has the lease on the model.
     """
-    _set_previous(version.name, replaced)
-    _remove_challenger(version)
-    _add_to_history(version, history.line("MLflow"))
+    model = _model(name)
+    if is_settled(model):
+        return
+    champion, last = model.aliases[CHAMPION], Move.of(model) or _latest_of_history(name)
+    if last and champion == last.version:
+        move = last
+    elif last and champion == last.replaced and not last.is_recorded:  # killed before it moved the alias
+        move = replace(last, version=champion, is_recorded=True)
+    else:
+        before = (last.version if last.is_recorded else last.replaced) if last else None
+        move = Move(champion, before, "MLflow", history.line("MLflow", after=last.line if last else None))
+    move.write(name)
+    if not move.is_recorded:
+        _record(name, move)
+
+
+def last_move(name: str) -> Move | None:
+    """Return the last recorded move of the alias `champion`."""
+    return Move.of(_model(name))
 
 
 def set_challenger(version: Version) -> None:
     """Make a version the challenger."""
-    mlflow_client().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
+    _set_alias(version.name, CHALLENGER, version.number)
 
 
-def _add_to_history(version: Version, line: str) -> None:
-    past = versions.find(version.name, version.number).history
-    _set_tag(version, "history", "\n".join((*past, line)))
+def rollout_of(model: StoredModel) -> Rollout | None:
+    """Return which version of a model servers are to try beside the champion, and how; None for none."""
+    try:
+        return Rollout(**json.loads(model.tags[ROLLOUT_TAG]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
-def _set_previous(name: str, number: int | None) -> None:
+def set_rollout(name: str, rollout: Rollout | None) -> None:
+    """Let servers try a version beside the champion; None ends that."""
+    if rollout:
+        _set_model_tag(name, ROLLOUT_TAG, asdict(rollout))
+    else:
+        mlflow_client().delete_registered_model_tag(name, ROLLOUT_TAG)
+
+
+def _latest_of_history(name: str) -> Move | None:
+    """Return the last move of a model whose versions alone keep it, as they did before the model did."""
+    latest = history.latest(versions.all_versions(name))
+    return Move(latest[0], None, "MLflow", latest[1], is_recorded=True) if latest else None
+
+
+def _record(name: str, move: Move) -> None:
+    """Let history, tags and the other aliases follow a move that was made; what they say already is left as it is."""
+    known = {version.number: version for version in versions.all_versions(name)}
+    champion, replaced = known[move.version], known.get(move.replaced or 0)
+    if move.line not in champion.history:
+        _set_tag(champion, "history", "\n".join((*champion.history, move.line)))
+        known[move.version] = replace(champion, history=(*champion.history, move.line))
+    if move.by != "gate":
+        _set_tag(champion, "overruled", "false")
+        if replaced:
+            _set_tag(replaced, "overruled", "true")
+    earlier = history.earlier_champion(known.values(), move.version) if move.by == "rollback" else move.replaced
+    _set_alias(name, PREVIOUS, earlier if earlier in known else None)
+    aliases = _model(name).aliases
+    if aliases.get(CHALLENGER) == move.version:
+        _set_alias(name, CHALLENGER, None)
+    elif move.by == "rollback" and CHALLENGER not in aliases and replaced and replaced.decision != "reject":
+        _set_alias(name, CHALLENGER, replaced.number)
+    rollout = rollout_of(_model(name))
+    if rollout and rollout.challenger == move.version:
+        set_rollout(name, None)
+    replace(move, is_recorded=True).write(name)
+
+
+def _model(name: str) -> StoredModel:
+    model = open_store().model(name)
+    if model is None:
+        raise RegistryError(f"{name} is not registered", "`mnistflow retrain` registers its first version.")
+    return model
+
+
+def _set_alias(name: str, alias: str, number: int | None) -> None:
     if number is not None:
-        mlflow_client().set_registered_model_alias(name, PREVIOUS, str(number))
-    elif PREVIOUS in open_store().aliases(name):
-        mlflow_client().delete_registered_model_alias(name, PREVIOUS)
+        mlflow_client().set_registered_model_alias(name, alias, str(number))
+    elif alias in open_store().aliases(name):
+        mlflow_client().delete_registered_model_alias(name, alias)
 
 
-def _remove_challenger(version: Version) -> None:
-    if open_store().aliases(version.name).get(CHALLENGER) == version.number:
-        mlflow_client().delete_registered_model_alias(version.name, CHALLENGER)
+def _set_model_tag(name: str, tag: str, value: object) -> None:
+    mlflow_client().set_registered_model_tag(name, tag, json.dumps(value))
 
 
 def _set_tag(version: Version, tag: str, value: str) -> None:

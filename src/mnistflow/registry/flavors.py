@@ -49,6 +49,8 @@ def save_model(
         **settings,
     )
     folder = Path(path)
+    # MLflow has serialized the graph anew. Served, and loaded by every flavour, is the file that was evaluated.
+    shutil.copyfile(graph, folder / ONNX_FILE)
     for file in sorted(trained.iterdir()) if trained else ():
         if add_flavor := _NATIVE.get(file.suffix):
             add_flavor(file, folder, mlflow_model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -11,17 +11,23 @@ if TYPE_CHECKING:
 
 By = Literal["gate", "hand", "rollback", "MLflow"]
 _BECAME = " became champion by "
+_LONGEST_REASON = 2000  # characters; MLflow's tables have room for 5,000 in a tag of a model
 
 
-def line(by: str, who: str = "", because: str = "") -> str:
+def line(by: str, who: str = "", because: str = "", after: str | None = None) -> str:
     """Return the line that a version's history gets when it becomes champion now.
 
     Args:
         who: user and machine; empty if nobody knows.
         because: the reason, of which line breaks become spaces; empty if none was given.
+        after: the line of the champion before. The new one gets a later time, although another machine, whose clock
+            may be ahead, may have written that one.
     """
-    became = f"{datetime.now(UTC).isoformat(timespec='milliseconds')}{_BECAME}{by}"
-    reason = " ".join(because.split())
+    moment = datetime.now(UTC)
+    if after:
+        moment = max(moment, datetime.fromisoformat(after.partition(" ")[0]) + timedelta(milliseconds=1))
+    became = f"{moment.isoformat(timespec='milliseconds')}{_BECAME}{by}"
+    reason = " ".join(because.split())[:_LONGEST_REASON]
     return f"{became}{f' ({who})' if who else ''}{f': {reason}' if reason else ''}"
 
 
@@ -40,10 +46,15 @@ def earlier_champion(versions: Iterable[Version], champion: int | None) -> int |
     return succession[-1] if succession else None
 
 
-def latest_champion(versions: Iterable[Version]) -> int | None:
-    """Return the version that became champion last, or None when none ever did."""
-    succession = _succession(versions)
-    return succession[-1] if succession else None
+def latest(versions: Iterable[Version]) -> tuple[int, str] | None:
+    """Return the version that became champion last, and the line that says so; None when none ever did."""
+    lines = [
+        (datetime.fromisoformat(line.partition(_BECAME)[0]), version.number, line)
+        for version in versions
+        for line in version.history
+        if _BECAME in line
+    ]
+    return max(lines)[1:] if lines else None
 
 
 def _word(text: str) -> str:

@@ -94,7 +94,7 @@ def to_publish(model_json: Mapping[str, Any], sha256: str) -> dict[str, Any]:
 
     Args:
         model_json: what the version keeps, with its number.
-        sha256: of the published file: MLflow writes the graph anew, and servers check the file that they read.
+        sha256: of the published file, which servers check: of older versions, MLflow has written the graph anew.
     """
     from mnistflow.data import catalog
 

@@ -1,7 +1,7 @@
 """Promotion: register a candidate, compare it with the champion, promote, hold or reject it, publish, roll back.
 
 The order makes a kill harmless: a version is published before any alias moves, and `reconciliation` lets the
-repository's pointer follow the alias.
+repository follow the registry. One process at a time decides about a model, on whichever machine.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +35,6 @@ from mnistflow.registry.config import GateConfig
 from mnistflow.registry.descriptions import Origin
 from mnistflow.registry.gate import Comparison, Verdict
 from mnistflow.registry.manifest import Manifest
-from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
@@ -50,12 +49,14 @@ class Judgement:
     """A verdict with its evidence.
 
     Attributes:
-        comparison: None without a champion.
+        opponent: number of the champion; None without one.
+        comparison: with the champion; None if the version keeps the verdict already, or there is no champion.
         recorded: whether the version keeps this verdict already.
     """
 
     verdict: Verdict
-    comparison: Comparison | None
+    opponent: int | None
+    comparison: Comparison | None = None
     recorded: bool = False
 
 
@@ -103,14 +104,14 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     champion = versions.version_of_alias(version.name, versions.CHAMPION)
     opponent = champion.number if champion else None
     if opponent == version.number or version.verdict_key == _verdict_key(version, opponent, evaluation, policy):
-        return Judgement(Verdict(version.decision, version.reasons), None, recorded=True)
+        return Judgement(Verdict(version.decision, version.reasons), opponent, recorded=True)
     data = splits.load(workspace.prepared)
     comparison = _compare(workspace, data, champion) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
     if version.is_overruled and verdict.decision == "promote":
         reason = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
         verdict = Verdict("hold", (reason, *verdict.reasons))
-    return Judgement(verdict, comparison)
+    return Judgement(verdict, opponent, comparison)
 
 
 def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
@@ -150,7 +151,6 @@ def record_verdict(
     """
     if judgement.recorded:
         return
-    opponent = judgement.comparison.version if judgement.comparison else None
     verdict = judgement.verdict
     evidence = {
         "version": version.number,
@@ -165,7 +165,7 @@ def record_verdict(
     runs.resume(version.run_id).log_json(evidence, EVIDENCE)
     origin = Origin.of(workspace, version)
     registration.describe(version, descriptions.of_version(version, origin, evaluation, verdict))
-    key = _verdict_key(version, opponent, evaluation, policy)
+    key = _verdict_key(version, judgement.opponent, evaluation, policy)
     aliases.record_decision(version, verdict.decision, verdict.reasons, key)
 
 
@@ -175,25 +175,32 @@ def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation,
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def apply(paths: Paths, version: Version, verdict: Verdict) -> None:
+def apply(paths: Paths, version: Version, judgement: Judgement) -> None:
     """Publish a version and let it serve, or keep it as challenger; a rejected one becomes neither.
 
+    The caller has had the lease on the model since it judged, see `reconciliation.decide`.
+
     Raises:
-        RegistryError: the artifact store does not have its files.
+        RegistryError: the artifact store does not have its files, or the champion is not the one that it was compared
+            with any more.
     """
-    if versions.CHAMPION in version.aliases:
-        reconciliation.reconcile(paths, version.name)
-    elif verdict.decision == "promote":
-        make_champion(paths, version, "gate", "; ".join(verdict.reasons))
-    elif verdict.decision == "hold":
-        publisher.publish(paths, version)
+    decision, champion = judgement.verdict.decision, versions.version_of_alias(version.name, versions.CHAMPION)
+    number = champion.number if champion else None
+    if number == version.number:
+        reconciliation.follow(paths, version.name)
+    elif decision == "promote":
+        _publish(paths, version)
+        _check_champion(version.name, judgement.opponent)
+        make_champion(paths, version, "gate", "; ".join(judgement.verdict.reasons))
+    elif decision == "hold":
+        _publish(paths, version)
         aliases.set_challenger(version)
 
 
 def make_champion(paths: Paths, version: Version, by: history.By, because: str = "") -> None:
-    """Publish a version, move the alias `champion` to it, then the repository's pointer.
+    """Publish a version, move the alias `champion` to it, and let the repository follow.
 
-    A rollout of the same version ends.
+    The caller has the lease on the model. A rollout of the same version ends.
 
     Args:
         because: the reason, which the history keeps with the user and the machine.
@@ -201,12 +208,9 @@ def make_champion(paths: Paths, version: Version, by: history.By, because: str =
     Raises:
         RegistryError: the artifact store does not have its files.
     """
-    publisher.publish(paths, version)
+    _publish(paths, version)
     aliases.set_champion(version, by, because)
-    publisher.serve(paths, version)
-    rollout = publisher.read_rollout(paths, version.name)
-    if rollout and rollout.challenger == version.number:
-        publisher.write_rollout(paths, version.name, None)
+    reconciliation.follow(paths, version.name)
 
 
 def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
@@ -216,13 +220,13 @@ def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
         because: the reason, for the history.
 
     Raises:
-        RegistryError: there is no such version, the artifact store does not have its files, or another process moved
-            the alias at the same time.
+        RegistryError: there is no such version, the artifact store does not have its files, or something moved the
+            alias at the same time.
     """
-    reconciliation.adopt(paths, name)
-    version = versions.find(name, number)
-    _replace_champion(paths, version, "hand", because)
-    return _read_back(version)
+    with reconciliation.decide(name):
+        version = versions.find(name, number)
+        make_champion(paths, version, "hand", because)
+        return _read_back(version)
 
 
 def rollback(paths: Paths, name: str, because: str = "") -> Version:
@@ -235,98 +239,58 @@ def rollback(paths: Paths, name: str, because: str = "") -> Version:
         because: the reason, for the history.
 
     Raises:
-        RegistryError: there is no earlier champion, the artifact store does not have its files, or another process
-            moved the alias at the same time.
+        RegistryError: there is no earlier champion, the artifact store does not have its files, or something moved the
+            alias at the same time.
     """
-    reconciliation.adopt(paths, name)
-    known = {version.number: version for version in versions.all_versions(name)}
-    champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
-    earlier = history.earlier_champion(known.values(), champion)
-    if earlier is None:
-        raise RegistryError(f"{name} has no earlier champion", "`mnistflow promote VERSION` makes a version champion.")
-    replaced = _replace_champion(paths, known[earlier], "rollback", because)
-    if replaced and replaced.decision != "reject" and not versions.version_of_alias(name, versions.CHALLENGER):
-        aliases.set_challenger(replaced)
-    return _read_back(known[earlier])
+    with reconciliation.decide(name):
+        known = {version.number: version for version in versions.all_versions(name)}
+        champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
+        earlier = history.earlier_champion(known.values(), champion)
+        if earlier is None:
+            raise RegistryError(
+                f"{name} has no earlier champion", "`mnistflow promote VERSION` makes a version champion."
+            )
+        _publish(paths, known[earlier])
+        _check_champion(name, champion)
+        make_champion(paths, known[earlier], "rollback", because)
+        return _read_back(known[earlier])
+
+
+def _publish(paths: Paths, version: Version) -> None:
+    with publisher.locked(paths, version.name):
+        publisher.publish(paths, version)
+
+
+def _check_champion(name: str, expected: int | None) -> None:
+    """Check that the champion is the one that was decided upon.
+
+    Raises:
+        RegistryError: it is another one: MLflow's UI has moved the alias, or this process was stopped for so long that
+            another one took its lease.
+    """
+    champion = versions.version_of_alias(name, versions.CHAMPION)
+    number = champion.number if champion else None
+    if number != expected:
+        raise RegistryError(
+            f"the champion of {name} is {_called(number)} now, and was {_called(expected)} when this was decided",
+            "Run the command again: it decides anew.",
+        )
+
+
+def _called(number: int | None) -> str:
+    return f"version {number}" if number else "no version"
 
 
 def _read_back(version: Version) -> Version:
     """Return the champion that MLflow has now, which is to be this version."""
     champion = versions.version_of_alias(version.name, versions.CHAMPION)
     if champion is None or champion.number != version.number:
-        instead = f"version {champion.number}" if champion else "no version"
         raise RegistryError(
-            f"{version.name} version {version.number} was made champion, but the alias names {instead} now",
+            f"{version.name} version {version.number} was made champion, but the alias names "
+            f"{_called(champion.number if champion else None)} now",
             "Something else has moved it: `mnistflow status` shows what is published.",
         )
     return champion
-
-
-def _replace_champion(paths: Paths, version: Version, by: history.By, because: str) -> Version | None:
-    """Make a version champion whatever the gate has decided, and return the version that it replaces."""
-    champion = versions.version_of_alias(version.name, versions.CHAMPION)
-    replaced = champion if champion and champion.number != version.number else None
-    if replaced:
-        aliases.set_overruled(replaced, True)
-    aliases.set_overruled(version, False)
-    make_champion(paths, version, by, because)
-    return replaced
-
-
-def set_rollout(
-    paths: Paths, name: str, *, canary: float | None = None, shadow: bool | None = None, number: int | None = None
-) -> Rollout | None:
-    """Let servers try a version beside the champion, or end that; None leaves a setting as it is.
-
-    The version that is tried stays the same until both canary and shadow have ended, even if the alias `challenger`
-    moves meanwhile.
-
-    Args:
-        canary: share of the requests that the version answers, 0 to 1.
-        shadow: whether the version gets a copy of the requests.
-        number: the version to try, published if need be; None for the challenger.
-
-    Raises:
-        RegistryError: there is no champion, no such version or no challenger, the artifact store does not have the
-            version's files, or another version is being tried.
-    """
-    now = publisher.read_rollout(paths, name) or Rollout(0)
-    wanted = replace(
-        now, canary=now.canary if canary is None else canary, shadow=now.shadow if shadow is None else shadow
-    )
-    if not wanted.canary and not wanted.shadow:
-        publisher.write_rollout(paths, name, None)
-        return None
-    if canary or shadow:
-        chosen = _version_to_try(name, number)
-        if now.challenger not in (0, chosen.number):
-            other = f"not version {number}" if number else f"and the challenger is version {chosen.number} now"
-            raise RegistryError(
-                f"version {now.challenger} is tried, {other}",
-                f"Go on with `--version {now.challenger}`, or first `mnistflow canary off` and `mnistflow shadow off`.",
-            )
-        publisher.publish(paths, chosen)
-        wanted = replace(wanted, challenger=chosen.number)
-    publisher.write_rollout(paths, name, wanted)
-    return wanted
-
-
-def _version_to_try(name: str, number: int | None) -> Version:
-    champion = versions.version_of_alias(name, versions.CHAMPION)
-    if not champion:
-        raise RegistryError(
-            f"{name} has no champion to try another version beside", "`mnistflow promote VERSION` makes one."
-        )
-    if number is not None:
-        if number == champion.number:
-            raise RegistryError(f"version {number} is the champion itself", "Name another version.")
-        return versions.find(name, number)
-    challenger = versions.version_of_alias(name, versions.CHALLENGER)
-    if not challenger:
-        raise RegistryError(
-            f"{name} has no challenger to try", "`--version N` chooses a version; `mnistflow leaderboard` lists them."
-        )
-    return challenger
 
 
 def _now() -> str:

@@ -3,19 +3,22 @@
     <dataset>-classifier/
       config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion   rollout.json
 
-A version's folder is renamed into place when it is complete, and is written again only when it is damaged; `champion`
-and `rollout.json` are replaced atomically. A server that reads at any moment sees a complete model or none.
-`schemas/model.schema.json` defines model.json.
+A version's folder is renamed into place when it is complete, and is written again only when it is damaged, or that of
+another registry, whose numbers are the same; `champion` and `rollout.json` are replaced atomically. A server that reads
+at any moment sees a complete model or none. `schemas/model.schema.json` defines model.json.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
@@ -32,11 +35,13 @@ class Rollout:
         challenger: number of the version.
         canary: share of the requests that it answers, 0 to 1.
         shadow: whether it gets a copy of the others.
+        since: when that was set, ISO 8601 in UTC: set again, it begins anew where a server has ended it.
     """
 
     challenger: int
     canary: float = 0.0
     shadow: bool = False
+    since: str = ""
 
     def __str__(self) -> str:
         parts = []
@@ -47,10 +52,19 @@ class Rollout:
         return f"version {self.challenger} {' and '.join(parts)}"
 
 
+@contextmanager
+def locked(paths: Paths, name: str) -> Iterator[None]:
+    """Let no other process of this machine write the model's folder meanwhile."""
+    paths.models.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.models / f".{name}.lock"):
+        yield
+
+
 def published_champion(paths: Paths, name: str) -> int | None:
-    """Return the number of the version that the repository's pointer names; None without a pointer."""
+    """Return the number of the version that the repository's pointer names; None if it names none."""
     pointer = paths.models / name / "champion"
-    return int(pointer.read_text()) if pointer.is_file() else None
+    text = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+    return int(text) if text.isdecimal() else None
 
 
 def read_rollout(paths: Paths, name: str) -> Rollout | None:
@@ -77,25 +91,33 @@ def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
         files.write_json(path, asdict(rollout))
 
 
-def is_whole(paths: Paths, name: str, number: int) -> bool:
-    """Return whether a version is published, and its files are as they were written."""
-    folder = paths.models / name / str(number)
+def is_whole(paths: Paths, version: Version) -> bool:
+    """Return whether this version is published, and its files are as they were written.
+
+    A folder of the same number may be that of another registry. Runs have ids that no two registries share.
+    """
+    folder = paths.models / version.name / str(version.number)
     try:
-        wanted = files.read_json(folder / "model.json")["sha256"]
-        return files.sha256(folder / "model.onnx") == wanted and (folder / "probe.npz").is_file()
+        model_json = files.read_json(folder / "model.json")
+        sha256 = model_json["sha256"]
+        is_own = model_json["run_id"] == version.run_id and (sha256 == version.sha256 or not version.has_exact_file)
+        return is_own and files.sha256(folder / "model.onnx") == sha256 and (folder / "probe.npz").is_file()
     except (DataError, OSError, KeyError, TypeError):
         return False
 
 
-def publish(paths: Paths, version: Version) -> Path:
-    """Copy a registered version into the repository and return its folder; an undamaged copy is left as it is.
+def publish(paths: Paths, version: Version) -> bool:
+    """Copy a registered version into the repository, and return whether that was necessary.
+
+    An undamaged copy is left as it is. A damaged one is replaced, and so is a folder of another registry. The caller
+    has the model's folder `locked`.
 
     Raises:
-        RegistryError: the artifact store does not have its files.
+        RegistryError: the artifact store does not have its files, or has another ONNX file than was registered.
     """
+    if is_whole(paths, version):
+        return False
     folder = paths.models / version.name / str(version.number)
-    if is_whole(paths, version.name, version.number):
-        return folder
     with files.atomic_write(folder) as temporary, tempfile.TemporaryDirectory(dir=paths.var) as downloads:
         # Imported here, because status and leaderboard must load neither numpy nor MLflow.
         from mnistflow.registry import registration
@@ -105,8 +127,14 @@ def publish(paths: Paths, version: Version) -> Path:
         shutil.copyfile(registered.model, temporary / "model.onnx")
         shutil.copyfile(registered.probe, temporary / "probe.npz")
         sha256 = files.sha256(temporary / "model.onnx")
+        if version.has_exact_file and sha256 != version.sha256:
+            raise RegistryError(
+                f"the artifact store has another model.onnx than was registered as {version.name} version "
+                f"{version.number}: sha256 {sha256} instead of {version.sha256}",
+                "Restore the artifact store, or train again with `mnistflow retrain`.",
+            )
         files.write_json(temporary / "model.json", manifest.to_publish(registered.model_json, sha256))
-    return folder
+    return True
 
 
 def serve(paths: Paths, version: Version) -> None:

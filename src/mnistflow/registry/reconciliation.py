@@ -1,49 +1,75 @@
-"""Reconciliation: the alias `champion` is obeyed, whoever has moved it, and the model repository follows it."""
+"""Reconciliation: the registry decides which version serves and which is tried; model repositories follow it."""
 
 from __future__ import annotations
 
+from mnistflow.errors import DataError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, history, publisher, versions
-from mnistflow.registry.versions import Version
+from mnistflow.registry import aliases, publisher, versions
+from mnistflow.registry.publisher import Rollout
+from mnistflow.tracking.lease import Lease
+from mnistflow.tracking.store import open_store
 
 
 def reconcile(paths: Paths, name: str) -> bool:
-    """Let the repository serve the registry's champion, undamaged; return whether anything had to change.
+    """Make the repository equal to the registry, champion and rollout; return whether anything had to change.
 
-    A process that is killed between the move of the alias and that of the pointer leaves the old champion serving
-    until then, and so does whoever moves the alias by MLflow's UI or client.
+    Whoever has moved the alias `champion`, and wherever, it is obeyed: another machine, or MLflow's UI or client. A
+    move that nobody has recorded yet is recorded in the registry as well, see `aliases.settle`.
 
     Raises:
-        RegistryError: the artifact store does not have the champion's files.
+        RegistryError: the artifact store does not have the files of a version.
     """
-    adopt(paths, name)
-    champion = versions.version_of_alias(name, versions.CHAMPION)
-    if not champion:
-        return False
-    serves = publisher.published_champion(paths, name) == champion.number
-    if serves and publisher.is_whole(paths, name, champion.number):
-        return False
-    publisher.publish(paths, champion)
-    publisher.serve(paths, champion)
+    changed = follow(paths, name)
+    model = open_store().model(name)
+    if model is None or aliases.is_settled(model):
+        return changed
+    with decide(name):
+        return follow(paths, name) or changed
+
+
+def decide(name: str) -> Lease:
+    """Wait until this process alone decides about a model, and return the lease, with all earlier moves recorded.
+
+    Raises:
+        RegistryError: others have decided all the time, or there is no such model.
+    """
+    lease = Lease(name).acquire()
+    try:
+        aliases.settle(name)
+    except BaseException:
+        lease.release()
+        raise
+    return lease
+
+
+def follow(paths: Paths, name: str) -> bool:
+    """Make the repository equal to the registry, and return whether anything had to change; the registry is only read.
+
+    Without a champion in the registry, the published one goes on serving.
+
+    Raises:
+        RegistryError: the artifact store does not have the files of a version.
+    """
+    with publisher.locked(paths, name):
+        # Read under the lock: of two processes, the later one has the later state.
+        model = open_store().model(name)
+        number = model.aliases.get(versions.CHAMPION) if model else None
+        if model is None or number is None:
+            return False
+        champion = versions.find(name, number)
+        changed = publisher.publish(paths, champion)
+        if changed or publisher.published_champion(paths, name) != number:
+            publisher.serve(paths, champion)
+            changed = True
+        return _follow_rollout(paths, name, aliases.rollout_of(model)) or changed
+
+
+def _follow_rollout(paths: Paths, name: str, rollout: Rollout | None) -> bool:
+    published = rollout is not None and publisher.publish(paths, versions.find(name, rollout.challenger))
+    try:
+        if publisher.read_rollout(paths, name) == rollout and not published:
+            return False
+    except DataError:
+        pass  # damaged: written again
+    publisher.write_rollout(paths, name, rollout)
     return True
-
-
-def adopt(paths: Paths, name: str) -> Version | None:
-    """Record a champion that was chosen by MLflow's UI or client, and return it; None if there is none to record.
-
-    It is recorded like one that was chosen by `mnistflow promote`: a rollback returns to the version before, and no
-    retraining brings that version back.
-    """
-    known = {version.number: version for version in versions.all_versions(name)}
-    chosen = next((version for version in known.values() if versions.CHAMPION in version.aliases), None)
-    published, latest = publisher.published_champion(paths, name), history.latest_champion(known.values())
-    # A process that is killed before it moves the alias leaves a line too many in the history, while the alias names
-    # the version that is published; one that is killed after that leaves another version published.
-    if chosen is None or chosen.number in (published, latest):
-        return None
-    replaced = known.get(latest or published or 0)
-    if replaced:
-        aliases.set_overruled(replaced, True)
-    aliases.set_overruled(chosen, False)
-    aliases.adopt_champion(chosen, replaced.number if replaced else None)
-    return chosen

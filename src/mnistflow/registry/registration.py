@@ -105,6 +105,7 @@ def _tags(manifest: Manifest, run: runs.Record) -> dict[str, str]:
         headline: str(manifest.metrics.get(headline, "")),
         "git_commit": f"{commit[:COMMIT_DIGITS]}{'-' if dirty else ''}{dirty}",
         "sha256": manifest.sha256,
+        "exact_file": "true",
         "user": user_at_host(),
     }
     return {name: value for name, value in tags.items() if value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 from mnistflow import files, stage_outputs
 from mnistflow.data import catalog
 from mnistflow.data.config import FetchConfig
-from mnistflow.errors import ConfigError, DataError
+from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, server_client, versions
+from mnistflow.registry import publisher, rollouts, server_client, versions
 from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.server_client import Served, Server
 from mnistflow.registry.versions import Version
@@ -85,9 +86,9 @@ class Status:
         previous: the version that `mnistflow rollback` returns to.
         outputs: of the stages in the checkout; None when there is no evaluation.
         serving: number of the version that the model repository points to.
-        serving_is_whole: whether that version's files are there, as they were written.
+        serving_is_whole: whether that version's files are there, as they were written, and not of another registry.
         model_repository: folder that servers read.
-        rollout: which version servers are to try beside the champion, and how.
+        rollout: which version servers are to try beside the champion, and how, as the registry has it.
         servers: the known prediction servers, with their own status of the model.
     """
 
@@ -134,6 +135,10 @@ def read(paths: Paths, dataset: str) -> Status:
     name = versions.model_name(dataset)
     serving = publisher.published_champion(paths, name)
     aliased = versions.by_alias(name)
+    published = next((version for version in aliased.values() if version.number == serving), None)
+    if serving and not published:
+        with suppress(RegistryError):
+            published = versions.find(name, serving)
     return Status(
         dataset=dataset,
         champion=_state(aliased.get(versions.CHAMPION)),
@@ -142,9 +147,9 @@ def read(paths: Paths, dataset: str) -> Status:
         last_run=_last_run(paths, dataset),
         outputs=_outputs(paths),
         serving=serving,
-        serving_is_whole=serving is not None and publisher.is_whole(paths, name, serving),
+        serving_is_whole=published is not None and publisher.is_whole(paths, published),
         model_repository=str(paths.models / name),
-        rollout=publisher.read_rollout(paths, name),
+        rollout=rollouts.read(name),
         servers=server_client.fetch_status(paths, name),
     )
 
@@ -180,6 +185,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.rollout:
         yield "rollout", str(status.rollout)
     yield from _servers_lines(status)
+    yield from _lag_lines(status)
 
 
 def _described(outputs: Outputs) -> str:
@@ -207,30 +213,45 @@ def _version_lines(label: str, version: VersionState) -> Iterator[tuple[str, str
 
 def _published_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
-    champion = status.champion.version if status.champion else None
-    if champion and champion != status.serving:
-        yield "", f"lags behind the champion, version {champion}: `mnistflow promote {champion}` publishes it"
     if status.serving and not status.serving_is_whole:
-        yield "", f"its files are missing or damaged: `mnistflow promote {status.serving}` writes them again"
+        fix = "`mnistflow follow --once` writes the champion's" if status.champion else "`mnistflow promote VERSION`"
+        yield "", f"its files are missing, damaged or those of another registry: {fix}"
+
+
+def _lag_lines(status: Status) -> Iterator[tuple[str, str]]:
+    """Yield one line if the repository, or a server that answers, has not followed the registry's champion."""
+    if not status.champion:
+        return
+    champion, behind = status.champion.version, []
+    if status.serving != champion:
+        behind.append(f"version {status.serving} is published here" if status.serving else "nothing is published here")
+    for server in status.servers:
+        if server.served and server.served.champion not in (champion, None):
+            behind.append(f"{server.address} answers with {server.served.champion}")
+    if not behind:
+        return
+    if status.serving != champion:
+        fix = "`mnistflow follow --once` publishes it here, and servers follow within seconds"
+    else:
+        fix = "a server follows its repository within seconds, and another machine's by `mnistflow follow` there"
+    yield "lags", f"the champion is version {champion}, but {' and '.join(behind)}: {fix}"
 
 
 def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
     silent = [server.address for server in status.servers if server.served is None]
     for server in status.servers:
         if server.served:
-            yield from _server_lines(server.address, server.served, status.serving)
+            yield from _server_lines(server.address, server.served)
     if silent:
         start = ": `mnistflow serve` starts one" if len(silent) == len(status.servers) else ""
         yield "server", f"no answer from {', '.join(silent)}{start}"
 
 
-def _server_lines(address: str, served: Served, published: int | None) -> Iterator[tuple[str, str]]:
+def _server_lines(address: str, served: Served) -> Iterator[tuple[str, str]]:
     if served.wants_key:
         yield "server", f"{address} requires a key: set {server_client.KEYS_VARIABLE}"
         return
     yield "server", f"{address}, version {served.champion}" if served.champion else f"{address}, serves no version"
-    if published and served.champion and served.champion != published:
-        yield "", f"lags behind the published version {published}"
     for version, reason in served.refused.items():
         yield "refused", f"version {version}: {reason}"
     if rollout := served.rollout:

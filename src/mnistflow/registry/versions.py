@@ -40,6 +40,8 @@ class Version:
         created_ms: milliseconds since the epoch.
         history: when and how it became champion, one line each, oldest first.
         is_overruled: whether somebody has replaced it as champion by hand.
+        has_exact_file: whether the artifact store has the very file of `sha256`. MLflow has written the graphs of older
+            versions anew.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Version:
     created_ms: int
     history: tuple[str, ...]
     is_overruled: bool
+    has_exact_file: bool = False
 
     @property
     def headline(self) -> Headline:
@@ -138,6 +141,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         created_ms=stored.created_ms,
         history=tuple(tags.get(TAG + "history", "").splitlines()),
         is_overruled=tags.get(TAG + "overruled") == "true",
+        has_exact_file=tags.get(TAG + "exact_file") == "true",
     )
 
 

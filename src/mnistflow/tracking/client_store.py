@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnistflow.tracking.client import mlflow_client
-from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+from mnistflow.tracking.records import RunQuery, Store, StoredModel, StoredRun, StoredVersion, filter_of, order_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,16 +41,16 @@ class ClientStore(Store):
             raise
         return _run(found) if found.info.lifecycle_stage == "active" else None
 
-    def aliases(self, model: str) -> dict[str, int]:
+    def model(self, name: str) -> StoredModel | None:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = mlflow_client().get_registered_model(model).aliases
+            found = mlflow_client().get_registered_model(name)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
+                return None
             raise
-        return {alias: int(number) for alias, number in found.items()}
+        return StoredModel({alias: int(number) for alias, number in found.aliases.items()}, dict(found.tags))
 
     def versions(self, model: str) -> list[StoredVersion]:
         found: list[StoredVersion] = []

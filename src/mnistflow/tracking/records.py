@@ -27,8 +27,20 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
+class StoredModel:
+    """A registered model as MLflow stores it.
+
+    Attributes:
+        aliases: the version that each points to.
+    """
+
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class StoredVersion:
-    """A registered version as MLflow stores it; its aliases are those of the model, see `Store.aliases`.
+    """A registered version as MLflow stores it; its aliases are those of the model, see `StoredModel`.
 
     Attributes:
         created_ms: milliseconds since the epoch.
@@ -89,8 +101,13 @@ class Store(ABC):
         """Return an active run, or None when it does not exist or was deleted."""
 
     @abstractmethod
-    def aliases(self, model: str) -> dict[str, int]:
+    def model(self, name: str) -> StoredModel | None:
+        """Return a registered model, or None when it does not exist."""
+
+    def aliases(self, model: str) -> Mapping[str, int]:
         """Return the version that each alias of a registered model points to; none when the model does not exist."""
+        found = self.model(model)
+        return found.aliases if found else {}
 
     @abstractmethod
     def versions(self, model: str) -> list[StoredVersion]:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from mnistflow.errors import RegistryError
-from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion, filter_of, order_of
+from mnistflow.tracking.records import RunQuery, Store, StoredModel, StoredRun, StoredVersion, filter_of, order_of
 
 _PAGE = 1000
 _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
@@ -82,10 +82,15 @@ class RestStore(Store):
             return None
         return _run(answer["run"])
 
-    def aliases(self, model: str) -> dict[str, int]:
-        answer = self._ask("GET", "registered-models/get", params={"name": model})
-        entries = answer["registered_model"].get("aliases", ()) if answer else ()
-        return {entry["alias"]: int(entry["version"]) for entry in entries}
+    def model(self, name: str) -> StoredModel | None:
+        answer = self._ask("GET", "registered-models/get", params={"name": name})
+        if not answer:
+            return None
+        entry = answer["registered_model"]
+        return StoredModel(
+            aliases={item["alias"]: int(item["version"]) for item in entry.get("aliases", ())},
+            tags={item["key"]: item.get("value", "") for item in entry.get("tags", ())},
+        )
 
     def versions(self, model: str) -> list[StoredVersion]:
         found: list[StoredVersion] = []

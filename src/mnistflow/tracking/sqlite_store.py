@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mnistflow.tracking.records import RunQuery, Store, StoredRun, StoredVersion
+from mnistflow.tracking.records import RunQuery, Store, StoredModel, StoredRun, StoredVersion
 
 # Revision of the schema of MLflow 3.17, the locked one: `alembic_version` of a store that it has made or upgraded.
 REVISION = "dc11669786a5"
@@ -85,12 +85,13 @@ class SqliteStore(Store):
             for run_id, experiment, name, status, started in found
         ]
 
-    def aliases(self, model: str) -> dict[str, int]:
-        return dict(
-            self._query(
-                "select alias, version from registered_model_aliases where workspace = ? and name = ?",
-                (_WORKSPACE, model),
-            )
+    def model(self, name: str) -> StoredModel | None:
+        known, values = "where workspace = ? and name = ?", (_WORKSPACE, name)
+        if not self._query(f"select 1 from registered_models {known}", values):  # noqa: S608
+            return None
+        return StoredModel(
+            aliases=dict(self._query(f"select alias, version from registered_model_aliases {known}", values)),  # noqa: S608
+            tags=dict(self._query(f"select key, value from registered_model_tags {known}", values)),  # noqa: S608
         )
 
     def versions(self, model: str) -> list[StoredVersion]:

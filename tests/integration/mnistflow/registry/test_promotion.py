@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from mlflow import MlflowClient
 
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, status, versions
+from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, status, versions
 from mnistflow.registry.gate import Verdict
+from mnistflow.registry.promotion import Judgement
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mnistflow.tracking import runs
 
@@ -52,6 +54,9 @@ def made(paths: Paths, dataset: str, name: str) -> list[Version]:
         (folder / "model.onnx").write_bytes(f"{name} {number}".encode())
         (folder / "probe.npz").write_bytes(b"")
         model_json = {
+            "name": name,
+            "version": number,
+            "run_id": run.run_id,
             "task": "image_classification",
             "dataset": dataset,
             "metrics": {"accuracy": 0.9},
@@ -70,12 +75,24 @@ def aliased(name: str) -> dict[str, int]:
 
 
 def test_a_rejected_version_never_becomes_challenger(paths: Paths, name: str, made: list[Version]) -> None:
-    promotion.apply(paths, made[0], Verdict("promote", ()))
-    promotion.apply(paths, made[1], Verdict("hold", ("better, but not significantly",)))
-    promotion.apply(paths, made[2], Verdict("reject", ("accuracy is below the floor",)))
+    promotion.apply(paths, made[0], Judgement(Verdict("promote", ()), None))
+    promotion.apply(paths, made[1], Judgement(Verdict("hold", ("better, but not significantly",)), 1))
+    promotion.apply(paths, made[2], Judgement(Verdict("reject", ("accuracy is below the floor",)), 1))
     assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
-    promotion.apply(paths, made[3], Verdict("hold", ("not better",)))
+    promotion.apply(paths, made[3], Judgement(Verdict("hold", ("not better",)), 1))
     assert aliased(name) == {CHAMPION: 1, CHALLENGER: 4}
+
+
+def test_what_beat_another_champion_than_the_present_one_is_not_promoted(
+    paths: Paths, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    better = Judgement(Verdict("promote", ("better",)), 1)
+    promotion.apply(paths, made[1], better)
+    with pytest.raises(RegistryError, match="is version 2 now, and was version 1 when this was decided"):
+        promotion.apply(paths, made[2], better)
+    promotion.apply(paths, made[1], better)  # tried again after it was done
+    assert aliased(name) == {CHAMPION: 2, PREVIOUS: 1}
 
 
 def test_repeated_rollbacks_go_further_back_and_end(paths: Paths, name: str, made: list[Version]) -> None:
@@ -130,19 +147,37 @@ def test_a_promotion_after_a_choice_in_mlflow_moves_the_alias(paths: Paths, name
     assert promotion.rollback(paths, name).number == 2
 
 
-def test_a_process_killed_before_it_moved_the_alias_leaves_no_choice_in_mlflow(
-    paths: Paths, name: str, made: list[Version]
-) -> None:
+def test_a_move_that_was_begun_is_completed_or_forgotten(paths: Paths, name: str, made: list[Version]) -> None:
     promotion.make_champion(paths, made[0], "gate")
-    MlflowClient().set_model_version_tag(name, "2", "mnistflow.history", history.line("gate"))
+    begun = aliases.Move(2, 1, "hand", history.line("hand", because="killed"))
+    begun.write(name)
     assert not reconciliation.reconcile(paths, name)
-    assert len(versions.find(name, 1).history) == 1
+    assert [len(version.history) for version in versions.all_versions(name)] == [0, 0, 0, 1]
+    assert aliased(name) == {CHAMPION: 1}
+    begun.write(name)
+    MlflowClient().set_registered_model_alias(name, CHAMPION, "2")
+    for _ in range(2):
+        reconciliation.reconcile(paths, name)
+        assert versions.find(name, 2).history == (begun.line,)
+        assert aliased(name) == {CHAMPION: 2, PREVIOUS: 1}
+        assert versions.find(name, 1).is_overruled
+
+
+def test_a_registry_of_an_older_mnistflow_is_read_as_it_is(paths: Paths, name: str, made: list[Version]) -> None:
+    client = MlflowClient()
+    for number in (1, 3):
+        client.set_model_version_tag(name, str(number), "mnistflow.history", history.line("gate"))
+        client.set_registered_model_alias(name, CHAMPION, str(number))
+    assert reconciliation.reconcile(paths, name)
+    assert len(versions.find(name, 3).history) == 1
+    assert promotion.rollback(paths, name).number == 1
 
 
 def test_status_shows_who_lags_behind_the_alias(paths: Paths, dataset: str, name: str, made: list[Version]) -> None:
     promotion.make_champion(paths, made[0], "gate")
     MlflowClient().set_registered_model_alias(name, CHAMPION, "2")
-    assert ("", "lags behind the champion, version 2: `mnistflow promote 2` publishes it") in shown(paths, dataset)
+    lag = "the champion is version 2, but version 1 is published here: `mnistflow follow --once` publishes it here"
+    assert any(label == "lags" and text.startswith(lag) for label, text in shown(paths, dataset))
     MlflowClient().delete_registered_model_alias(name, CHAMPION)
     assert ("champion", "none: MLflow has no alias `champion`") in shown(paths, dataset)
     assert not reconciliation.reconcile(paths, name)
@@ -164,26 +199,32 @@ def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
     assert aliased(name) == {CHAMPION: 1}
 
 
+def tried(rollout: publisher.Rollout | None) -> publisher.Rollout | None:
+    """Return a rollout without its time."""
+    return rollout and replace(rollout, since="")
+
+
 def test_a_rollout_tries_the_chosen_version(paths: Paths, name: str, made: list[Version]) -> None:
     with pytest.raises(RegistryError, match="has no champion"):
-        promotion.set_rollout(paths, name, canary=0.1, number=3)
+        rollouts.change(paths, name, canary=0.1, number=3)
     promotion.make_champion(paths, made[0], "gate")
     with pytest.raises(RegistryError, match="has no challenger to try"):
-        promotion.set_rollout(paths, name, canary=0.1)
+        rollouts.change(paths, name, canary=0.1)
     with pytest.raises(RegistryError, match="version 1 is the champion itself"):
-        promotion.set_rollout(paths, name, shadow=True, number=1)
+        rollouts.change(paths, name, shadow=True, number=1)
     with pytest.raises(RegistryError, match="has no version 9"):
-        promotion.set_rollout(paths, name, shadow=True, number=9)
+        rollouts.change(paths, name, shadow=True, number=9)
     aliases.set_challenger(made[1])
-    assert promotion.set_rollout(paths, name, canary=0.1, number=3) == publisher.Rollout(3, 0.1)
+    assert tried(rollouts.change(paths, name, canary=0.1, number=3)) == publisher.Rollout(3, 0.1)
     with pytest.raises(RegistryError, match="version 3 is tried, and the challenger is version 2 now"):
-        promotion.set_rollout(paths, name, shadow=True)
+        rollouts.change(paths, name, shadow=True)
     with pytest.raises(RegistryError, match="version 3 is tried, not version 4"):
-        promotion.set_rollout(paths, name, shadow=True, number=4)
-    assert promotion.set_rollout(paths, name, shadow=True, number=3) == publisher.Rollout(3, 0.1, shadow=True)
+        rollouts.change(paths, name, shadow=True, number=4)
+    assert tried(rollouts.change(paths, name, shadow=True, number=3)) == publisher.Rollout(3, 0.1, shadow=True)
+    assert publisher.read_rollout(paths, name) == rollouts.read(name)
     assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
-    promotion.set_rollout(paths, name, canary=0.0)
-    assert promotion.set_rollout(paths, name, shadow=False) is None
+    rollouts.change(paths, name, canary=0.0)
+    assert rollouts.change(paths, name, shadow=False) is None
     assert publisher.read_rollout(paths, name) is None
 
 

@@ -20,7 +20,7 @@ from waiting import wait_until
 
 from mnistflow.errors import MnistflowError
 from mnistflow.tracking.client_store import ClientStore
-from mnistflow.tracking.records import Order, RunQuery, Store
+from mnistflow.tracking.records import Order, RunQuery, Store, StoredModel
 from mnistflow.tracking.rest_store import RestStore
 from mnistflow.tracking.sqlite_store import REVISION, SqliteStore
 from mnistflow.tracking.store import open_store
@@ -30,6 +30,21 @@ pytestmark = pytest.mark.slow
 # The metrics of the runs, in the order in which `BEST` has to return them, without the last; None is not logged.
 SCORES = (0.9, 0.9, 0.5, 0.0, math.nan)
 LOSSES = (0.1, None, 0.3, math.nan, 0.2)
+
+# Copies of the only version of a model, up to a number: many times as fast as to create them.
+MANY = 2100
+NUMBERS = "with recursive numbers(number) as (select 2 union all select number + 1 from numbers where number < :count)"
+MORE_VERSIONS = f"""
+insert into model_versions
+    (workspace, name, version, creation_time, last_updated_time, current_stage, source, run_id, status)
+{NUMBERS}
+select workspace, name, number, creation_time, last_updated_time, current_stage, source, run_id, status
+from model_versions, numbers where name = 'many'
+"""
+TAGS_OF_MORE_VERSIONS = f"""
+insert into model_version_tags (workspace, name, version, key, value) {NUMBERS}
+select workspace, name, number, key, number from model_version_tags, numbers where name = 'many'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +75,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client.delete_model_version("digits-classifier", "7")
     client.set_registered_model_alias("digits-classifier", "champion", "3")
     client.set_registered_model_alias("digits-classifier", "previous", "12")
+    client.set_registered_model_tag("digits-classifier", "note", "ä\nb")
     client.create_registered_model("empty")
+    client.create_registered_model("many")
+    client.create_model_version("many", "file:///m", run, {"number": "1"})
+    with sqlite3.connect(path) as connection:
+        for statement in (MORE_VERSIONS, TAGS_OF_MORE_VERSIONS):
+            connection.execute(statement, {"count": MANY})
+    connection.close()
     return path
 
 
@@ -191,6 +213,19 @@ def test_what_was_deleted_or_never_there_is_not_found(store: Store, database: Pa
     assert store.version("none", 1) is None
     assert store.versions("none") == []
     assert store.aliases("digits-classifier") == {"champion": 3, "previous": 12}
+
+
+def test_models_have_their_aliases_and_tags(store: Store) -> None:
+    assert store.model("none") is None
+    assert store.model("empty") == StoredModel({}, {})
+    model = store.model("digits-classifier")
+    assert model == StoredModel({"champion": 3, "previous": 12}, {"note": "ä\nb"})
+
+
+def test_more_versions_than_a_page_holds_are_all_found(store: Store) -> None:
+    found = store.versions("many")
+    assert [version.number for version in found] == [*range(MANY, 0, -1)]
+    assert all(version.tags == {"number": str(version.number)} for version in found)
 
 
 def test_credentials_are_sent_as_mlflow_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:

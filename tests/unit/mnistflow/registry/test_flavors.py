@@ -62,6 +62,8 @@ def test_an_estimator_of_scikit_learn_is_kept(settings: Config, digits: Dataset,
     assert estimator.predict_proba(features) == pytest.approx(graph_outputs(folder, images), abs=1e-5)
     assert set(Model.load(str(folder)).flavors) == {"onnx", "sklearn", "python_function"}
     assert files.read_json(folder / "model.json") == {"task": digits.task}
+    assert files.sha256(folder / "model.onnx") == files.sha256(tmp_path / "model.onnx")
+    assert mlflow.onnx.load_model(str(folder)).graph.input[0].name == "images"
 
 
 def test_a_network_with_a_layer_of_its_own_loads_in_keras(settings: Config, digits: Dataset, tmp_path: Path) -> None:

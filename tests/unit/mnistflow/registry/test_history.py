@@ -64,12 +64,19 @@ def test_who_and_why_change_nothing_of_the_succession() -> None:
         Version("m", number, "", "", "", {}, "hold", (), "", (), 0, (moment,), is_overruled=False)
         for (number, _), moment in zip(lines, moments, strict=True)
     ]
-    assert history.latest_champion(known) == 3
+    assert history.latest(known) == (3, moments[2])
     assert history.earlier_champion(known, 3) == 1
 
 
 def test_a_champion_chosen_in_mlflow_is_one_of_the_succession() -> None:
     events = [(1, "gate"), (2, "gate"), (3, "MLflow")]
-    assert history.latest_champion(versions(*events)) == 3
+    latest = history.latest(versions(*events))
+    assert latest and latest[0] == 3
     assert earlier(3, *events) == 2
-    assert history.latest_champion([]) is None
+    assert history.latest([]) is None
+
+
+def test_a_line_is_later_than_the_one_before_whatever_the_clock_of_its_machine() -> None:
+    before = "2999-01-01T00:00:00.000+00:00 became champion by hand (ada@fast): a reason"
+    assert history.line("gate", after=before).startswith("2999-01-01T00:00:00.001+00:00 became champion by gate")
+    assert history.line("gate", after=history.line("gate")) > history.line("gate", after=None)[:10]

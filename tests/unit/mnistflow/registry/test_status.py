@@ -56,9 +56,16 @@ def test_what_lags_behind_is_shown() -> None:
     published = shown_by(replace(STATE, champion=CHAMPION))
     assert "published: version 3 in var/models\nrollout" in published
     lagging = shown_by(replace(STATE, champion=replace(CHAMPION, version=2)))
-    assert "lags behind the champion, version 2: `mnistflow promote 2` publishes it" in lagging
+    assert "lags: the champion is version 2, but version 3 is published here: `mnistflow follow --once`" in lagging
     assert "lags" not in lines(Served(3, {}, None))
-    assert "version 1\n: lags behind the published version 3" in lines(Served(1, {}, None))
+    servers = (
+        Server("http://localhost:8000", Served(1, {}, None)),
+        Server("http://localhost:8001", Served(3, {}, None)),
+    )
+    behind = shown_by(replace(STATE, champion=CHAMPION, servers=servers))
+    assert "lags: the champion is version 3, but http://localhost:8000 answers with 1: a server follows" in behind
+    both = shown_by(replace(STATE, champion=replace(CHAMPION, version=4), servers=servers[:1]))
+    assert "but version 3 is published here and http://localhost:8000 answers with 1: `mnistflow follow" in both
 
 
 def test_an_alias_that_was_removed_is_shown() -> None:
