@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -82,6 +83,25 @@ def test_a_rollback_serves_the_version_before_again(repository, data, second):
         for version in (2, 1, 2, 1):
             kit.crown(repository, version)
             kit.wait_until(partial(serves, server, version))
+
+
+def test_a_folder_that_is_replaced_is_loaded_again(repository, data, first, second):
+    kit.publish(repository, 2, first, data[0])
+
+    def answers(version, classifier):
+        path = f"/v2/models/{kit.NAME}/versions/{version}/infer"
+        given = server.client.post(path, json=kit.question(data[0][:1])).json()["outputs"][0]["data"]
+        return np.allclose(given, classifier.probabilities(data[0][:1])[0], atol=1e-5)
+
+    with kit.Server(repository) as server:
+        for version in (1, 2):  # the champion, and one that is in memory besides
+            assert answers(version, first)
+            shutil.rmtree(repository / kit.NAME / str(version))
+            kit.publish(repository, version, second, data[0])
+            kit.wait_until(partial(answers, version, second))
+        kit.crown(repository, 2)
+        kit.wait_until(partial(serves, server, 2))
+        assert answers(2, second)
 
 
 def test_a_model_that_comes_later_serves_without_a_restart(repository, data, second):
