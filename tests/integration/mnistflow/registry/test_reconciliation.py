@@ -19,7 +19,7 @@ from waiting import wait_until
 
 from mnistflow import files
 from mnistflow.errors import RegistryError
-from mnistflow.registry import publisher, reconciliation, rollouts, versions
+from mnistflow.registry import promotion, publisher, reconciliation, rollouts, status, versions
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import lease
 from mnistflow.tracking.store import open_store
@@ -65,10 +65,11 @@ def made(machines: list[Machine]) -> list[Version]:
 @pytest.fixture
 def both(machines: list[Machine], made: list[Version]) -> list[Machine]:
     """Both machines, with champion 2 after 1 and nothing tried."""
+    ours, theirs = (machine.paths for machine in machines)
     for number in (1, 2):
-        machines[0].run("promote", NAME, number)
-    machines[0].run("end", NAME)
-    machines[1].run("reconcile", NAME)
+        promotion.promote(ours, NAME, number)
+    rollouts.change(ours, NAME, canary=0.0, shadow=False)
+    reconciliation.reconcile(theirs, NAME)
     return machines
 
 
@@ -107,31 +108,34 @@ def test_a_rollback_obeys_the_promotion_of_another_machine(both: list[Machine], 
     assert open_store().aliases(NAME)[versions.CHAMPION] == 2
     assert versions.find(NAME, 3).is_overruled
     assert "lags" in command(theirs, "status")
-    both[1].run("reconcile", NAME)
+    assert reconciliation.reconcile(both[1].paths, NAME)
     assert "lags" not in command(theirs, "status")
     check_agreement(both, NAME, "after a rollback")
 
 
-def test_a_rollout_is_followed_by_every_machine(both: list[Machine], checkouts: list[Checkout]) -> None:
-    assert "version 4 answers 12.5% of the requests" in command(checkouts[1], "canary", "12.5%", "--version", "4")
-    both[0].run("reconcile", NAME)
+def test_a_rollout_is_followed_by_every_machine(both: list[Machine]) -> None:
+    ours, theirs = (machine.paths for machine in both)
+    first = rollouts.change(theirs, NAME, canary=0.125, number=4)
+    assert reconciliation.reconcile(ours, NAME)
     check_agreement(both, NAME, "during a canary")
-    assert publisher.is_whole(both[0].paths, versions.find(NAME, 4))
-    first = rollouts.read(NAME)
-    assert "version 4" in command(checkouts[0], "canary", "12.5%")
-    assert first != rollouts.read(NAME) == publisher.read_rollout(both[0].paths, NAME)  # set again, it begins anew
-    command(checkouts[0], "promote", "4")
-    both[1].run("reconcile", NAME)
-    assert [publisher.read_rollout(machine.paths, NAME) for machine in both] == [None, None]
+    assert publisher.is_whole(ours, versions.find(NAME, 4))
+    again = rollouts.change(ours, NAME, canary=0.125, number=4)  # begins anew where a server has withdrawn it
+    assert first != again == publisher.read_rollout(ours, NAME)
+    (ours.models / NAME / "rollout.json").write_text("[]")
+    assert reconciliation.reconcile(ours, NAME)
+    assert reconciliation.reconcile(theirs, NAME)
+    check_agreement(both, NAME, "after it was set again")
+    promotion.promote(ours, NAME, 4)
+    assert reconciliation.reconcile(theirs, NAME)
+    assert [publisher.read_rollout(paths, NAME) for paths in (ours, theirs)] == [None, None]
     MlflowClient().set_registered_model_tag(NAME, "mnistflow.rollout", "no rollout")
-    assert not reconciliation.reconcile(both[0].paths, NAME)
-    command(checkouts[0], "canary", "off")
-    assert "mnistflow.rollout" not in open_store().model(NAME).tags  # type: ignore[union-attr]
+    assert not reconciliation.reconcile(ours, NAME)
+    assert rollouts.change(ours, NAME, canary=0.0) is None
+    model = open_store().model(NAME)
+    assert model and "mnistflow.rollout" not in model.tags
 
 
-def test_a_folder_of_another_registry_is_replaced_and_the_server_notices(
-    both: list[Machine], checkouts: list[Checkout]
-) -> None:
+def test_a_folder_of_another_registry_is_replaced_and_the_server_notices(both: list[Machine]) -> None:
     folder = both[0].paths.models / NAME
     images = np.random.default_rng(1).integers(0, 256, (16, 28, 28), np.uint8)
     shutil.rmtree(folder)
@@ -139,22 +143,24 @@ def test_a_folder_of_another_registry_is_replaced_and_the_server_notices(
         other = kit.untrained(100 + number)
         kit.publish(folder.parent, number, other, images, name=NAME, dataset=DATASET, run_id="f" * 32)
     kit.crown(folder.parent, 1, NAME)
-    assert "those of another registry" in " ".join(command(checkouts[0], "status").split())
+    shown = [text for _, text in status.lines(status.read(both[0].paths, DATASET))]
+    assert any("those of another registry" in text for text in shown)
 
     def answers(version: int, classifier: kit.Classifier) -> bool:
         path = f"/v2/models/{NAME}/versions/{version}/infer"
         answer = server.client.post(path, json=kit.question(images[:1])).json()
-        return bool(np.allclose(answer["outputs"][0]["data"], classifier.probabilities(images[:1]).ravel(), atol=1e-5))
+        wanted = classifier.probabilities(images[:1])[0]
+        return "outputs" in answer and np.allclose(answer["outputs"][0]["data"], wanted, atol=1e-5)
 
     with kit.Server(folder.parent) as server:
         assert answers(1, kit.untrained(101))
         assert answers(2, kit.untrained(102))  # in memory beside the champion
-        assert "version 1 (" in command(checkouts[0], "promote", "1")
+        assert promotion.promote(both[0].paths, NAME, 1).number == 1
         wait_until(lambda: answers(1, kit.untrained(0)))
-        command(checkouts[0], "promote", "2")
+        promotion.promote(both[0].paths, NAME, 2)
         assert published(both)[0] == 2
         wait_until(lambda: answers(2, kit.untrained(1)))
-    both[1].run("reconcile", NAME)
+    reconciliation.reconcile(both[1].paths, NAME)
     check_agreement(both, NAME, "after another registry")
 
 
@@ -173,21 +179,18 @@ def test_an_artifact_that_is_not_the_registered_file_is_not_published(both: list
     store.delete_model_version(NAME, str(number))
 
 
-def test_machines_that_decide_at_the_same_time_decide_one_after_the_other(
-    both: list[Machine], checkouts: list[Checkout]
-) -> None:
+def test_machines_that_decide_at_the_same_time_decide_one_after_the_other(both: list[Machine]) -> None:
     with reconciliation.decide(NAME):
-        command_line = checkouts[1].start("promote", "3", "--dataset", DATASET)
-        process = both[1].start("promote", NAME, 4)
+        waiting = [machine.start("promote", NAME, number) for machine, number in zip(both, (3, 4), strict=True)]
         wait_until(lambda: tickets() == 3)
         assert open_store().aliases(NAME)[versions.CHAMPION] == 2
-    assert command_line.wait() == 0
-    process.join()
-    both[0].run("reconcile", NAME)
-    both[1].run("reconcile", NAME)
+    for process in waiting:
+        process.join()
+        assert process.exitcode == 0
+    for machine in both:
+        reconciliation.reconcile(machine.paths, NAME)
     check_agreement(both, NAME, "after both promotions")
-    served = [versions.find(NAME, number).history[-1] for number in (3, 4)]
-    assert all("became champion by hand" in line for line in served)
+    assert all("became champion by hand" in versions.find(NAME, number).history[-1] for number in (3, 4))
     assert tickets() == 0
 
 
