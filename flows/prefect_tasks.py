@@ -3,7 +3,9 @@
 Prefect caches nothing: DVC alone decides what is up to date.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
@@ -12,19 +14,23 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from flows import parameters
+from flows import parameters, response
 from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.data import fetch
 from mnistflow.errors import ConfigError
 from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.monitoring import look as looks
+from mnistflow.monitoring import reference
+from mnistflow.monitoring.look import Look
+from mnistflow.monitoring.response import Step
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
 from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
-from mnistflow.registry import promotion, reconciliation, versions
+from mnistflow.registry import promotion, reconciliation, status, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
 from mnistflow.registry.versions import Version
@@ -120,6 +126,7 @@ def find_registered(dataset: str, evaluation: Evaluation) -> Version | None:
 @_step("register")
 def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     """Register the exported model, unless it is registered already."""
+    reference.log(workspace, run.start())  # first, so that no version is without
     version = promotion.register(workspace, run.start(), evaluation)
     get_run_logger().info("%s version %d", version.name, version.number)
     return version
@@ -151,6 +158,27 @@ def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: 
 def publish(workspace: Paths, version: Version, judgement: Judgement) -> None:
     """Publish the version to the model repository, as the verdict demands."""
     promotion.apply(workspace, version, judgement)
+
+
+@_step("look")
+def look(paths: Paths, dataset: str | None) -> Look:
+    """Compare the traffic since the last look with the champion's reference."""
+    settings = config.load(paths.params)
+    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    taken = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
+    get_run_logger().info(taken.summary)
+    return taken
+
+
+@_step("respond")
+def respond(paths: Paths, dataset: str | None) -> Step:
+    """Take the next step after a look: submit a retraining, notify a person, or nothing."""
+    settings = config.load(paths.params)
+    step = response.respond(
+        paths, status.choose_dataset(paths, settings.fetch, dataset), settings.monitor, datetime.now(UTC)
+    )
+    get_run_logger().info("%s: %s", step.kind, step.because)
+    return step
 
 
 @_step("push")

@@ -1,7 +1,8 @@
-"""Reports of a retraining and of a sweep, as Markdown for Prefect's artifact and as tables for the terminal."""
+"""Reports of a retraining, a look and a sweep, as Markdown for Prefect's artifact and as tables for the terminal."""
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from flows.outcome import Outcome
     from flows.sweep import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
+    from mnistflow.monitoring.look import Look
 
 
 def headline(outcome: Outcome) -> str:
@@ -129,6 +131,23 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
         if name in candidate.metrics and name in opponent.metrics
     ]
     return "\n".join(["| metric | this run | champion | difference |", "| --- | ---: | ---: | ---: |", *rows])
+
+
+def monitoring(look: Look, paths: Paths) -> str:
+    """Return a look in one line, its picture if there is an alarm, its metrics, and where to find the series."""
+    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    page = mlflow_ui.run_page(ui, runs.read(look.run_id).experiment_id, look.run_id)
+    encoded = base64.b64encode(look.picture or b"").decode()
+    picture = f"![Reference and traffic](data:image/png;base64,{encoded})\n" if look.picture else ""
+    rows = [f"| {name} | {value:.4g} |" for name, value in look.metrics.items()]
+    table = "\n".join(["| metric | value |", "| --- | ---: |", *rows])
+    return f"""# {look.summary}
+
+{picture}
+{table}
+
+- [The series in MLflow]({page}){"" if runs_already else ", once `mnistflow ui` runs"}
+"""
 
 
 def sweep(result: SweepOutcome) -> Table:

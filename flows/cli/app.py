@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import mnistflow
-from flows.cli import inspection, leaderboard, promotion, services, stages, training
+from flows.cli import inspection, leaderboard, monitoring, promotion, services, stages, training
 from mnistflow import errors
 from mnistflow.errors import MnistflowError
 
@@ -16,7 +16,7 @@ def build() -> typer.Typer:
     """Return the application with all commands."""
     app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
     app.callback()(options)
-    for group in (stages, training, leaderboard, inspection, promotion, services):
+    for group in (stages, training, leaderboard, inspection, monitoring, promotion, services):
         group.register(app)
     return app
 

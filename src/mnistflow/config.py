@@ -13,6 +13,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.evaluation.config import EvaluateConfig
 from mnistflow.export.config import ExportConfig
 from mnistflow.learners.config import LearningConfig
+from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.registry.config import GateConfig
 from mnistflow.schema import set_value
 from mnistflow.tuning.config import TuneConfig
@@ -27,6 +28,7 @@ class Config(LearningConfig):
     export: ExportConfig
     evaluate: EvaluateConfig
     gate: GateConfig
+    monitor: MonitorConfig
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

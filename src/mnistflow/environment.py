@@ -20,13 +20,14 @@ from mnistflow.paths import Paths
 PREFIX = "MNISTFLOW_"
 SERVER_PREFIX = "MNISTFLOW_SERVE_"  # settings of the prediction server, which checks their names itself
 RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
+INFERENCE_LOG = "MNISTFLOW_SERVE_INFERENCE_LOG"  # a setting of the server, which the pipeline reads too
 NOTIFY_WEBHOOK = "MNISTFLOW_NOTIFY_WEBHOOK"
 NOTIFY_EMAIL = "MNISTFLOW_NOTIFY_EMAIL"
 NOTIFY_SMTP = "MNISTFLOW_NOTIFY_SMTP"
 KNOWN = {
     "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
     RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
-    NOTIFY_WEBHOOK: "URL, in Slack's format, notified of failed runs and of models promoted, rejected or withdrawn",
+    NOTIFY_WEBHOOK: "URL, in Slack's format, notified of failed runs, drift, and models promoted, rejected, withdrawn",
     NOTIFY_EMAIL: "e-mail addresses notified of the same, with commas between them",
     NOTIFY_SMTP: "mail server for them: smtp://user:password@host:port or smtps://...; smtp://localhost:25 unless set",
     "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` asks, with spaces between them",
@@ -49,7 +50,7 @@ DEFAULTS = {
     # read some: "Set changed size during iteration".
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_TRACKING_URI": "sqlite:///{home}/var/mlflow/mlflow.db",
-    "MNISTFLOW_SERVE_INFERENCE_LOG": "{home}/var/inferences.db",
+    INFERENCE_LOG: "{home}/var/inferences.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     # OpenMP's threads, of scikit-learn and PyTorch, spin while they wait: 5 times as long on a busy machine. It is read
     # when the first library that brings OpenMP is loaded.

@@ -4,20 +4,15 @@ Images that are also in the test split are excluded.
 """
 
 import logging
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-from typing import Any, LiteralString
 
 import numpy as np
 
+from mnistflow.data import inference_log
 from mnistflow.data.entry import Entry
-from mnistflow.errors import DataError
 from mnistflow.splits import Split
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 10
 FIX = "Correct prepare.feedback, or set it to null to use no feedback."
 QUERY = """
 SELECT i.image, f.class_name FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
@@ -34,7 +29,7 @@ def newest(log_location: str) -> float | None:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = _query(log_location, "SELECT max(time) FROM feedback", ())
+    rows = inference_log.query(log_location, "SELECT max(time) FROM feedback", (), FIX)
     return rows[0][0] if rows else None
 
 
@@ -52,7 +47,7 @@ def read(log_location: str, until: float | None, entry: Entry, test: Split) -> S
     """
     shape = ",".join(map(str, entry.input_shape))
     parameters = (f"{entry.name}-classifier", f"[{shape}]", float("inf") if until is None else until)
-    rows = _query(log_location, QUERY, parameters)
+    rows = inference_log.query(log_location, QUERY, parameters, FIX)
     test_images = {image.tobytes() for image in test.inputs}
     kept = [
         (np.frombuffer(image, np.uint8).reshape(entry.input_shape), entry.classes.index(name))
@@ -66,30 +61,3 @@ def read(log_location: str, until: float | None, entry: Entry, test: Split) -> S
         )
     inputs = np.stack([image for image, _ in kept]) if kept else np.empty((0, *entry.input_shape), np.uint8)
     return Split(inputs, np.array([label for _, label in kept], np.int64))
-
-
-def _query(log_location: str, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    if "://" in log_location:
-        return _query_postgresql(log_location, query.replace("?", "%s"), parameters)
-    path = Path(log_location)
-    if not path.is_file():
-        return []
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute(query, parameters).fetchall()
-    except sqlite3.Error as error:
-        raise DataError(f"{path} is not the inference log of a server: {error}", FIX) from error
-
-
-def _query_postgresql(url: str, query: LiteralString, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    # Without user name and password.
-    name = f"the database at {url.rpartition('@')[2]}"
-    try:
-        import psycopg
-
-        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
-            return connection.execute(query, parameters).fetchall()
-    except ImportError as error:
-        raise DataError(f"{name} needs psycopg", "Install it: `pip install 'mnistflow[postgres]'`.") from error
-    except psycopg.Error as error:
-        raise DataError(f"{name} is not the inference log of a server: {error}", FIX) from error

@@ -24,7 +24,7 @@ from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
-COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"}
+COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune", "monitor": "monitor"}
 STAGE = "stage"  # run by hand; its run is named as the stage
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ

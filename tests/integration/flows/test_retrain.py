@@ -274,6 +274,17 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert f"became champion by gate ({person}): no champion yet" in first
     assert last.endswith(f"became champion by rollback ({person})")
     assert status(retrained)["challenger"]["version"] == challenger
+    changes = json.loads(retrained.run("history", "--json").stdout)
+    moves = [(change["replaced"], change["version"], change["by"]) for change in changes]
+    assert moves == [(None, 1, "gate"), (1, challenger, "hand"), (challenger, 1, "rollback")]
+    assert changes[1]["because"] == "the errors of version 1 are the expensive ones"
+    assert "are the expensive ones" in retrained.run("history").stdout
+    explained = retrained.run("explain", str(challenger)).stdout
+    assert f"{NAME} version {challenger} was held at " in explained
+    assert "that of the champion, version 1, " in explained
+    assert "A promotion needed p below 0.025" in explained
+    assert "somebody has replaced it by hand" in explained
+    assert "There was no champion to compare it with" in retrained.run("explain", "1").stdout
     refused = retrained.run("rollback", check=False)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
     assert champion(retrained) == 1

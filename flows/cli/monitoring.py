@@ -1,0 +1,64 @@
+"""Commands about the model that serves and how it came to: monitor, history, explain."""
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+
+from flows.cli.context import load_context
+from flows.cli.options import DatasetOption, Json, console
+from mnistflow import environment
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (monitor, history, explain):
+        app.command()(command)
+
+
+def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
+    """Compare the traffic since the last look with the champion's validation examples; the schedule does so hourly."""
+    paths, settings = load_context()
+    from mnistflow.monitoring import look as looks
+    from mnistflow.registry import status
+
+    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    look = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
+    if as_json:
+        alarms = [alarm.model_dump() for alarm in look.alarms]
+        typer.echo(json.dumps({**asdict(look), "alarms": alarms, "picture": None}, indent=2))
+    else:
+        typer.echo(look.summary)
+
+
+def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
+    """Show every change of the champion: when, from which version to which, by whom, and why."""
+    paths, settings = load_context()
+    from mnistflow.analysis import ledger
+    from mnistflow.registry import status, versions
+
+    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    entries = ledger.read(name)
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("time", "from", "to", "by", "who", "why", title=name)
+    for entry in entries:
+        replaced = "none" if entry.replaced is None else str(entry.replaced)
+        table.add_row(entry.time, replaced, str(entry.version), entry.by, escape(entry.who), escape(entry.because))
+    console.print(table)
+
+
+def explain(version: int, dataset: DatasetOption = None) -> None:
+    """Explain the gate's verdict on a version in one paragraph."""
+    paths, settings = load_context()
+    from mnistflow.analysis import verdict
+    from mnistflow.registry import status, versions
+
+    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    typer.echo(verdict.explain(name, version))

@@ -1,0 +1,33 @@
+"""The monitor flow: one look at the traffic of the champion, a report, and the response to alarms."""
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows import parameters, prefect_tasks, report
+from flows.orchestration import lifecycle
+from mnistflow import environment
+from mnistflow.monitoring.look import Look
+from mnistflow.paths import Paths
+
+
+@flow(name="monitor", log_prints=False)
+@lifecycle.managed
+def monitor(dataset: parameters.Dataset = None) -> Look:
+    """Compare the traffic since the last look with the champion's validation examples, and respond to alarms.
+
+    Args:
+        dataset: Name of the data set, instead of that of params.yaml.
+
+    Raises:
+        MnistflowError: a step failed, and trying it again did not help.
+    """
+    checkout = Paths.locate()
+    environment.configure(checkout)
+    look = prefect_tasks.look(checkout, dataset)
+    if look.images:
+        create_markdown_artifact(report.monitoring(look, checkout), key="monitor", description=look.summary)
+    if look.alarms:
+        reasons = [f"{alarm.question}: {alarm.because}" for alarm in look.alarms]
+        lifecycle.notify("alarm", look.model, "\n".join([f"alarm: {look.summary}", *reasons]))
+    prefect_tasks.respond(checkout, dataset)
+    return look

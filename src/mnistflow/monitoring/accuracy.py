@@ -1,0 +1,83 @@
+"""Accuracy of served predictions: an estimate without labels, and a confidence sequence where there are labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnistflow.arrays import Array
+
+FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0)  # of the error rate, that are bet on
+LEVEL = 0.05
+NORMAL = 1.96  # quantile of the normal distribution at 97.5 %
+GRID = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.1%} ({self.low * 100:.1f}–{self.high:.1%})"
+
+
+def without_labels(confidence: Array, reference_confidence: Array, reference_right: Array) -> Interval:
+    """Return the accuracy that the confidence of predictions lets expect, by what the same confidence has been worth.
+
+    The mean of the largest probability is the accuracy if probabilities are calibrated. Its gap to the accuracy of the
+    reference is subtracted, and its error is part of the interval. A model that is surer than right on new kinds of
+    images makes the estimate too high: it shows that accuracy falls, less how far.
+
+    Args:
+        confidence: largest probability of each prediction, `[n]`.
+        reference_confidence: the same of the reference, `[m]`.
+        reference_right: whether each prediction of the reference was right, `[m]`.
+    """
+    gap = reference_confidence - reference_right
+    estimate = float(confidence.mean() - gap.mean())
+    variance = (confidence.var() + (confidence * (1 - confidence)).mean()) / len(confidence) + gap.var() / len(gap)
+    margin = NORMAL * math.sqrt(float(variance))
+    return Interval(*(min(max(value, 0.0), 1.0) for value in (estimate, estimate - margin, estimate + margin)))
+
+
+def with_labels(right: int, labelled: int) -> Interval:
+    """Return the accuracy with an interval that holds for all numbers of labels together: a confidence sequence.
+
+    It is the beta-binomial mixture (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 2021): an
+    accuracy is left out once a mixture of all bets against it has multiplied its stake by 20.
+    """
+    from scipy.special import betaln, xlog1py, xlogy
+
+    accuracies = (np.arange(GRID) + 0.5) / GRID
+    wrong = labelled - right
+    capital = betaln(1 + right, 1 + wrong) - xlogy(right, accuracies) - xlog1py(wrong, -accuracies)
+    kept = accuracies[capital < -math.log(LEVEL)]
+    estimate = right / labelled if labelled else 0.5
+    half = 0.5 / GRID
+    return Interval(estimate, max(0.0, float(kept.min()) - half), min(1.0, float(kept.max()) + half))
+
+
+def lowest_mean(values: Array, unlucky: float) -> float:
+    """Return a lower bound of the mean that values were drawn from (empirical Bernstein, Maurer and Pontil 2009).
+
+    Args:
+        values: `[m]`, 0 to 1.
+        unlucky: chance that the bound does not hold.
+    """
+    size = len(values)
+    if size < 2:
+        return 0.0
+    logarithm = math.log(2 / unlucky)
+    error = math.sqrt(2 * float(values.var(ddof=1)) * logarithm / size) + 7 * logarithm / (3 * (size - 1))
+    return max(0.0, float(values.mean()) - error)
+
+
+def lower_means(mean: float) -> tuple[float, ...]:
+    """Return the means below one that bets are placed on: error rates that are a multiple of its own."""
+    return tuple(max(1 - factor * (1 - mean), mean / 100) for factor in FACTORS)

@@ -1,0 +1,160 @@
+"""Findings of a look: for each question its evidence, whether it is an alarm, and what it was seen by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnistflow.arrays import Array, Outputs
+from mnistflow.monitoring import accuracy, detection, drift, statistics
+from mnistflow.monitoring.accuracy import Interval
+from mnistflow.monitoring.config import MonitorConfig
+from mnistflow.monitoring.detection import Detector, EValues
+from mnistflow.monitoring.drift import UNLUCKY
+from mnistflow.monitoring.reference import Reference, counts, rounded
+from mnistflow.monitoring.state import QUESTIONS, Question
+
+HOURS_A_YEAR = 8766.0
+SHOWN = 3  # statistics named as the reason of an alarm
+SHARE = 0.1  # of the largest evidence, that makes a statistic worth naming
+LEAST_MEAN = 0.01  # a reference that promises less cannot be fallen short of
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a look has seen.
+
+    Attributes:
+        inputs: statistics of the images, float32 `[n, k]`, at least one.
+        probabilities: the model's answers, float32 `[n, classes]`.
+        right: whether the answer was that of the feedback, bool `[labelled]`.
+    """
+
+    inputs: Array
+    probabilities: Outputs
+    right: Array
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question.
+
+    Attributes:
+        detector: after the look; restarted after an alarm.
+        evidence: as a share of what raises an alarm.
+        because: what the question was decided by.
+    """
+
+    detector: Detector
+    evidence: float
+    because: str
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether the evidence is enough."""
+        return self.evidence >= 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All answers of a look.
+
+    Attributes:
+        estimated: accuracy without labels.
+        distances: name of a statistic -> its distance to the reference.
+    """
+
+    answers: Mapping[Question, Finding]
+    estimated: Interval
+    distances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def alarms(self) -> Mapping[Question, str]:
+        """The questions that are alarms, and why."""
+        return {question: found.because for question, found in self.answers.items() if found.is_alarm}
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """E-values of one look, and the name of each component's alternative."""
+
+    e_values: EValues
+    names: Sequence[str]
+
+
+def examine(
+    reference: Reference,
+    sample: Sample,
+    detectors: Mapping[Question, Detector],
+    hours: float,
+    config: MonitorConfig,
+) -> Findings:
+    """Answer the questions about the traffic since the last look.
+
+    Args:
+        reference: of the version that has answered.
+        sample: of the traffic since the last look.
+        detectors: after the last look; a question that is missing begins without evidence.
+        hours: since the last look.
+        config: section `monitor` of params.yaml.
+    """
+    inputs, distances = _inputs(reference, sample, config)
+    outputs, output_distances = _outputs(reference, sample, config)
+    confidence = sample.probabilities.max(axis=1)
+    reference_confidence = reference.probabilities.max(axis=1)
+    evidence: dict[Question, _Evidence] = {
+        "inputs": inputs,
+        "outputs": outputs,
+        "confidence": _lower_mean(confidence, reference_confidence, "confidence", config),
+        "accuracy": _lower_mean(sample.right, reference.right, "accuracy", config),
+    }
+    answers = {}
+    for question in QUESTIONS:
+        found = evidence[question]
+        before = detectors.get(question) or detection.unaware(len(found.e_values))
+        # Without feedback there is nothing to learn about accuracy, and its detector waits.
+        is_asked = question != "accuracy" or len(sample.right) > 0
+        answers[question] = _answer(before, found, hours / HOURS_A_YEAR if is_asked else 0.0, config)
+    estimated = accuracy.without_labels(confidence, reference_confidence, reference.right)
+    return Findings(answers, estimated, {**distances, **output_distances})
+
+
+def _answer(before: Detector, found: _Evidence, years: float, config: MonitorConfig) -> Finding:
+    after = before.after(found.e_values, years)
+    # The questions share the false alarms of a year equally.
+    evidence = after.evidence * config.false_alarms / len(QUESTIONS)
+    largest = max(after.components)
+    order = np.argsort(after.components)[::-1][:SHOWN]
+    named = [found.names[index] for index in order if after.components[index] > SHARE * largest]
+    return Finding(after.restarted() if evidence >= 1 else after, evidence, ", ".join(dict.fromkeys(named)))
+
+
+def _inputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tuple[_Evidence, dict[str, float]]:
+    e_values, distances = drift.e_values(reference.sorted_inputs, sample.inputs, config.tolerance)
+    named = {name: float(distance) for name, distance in zip(statistics.NAMES, distances, strict=True)}
+    return _Evidence(e_values, statistics.NAMES), named
+
+
+def _outputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tuple[_Evidence, dict[str, float]]:
+    probabilities, distances = drift.e_values(
+        reference.sorted_probabilities, rounded(sample.probabilities), config.tolerance
+    )
+    shares, differences = drift.e_values_of_shares(
+        reference.class_counts, counts(sample.probabilities), config.tolerance
+    )
+    names = [
+        *(f"probability of class {one}" for one in reference.classes),
+        *(f"share of class {one}" for one in reference.classes),
+    ]
+    named = {"probabilities": float(distances.max()), "class_mix": float(differences.sum() / 2)}
+    return _Evidence(np.concatenate([probabilities, shares]), names), named
+
+
+def _lower_mean(values: Sequence[float] | EValues, promised: EValues, name: str, config: MonitorConfig) -> _Evidence:
+    """Return the evidence that a mean has fallen below that of the reference by more than the margin."""
+    floor = accuracy.lowest_mean(np.asarray(promised, float), UNLUCKY) - config.max_accuracy_drop
+    floor = max(floor, LEAST_MEAN)
+    e_values = detection.e_values_of_lower_mean(np.asarray(values, float), floor, accuracy.lower_means(floor))
+    return _Evidence(e_values, [f"{name} below {floor:.1%}"] * len(e_values))

@@ -1,0 +1,76 @@
+"""Response to alarms: the next step from what is to what should be. Pure.
+
+The step follows from the state alone, so one that a kill or an unreachable server has prevented is taken at the next
+look, and an alarm that is being dealt with starts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Literal
+
+from mnistflow.monitoring.config import MonitorConfig
+from mnistflow.monitoring.state import Alarm, Attempt, State
+
+DAY = timedelta(days=1)
+LONGEST_PAUSE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do now.
+
+    Attributes:
+        kind: `retrain`: start a retraining; `wait`: one is under way, or the last one was a moment ago; `ask`: notify a
+            person, once an alarm; `nothing`: no alarm is open.
+        because: the reason.
+        alarm: the open alarm; None for `nothing`.
+    """
+
+    kind: Literal["nothing", "wait", "retrain", "ask"]
+    because: str
+    alarm: Alarm | None = None
+
+
+def next_step(state: State, retrained: datetime | None, now: datetime, config: MonitorConfig) -> Step:
+    """Return the next step.
+
+    Args:
+        state: after the last look, with up-to-date outcomes of the attempts.
+        retrained: when the newest retraining that succeeded began, whoever has started it; None for never.
+        now: time of the look.
+        config: section `monitor` of params.yaml.
+    """
+    alarm = next((alarm for alarm in reversed(state.alarms) if alarm.version == state.version), None)
+    if alarm is None or not config.retrain:
+        return Step("nothing", "no alarm" if alarm is None else "monitor.retrain is false")
+    if retrained and retrained >= datetime.fromisoformat(alarm.time):
+        return Step("nothing", f"retrained at {retrained.isoformat(timespec='seconds')}, since the last alarm")
+    return _deal_with(alarm, state, now, config)
+
+
+def _deal_with(alarm: Alarm, state: State, now: datetime, config: MonitorConfig) -> Step:
+    attempts = state.attempts
+    if attempts and attempts[-1].outcome == "running":
+        return Step("wait", f"a retraining is under way since {attempts[-1].time}", alarm)
+    if attempts and (end := _begun(attempts[-1]) + _pause(attempts, config)) > now:
+        return Step("wait", f"the next retraining may begin at {end.isoformat(timespec='seconds')}", alarm)
+    of_day = sum(now - _begun(attempt) < DAY for attempt in attempts)
+    if of_day >= config.retrainings_a_day:
+        used_up = f"{of_day} retrainings within 24 hours have not ended the alarm"
+        return Step("wait" if state.asked == alarm.time else "ask", used_up, alarm)
+    return Step("retrain", f"alarm at {alarm.time}: {alarm.question}: {alarm.because}", alarm)
+
+
+def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:
+    """Return the pause after the last attempt, which grows with the failures in a row."""
+    failures = sum(1 for _ in takewhile(lambda attempt: attempt.outcome == "failed", reversed(attempts)))
+    hours = min(config.cool_down_hours * 2**failures, LONGEST_PAUSE / timedelta(hours=1))
+    return timedelta(hours=hours)
+
+
+def _begun(attempt: Attempt) -> datetime:
+    return datetime.fromisoformat(attempt.time)

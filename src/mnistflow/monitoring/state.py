@@ -1,0 +1,129 @@
+"""State of the monitoring of a model between two looks: a file in `var/monitor`, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+
+from mnistflow import files
+from mnistflow.errors import DataError
+from mnistflow.paths import Paths
+
+Question = Literal["inputs", "outputs", "confidence", "accuracy"]
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+MOST_KEPT = 100  # alarms, and attempts
+
+
+class Alarm(BaseModel):
+    """An alarm.
+
+    Attributes:
+        time: ISO 8601, UTC.
+        version: the one that was monitored.
+        question: what has changed.
+        because: what it was seen by.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    time: str
+    version: int
+    question: Question
+    because: str
+
+
+class Attempt(BaseModel):
+    """A retraining that an alarm has started.
+
+    Attributes:
+        time: ISO 8601, UTC.
+        flow_run: its id in Prefect.
+        outcome: as of the last look.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    time: str
+    flow_run: str
+    outcome: Literal["running", "done", "failed"] = "running"
+
+
+class State(BaseModel):
+    """What a look needs to know of those before it.
+
+    Attributes:
+        version: the champion that was monitored.
+        run_id: of the run in MLflow that keeps its series; empty before the first look.
+        row: last row of the inference log that was read.
+        feedback: time of the last feedback that was read, in seconds since 1970.
+        looked: time of the last look, ISO 8601, UTC; empty before the first.
+        looks: number of looks at this version.
+        evidence: components of the detector of each question.
+        right: number of right answers among those with feedback.
+        labelled: number of answers with feedback.
+        alarms: of this version and those before it, oldest first.
+        attempts: retrainings by alarms, oldest first.
+        asked: time of the alarm that a person was last notified of, because the retrainings of a day were used up.
+        summary: the last look in one line.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: NonNegativeInt
+    run_id: str = ""
+    row: NonNegativeInt = 0
+    feedback: NonNegativeFloat = 0.0
+    looked: str = ""
+    looks: NonNegativeInt = 0
+    evidence: dict[Question, tuple[NonNegativeFloat, ...]] = {}
+    right: NonNegativeInt = 0
+    labelled: NonNegativeInt = 0
+    alarms: tuple[Alarm, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    asked: str = ""
+    summary: str = ""
+
+
+def folder(paths: Paths, name: str) -> Path:
+    """Return the folder of a registered model's monitoring."""
+    return paths.var / "monitor" / name
+
+
+def lock(paths: Paths, name: str) -> Path:
+    """Return the file that is locked by whoever reads the state to write it anew."""
+    return folder(paths, name) / "lock"
+
+
+def read(paths: Paths, name: str) -> State | None:
+    """Return the state after the last look at a registered model; None before the first.
+
+    Raises:
+        DataError: the file contains something else.
+    """
+    path = folder(paths, name) / "state.json"
+    try:
+        return State.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise DataError(f"{path} is damaged: {first}", "Delete it: the monitoring begins anew.") from error
+
+
+def described(paths: Paths, name: str) -> str:
+    """Return the last look at a registered model, or what is wrong with it, in one line."""
+    try:
+        last = read(paths, name)
+    except DataError as error:
+        return str(error)
+    return f"{last.looked}: {last.summary}" if last and last.looked else "no look yet: `mnistflow monitor` takes one"
+
+
+def write(paths: Paths, name: str, state: State) -> None:
+    """Store the state after a look."""
+    path = folder(paths, name) / "state.json"
+    kept = state.model_copy(update={"alarms": state.alarms[-MOST_KEPT:], "attempts": state.attempts[-MOST_KEPT:]})
+    with files.atomic_write(path) as temporary:
+        temporary.write_text(kept.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,112 @@
+"""Traffic: images, answers and feedback of one version from the inference log of a server, since an earlier look."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnistflow.arrays import Array, Outputs
+from mnistflow.data import inference_log
+from mnistflow.registry.versions import Version
+
+FIX = "MNISTFLOW_SERVE_INFERENCE_LOG names the log of the server."
+LAST = "SELECT max(rowid) FROM inferences"
+COUNT = "SELECT count(*) FROM inferences WHERE rowid > ? AND model = ? AND version = ? AND shape = ?"
+IMAGES = """
+SELECT image, probabilities FROM inferences WHERE rowid > ? AND rowid <= ? AND model = ? AND version = ? AND shape = ?
+ORDER BY rowid DESC LIMIT ?
+"""
+LABELS = """
+SELECT i.probabilities, i.classes, f.class_name, f.time FROM feedback f
+JOIN inferences i ON i.id = f.id AND i.number = f.number
+WHERE f.time > ? AND i.model = ? AND i.version = ? AND i.shape = ? ORDER BY f.time
+"""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far the log was read.
+
+    Attributes:
+        row: of the last image.
+        feedback: time of the last feedback, in seconds since 1970.
+    """
+
+    row: int = 0
+    feedback: float = 0.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a version was asked and answered.
+
+    Attributes:
+        images: uint8 `[n, height, width]`, the newest first.
+        probabilities: float32 `[n, classes]`.
+        right: whether the answer was that of the feedback, bool `[labelled]`.
+        cursor: after this.
+    """
+
+    images: Array
+    probabilities: Outputs
+    right: Array
+    cursor: Cursor
+
+
+def waiting(location: str, version: Version, shape: tuple[int, ...], since: Cursor) -> int:
+    """Return how many images a version has answered since an earlier look.
+
+    Args:
+        location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
+        version: the one that has answered.
+        shape: of an image.
+        since: how far the log was read.
+
+    Raises:
+        DataError: the file or database cannot be read as an inference log.
+    """
+    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)), FIX)
+    return int(rows[0][0]) if rows else 0
+
+
+def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor, most: int) -> Traffic:
+    """Return what a version was asked and answered since an earlier look.
+
+    Args:
+        location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
+        version: the one that has answered.
+        shape: of an image.
+        since: how far the log was read.
+        most: largest number of images; the newest ones are returned.
+
+    Raises:
+        DataError: the file or database cannot be read as an inference log.
+    """
+    key = _key(version, shape)
+    last = last_row(location)
+    rows = inference_log.query(location, IMAGES, (since.row, last, *key, most), FIX)
+    labels = inference_log.query(location, LABELS, (since.feedback, *key), FIX)
+    right = [json.loads(classes)[int(np.argmax(json.loads(answer)))] == name for answer, classes, name, _ in labels]
+    images = [np.frombuffer(image, np.uint8).reshape(shape) for image, _ in rows]
+    return Traffic(
+        images=np.stack(images) if images else np.empty((0, *shape), np.uint8),
+        probabilities=np.array([json.loads(answer) for _, answer in rows], np.float32),
+        right=np.array(right, bool),
+        cursor=Cursor(last, labels[-1][3] if labels else since.feedback),
+    )
+
+
+def last_row(location: str) -> int:
+    """Return the number of the last image in a log; 0 if there is none.
+
+    Raises:
+        DataError: the file or database cannot be read as an inference log.
+    """
+    rows = inference_log.query(location, LAST, (), FIX)
+    return (rows[0][0] or 0) if rows else 0
+
+
+def _key(version: Version, shape: tuple[int, ...]) -> tuple[object, ...]:
+    return version.name, version.number, f"[{','.join(map(str, shape))}]"

@@ -1,0 +1,49 @@
+"""Accuracy of served predictions, with and without labels."""
+
+import numpy as np
+import pytest
+
+from mnistflow.monitoring import accuracy
+
+
+def test_the_confidence_sequence_holds_at_all_looks_together() -> None:
+    generator = np.random.default_rng(0)
+    streams, labels, true = 200, 600, 0.93
+    right = generator.random((streams, labels)) < true
+    missed = 0
+    for stream in right:
+        counts = np.cumsum(stream)
+        looks = [accuracy.with_labels(int(counts[n - 1]), n) for n in range(20, labels + 1, 20)]
+        missed += any(not look.low <= true <= look.high for look in looks)
+    assert missed / streams <= 0.05
+
+
+def test_the_confidence_sequence_becomes_narrow() -> None:
+    nothing, some, many = (accuracy.with_labels(9 * n, 10 * n) for n in (0, 10, 1000))
+    assert (nothing.low, nothing.high) == (0, 1)
+    assert 0.75 < some.low < 0.9 < some.high < 0.98
+    assert 0.88 < many.low < 0.9 < many.high < 0.92
+
+
+def test_confidence_tells_accuracy_of_calibrated_predictions() -> None:
+    generator = np.random.default_rng(1)
+    reference = generator.beta(20, 1, 5000)
+    right = generator.random(5000) < reference
+    covered = 0
+    for _ in range(200):
+        confidence = generator.beta(6, 1, 400)
+        found = accuracy.without_labels(confidence, reference, right)
+        realised = np.mean(generator.random(400) < confidence)
+        covered += bool(found.low <= realised <= found.high)
+    assert covered >= 0.9 * 200
+
+
+def test_a_known_excess_of_confidence_is_taken_off() -> None:
+    confidence, right = np.full(1000, 0.99), np.arange(1000) % 20 > 0
+    assert accuracy.without_labels(np.full(500, 0.99), confidence, right).estimate == pytest.approx(0.95)
+
+
+def test_the_lower_bound_of_a_mean_is_below_it_and_close_with_many_values() -> None:
+    values = (np.arange(6000) % 100 > 1).astype(float)
+    assert 0.96 < accuracy.lowest_mean(values, 0.001) < 0.98
+    assert accuracy.lowest_mean(values[:1], 0.001) == 0

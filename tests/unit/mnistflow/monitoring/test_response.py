@@ -1,0 +1,70 @@
+"""Steps after alarms: what starts a retraining, what waits, and when a person is asked."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from checkouts import ROOT
+
+from mnistflow import config
+from mnistflow.monitoring.response import Step, next_step
+from mnistflow.monitoring.state import Alarm, Attempt, State
+
+SETTINGS = config.load(ROOT / "params.yaml").monitor.with_values({"cool_down_hours": 6.0, "retrainings_a_day": 2})
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(hours: float) -> datetime:
+    return START + timedelta(hours=hours)
+
+
+def alarm(hours: float, version: int = 3) -> Alarm:
+    return Alarm(time=at(hours).isoformat(), version=version, question="inputs", because="contrast")
+
+
+def attempt(hours: float, outcome: Literal["running", "done", "failed"]) -> Attempt:
+    return Attempt(time=at(hours).isoformat(), flow_run="", outcome=outcome)
+
+
+def step(now: float, *done: Alarm | Attempt, retrained: float | None = None, asked: str = "") -> Step:
+    alarms = tuple(one for one in done if isinstance(one, Alarm))
+    attempts = tuple(one for one in done if isinstance(one, Attempt))
+    state = State(version=3, alarms=alarms, attempts=attempts, asked=asked)
+    return next_step(state, None if retrained is None else at(retrained), at(now), SETTINGS)
+
+
+def test_an_alarm_of_the_champion_starts_a_retraining() -> None:
+    assert step(1).kind == "nothing"
+    assert step(1, alarm(0, version=2)).kind == "nothing"
+    found = step(1, alarm(0))
+    assert (found.kind, found.alarm) == ("retrain", alarm(0))
+    assert "contrast" in found.because
+
+
+def test_an_alarm_is_closed_by_any_retraining_that_began_after_it() -> None:
+    assert step(5, alarm(1), retrained=2).kind == "nothing"
+    assert step(5, alarm(1), retrained=0).kind == "retrain"
+    assert step(5, alarm(1), alarm(4), retrained=2).kind == "retrain"
+
+
+def test_one_retraining_at_a_time_with_a_pause_that_failures_double() -> None:
+    assert step(2, alarm(0), attempt(1, "running")).kind == "wait"
+    assert step(6, alarm(2), attempt(1, "done")).kind == "wait"
+    assert step(8, alarm(2), attempt(1, "done")).kind == "retrain"
+    assert step(8, alarm(0), attempt(1, "failed")).kind == "wait"
+    assert step(14, alarm(0), attempt(1, "failed")).kind == "retrain"
+    failed = [attempt(hour, "failed") for hour in (-300, -200, -100, 0)]
+    assert "2026-01-05T00:00:00" in step(95, alarm(-400), *failed).because
+    many = [attempt(-1000 + number, "failed") for number in range(40)]
+    assert step(0, alarm(-2000), *many).kind == "retrain"  # the pause is a week at most
+
+
+def test_a_person_is_asked_once_when_the_retrainings_of_a_day_are_used_up() -> None:
+    done = (attempt(0, "done"), attempt(7, "done"))
+    assert step(14, alarm(13), *done).kind == "ask"
+    assert step(15, alarm(13), *done, asked=alarm(13).time).kind == "wait"
+    assert step(25, alarm(13), *done, asked=alarm(13).time).kind == "retrain"
+
+
+def test_nothing_is_started_where_that_is_switched_off() -> None:
+    state = State(version=3, alarms=(alarm(0),))
+    assert next_step(state, None, at(1), SETTINGS.with_values({"retrain": False})).kind == "nothing"
