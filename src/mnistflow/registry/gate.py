@@ -1,8 +1,9 @@
 """Gate: decides from evidence alone whether a candidate is promoted, held or rejected.
 
 At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared example by
-example with the paired test of their task (McNemar's exact test for classifiers), not by their metrics alone. A tie is
-held. No class may lose more recall than `gate.max_recall_drop`.
+example with the paired test of their task (McNemar's exact test for classifiers), not by their metrics alone, at a
+level that keeps `gate.significance` over a year (`alpha_spending`). A tie is held. No class may lose more recall than
+`gate.max_recall_drop`.
 
 A share misses its floor only if it is significantly below, by an exact binomial test: one error in nine test images
 makes 88.9 %, but a model that is right in 95 % of all cases makes at least one in 37 of 100 such splits.
@@ -29,6 +30,7 @@ class Comparison:
     Attributes:
         score: the champion's headline metric.
         by_class: the champion's recall of each class.
+        level: of the comparison; see `alpha_spending`.
         robustness: the champion's mean headline metric under the same corruptions; None if it was not measured.
     """
 
@@ -36,6 +38,7 @@ class Comparison:
     score: float
     by_class: dict[str, float]
     test: PairedTest
+    level: float
     robustness: float | None = None
 
 
@@ -115,6 +118,7 @@ def _chance_of_as_few(share: float, rows: int, floor: float) -> float:
 def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig) -> Verdict:
     test = champion.test
     evidence = f"{test.wins} won and {test.losses} lost against version {champion.version}, p = {test.p_value:.3g}"
+    needed = 2 * champion.level  # the test is two-sided, and one side promotes
     dropped = [
         f"recall of class {name} drops by {champion.by_class[name] - recall:.4f}"
         for name, recall in candidate.by_class.items()
@@ -124,11 +128,11 @@ def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, po
     # A rank test and the mean squared error may disagree: a candidate has to be better by both.
     if not (test.favours_candidate and headline.is_better(candidate.metrics[headline.name], champion.score)):
         return Verdict("hold", (f"not better: {evidence}",))
-    if test.p_value >= policy.significance:
-        return Verdict("hold", (f"better, but not significantly: {evidence}",))
+    if test.p_value >= needed:
+        return Verdict("hold", (f"better, but not significantly: {evidence}, not below {needed:.3g}",))
     if dropped:
         return Verdict("hold", (f"better overall: {evidence}", *dropped))
-    return Verdict("promote", (f"significantly better: {evidence}",))
+    return Verdict("promote", (f"significantly better: {evidence}, below {needed:.3g}",))
 
 
 def _dropped_robustness(

@@ -22,6 +22,7 @@ from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.registry import (
     aliases,
+    alpha_spending,
     descriptions,
     gate,
     history,
@@ -106,7 +107,8 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     if opponent == version.number or version.verdict_key == _verdict_key(version, opponent, evaluation, policy):
         return Judgement(Verdict(version.decision, version.reasons), opponent, recorded=True)
     data = splits.load(workspace.prepared)
-    comparison = _compare(workspace, data, champion) if champion else None
+    level = alpha_spending.next_level(policy.significance, alpha_spending.spent(version.name), datetime.now(UTC))
+    comparison = _compare(workspace, data, champion, level) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
     if version.is_overruled and verdict.decision == "promote":
         reason = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
@@ -114,7 +116,7 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     return Judgement(verdict, opponent, comparison)
 
 
-def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
+def _compare(workspace: Paths, data: Dataset, champion: Version, level: float) -> Comparison:
     import numpy as np
 
     task = tasks.get(data.task)
@@ -129,6 +131,7 @@ def _compare(workspace: Paths, data: Dataset, champion: Version) -> Comparison:
         score=measured.metrics[task.headline.name],
         by_class=dict(measured.by_class),
         test=task.paired_test(candidate, outputs, data.test.targets),
+        level=level,
         robustness=_recorded_robustness(champion, task.headline.name),
     )
 
@@ -162,6 +165,8 @@ def record_verdict(
         "test_sha256": evaluation.test_sha256,
         "decided": _now(),
     }
+    if judgement.comparison and verdict.decision != "reject":  # a floor rejects without the paired test
+        alpha_spending.record(version, judgement.comparison.level)
     runs.resume(version.run_id).log_json(evidence, EVIDENCE)
     origin = Origin.of(workspace, version)
     registration.describe(version, descriptions.of_version(version, origin, evaluation, verdict))

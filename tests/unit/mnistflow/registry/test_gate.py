@@ -26,7 +26,11 @@ def candidate(accuracy: float = 0.99, recall: float = 0.99, size: int = 10**6, i
 
 def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Comparison:
     return Comparison(
-        1, 0.98, {"0": 0.99, "1": recall}, PairedTest("McNemar exact", wins, losses, p_value, wins > losses)
+        1,
+        0.98,
+        {"0": 0.99, "1": recall},
+        PairedTest("McNemar exact", wins, losses, p_value, wins > losses),
+        level=POLICY.significance / 2,
     )
 
 

@@ -1,0 +1,86 @@
+"""Explanation of a verdict: the gate's decision on a version in one paragraph, from the evidence in its run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mnistflow import files
+from mnistflow.errors import DataError
+from mnistflow.registry import versions
+from mnistflow.registry.promotion import EVIDENCE
+from mnistflow.registry.versions import Version
+
+DECISIONS = {"promote": "promoted", "hold": "held", "reject": "rejected"}
+
+
+def explain(name: str, number: int) -> str:
+    """Return a paragraph: what was decided about a version, on which evidence, and what has become of it.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    version = versions.find(name, number)
+    evidence = _evidence(version)
+    sentences = _recorded(version, evidence) if evidence else _unrecorded(version)
+    return " ".join([*sentences, _now(version)])
+
+
+def _evidence(version: Version) -> Any:
+    """Return the recorded evidence of a verdict; None if there is none."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = download_artifacts(run_id=version.run_id, artifact_path=EVIDENCE, dst_path=folder)
+            return files.read_json(Path(path))
+    except (MlflowException, OSError, DataError):
+        return None
+
+
+def _unrecorded(version: Version) -> Iterator[str]:
+    if version.verdict_key:
+        yield f"{_title(version)} was {DECISIONS[version.decision]}: {'; '.join(version.reasons)}."
+        yield "The artifact store no longer has the evidence."
+    else:
+        yield f"The gate has not judged {_title(version)}."
+
+
+def _recorded(version: Version, evidence: Any) -> Iterator[str]:
+    headline = version.headline
+    champion = evidence["champion"]
+    yield (
+        f"{_title(version)} was {DECISIONS[evidence['decision']]} at {evidence['decided']}: "
+        f"{'; '.join(evidence['reasons'])}."
+    )
+    score = headline.format(evidence["candidate"][headline.name])
+    if champion is None:
+        yield f"There was no champion to compare it with; its {headline.name} was {score} on the test split."
+        return
+    test = champion["test"]
+    yield (
+        f"On the same test split its {headline.name} was {score}, that of the champion, version "
+        f"{champion['version']}, {headline.format(champion['score'])}: it did better on {test['wins']:,} examples and "
+        f"worse on {test['losses']:,} ({test['name']}, two-sided p = {test['p_value']:.3g})."
+    )
+    if "level" in champion:
+        yield (
+            f"A promotion needed p below {2 * champion['level']:.3g}, which is what earlier comparisons had left of "
+            f"gate.significance {evidence['policy']['significance']} a year."
+        )
+
+
+def _now(version: Version) -> str:
+    """Return what the version is now."""
+    now = f"Now it is {' and '.join(version.aliases)}" if version.aliases else "Now no alias points to it"
+    moment, _, became = version.history[-1].partition(" ") if version.history else ("", "", "")
+    since = f"; at {moment} it {became}" if became else ""
+    overruled = ", and somebody has replaced it by hand since" if version.is_overruled else ""
+    return f"{now}{since}{overruled}."
+
+
+def _title(version: Version) -> str:
+    return f"{version.name} version {version.number}"

@@ -1,0 +1,79 @@
+"""Alpha spending: a level for each comparison, such that a year of comparisons keeps the level of the gate.
+
+The same test split is asked again and again. At 5 % a comparison, 100 candidates that are no better than the champion
+would bring 2.5 wrong promotions a year. Each comparison therefore spends a share of what those of the last 365 days
+have left of `gate.significance`; what was spent comes back after that time. The levels within any 365 days sum to less
+than `gate.significance`, so by the union bound this is also the chance of a wrong promotion in them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from mnistflow.errors import RegistryError
+from mnistflow.registry.versions import TAG, Version
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.store import open_store
+
+WINDOW = timedelta(days=365)
+SHARE = 0.25  # of what is left, for the next comparison
+SPENT_TAG = TAG + "spent"
+MOST_LINES = 40  # in the tag of a version, which has room for 5,000 characters
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The level of a comparison.
+
+    Attributes:
+        time: of the comparison, with a time zone.
+        level: largest one-sided p-value that would have promoted the candidate.
+    """
+
+    time: datetime
+    level: float
+
+
+def next_level(budget: float, earlier: Iterable[Spent], now: datetime) -> float:
+    """Return the level of a comparison.
+
+    Args:
+        budget: chance of promoting a model that is no better, within any 365 days.
+        earlier: comparisons before; those older than 365 days do not count.
+        now: time of the comparison.
+    """
+    left = budget - sum(one.level for one in earlier if now - one.time < WINDOW)
+    return SHARE * max(left, 0.0)
+
+
+def spent(name: str) -> list[Spent]:
+    """Return the comparisons that the versions of a registered model keep.
+
+    Raises:
+        RegistryError: a version keeps something else.
+    """
+    return [one for stored in open_store().versions(name) for one in _parse(stored.tags.get(SPENT_TAG, ""))]
+
+
+def record(version: Version, level: float) -> None:
+    """Keep the level that a comparison of a version has spent, with that version.
+
+    Raises:
+        RegistryError: the version keeps something else.
+    """
+    stored = open_store().version(version.name, version.number)
+    known = _parse(stored.tags.get(SPENT_TAG, "")) if stored else []
+    lines = [[one.time.isoformat(timespec="seconds"), one.level] for one in (*known, Spent(datetime.now(UTC), level))]
+    mlflow_client().set_model_version_tag(version.name, str(version.number), SPENT_TAG, json.dumps(lines[-MOST_LINES:]))
+
+
+def _parse(text: str) -> list[Spent]:
+    try:
+        return [Spent(datetime.fromisoformat(time), float(level)) for time, level in json.loads(text or "[]")]
+    except (TypeError, ValueError) as error:
+        raise RegistryError(
+            f"the tag {SPENT_TAG} of a version is damaged: {text[:80]!r}", "Delete that tag in MLflow."
+        ) from error

@@ -1,0 +1,52 @@
+"""Levels of comparisons, and what they keep over years of candidates that are no better."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from mnistflow.registry import alpha_spending
+from mnistflow.registry.alpha_spending import Spent
+
+BUDGET = 0.05
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def levels(days: list[float]) -> list[Spent]:
+    spent: list[Spent] = []
+    for day in days:
+        now = START + timedelta(days=day)
+        spent.append(Spent(now, alpha_spending.next_level(BUDGET, spent, now)))
+    return spent
+
+
+@pytest.mark.parametrize("a_year", [1, 12, 100, 1000])
+def test_no_365_days_spend_more_than_the_budget(a_year: int) -> None:
+    spent = levels([365 * number / a_year for number in range(3 * a_year)])
+    for first in spent:
+        window = [one.level for one in spent if timedelta() <= one.time - first.time < timedelta(days=365)]
+        assert sum(window) <= BUDGET
+    assert all(one.level > 0 for one in spent)
+
+
+def test_what_was_spent_comes_back_after_a_year() -> None:
+    spent = levels([*range(50), 300, 700])
+    assert spent[1].level < spent[0].level
+    assert spent[50].level < spent[0].level / 100
+    assert spent[51].level == pytest.approx(spent[0].level)
+
+
+def test_a_hundred_candidates_a_year_that_are_no_better() -> None:
+    """McNemar's test at the levels of three years, and at the same level each time."""
+    generator = np.random.default_rng(0)
+    spent = levels([3.65 * number for number in range(300)])[200:]
+    kept, constant, years = 0, 0, 2000
+    for _ in range(years):
+        differing = generator.poisson(60, len(spent))
+        wins = generator.binomial(differing, 0.5)
+        p_values = binom.sf(wins - 1, differing, 0.5)
+        kept += bool(np.any(p_values < [one.level for one in spent]))
+        constant += bool(np.any(p_values < BUDGET / 2))
+    assert kept / years <= BUDGET
+    assert constant / years > 0.7
