@@ -4,14 +4,16 @@ A random forest learns from a part of MNIST's training images. Of the others, so
 traffic: what is undrifted comes from the same writers, in random order, as often as it is needed. The detectors and
 their settings are those of params.yaml; images, statistics and outputs are computed once.
 
-    python benchmarks/monitoring.py --mirror ../shared/datasets --seeds 20
+    python benchmarks/monitoring.py --mirror ../shared/datasets --seeds 20 --jobs 2
 """
 
 import argparse
 import gzip
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from mnistflow.tasks.corruptions import IMAGE_CORRUPTIONS
 
 TRAINED, REFERENCE = 10_000, 6_000
 DRIFTS = ("rotation", "scale", "noise", "blur", "contrast", "stripes", "fog", "shift")
-MOST_LOOKS = 200
+MOST_LOOKS = 168  # a week
 MIX_SHARES = (0.15, 0.2, 0.3)  # of one class
 LABELLED = 0.05  # share of the images with feedback
 
@@ -64,41 +66,48 @@ def look(
     return list(found.alarms)
 
 
-def false_alarms(reference: Reference, pool: Pool, settings: MonitorConfig, *, seeds: int, images: int) -> None:
-    total = dict.fromkeys(QUESTIONS, 0)
-    years = []
-    for seed in range(seeds):
+@dataclass(frozen=True)
+class Simulation:
+    """What the runs of a simulation share; a run is a seed."""
+
+    reference: Reference
+    pool: Pool
+    settings: MonitorConfig
+    images: int
+
+    def year(self, seed: int) -> list[Question]:
+        """Return the alarms of a year."""
         generator = np.random.default_rng(seed)
         detectors: dict[Question, Detector] = {}
-        count = 0
-        for _ in range(int(HOURS_A_YEAR)):
-            for question in look(reference, pool.draw(generator, images), detectors, settings):
-                total[question] += 1
-                count += 1
-        years.append(count)
-    print(f"false alarms a year, {images} images a look, {seeds} years: {np.mean(years):.2f}, most {max(years)}", total)
+        looks = (self.pool.draw(generator, self.images) for _ in range(int(HOURS_A_YEAR)))
+        return [alarm for sample in looks for alarm in look(self.reference, sample, detectors, self.settings)]
+
+    def delay(self, seed: int) -> tuple[int, Sequence[Question]]:
+        """Return the number of looks until an alarm, and what it was about."""
+        generator = np.random.default_rng(seed)
+        detectors: dict[Question, Detector] = {}
+        for number in range(1, MOST_LOOKS + 1):
+            if alarms := look(self.reference, self.pool.draw(generator, self.images), detectors, self.settings):
+                return number, alarms
+        return MOST_LOOKS + 1, ()
 
 
-def delays(
-    reference: Reference, pools: Mapping[str, Pool], settings: MonitorConfig, *, seeds: int, images: int
-) -> None:
-    for name, pool in pools.items():
-        needed: list[int] = []
-        questions: set[Question] = set()
-        for seed in range(seeds):
-            generator = np.random.default_rng(seed)
-            detectors: dict[Question, Detector] = {}
-            for number in range(1, MOST_LOOKS + 1):
-                if alarms := look(reference, pool.draw(generator, images), detectors, settings):
-                    needed.append(number)
-                    questions.update(alarms)
-                    break
-            else:
-                needed.append(MOST_LOOKS + 1)
-        median = int(np.median(needed))
-        shown = f"> {MOST_LOOKS}" if median > MOST_LOOKS else str(median)
-        accuracy = pool.right.mean()
-        print(f"| {name} | {accuracy:.1%} | {shown} | {max(needed)} | {', '.join(sorted(questions)) or 'none'} |")
+def report_year(simulation: Simulation, seeds: Sequence[int], workers: Executor) -> None:
+    years = []
+    for number, alarms in enumerate(workers.map(simulation.year, seeds), start=1):
+        years.append(alarms)
+        print(f"year {number}: {len(alarms)} false alarms {' '.join(alarms)}", flush=True)
+    mean = sum(map(len, years)) / len(years)
+    print(f"false alarms a year, {simulation.images} images a look, n = {len(years)}: {mean:.2f}")
+
+
+def report_delay(name: str, simulation: Simulation, seeds: Sequence[int], workers: Executor) -> None:
+    runs = list(workers.map(simulation.delay, seeds))
+    median, most = int(np.median([delay for delay, _ in runs])), max(delay for delay, _ in runs)
+    seen = sorted({alarm for _, alarms in runs for alarm in alarms})
+    shown = [f"> {MOST_LOOKS}" if delay > MOST_LOOKS else str(delay) for delay in (median, most)]
+    accuracy = simulation.pool.right.mean()
+    print(f"| {name} | {accuracy:.1%} | {' | '.join(shown)} | {', '.join(seen) or 'none'} |", flush=True)
 
 
 def drifted(images: Images, labels: Images, forest: RandomForestClassifier) -> dict[str, Pool]:
@@ -124,6 +133,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--images", type=int, default=200, help="of a look")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     arguments = parser.parse_args()
     settings = config.load(arguments.params).monitor
     folder = arguments.mirror / "mnist"
@@ -138,17 +148,24 @@ def main() -> None:
     reference = Reference(known.inputs, known.probabilities, known.right, images[referred[:1]], classes)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; accuracy {known.right.mean():.1%}")
 
-    pool = Pool(images[rest], labels[rest], forest)
-    false_alarms(reference, pool, settings, seeds=arguments.seeds, images=arguments.images)
     part = rest[:6000]
-    pools = drifted(images[part], labels[part], forest)
-    pools["MNIST's test split, other writers"] = Pool(
-        read(folder / "t10k-images-idx3-ubyte.gz", 16, (28, 28)),
-        read(folder / "t10k-labels-idx1-ubyte.gz", 8, ()),
-        forest,
-    )
-    print("| drift | accuracy | looks until an alarm, median | most | seen by |\n| --- | ---: | ---: | ---: | --- |")
-    delays(reference, pools, settings, seeds=arguments.seeds, images=arguments.images)
+    pools = {
+        "MNIST's test split, other writers": Pool(
+            read(folder / "t10k-images-idx3-ubyte.gz", 16, (28, 28)),
+            read(folder / "t10k-labels-idx1-ubyte.gz", 8, ()),
+            forest,
+        ),
+        **drifted(images[part], labels[part], forest),
+    }
+    undrifted = Pool(images[rest], labels[rest], forest)
+    seeds = range(arguments.seeds)
+    with ProcessPoolExecutor(arguments.jobs) as workers:
+        print(
+            "| drift | accuracy | looks until an alarm, median | most | seen by |\n| --- | ---: | ---: | ---: | --- |"
+        )
+        for name, pool in pools.items():
+            report_delay(name, Simulation(reference, pool, settings, arguments.images), seeds, workers)
+        report_year(Simulation(reference, undrifted, settings, arguments.images), seeds, workers)
 
 
 if __name__ == "__main__":
