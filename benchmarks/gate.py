@@ -1,7 +1,7 @@
 """Wrong promotions of a year, with one level for every comparison and with alpha spending; and what good models lose.
 
 Each candidate differs from the champion on some test images; one that is no better wins half of them. The levels are
-those of the third year, when the year before counts in full.
+those of the third year of regular comparisons.
 
     python benchmarks/gate.py
 """

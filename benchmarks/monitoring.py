@@ -26,7 +26,7 @@ from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
 from mnistflow.monitoring.findings import HOURS_A_YEAR, Sample
 from mnistflow.monitoring.reference import Reference
-from mnistflow.monitoring.state import QUESTIONS, Question
+from mnistflow.monitoring.state import Question
 from mnistflow.tasks.corruptions import IMAGE_CORRUPTIONS
 
 TRAINED, REFERENCE = 10_000, 6_000

@@ -68,8 +68,8 @@ def _recorded(version: Version, evidence: Any) -> Iterator[str]:
     )
     if "level" in champion:
         yield (
-            f"A promotion needed p below {2 * champion['level']:.3g}, which is what earlier comparisons had left of "
-            f"gate.significance {evidence['policy']['significance']} a year."
+            f"A promotion needed p below {2 * champion['level']:.3g}, as gate.significance "
+            f"{evidence['policy']['significance']} holds for a year of comparisons."
         )
 
 

@@ -1,9 +1,9 @@
 """Alpha spending: a level for each comparison, such that a year of comparisons keeps the level of the gate.
 
 The same test split is asked again and again. At 5 % a comparison, 100 candidates that are no better than the champion
-would bring 2.5 wrong promotions a year. Each comparison therefore spends a share of what those of the last 365 days
-have left of `gate.significance`; what was spent comes back after that time. The levels within any 365 days sum to less
-than `gate.significance`, so by the union bound this is also the chance of a wrong promotion in them.
+would bring 2.5 wrong promotions a year. Each comparison therefore spends half of a reserve, which is refilled evenly:
+it holds at most half of `gate.significance`, and a year brings the other half. So the levels within any 365 days sum to
+at most `gate.significance`, and by the union bound this is also the chance of a wrong promotion in them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from mnistflow.registry.versions import TAG, Version
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
 
-WINDOW = timedelta(days=365)
-SHARE = 0.25  # of what is left, for the next comparison
+YEAR = timedelta(days=365)
+RESERVE = 0.5  # share of a year's level that may be held; the rest is refilled within a year
+SHARE = 0.5  # of the reserve, for the next comparison
 SPENT_TAG = TAG + "spent"
 MOST_LINES = 40  # in the tag of a version, which has room for 5,000 characters
 
@@ -42,11 +43,19 @@ def next_level(budget: float, earlier: Iterable[Spent], now: datetime) -> float:
 
     Args:
         budget: chance of promoting a model that is no better, within any 365 days.
-        earlier: comparisons before; those older than 365 days do not count.
+        earlier: all comparisons before.
         now: time of the comparison.
     """
-    left = budget - sum(one.level for one in earlier if now - one.time < WINDOW)
-    return SHARE * max(left, 0.0)
+    full, a_year = RESERVE * budget, (1 - RESERVE) * budget
+    reserve, last = full, now
+    for one in sorted(earlier, key=lambda one: one.time):
+        reserve = _refilled(reserve, full, a_year * max((one.time - last) / YEAR, 0.0))
+        reserve, last = max(reserve - one.level, 0.0), one.time
+    return SHARE * _refilled(reserve, full, a_year * max((now - last) / YEAR, 0.0))
+
+
+def _refilled(reserve: float, full: float, added: float) -> float:
+    return min(full, reserve + added)
 
 
 def spent(name: str) -> list[Spent]:
