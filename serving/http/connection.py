@@ -1,8 +1,8 @@
 """HTTP/1.1 connections: parses requests, passes them to the application, and writes responses.
 
 httptools parses, except whole requests whose head is in the cache. The requests of a connection are handled one after
-the other, in the order in which they arrive (RFC 9112, 9.3). Limits on bytes and time protect the server from clients
-that send or read too slowly.
+the other, in the order in which they arrive (RFC 9112, 9.3). Invalid HTTP is answered 400 after the requests before
+it. Limits on bytes and time protect the server from clients that send or read too slowly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import httptools
 
 from serving.http.application import Application
-from serving.http.head import RequestHead
+from serving.http.head import HEADER_OVERHEAD, HeadTooLargeError, RequestHead
 from serving.http.request import Request
 from serving.http.response import MIN_COMPRESSED_BYTES, Response, compress, encode_response, error_response
 
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+# After its last response, a connection is closed when the client has been silent for this long, or has sent this much.
+LINGER_SECONDS = 1.0
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+# Connections beyond the limit that may linger, so that clients receive their 503; the others are closed at once.
+MAX_LINGERING_REJECTIONS = 16
+
 
 class HttpConnection(asyncio.Protocol):
     """Connection of one client; uvicorn's server creates one for each that connects.
 
-    The connection is closed when the client takes more than `timeout_keep_alive` seconds to send the next head, to
+    The connection is aborted when the client takes more than `timeout_keep_alive` seconds to send the next head, to
     finish a body whose request has been answered, or to read its responses.
     """
 
@@ -43,8 +49,8 @@ class HttpConnection(asyncio.Protocol):
         self._application: Application = config.loaded_app
         self._seconds = config.timeout_keep_alive
         self._max_connections = config.limit_concurrency or math.inf
-        # Limit on consecutive bytes that neither complete a head nor add to a body: request lines, headers, trailers,
-        # and chunk extensions.
+        # Limit on a head, and on consecutive bytes that neither complete a head nor add to a body: request lines,
+        # headers, trailers, and chunk extensions.
         self._max_overhead_bytes = config.h11_max_incomplete_event_size or math.inf
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
@@ -56,6 +62,7 @@ class HttpConnection(asyncio.Protocol):
         # State of the parser: the message that arrives.
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
         self._last_head: RequestHead | None = None
         self._is_between_messages = True
         self._receiving: Request | None = None
@@ -64,10 +71,14 @@ class HttpConnection(asyncio.Protocol):
         # Requests whose head has arrived, and the one that is being handled.
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
-        # Whether further bytes are ignored, whether to close after the current response, and whether the client
-        # does not read what is written.
+        # Whether further bytes are discarded, how many were, and the response to them after those to all requests.
         self._ignores_input = False
+        self._discarded_bytes = 0
+        self._last_response: Response | None = None
+        # Whether to close after the current response, whether the last response was written, and whether the client
+        # does not read what is written.
         self._is_closing = False
+        self._is_lingering = False
         self._is_write_paused = False
 
     # Callbacks of the event loop.
@@ -76,8 +87,13 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
         self._state.connections.add(self)  # type: ignore[arg-type]  # as uvicorn's own protocols
         self._timer = self._loop.call_later(self._seconds, self._check_timeout)
-        if len(self._state.connections) > self._max_connections:
-            self._reject(error_response(503, "too many connections, try again later", {"retry-after": "1"}))
+        excess = len(self._state.connections) - self._max_connections
+        if excess > 0:
+            self._ignores_input = True
+            self._last_response = error_response(503, "too many connections, try again later", {"retry-after": "1"})
+            self._handle_next()
+        if excess > MAX_LINGERING_REJECTIONS:
+            transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._state.connections.discard(self)
@@ -88,6 +104,9 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._ignores_input:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > MAX_DISCARDED_BYTES:
+                self._transport.abort()
             return
         if self._is_between_messages and (cached := self._application.heads.get(data)) is not None:
             head, body = cached
@@ -108,14 +127,14 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # No other protocol is supported, so the request is handled as if it had not offered one.
-            self._ignores_input = self._is_closing = True
-        except httptools.HttpParserError:
-            self._on_parse_error()
-            return
+            # No other protocol is supported, so the request is handled as if it had not offered one, as the last.
+            self._ignores_input = True
+        except httptools.HttpParserError as error:
+            self._stop_parsing(error.__context__)
         self._overhead_bytes = 0 if self._has_progress else self._overhead_bytes + len(data)
-        if self._overhead_bytes > self._max_overhead_bytes:
-            self._transport.abort()
+        # Whether a head is too large is decided when it is complete: this one only has to end at some time.
+        if self._overhead_bytes > 2 * self._max_overhead_bytes:
+            self._stop_parsing(HeadTooLargeError())
         if starts_message and self._is_between_messages and self._last_head is not None and not self._ignores_input:
             self._application.heads.put(data, self._last_head)
         self._handle_next()
@@ -141,15 +160,21 @@ class HttpConnection(asyncio.Protocol):
         self._waiting_since = self._loop.time()
         self._url = b""
         self._headers = {}
+        self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
+        self._head_bytes += len(name) + len(value) + HEADER_OVERHEAD
 
     def on_headers_complete(self) -> None:
         self._has_progress = True
+        if self._ignores_input:
+            return
+        if self._head_bytes + len(self._url) > self._max_overhead_bytes:
+            raise HeadTooLargeError
         url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
         self._last_head = RequestHead(
@@ -159,6 +184,8 @@ class HttpConnection(asyncio.Protocol):
             self._headers,
             self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0",
         )
+        # Trailers are dropped: whether they would count must not depend on when they arrive (RFC 9110, 6.5.1).
+        self._headers = {}
         self._receiving = Request(self._last_head, self._transport)
         self._queue.append(self._receiving)
 
@@ -173,16 +200,20 @@ class HttpConnection(asyncio.Protocol):
         self._waiting_since = self._loop.time()
         if self._receiving is not None:
             self._receiving.complete_body()
+            self._ignores_input = not self._receiving.head.keep_alive
             self._receiving = None
 
     # Handling, one request after the other.
 
     def _handle_next(self) -> None:
-        if self._transport.is_closing():
+        if self._is_lingering or self._transport.is_closing():
             return
         if self._current is None and not self._is_write_paused:
             if self._queue:
                 self._handle(self._queue.popleft())
+            elif self._ignores_input:
+                self._close()
+                return
             if not self._queue and not self._transport.is_reading():
                 self._transport.resume_reading()
         if self._queue:
@@ -212,23 +243,28 @@ class HttpConnection(asyncio.Protocol):
             raise
 
     def _respond(self, response: Response, request: Request) -> None:
-        self._write(response, request)
+        is_last = (
+            self._is_closing
+            or not request.head.keep_alive
+            or (self._ignores_input and not self._queue and self._last_response is None)
+        )
+        self._write(response, request, keep_alive=not is_last)
         self._state.total_requests += 1
         self._current = None
         self._waiting_since = self._loop.time()
         if request is self._receiving:
             request.discard_body()
-        if self._is_closing or not request.head.keep_alive:
-            self._transport.close()
+        if is_last:
+            self._last_response = None
+            self._close()
         else:
             self._handle_next()
 
-    def _write(self, response: Response, request: Request) -> None:
+    def _write(self, response: Response, request: Request, *, keep_alive: bool) -> None:
         if self._transport.is_closing():
             return
         if len(response.body) >= MIN_COMPRESSED_BYTES:
             response = compress(response, request.header(b"accept-encoding"))
-        keep_alive = request.head.keep_alive and not self._is_closing
         encoded = encode_response(
             response,
             request.id,
@@ -238,20 +274,51 @@ class HttpConnection(asyncio.Protocol):
         )
         self._transport.write(encoded)
 
-    def _on_parse_error(self) -> None:
-        """Stop parsing, because nothing after invalid HTTP can be understood; finish the requests before it."""
-        self._ignores_input = self._is_closing = True
+    def _stop_parsing(self, cause: BaseException | None) -> None:
+        """Parse nothing after invalid HTTP, because it cannot be understood. The requests before it are handled.
+
+        The response to invalid HTTP is that of the request whose body it is, else `_last_response`.
+        """
+        if self._ignores_input:
+            return
+        self._ignores_input = True
         if self._receiving is not None:
             self._receiving.abort_body()
-        elif self._current is None and not self._queue:
-            self._reject(error_response(400, "this is not a valid HTTP request"))
-        self._handle_next()
+        elif isinstance(cause, HeadTooLargeError):
+            self._last_response = error_response(431, "the request line and headers are too large")
+        else:
+            self._last_response = error_response(400, "this is not a valid HTTP request")
 
-    def _reject(self, response: Response) -> None:
-        """Send a response that belongs to no request, and close the connection."""
-        self._ignores_input = self._is_closing = True
-        self._write(response, Request(RequestHead("GET", "", b"", {}, keep_alive=False), self._transport))
-        self._transport.close()
+    def _close(self) -> None:
+        """Send the last response, if any, and close the connection in stages (RFC 9112, 9.6).
+
+        If it were closed at once, bytes of the client that arrive later would be answered with a TCP reset, on which
+        the client drops responses that it has not read.
+        """
+        if self._last_response is not None:
+            head = RequestHead("GET", "", b"", {}, keep_alive=False)
+            self._write(self._last_response, Request(head, self._transport), keep_alive=False)
+        self._ignores_input = self._is_lingering = True
+        self._queue.clear()
+        if self._transport.is_closing():
+            return
+        if not self._transport.can_write_eof():
+            # TLS, which has stages of its own: closing waits for the client's close_notify, and discards what it sends.
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+        self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self._linger, self._discarded_bytes)
+
+    def _linger(self, discarded_bytes: int) -> None:
+        """Close the connection when the client neither sends nor reads any more, or its time is over."""
+        is_silent = self._discarded_bytes == discarded_bytes and not self._transport.get_write_buffer_size()
+        if is_silent or self._loop.time() > self._waiting_since + self._seconds:
+            self._transport.abort()
+        else:
+            self._timer = self._loop.call_later(LINGER_SECONDS, self._linger, self._discarded_bytes)
 
     def _check_timeout(self) -> None:
         """Abort the connection if the client has exceeded its time; else check again when it could have."""

@@ -13,6 +13,12 @@ MAX_CACHED_BYTES = 1024
 MAX_LENGTH_DIGITS = 20
 INFERENCE_HEADER_LENGTH = b"inference-header-content-length"
 END_OF_HEAD = b"\r\n\r\n"
+# Bytes of a header besides its name and value: a colon, a space, and the end of the line.
+HEADER_OVERHEAD = 4
+
+
+class HeadTooLargeError(Exception):
+    """A request line with headers is larger than the limit."""
 
 
 class RequestHead:
