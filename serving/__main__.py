@@ -1,5 +1,6 @@
 """Command `mnistflow-serve` (`python -m serving`): runs the server, or a supervisor of several workers."""
 
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -9,14 +10,18 @@ from serving.engine.candidate import CandidateLimits
 from serving.engine.validation import Validator
 from serving.errors import StartError
 from serving.process import cores
-from serving.process.supervisor import inherited_listener, listen, stop_with_parent, supervise
+from serving.process.parent import stop_with_parent
+from serving.process.supervisor import inherited_listener, listen, supervise
 from serving.settings import Settings
+
+# What stopping takes besides `--drain-seconds`, before a supervisor kills a worker.
+STOP_SECONDS = 5.0
 
 
 def main() -> None:
     """Run the server. Exits with 0 on SIGTERM or SIGINT, and with 1 and a one-line error when it cannot start."""
     for stop in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn finishes running requests, then raises the signal again for this handler.
+        # While the server runs, uvicorn handles signals: it finishes running requests, then raises the signal again.
         signal.signal(stop, _exit)
     try:
         settings = Settings.parse(sys.argv[1:])
@@ -29,7 +34,9 @@ def main() -> None:
             from serving.http.request_log import configure_logging
 
             configure_logging(settings.log_format)
-            supervise(sys.argv[1:], listen(settings.host, settings.port, settings.workers))
+            listeners = listen(settings.host, settings.port, settings.workers)
+            supervise(sys.argv[1:], listeners, settings.drain_seconds + STOP_SECONDS)
+            return
         stop_with_parent()
         listener = listener or listen(settings.host, settings.port)[0]
         limits = CandidateLimits(settings.slowest_seconds, settings.candidate_seconds, settings.candidate_bytes)
@@ -44,7 +51,11 @@ def main() -> None:
 
 
 def _exit(_: int, __: FrameType | None) -> None:
-    sys.exit(0)
+    """End the process at once, and with it the process that validates versions (see `die_with_parent`).
+
+    An exception could be lost in the code that the signal interrupts, and the interpreter would wait for threads.
+    """
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Validation process (`python -m serving.engine.candidate REPOSITORY LIMIT...`): loads and checks one version.
+"""Validation process (`python -m serving.engine.candidate PARENT REPOSITORY LIMIT...`): loads and checks one version.
 
-It reads the name and the number of the version from standard input, so that it can start before they are known.
+PARENT is the process ID of the server, with which this process ends. It reads the name and the number of the version
+from standard input, so that it can start before they are known.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import ModelRefusedError
+from serving.process.parent import die_with_parent
 
 REFUSED = 3
 
@@ -31,11 +33,12 @@ class CandidateLimits:
 
 def main() -> int:
     """Validate a version; return 0, or print the reason and return `REFUSED`."""
+    parent, folder, row_seconds, seconds, memory_bytes = sys.argv[1:]
+    die_with_parent(int(parent))
     # Imported here, because the server imports this module only for its names, and should not wait for these.
     from serving.engine.model import Model
     from serving.engine.repository import ModelRepository
 
-    folder, row_seconds, seconds, memory_bytes = sys.argv[1:]
     limits = CandidateLimits(float(row_seconds), float(seconds), int(memory_bytes))
     version = sys.stdin.readline().split()
     if not version:
@@ -57,7 +60,7 @@ def _limit_resources(limits: CandidateLimits) -> None:
     # Running requests of the server have priority.
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    # If the server is killed, nothing else ends this process.
+    # Where the kernel does not end this process with the server.
     seconds = math.ceil(limits.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

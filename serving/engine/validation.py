@@ -1,6 +1,7 @@
 """Validation of versions in processes of their own, so that one which crashes or hangs does not stop the server."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ class Validator:
             sys.executable,
             "-m",
             "serving.engine.candidate",
+            str(os.getpid()),
             str(folder.absolute()),
             *map(str, astuple(limits)),
         ]
@@ -66,5 +68,6 @@ class Validator:
             raise ModelRefusedError(f"loading it ends the process with status {process.returncode}")
 
     def _start(self) -> subprocess.Popen[str]:
+        # Called in the main thread: Linux ends the process with the thread that started it.
         pipe = subprocess.PIPE
         return subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import Any, Self
 import httpx
 import numpy as np
 import onnx
+import psutil
 import session_guard
 import waiting
 from onnx import TensorProto, helper, numpy_helper
@@ -228,6 +230,16 @@ def question(images: np.ndarray, **changes: object) -> dict[str, Any]:
     """Return an inference request for these images; `changes` replace keys of its tensor."""
     tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
     return {"inputs": [tensor | changes]}
+
+
+def processes_of(repository: Path) -> list[psutil.Process]:
+    """Return the processes whose command line names a repository: servers, their workers, and what tries versions."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(repository) in process.cmdline():
+                found.append(process)
+    return found
 
 
 class Server:

@@ -1,5 +1,6 @@
 """Validation of candidates: a version that harms its process never serves, and nothing else is affected."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -115,6 +116,20 @@ def test_a_server_stops_while_it_tries_its_first_champion(tmp_path, data, first)
 
     assert server.wait(timeout=WAIT_SECONDS) == 0
     kit.wait_until(lambda: not candidate.is_running())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_outlives_a_server_that_is_killed_while_it_tries_a_version(repository, data, first, workers):
+    write(repository, ENDLESS, endless(first), first, data[0][:4])
+    with kit.Server(repository, "--workers", str(workers), "--candidate-seconds", "3600") as server:
+        kit.crown(repository, 1, ENDLESS)
+        # The workers and their supervisor, if there is one, and what tries the version for each worker.
+        count = 2 * workers + (workers > 1)
+        kit.wait_until(lambda: len(kit.processes_of(repository)) == count)
+
+        server.stop(signal.SIGKILL)
+
+        kit.wait_until(lambda: not kit.processes_of(repository))
 
 
 def test_a_rollback_loads_nothing_whatever_else_was_asked_for(repository, data, first, second):
