@@ -103,7 +103,7 @@ bench-serving: $(wildcard benchmarks/serving/*.py) | $(READY)  ## those of the s
 
 # The lock files begin with these commands, from which Renovate repeats them; it reads arguments after an equals sign only.
 COMPILE := uv pip compile --quiet --universal --python-version=3.11 --generate-hashes pyproject.toml
-PIPELINE := $(addprefix --extra=,pipeline cluster serving grpc otel postgres dev docs)
+PIPELINE := $(addprefix --extra=,pipeline cluster team s3 gcs scoring serving grpc otel postgres dev docs)
 
 lock: $(READY)  ## resolve the requirements anew
 	@$(COMPILE) $(PIPELINE) --output-file=requirements.lock

@@ -25,6 +25,7 @@ def ingest() -> tuple[StageOutcome, ...]:
     plan = prefect_tasks.resolve(checkout, {}, RunOptions())
     lifecycle.add_tags(dataset=plan.dataset)
     with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
+        prefect_tasks.check_remote(pipeline)
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
         prefect_tasks.push(pipeline)
     return stages

@@ -102,6 +102,12 @@ def reconcile(paths: Paths, dataset: str, experiment: str) -> None:
         get_run_logger().info("the champion of MLflow is published")
 
 
+@_step("remote")
+def check_remote(pipeline: Pipeline) -> None:
+    """Check that DVC's remote can be written, before anything is computed for it."""
+    pipeline.check_remote()
+
+
 @_step("{stage}")
 def run_stage(pipeline: Pipeline, stage: str) -> StageOutcome:
     """Run one stage of dvc.yaml."""

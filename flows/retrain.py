@@ -113,13 +113,15 @@ def _announce(outcome: Outcome) -> None:
 
 def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:
     with Pipeline(workspace, plan.config, run) as pipeline:
+        prefect_tasks.check_remote(pipeline)
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in STAGES)
         evaluation = evaluate.load(workspace)
         known = prefect_tasks.find_registered(plan.dataset, evaluation)
         if known is None or plan.options.want_a_run or any(stage.executed for stage in stages):
             prefect_tasks.record(workspace, run, plan.config)
-        gate = _decide(workspace, plan, run, evaluation, known) if plan.options.register else None
+        # Before anything is published: a version that serves can always be repeated from what the remote has.
         prefect_tasks.push(pipeline)
+        gate = _decide(workspace, plan, run, evaluation, known) if plan.options.register else None
     champion = prefect_tasks.find_champion(versions.model_name(plan.dataset))
     return Outcome(
         plan=plan,

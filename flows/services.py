@@ -45,7 +45,12 @@ def up(paths: Paths, settings: Config, host: str) -> None:
             dataset = status.current_dataset(paths, settings.fetch)
             _run(
                 paths,
-                [*_mlflow(paths, dataset, host, mlflow_ui.PORT), *scheduling, _predictions(paths, settings, host)],
+                [
+                    *_mlflow(paths, dataset, host, mlflow_ui.PORT),
+                    *scheduling,
+                    _following(),
+                    _predictions(paths, settings, host, 8000),
+                ],
                 api,
             )
 
@@ -64,6 +69,15 @@ def schedule(paths: Paths) -> None:
             raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
         _run(paths, scheduling, api)
+
+
+def serve_following(paths: Paths, settings: Config, host: str, port: int) -> None:
+    """Run the prediction server, and beside it the process that follows the registry, until Ctrl-C.
+
+    Raises:
+        MnistflowError: one of them does not start, or ended by itself.
+    """
+    _run(paths, [_following(), _predictions(paths, settings, host, port)], api=None)
 
 
 def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
@@ -167,8 +181,13 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
     return "serving", "--repository", str(paths.models), *_listen(host, port), *model
 
 
-def _predictions(paths: Paths, settings: Config, host: str) -> Service:
-    port = choose_port("predictions", host, 8000)
+def _following() -> Service:
+    # It works from its start on, whether the registry answers or not.
+    return Service(name="follow", command=("flows", "follow"), works=lambda: True)
+
+
+def _predictions(paths: Paths, settings: Config, host: str, wanted: int) -> Service:
+    port = choose_port("predictions", host, wanted)
     address = server_client.url(host, port)
     server_client.record_address(paths, address)
     return Service(

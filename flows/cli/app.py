@@ -7,7 +7,17 @@ from typing import Annotated, NoReturn
 import typer
 
 import mnistflow
-from flows.cli import inspection, leaderboard, monitoring, promotion, services, stages, training
+from flows.cli import (
+    inspection,
+    leaderboard,
+    migration,
+    monitoring,
+    promotion,
+    scoring,
+    services,
+    stages,
+    training,
+)
 from mnistflow import errors
 from mnistflow.errors import MnistflowError
 
@@ -16,7 +26,8 @@ def build() -> typer.Typer:
     """Return the application with all commands."""
     app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
     app.callback()(options)
-    for group in (stages, training, leaderboard, inspection, monitoring, promotion, services):
+    groups = (stages, training, leaderboard, inspection, monitoring, promotion, scoring, services, migration)
+    for group in groups:
         group.register(app)
     return app
 

@@ -1,8 +1,9 @@
-"""Context of a command: the checkout, its configuration, and the environment of the tools used."""
+"""Context of a command: the checkout, its configuration, the environment of the tools used, and how it may end."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mnistflow import environment
+from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.workers import signals
 
@@ -72,3 +74,16 @@ def resumable() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted: the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None
+
+
+def become(module: str, *arguments: str) -> None:
+    """Replace this process by another program of this project, so that signals and exit codes are its own.
+
+    Raises:
+        MnistflowError: the program cannot be started.
+    """
+    sys.stdout.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+    except OSError as error:
+        raise MnistflowError(f"cannot start {module}: {error.strerror}", "Run `make setup`.") from error

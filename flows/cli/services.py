@@ -1,20 +1,23 @@
-"""Commands that serve: predict, serve, schedule, ui, up, team-up."""
+"""Commands that serve: predict, serve, follow, schedule, ui, up, team-up."""
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.context import load_context, load_fetch_context
+from flows.cli.context import become, load_context, load_fetch_context
 from flows.cli.options import DatasetOption, Host
-from mnistflow.errors import MnistflowError
+from mnistflow.workers import signals
+
+FOLLOW_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (predict, serve, schedule, ui, up, team_up):
+    for command in (predict, serve, follow, schedule, ui, up, team_up):
         app.command()(command)
 
 
@@ -25,7 +28,7 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
     from mnistflow.registry import versions
 
     model = versions.model_name(state.choose_dataset(paths, config, dataset))
-    _become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
+    become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
 def serve(
@@ -33,15 +36,57 @@ def serve(
     port: Annotated[
         int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="MNISTFLOW_SERVE_PORT")
     ] = 8000,
+    following: Annotated[
+        bool, typer.Option("--follow", help="Follow the registry meanwhile, as `mnistflow follow` does.")
+    ] = False,
 ) -> None:
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
     paths, settings = load_context()
     from flows import services
     from mnistflow.registry import server_client
 
+    if following:
+        services.serve_following(paths, settings, host, port)
+        return
     if port:
         server_client.record_address(paths, server_client.url(host, port))
-    _become(*services.server_command(paths, settings, host, port))
+    become(*services.server_command(paths, settings, host, port))
+
+
+def follow(
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls.")] = FOLLOW_SECONDS,
+    keep: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Versions to keep besides those that an alias or a rollout names.")
+    ] = 3,
+    once: Annotated[
+        bool, typer.Option("--once", help="Bring the repository up to date and exit; 1 if that fails.")
+    ] = False,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", help="Data set whose model is followed; may be given repeatedly.")
+    ] = None,
+) -> None:
+    """Keep the model repository equal to the registry, whichever machine promotes; servers follow the repository."""
+    paths, config = load_fetch_context()
+    from mnistflow.registry import versions
+    from mnistflow.registry.follower import Follower
+
+    # Without the registry's word on which of the two is used: it may be away at the start.
+    chosen = dataset or [name for name in (config.dataset, config.fallback) if name]
+    follower = Follower(paths, [versions.model_name(name) for name in chosen], keep, _print_with_time)
+    if once:
+        follower.follow_all()
+        return
+    try:
+        with signals.interrupting():
+            follower.run(every)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        os._exit(0)  # at once: threads of a download that hangs are given up
+
+
+def _print_with_time(line: str) -> None:
+    typer.echo(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
+    sys.stdout.flush()
 
 
 def schedule() -> None:
@@ -79,12 +124,3 @@ def team_up() -> None:
     from flows.team import team
 
     team.up(paths, settings)
-
-
-def _become(module: str, *arguments: str) -> None:
-    """Replace this process by another program of this project, so that signals and exit codes are its own."""
-    sys.stdout.flush()
-    try:
-        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
-    except OSError as error:
-        raise MnistflowError(f"cannot start {module}: {error.strerror}", "Run `make setup`.") from error

@@ -34,11 +34,15 @@ def one_by_one() -> None:
         LazyRun(checkout, plan.dataset, plan.name, kind="retrain", metrics_after=MONITORED) as run,
         Pipeline(workspace, plan.config, run) as pipeline,
     ):
+        announce("remote")
+        prefect_tasks.check_remote(pipeline)
         for stage in STAGES:
             announce(stage)
             prefect_tasks.run_stage(pipeline, stage)
         announce("record")
         evaluation = prefect_tasks.record(workspace, run, plan.config)
+        announce("push")
+        prefect_tasks.push(pipeline)
         announce("find")
         assert prefect_tasks.find_registered(plan.dataset, evaluation) is None
         announce("register")
@@ -49,8 +53,6 @@ def one_by_one() -> None:
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
         announce("publish")
         prefect_tasks.publish(workspace, version, judgement)
-        announce("push")
-        prefect_tasks.push(pipeline)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import onnx
 import psutil
 from cluster import free_port
 from serving_kit import Classifier
-from waiting import wait_until
+from waiting import WAIT_SECONDS, wait_until
 
 from mnistflow.data import catalog
 from mnistflow.paths import Paths
@@ -24,6 +24,8 @@ from mnistflow.registry import registration, versions
 from mnistflow.registry.manifest import Manifest, Tensor
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
+
+BUCKET = "mnistflow"
 
 
 @dataclass
@@ -73,7 +75,7 @@ class TrackingServer:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", verify=False).is_success
+            return httpx.get(f"{self.url}/health", timeout=WAIT_SECONDS, verify=False).is_success
         except httpx.HTTPError:
             return False
 
@@ -87,6 +89,28 @@ def tracking_server(folder: Path, *arguments: str, **environment: str) -> Iterat
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """Run an S3 server with a bucket in the block; yield the environment variables of its clients."""
+    from moto.server import ThreadedMotoServer
+
+    port = free_port()
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    url = f"http://127.0.0.1:{port}"
+    try:
+        httpx.put(f"{url}/{BUCKET}", timeout=WAIT_SECONDS, verify=False).raise_for_status()
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "MLFLOW_S3_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    finally:
+        server.stop()
 
 
 def register(paths: Paths, dataset: str, classifier: Classifier, images: np.ndarray) -> Version:

@@ -1,4 +1,4 @@
-"""DVC's side of a stage: whether it must run, its outputs in the cache, and the push to the remote.
+"""DVC's side of a stage: whether it must run, its outputs in the cache, the check of the remote and the push to it.
 
 DVC resolves paths against the working directory of the process. So these functions change it, and must be called in a
 process that does nothing else at the same time.
@@ -16,6 +16,8 @@ from mnistflow.paths import Paths
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+CHECK_FILE = "mnistflow-check"
 
 
 def restore(workspace: Paths, name: str) -> bool:
@@ -51,6 +53,25 @@ def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
         stage.remove_outs()
         execute()
         _record(stage, run_cache=True)
+
+
+def check_remote(workspace: Paths) -> None:
+    """Write a small file to DVC's default remote, before hours are spent on what is to be pushed there.
+
+    Raises:
+        StageError: there is no such remote, its driver is not installed, or credentials or permissions are missing.
+    """
+    with _repository(workspace) as repository:
+        try:
+            remote = repository.cloud.get_remote_odb()
+            if remote.fs.protocol != "local":
+                remote.fs.put_file(str(workspace.params), remote.fs.join(remote.path, CHECK_FILE))
+        except Exception as error:  # of DVC and of the driver of each kind of storage: they share no base class
+            raise StageError(
+                f"DVC's remote cannot be written: {error or type(error).__name__}",
+                "S3 needs `pip install 'mnistflow[s3]'`, Google Cloud `[gcs]`, and each its credentials, "
+                "such as AWS_PROFILE or AWS_ACCESS_KEY_ID; `dvc remote list` names the remote.",
+            ) from error
 
 
 def push(workspace: Paths) -> int:

@@ -57,6 +57,14 @@ class Pipeline:
             raise stage_runner.crashed(job) from error
         return StageOutcome(stage, not is_restored, round(time.perf_counter() - started, 2))
 
+    def check_remote(self) -> None:
+        """Check that DVC's default remote can be written.
+
+        Raises:
+            StageError: it cannot; the message says why.
+        """
+        self._call(dvc_stage.check_remote, self._workspace)
+
     def push(self) -> int:
         """Copy the outputs of the stages to DVC's default remote; return how many files were new there."""
         return int(self._call(dvc_stage.push, self._workspace))

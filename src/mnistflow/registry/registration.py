@@ -21,8 +21,9 @@ from mnistflow.registry.manifest import Manifest, Tensor
 from mnistflow.registry.versions import TAG, Version
 from mnistflow.runtime import onnx_session
 from mnistflow.tasks import identity
-from mnistflow.tracking import runs
+from mnistflow.tracking import artifacts, runs
 from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.store import open_store
 
 PROBE = "probe.npz"  # artifact of the run
 PROBE_ROWS = 16
@@ -117,31 +118,24 @@ def download(version: Version, folder: Path) -> RegisteredFiles:
     Raises:
         RegistryError: the artifact store does not have them.
     """
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    model_uri = f"models:/{version.name}/{version.number}"
     try:
-        model = Path(download_artifacts(artifact_uri=f"{model_uri}/{flavors.ONNX_FILE}", dst_path=str(folder)))
-        model_json = _read_manifest(version, model_uri, folder)
-        probe = Path(download_artifacts(run_id=version.run_id, artifact_path=PROBE, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
+        model = artifacts.of_version(version.name, version.number, flavors.ONNX_FILE, folder)
+        model_json = _read_manifest(version, folder)
+        probe = artifacts.of_run(version.run_id, PROBE, folder)
+    except RegistryError as error:
         raise RegistryError(
-            f"the files of {version.name} version {version.number} are not in the artifact store: {error}",
+            f"the files of {version.name} version {version.number} are not in the artifact store: {error.problem}",
             "Restore the artifact store, or train again with `mnistflow retrain`.",
         ) from error
     return RegisteredFiles(model, probe, {**model_json, "version": version.number})
 
 
-def _read_manifest(version: Version, model_uri: str, folder: Path) -> Any:
+def _read_manifest(version: Version, folder: Path) -> Any:
     """Return the manifest, which older versions keep as a tag."""
-    from mlflow.artifacts import download_artifacts
-
-    tags = mlflow_client().get_model_version(version.name, str(version.number)).tags
-    if text := tags.get(versions.MANIFEST_TAG):
+    stored = open_store().version(version.name, version.number)
+    if stored and (text := stored.tags.get(versions.MANIFEST_TAG)):
         return json.loads(text)
-    path = download_artifacts(artifact_uri=f"{model_uri}/{flavors.MODEL_JSON}", dst_path=str(folder))
-    return files.read_json(Path(path))
+    return files.read_json(artifacts.of_version(version.name, version.number, flavors.MODEL_JSON, folder))
 
 
 def _log_probe(run: runs.Run, onnx_file: Path, inputs: Array) -> None:

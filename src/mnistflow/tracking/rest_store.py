@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -19,6 +20,7 @@ _NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _PAUSES = (0.5, 2.0)
 DEFAULT_TIMEOUT_SECONDS = 120.0
+_SERVED = "mlflow-artifacts:/"
 
 
 class RestStore(Store):
@@ -105,6 +107,45 @@ class RestStore(Store):
     def version(self, model: str, number: int) -> StoredVersion | None:
         answer = self._ask("GET", "model-versions/get", params={"name": model, "version": str(number)})
         return _version(answer["model_version"]) if answer else None
+
+    def version_location(self, model: str, number: int) -> str:
+        """Return the location of a version's files; empty when there is no such version.
+
+        Raises:
+            RegistryError: the server cannot be reached, refuses, or fails.
+        """
+        parameters = {"name": model, "version": str(number)}
+        answer = self._ask("GET", "model-versions/get-download-uri", params=parameters)
+        return str(answer["artifact_uri"]) if answer else ""
+
+    def run_location(self, run_id: str) -> str:
+        """Return the location of a run's artifacts; empty when there is no such run.
+
+        Raises:
+            RegistryError: the server cannot be reached, refuses, or fails.
+        """
+        answer = self._ask("GET", "runs/get", params={"run_id": run_id})
+        return str(answer["run"]["info"]["artifact_uri"]) if answer else ""
+
+    def serves(self, location: str) -> bool:
+        """Return whether this server gives access to the artifacts at a location."""
+        return location.startswith(_SERVED) and not location.startswith(f"{_SERVED}/")
+
+    def fetch(self, location: str, target: Path) -> None:
+        """Copy an artifact that this server gives access to.
+
+        Raises:
+            RegistryError: the server cannot be reached, refuses, or does not have it.
+        """
+        path = quote(location.removeprefix(_SERVED))
+        try:
+            with self._client.stream("GET", f"{self._uri}/api/2.0/mlflow-artifacts/artifacts/{path}") as response:
+                response.raise_for_status()
+                with target.open("wb") as file:
+                    for part in response.iter_bytes():
+                        file.write(part)
+        except httpx.HTTPError as error:
+            raise RegistryError(f"{location}: {error}", "Restore the artifact store.") from error
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         """Return the answer of the API; None when it does not know what was asked for.

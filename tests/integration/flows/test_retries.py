@@ -143,6 +143,7 @@ def test_every_step_waits_for_the_server_that_it_needs(
             "resolve": mirror,
             "fetch": mirror,
             "tune": database,
+            "remote": remote,
             "push": remote,
             **dict.fromkeys(MLFLOW_STEPS, mlflow),
         }

@@ -1,0 +1,44 @@
+"""Command that predicts for whole data sets: score."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.context import become, load_fetch_context
+from flows.cli.options import DatasetOption
+
+BLOCK_ROWS = 10_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(score)
+
+
+def score(
+    input: Annotated[  # the name that users see
+        str, typer.Argument(help="Folder of pictures, .npz, .npy or Parquet; a path, or a URL such as s3://bucket/...")
+    ],
+    output: Annotated[str, typer.Argument(help="Folder for the Parquet files; a path or a URL.")],
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", min=1, help="Version to use instead of the champion.")
+    ] = None,
+    block: Annotated[int, typer.Option(metavar="ROWS", min=1, help="Rows that are written at once.")] = BLOCK_ROWS,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes; 0 for one a core.")] = 0,
+    dataset: DatasetOption = None,
+) -> None:
+    """Predict for every row of an input, on all cores; after a kill, the same command goes on."""
+    paths, config = load_fetch_context()
+    from mnistflow.registry import publisher, versions
+    from mnistflow.registry import status as state
+
+    name = versions.model_name(state.choose_dataset(paths, config, dataset))
+    if version:
+        with publisher.locked(paths, name):
+            publisher.publish(paths, versions.find(name, version))
+    chosen = ("--version", str(version)) if version else ()
+    become(
+        "serving.scoring",
+        *("--repository", str(paths.models), "--model", name, *chosen),
+        *("--block", str(block), "--workers", str(workers), "--", input, output),
+    )

@@ -1,0 +1,1 @@
+"""Batch scoring: a version applied to millions of rows on all cores, in blocks. Imports `engine` and below."""

@@ -1,0 +1,72 @@
+"""Command `mnistflow score` (`python -m serving.scoring`): applies a version to all rows of an input."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from serving.engine.repository import ModelRepository
+from serving.errors import ServingError, StartError
+from serving.process import cores
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Score, and print what was written; exits with 1 and one line when that fails, with 130 after a signal."""
+    parser = argparse.ArgumentParser(prog="mnistflow score")
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--version", type=int, help="instead of the champion")
+    parser.add_argument("--block", type=int, required=True, help="rows of a block")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for one a core")
+    parser.add_argument("input")
+    parser.add_argument("output")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _score(arguments)
+    except ServingError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on where this one stopped\n")
+        sys.exit(INTERRUPTED)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    try:
+        from serving.scoring import job, sources, worker
+    except ModuleNotFoundError as error:
+        raise StartError(f"scoring needs {error.name}: pip install pyarrow fsspec.") from error
+    version = arguments.version or _champion(arguments.repository, arguments.model)
+    chosen = worker.Job(arguments.repository, arguments.model, version, arguments.input, arguments.output)
+    model = worker.load(chosen)
+    (spec,) = model.inputs.values()
+    source = sources.open_source(arguments.input, spec)
+    summary = job.run(chosen, source, model.manifest, arguments.block, arguments.workers or cores.usable())
+    sys.stdout.write(
+        f"{summary.rows:,} rows in {summary.files:,} files in {arguments.output}, read back: "
+        f"{arguments.model} version {version}, sha256 {model.manifest.sha256[:12]}\n"
+    )
+    if summary.bad:
+        sys.stderr.write(f"{summary.bad:,} rows have no answer; column `error` says why\n")
+        sys.stderr.writelines(f"  {line}\n" for line in summary.named)
+
+
+def _champion(repository: Path, model: str) -> int:
+    try:
+        entries = ModelRepository(repository).scan()
+    except OSError as error:
+        raise StartError(f"no model repository at {repository} ({error.strerror}). Run `mnistflow retrain`.") from None
+    if model not in entries:
+        raise StartError(f"no model {model!r} has a champion. Run `mnistflow retrain` first.")
+    return entries[model].champion
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

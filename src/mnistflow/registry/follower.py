@@ -1,0 +1,205 @@
+"""Follower: keeps a model repository equal to the registry's aliases and rollouts, whichever machine changes them.
+
+A poll reads the aliases and tags of each model; the repository is made equal to the registry when they have changed,
+and once a minute in any case. The registry is only read. While it does not answer, the repository stays as it is, and
+servers go on with what they have.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from mnistflow import files
+from mnistflow.errors import RegistryError
+from mnistflow.paths import Paths
+from mnistflow.registry import publisher, reconciliation
+from mnistflow.tracking.records import StoredModel
+from mnistflow.tracking.store import open_store
+
+HEALTH = ".follow.json"  # in the repository; no name of a model, so servers pass over it
+LONGEST_PAUSE_SECONDS = 30.0
+FULL_SECONDS = 60.0
+# Unfinished folders of this age belong to no process that still writes.
+ABANDONED_SECONDS = 3600.0
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
+
+class Follower:
+    """Follows the registry for some models.
+
+    Args:
+        paths: of the checkout whose model repository follows.
+        names: registered names of the models; those without a champion are passed over.
+        keep: how many versions stay in the repository besides those that an alias or a rollout names.
+        report: called with one line for each change, and for each problem when it begins and ends.
+    """
+
+    def __init__(self, paths: Paths, names: Sequence[str], keep: int, report: Callable[[str], None]) -> None:
+        self._paths, self._names, self._keep, self._report = paths, names, keep, report
+        self._store = open_store()
+        self._known: dict[str, StoredModel | None] = {}
+        self._compared: dict[str, float] = {}
+        self._problems: dict[str, str] = {}
+
+    def run(self, every: float) -> NoReturn:
+        """Poll until the process ends.
+
+        Args:
+            every: seconds between polls; problems make the pauses longer, see `pause`.
+        """
+        failures = 0
+        while True:
+            failures = 0 if self.poll() else failures + 1
+            time.sleep(pause(every, failures))
+
+    def poll(self) -> bool:
+        """Make the repository equal to the registry as far as possible, and return whether nothing failed."""
+        for name in self._names:
+            self._try(name, partial(self.follow, name))
+        self._try(HEALTH, self._write_health)
+        return not self._problems
+
+    def _try(self, subject: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # of MLflow, its stores and transports, and the disk: they share no base class
+            self._set_problem(subject, _one_line(error))
+        else:
+            self._set_problem(subject, "")
+
+    def follow(self, name: str) -> None:
+        """Make the repository equal to the registry for one model.
+
+        Raises:
+            RegistryError: the registry does not answer, or the artifact store does not have the files of a version, or
+                has damaged ones.
+        """
+        model = self._store.model(name)
+        is_due = name not in self._compared or time.monotonic() - self._compared[name] >= FULL_SECONDS
+        if not is_due and model == self._known[name]:
+            return
+        before = self._published(name)
+        reconciliation.follow(self._paths, name)
+        after = self._published(name)
+        for line in _changes(before, after):
+            self._report(f"{name}: {line}")
+        removed = prune(self._paths, name, model.aliases.values() if model else (), self._keep)
+        if removed:
+            self._report(f"{name}: removed version{'s' * (len(removed) > 1)} {', '.join(map(str, removed))}")
+        self._known[name] = model
+        self._compared[name] = time.monotonic()
+
+    def follow_all(self) -> None:
+        """Make the repository equal to the registry for every model, once.
+
+        Raises:
+            RegistryError: as `follow`; or none of the models has a champion.
+        """
+        for name in self._names:
+            self.follow(name)
+        self._write_health()
+        if not any(publisher.published_champion(self._paths, name) for name in self._names):
+            raise RegistryError(
+                f"no champion to serve: {', '.join(self._names)}", "`mnistflow retrain` or `promote` makes one."
+            )
+
+    def _published(self, name: str) -> tuple[int | None, publisher.Rollout | None]:
+        return publisher.published_champion(self._paths, name), publisher.read_rollout(self._paths, name)
+
+    def _set_problem(self, subject: str, problem: str) -> None:
+        """Report a problem when it begins, unless another model has the same one, and its end."""
+        former = self._problems.pop(subject, "")
+        shared = set(self._problems.values())
+        if problem:
+            self._problems[subject] = problem
+        if problem and problem not in {former, *shared}:
+            self._report(f"{subject}: what is published goes on serving: {problem}")
+        elif former and not problem and former not in shared:
+            self._report(f"{subject}: follows again")
+
+    def _write_health(self) -> None:
+        """Write when each model was compared with the registry last, for probes and people."""
+        files.write_json(
+            self._paths.models / HEALTH,
+            {
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "models": {
+                    name: {
+                        "champion": publisher.published_champion(self._paths, name),
+                        "problem": self._problems.get(name),
+                    }
+                    for name in self._names
+                },
+            },
+        )
+
+
+def pause(every: float, failures: int) -> float:
+    """Return the seconds until the next poll.
+
+    They double with each failure up to half a minute, and vary by a quarter, so that many followers do not ask at the
+    same moment.
+    """
+    longest = max(every, LONGEST_PAUSE_SECONDS)
+    return float(min(every * 2 ** min(failures, 16), longest) * random.uniform(0.75, 1.0))  # noqa: S311
+
+
+def prune(paths: Paths, name: str, used: Iterable[int], keep: int) -> list[int]:
+    """Remove versions from the repository, the oldest first, and what killed processes have left unfinished.
+
+    Args:
+        used: numbers of versions that stay, besides the published champion and the version that is tried.
+        keep: how many of the others stay.
+
+    Returns:
+        The numbers of the removed versions.
+    """
+    folder = paths.models / name
+    if not folder.is_dir():
+        return []
+    with publisher.locked(paths, name):
+        rollout = publisher.read_rollout(paths, name)
+        needed = {*used, publisher.published_champion(paths, name), rollout.challenger if rollout else None}
+        published = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+        spare = [number for number in published if number not in needed]
+        removed = spare[: max(0, len(spare) - keep)]
+        for number in removed:
+            # Renamed first: a server sees the whole version or none.
+            (folder / str(number)).rename(folder / f".{number}.old")
+            files.remove(folder / f".{number}.old")
+        for path in folder.glob(".*"):
+            if _age(path) > ABANDONED_SECONDS:
+                files.remove(path)
+    return removed
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _changes(
+    before: tuple[int | None, publisher.Rollout | None], after: tuple[int | None, publisher.Rollout | None]
+) -> list[str]:
+    (former, former_rollout), (champion, rollout) = before, after
+    lines = []
+    if champion != former:
+        lines.append(f"champion is version {champion}{f', instead of {former}' if former else ''}")
+    if rollout != former_rollout:
+        lines.append(str(rollout) if rollout else "no version is tried beside the champion any more")
+    return lines
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message of an error, the same for the same cause: without addresses of objects."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _ADDRESS.sub("0x", text)

@@ -1,0 +1,44 @@
+"""What a follower does without a registry: which versions stay on disk, and how long it waits."""
+
+import os
+from pathlib import Path
+
+from mnistflow.paths import Paths
+from mnistflow.registry import follower, publisher
+
+NAME = "digits-classifier"
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / "var/models" / NAME / name).mkdir(parents=True)
+        (folder / "var/models" / NAME / name / "model.onnx").write_text(name)
+
+
+def test_versions_in_use_and_the_newest_others_stay(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path)
+    assert follower.prune(paths, NAME, (), 0) == []
+    make(tmp_path, *map(str, range(1, 10)))
+    folder = paths.models / NAME
+    (folder / "champion").write_text("2\n")
+    publisher.write_rollout(paths, NAME, publisher.Rollout(3, 0.1))
+    assert follower.prune(paths, NAME, (1, 5), 2) == [4, 6, 7]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["1", "2", "3", "5", "8", "9"]
+    assert follower.prune(paths, NAME, (1, 5), 2) == []
+    assert follower.prune(paths, NAME, (), 0) == [1, 5, 8, 9]
+
+
+def test_only_old_unfinished_folders_are_removed(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path)
+    make(tmp_path, ".4.aaaa.tmp", ".5.bbbb.tmp")
+    old = paths.models / NAME / ".4.aaaa.tmp"
+    os.utime(old, (0, 0))
+    follower.prune(paths, NAME, (), 0)
+    assert [path.name for path in (paths.models / NAME).iterdir()] == [".5.bbbb.tmp"]
+
+
+def test_pauses_grow_with_failures_and_differ() -> None:
+    assert all(3.75 <= follower.pause(5, 0) <= 5 for _ in range(100))
+    assert all(22.5 <= follower.pause(5, 1000) <= 30 for _ in range(100))
+    assert follower.pause(120, 9) >= 90
+    assert len({follower.pause(5, 1) for _ in range(100)}) > 90
