@@ -45,7 +45,8 @@ def migrate(source: str, target: str, from_artifacts: str | None, artifacts: str
     """Copy a store, and let its locations lead to the new artifacts.
 
     Args:
-        source, target: database URIs, as MLflow and SQLAlchemy read them.
+        source: database URI, as MLflow and SQLAlchemy read it.
+        target: the same of a new database.
         from_artifacts: folder or URL of the artifacts; None: where the experiments of the source say.
         artifacts: folder or URL to copy them to.
         served: whether a tracking server gives access to `artifacts`, as its `--artifacts-destination`.
