@@ -21,6 +21,7 @@ from mnistflow.tracking import mlflow_ui
 from mnistflow.tracking.store import open_store
 
 LOCAL = "127.0.0.1"
+RESTART_SECONDS = 5.0
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
 
 console = Console(soft_wrap=True)
@@ -74,10 +75,12 @@ def schedule(paths: Paths) -> None:
 def serve_following(paths: Paths, settings: Config, host: str, port: int) -> None:
     """Run the prediction server, and beside it the process that follows the registry, until Ctrl-C.
 
+    Neither ends with the other: one that was killed is started again.
+
     Raises:
-        MnistflowError: one of them does not start, or ended by itself.
+        MnistflowError: one of them does not start.
     """
-    _run(paths, [_following(), _predictions(paths, settings, host, port)], api=None)
+    _run(paths, [_following(), _predictions(paths, settings, host, port)], api=None, restart_seconds=RESTART_SECONDS)
 
 
 def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
@@ -200,7 +203,7 @@ def _predictions(paths: Paths, settings: Config, host: str, wanted: int) -> Serv
     )
 
 
-def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
+def _run(paths: Paths, services: Sequence[Service], api: str | None, restart_seconds: float | None = None) -> None:
     def report_start() -> None:
         if api:
             server_address.note_server(paths, api)
@@ -208,7 +211,8 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None) -> None:
 
     console.print("starting " + ", ".join(service.name for service in services))
     try:
-        Supervisor(services, paths.checkout, paths.var / "logs", console.print).run(report_start)
+        logs = paths.var / "logs"
+        Supervisor(services, paths.checkout, logs, console.print, restart_seconds).run(report_start)
     finally:
         if api:
             server_address.forget_server(paths)
