@@ -57,11 +57,11 @@ DEFAULTS = {
     "OMP_WAIT_POLICY": "passive",
     "ORT_DISABLE_TELEMETRY": "1",
     # A run survives a restart of Prefect's server: its client goes on trying for four minutes, and the server finds the
-    # lease of the run's place again, under PREFECT_HOME. By default, it keeps leases in memory.
+    # lease of the run's place again, below PREFECT_HOME.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
     "PREFECT_HOME": "{home}/var/prefect",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "flows.orchestration.lease_storage",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 

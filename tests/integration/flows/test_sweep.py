@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, workers, write_params
+from cluster import dask_cluster
 from PIL import Image
 from serving_kit import Server, question
 from waiting import wait_until
@@ -224,6 +225,30 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
         "attention seed=3 patch=5": "FAILED",
     }
     assert ("sweep of 3 families patch=5",) in checkout.query("select name from runs")
+
+
+def test_runs_on_a_dask_cluster_outlive_a_worker(checkout: Checkout) -> None:
+    """A run has a worker to itself, where its own trials are executed too."""
+    on_workers = """
+        select process.value from runs join tags as process using (run_uuid)
+        where process.key = 'mnistflow.process' and status = 'RUNNING'
+    """
+    with dask_cluster(workers=2) as cluster:
+        settings = {"tune.scheduler": cluster.address, "tune.trials": "2", "train.seed": "11"}
+        sweep = checkout.start("sweep", "--families", "lstm,linear", **settings)
+
+        def busy() -> list[subprocess.Popen[bytes]]:
+            pids = {int(process) for (process,) in checkout.query(on_workers)}
+            return [worker for worker in cluster.workers if worker.pid in pids]
+
+        wait_until(busy, sweep)
+        busy()[0].kill()
+        said = sweep.communicate()[0]
+    assert sweep.returncode == 0, said
+    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
+    result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
+    assert {row["name"] for row in result["families"]} == {"lstm", "linear"}
+    assert not running(checkout)
 
 
 @pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
