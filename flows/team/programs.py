@@ -54,6 +54,7 @@ PACKAGES = (
     Part("Dask", EXTRAS, "distributed"),
     Part("psycopg", EXTRAS, "psycopg"),
     Part("boto3", EXTRAS, "boto3"),
+    Part("nanio, an S3 server", EXTRAS, "nanio"),
     Part("MLflow's authentication", EXTRAS, "flask_wtf"),
 )
 

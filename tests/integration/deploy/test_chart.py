@@ -45,6 +45,7 @@ EVERYTHING = {
     "prefect": {"databaseSecret": "prefect-database", "authSecret": "prefect-auth", "clientSecret": "prefect-client"},
     "trainers": {"workers": 2, "job": {"claim": "dvc-cache", "secret": "dvc"}},
     "networkPolicy": {"clients": {"kubernetes.io/metadata.name": "ingress-nginx"}},
+    "follow": {"datasets": ["digits"]},
     "monitoring": {
         "serviceMonitor": True,
         "prometheusRule": True,
@@ -185,8 +186,8 @@ def test_the_parts_find_each_other(manifests: list[dict[str, Any]]) -> None:
 def test_a_server_serves_what_its_follower_fetches(everything: dict[tuple[str, str], dict[str, Any]]) -> None:
     pod = everything["Deployment", f"{RELEASE}-mnistflow-server"]["spec"]["template"]["spec"]
     first, follow, server = containers(pod)
-    assert first["args"] == ["mnistflow", "follow", "--once"]
-    assert (follow["args"], follow["restartPolicy"]) == (["mnistflow", "follow"], "Always")
+    assert first["args"] == ["mnistflow", "follow", "--once", "--dataset", "digits"]
+    assert (follow["args"], follow["restartPolicy"]) == (["mnistflow", "follow", "--dataset", "digits"], "Always")
     (written,) = (mount["mountPath"] for mount in follow["volumeMounts"] if mount["name"] == "repository")
     (read,) = (mount for mount in server["volumeMounts"] if mount["name"] == "repository")
     assert (written, read["subPath"], read["readOnly"]) == ("/opt/mnistflow/var", "models", True)
