@@ -60,14 +60,28 @@ def test_the_parts_find_each_other() -> None:
     assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
 
 
-def test_compose_accepts_the_file() -> None:
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.team.yaml"])
+def test_compose_accepts_the_file(name: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(DEPLOY / name)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    (services,) = [one["services"] for one in documents("compose.yaml")]
+    (file,) = documents(name)
+    services = file["services"]
     targets = re.findall(r"^FROM \S+ AS (\S+)$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
-    assert {service["build"]["target"] for service in services.values()} <= set(targets)
-    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    assert {service["build"]["target"] for service in services.values() if "build" in service} <= set(targets)
+    published = {port for service in services.values() for port in service.get("ports", [])}
+    assert all(port.startswith("127.0.0.1:") for port in published - {"8443:443"})
+    for service in services.values():
+        assert set(service.get("depends_on", [])) <= services.keys()
+        assert {one["source"] for one in service.get("configs", [])} <= file.get("configs", {}).keys()
+        named = {volume.split(":")[0] for volume in service.get("volumes", []) if not volume.startswith(".")}
+        assert named <= file["volumes"].keys()
+
+
+def test_compose_states_no_secret_of_a_team() -> None:
+    text = (DEPLOY / "compose.team.yaml").read_text()
+    assert re.findall(r"(?:PASSWORD|SECRET_KEY|AUTH_STRING)\w*: (?!(?:admin:)?\$\{\w+:\?\})", text) == []
+    assert not re.search(r"://mnistflow:(?!\$)", text)
 
 
 @pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
