@@ -1,26 +1,23 @@
 """Fixtures that several packages of tests share."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import registries
 import session_guard
+import stores
 from checkouts import Checkout, copy_checkout, make_checkout, retrain_once
-from cluster import free_port, wait_for_port
-from waiting import GENEROUS, QUICK_TURNS, wait_until
+from waiting import FRUGAL, GENEROUS
 
-from flows.orchestration import server_address
-from flows.orchestration.api_server import RECORDS_ONLY
+LONGEST = ("test_retrain", "test_sweep", "test_learning", "test_search")
 
 
 def pytest_configure() -> None:
     """Let nothing outlive the tests, and nothing fail because the machine is busy."""
     session_guard.start()
-    for name, value in GENEROUS.items():
+    for name, value in {**GENEROUS, **FRUGAL}.items():
         os.environ.setdefault(name, value)
 
 
@@ -28,14 +25,19 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests of a file run in one process, where they share fixtures, unless they name another group.
 
-    The longest begin first: those of a retrained checkout, then what else is slow.
+    The longest begin first, then those of a retrained checkout, which test_retrain has made by then, then what else is
+    slow.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-    items.sort(
-        key=lambda item: ("retrained" not in getattr(item, "fixturenames", ()), not item.get_closest_marker("slow"))
-    )
+
+    def rank(item: pytest.Item) -> tuple[int, bool, bool]:
+        place = LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        is_retrained = "retrained" in getattr(item, "fixturenames", ())
+        return place, not is_retrained, not item.get_closest_marker("slow")
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
@@ -67,20 +69,4 @@ def mlflow_uri() -> str:
 def prefect_api() -> str:
     """What `PREFECT_API_URL` names a Prefect server by, to which tests report where a server of their own does not
     matter."""
-    return (session_guard.shared("prefect", start_prefect) / "url").read_text()
-
-
-def start_prefect(folder: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env={**os.environ, **RECORDS_ONLY, **QUICK_TURNS, "PREFECT_HOME": str(folder)},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    wait_for_port(port, server)
-    wait_until(lambda: server_address.answers(url), server)
-    (folder / "url").write_text(url)
+    return (session_guard.shared("prefect", stores.start_prefect) / stores.URL).read_text()

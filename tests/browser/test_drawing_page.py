@@ -187,7 +187,7 @@ def test_a_number_is_read_digit_by_digit(open_page, screenshots, view):
     shown = "() => [...document.querySelectorAll('#step-list img')].filter((image) => image.naturalWidth > 0).length"
     assert page.evaluate(shown) == 4
     page.screenshot(path=screenshots / f"page-number-{view}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert fits(page)
     assert violations(page) == ""
 
     page.get_by_role("button", name="Clear").click()
@@ -272,7 +272,7 @@ def test_every_control_has_a_name_for_screen_readers(open_page):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
+def test_the_page_fits_its_screen_and_shuts_nobody_out(open_page, screenshots, view):
     page = open_page(**VIEWS[view])
     assert violations(page) == ""
 
@@ -283,6 +283,12 @@ def test_nobody_is_shut_out_of_the_drawing_page(open_page, view):
     page.locator("#step-list img").nth(4).wait_for()
 
     assert violations(page) == ""
+    page.screenshot(path=screenshots / f"page-{view}.png", full_page=True)
+    assert fits(page)
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_nobody_is_shut_out_of_what_went_wrong(open_page):
@@ -297,12 +303,20 @@ def test_nobody_is_shut_out_of_what_went_wrong(open_page):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nobody_is_shut_out_of_the_description_of_the_endpoints(open_page, server, view):
+def test_the_endpoints_are_described_without_outside_resources_and_nobody_is_shut_out(
+    open_page, server, screenshots, view
+):
     page = open_page(**VIEWS[view])
     page.goto(f"{server.url}/docs")
-    page.locator("summary").first.wait_for()
-    page.evaluate("document.querySelectorAll('details').forEach((endpoint) => { endpoint.open = true; })")
+    page.get_by_text("Classify one image or several", exact=True).click()
 
+    page.locator("details[open]").get_by_text('"images": [').wait_for()
+    documented = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]
+    operations = [method for methods in documented.values() for method in methods.keys() - {"parameters"}]
+    assert page.locator("summary").count() == len(operations)
+    page.screenshot(path=screenshots / f"docs-{view}.png", full_page=True)
+    assert fits(page)
+    page.evaluate("document.querySelectorAll('details').forEach((endpoint) => { endpoint.open = true; })")
     assert violations(page) == ""
 
 
@@ -401,34 +415,6 @@ def test_a_file_that_is_no_image_is_explained(open_page):
     # The browser's own note about the 415 is the one complaint that belongs here.
     assert [text for text in open_page.complaints if "415" not in text] == []
     open_page.complaints.clear()
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_page_fits_its_screen(open_page, screenshots, view):
-    page = open_page(**VIEWS[view])
-
-    draw(page, DIGITS["7"])
-
-    wait_for_class(page, "7")
-    page.get_by_text("How it was read").click()
-    page.wait_for_timeout(300)  # for the bars to grow in the picture
-    page.screenshot(path=screenshots / f"page-{view}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-
-
-@pytest.mark.parametrize("view", ["light", "phone-dark"])
-def test_the_endpoints_are_described_without_outside_resources(open_page, server, screenshots, view):
-    page = open_page(**VIEWS[view])
-
-    page.goto(f"{server.url}/docs")
-    page.get_by_text("Classify one image or several", exact=True).click()
-
-    page.locator("details[open]").get_by_text('"images": [').wait_for()
-    documented = page.evaluate("fetch('openapi.json').then((answer) => answer.json())")["paths"]
-    operations = [method for methods in documented.values() for method in methods.keys() - {"parameters"}]
-    assert page.locator("summary").count() == len(operations)
-    page.screenshot(path=screenshots / f"docs-{view}.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_a_finger_draws_and_does_not_scroll(open_page):

@@ -14,6 +14,7 @@ from typing import Any
 import command_server
 import psutil
 import session_guard
+import stores
 from waiting import GENEROUS, WAIT_SECONDS
 
 from mnistflow import config, environment, relocation
@@ -88,16 +89,24 @@ class Checkout:
     def run(self, *arguments: str, check: object = True, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command and return what it prints. The command server runs it, unless its packages may differ."""
         command = self.command(*arguments, **settings)
-        same_packages = self.environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
-        if not same_packages or not session_guard.is_running() or COVERAGE & os.environ.keys():
-            done = subprocess.run(
-                command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-            )
-        else:
-            server = session_guard.shared("commands", start_command_server)
-            done = command_server.run(command[1:], self.folder, self.environment, server)
+        done = self._run(command, command_server.ENTRY_POINTS["mnistflow"], command)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
+
+    def python(self, code: str, *arguments: str) -> str:
+        """Run code in the folder, and return what it prints."""
+        done = self._run([sys.executable, "-c", code, *arguments], f"-c {code}", ["-c", *arguments])
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _run(self, command: list[str], program: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command, or else the program that it starts, with its arguments, on the command server."""
+        same_packages = self.environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+        if same_packages and (server := running_command_server()):
+            return command_server.run(program, arguments, self.folder, self.environment, server)
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def tool(self, *command: str) -> str:
         """Run another tool of the environment, dvc or git, and return what it prints."""
@@ -126,9 +135,16 @@ class Checkout:
                 kill_all(process)
 
 
+def running_command_server() -> Path | None:
+    """Return the folder of the session's command server; None where programs have to be processes of their own."""
+    if not session_guard.is_running() or COVERAGE & os.environ.keys():
+        return None
+    return session_guard.shared("commands", start_command_server)
+
+
 def start_command_server(folder: Path) -> None:
     constant = {name: value for name, value in environment.DEFAULTS.items() if "{" not in value}
-    command_server.start(folder, {**checkout_environment(), **constant})
+    command_server.start(folder, {**tools_environment(), **constant})
 
 
 def clean_environment() -> dict[str, str]:
@@ -137,7 +153,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def make_checkout(folder: Path, **variables: str) -> Checkout:
+    """Make a checkout as after a clone, but with an empty store of MLflow, whose migrations take seconds."""
     folder.mkdir(parents=True)
+    stores.copy_mlflow(folder)
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
@@ -152,12 +170,19 @@ def make_checkout(folder: Path, **variables: str) -> Checkout:
 
 
 def checkout_environment(**variables: str) -> dict[str, str]:
+    own = tools_environment()
+    if server := running_command_server():
+        own["PATH"] = os.pathsep.join([str(server / command_server.PROGRAMS), own["PATH"]])
+    return {**own, **variables}
+
+
+def tools_environment() -> dict[str, str]:
     clean = clean_environment()
     path = os.pathsep.join([str(Path(sys.executable).parent), clean["PATH"]])
     own = {"PATH": path, "DVC_NO_ANALYTICS": "1"}
     if session_guard.is_running():  # the cache of fonts, which takes seconds
         own["MPLCONFIGDIR"] = str(session_guard.shared("matplotlib", lambda folder: None))
-    return {**clean, **GENEROUS, **own, **variables}
+    return {**clean, **GENEROUS, **own}
 
 
 def copy_checkout(source: Path, folder: Path) -> Checkout:
@@ -170,6 +195,7 @@ def copy_checkout(source: Path, folder: Path) -> Checkout:
 def retrain_once(folder: Path) -> None:
     """Make a checkout in a folder, with the quick settings in its params.yaml, and retrain there."""
     made = make_checkout(folder / "checkout")
+    stores.copy_prefect(made.folder)
     write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
     made.run("retrain")
 

@@ -22,6 +22,9 @@ GENEROUS = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "600",
 }
 
+# What the threads of libraries spend on waiting for each other: on a busy machine, several times as much as on working.
+FRUGAL = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+
 # How often a flow run asks Prefect's server again whether it is its turn.
 QUICK_TURNS = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
 

@@ -27,12 +27,12 @@ def commands(heading: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+def checkout(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Checkout]:
     """A retrained checkout whose params.yaml is not committed yet."""
     original = session_guard.shared("retrained", retrain_once)
     made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("dvc") / "checkout")
     made.tool("git", "branch", "-m", "main")
-    with closing(Checkout(made.folder, {**made.environment, **AUTHOR})) as copied:
+    with closing(Checkout(made.folder, {**made.environment, **AUTHOR, "PREFECT_API_URL": prefect_api})) as copied:
         yield copied
 
 
@@ -67,7 +67,11 @@ def test_dvc_finds_all_of_a_retraining(checkout: Checkout) -> None:
     assert "Data and pipelines are up to date." in shown
     assert "evaluate" in shown
     assert "top_2_accuracy" in shown
-    assert (checkout.folder / "dvc_plots/index.html").is_file()
+    page = (checkout.folder / "dvc_plots/index.html").read_text()
+    assert "val_loss" in page
+    assert "confusion" in page
+    assert accuracy(checkout.folder, checkout) == of_version(checkout, 1)
+    assert "Running stage" not in checkout.tool("dvc", "repro")
 
 
 def test_a_lock_that_would_not_belong_to_its_commit_is_refused_before_the_run(checkout: Checkout) -> None:

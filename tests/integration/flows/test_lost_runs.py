@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,19 +21,19 @@ from waiting import get, post, wait_until
 pytestmark = pytest.mark.slow
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+STATES = ("PENDING", "RUNNING")
 
 
 @pytest.fixture
-def scheduled(tmp_path: Path, prefect_api: str, request: pytest.FixtureRequest) -> Iterator[Checkout]:
-    """A checkout with a deployment of its own, which runs only when it is asked to: the server has no scheduler."""
+def scheduled(tmp_path: Path, prefect_api: str) -> Iterator[Checkout]:
+    """A checkout with a deployment per state, which run only when they are asked to: the server has no scheduler."""
     environment = {"PREFECT_API_URL": prefect_api, "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
     with closing(make_checkout(tmp_path / "checkout", **environment)) as made:
         write_params(made, **{"fetch.dataset": "digits"})
         path = made.folder / "prefect.yaml"
         described = yaml.safe_load(path.read_text())
         (nightly,) = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
-        nightly |= {"name": request.node.callspec.id, "schedules": [{"cron": "0 0 1 1 *"}]}
-        described["deployments"] = [nightly]
+        described["deployments"] = [{**nightly, "name": name, "schedules": [{"cron": "0 0 1 1 *"}]} for name in STATES]
         path.write_text(yaml.safe_dump(described))
         yield made
 
@@ -60,6 +61,10 @@ def has_ended(api: str, run_id: str) -> bool:
     return read_run(api, run_id)["state_type"] in ENDED
 
 
+def has_crashed(api: str, run_id: str) -> bool:
+    return read_run(api, run_id)["state_type"] == "CRASHED"
+
+
 def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
     """Return the process below a command that runs a flow run."""
     for process in command.children(recursive=True):
@@ -71,26 +76,31 @@ def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
-def test_a_run_whose_runner_was_killed_frees_its_slot(
-    scheduled: Checkout, prefect_api: str, tmp_path: Path, state: str
-) -> None:
-    """The deployment allows one run at a time, and further ones wait. Prefect's own reservation lasts minutes."""
+def start_and_stop(api: str, state: str, command: subprocess.Popen[str]) -> str:
+    """Start a run, and stop its process in a state, in which it stays."""
+    run = start_run(api, state)
+    runner = psutil.Process(command.pid)
+    if state == "RUNNING":
+        wait_until(lambda: read_run(api, run)["state_type"] == state, command)
+    wait_until(lambda: process_of(run, runner) is not None, command)
+    process = process_of(run, runner)
+    assert process
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: "mnistflow.process.pid" in read_run(api, run)["labels"], command)
+    return run
+
+
+def test_runs_whose_runner_was_killed_free_their_slots(scheduled: Checkout, prefect_api: str, tmp_path: Path) -> None:
+    """A deployment allows one run at a time, and further ones wait. Prefect's own reservation lasts minutes."""
     with services.running(scheduled, "schedule") as first:
-        lost = start_run(prefect_api, state)
-        command = psutil.Process(first.process.pid)
-        if state == "RUNNING":
-            wait_until(lambda: read_run(prefect_api, lost)["state_type"] == state, first.process)
-        wait_until(lambda: process_of(lost, command) is not None, first.process)
-        process = process_of(lost, command)
-        assert process
-        process.send_signal(signal.SIGSTOP)  # so that it stays in this state
-        wait_until(lambda: "mnistflow.process.pid" in read_run(prefect_api, lost)["labels"], first.process)
+        lost = {state: start_and_stop(prefect_api, state, first.process) for state in STATES}
         kill_all(first.process)
-    assert read_run(prefect_api, lost)["state_type"] == state
+    for state, run in lost.items():
+        assert read_run(prefect_api, run)["state_type"] == state
     with services.running(scheduled, "schedule") as second:
-        wait_until(lambda: read_run(prefect_api, lost)["state_type"] == "CRASHED", second.process)
-        following = [start_run(prefect_api, state) for _ in range(2)]  # the second waits its turn
+        for run in lost.values():
+            wait_until(partial(has_crashed, prefect_api, run), second.process)
+        following = [start_run(prefect_api, state) for state in (*STATES, STATES[0])]  # the last waits its turn
         for run in following:
             wait_until(partial(has_ended, prefect_api, run), second.process)
             assert read_run(prefect_api, run)["state_name"] == "Completed"
@@ -98,5 +108,5 @@ def test_a_run_whose_runner_was_killed_frees_its_slot(
             assert "dataset:digits" in read_run(prefect_api, run)["tags"]
         copy = replace(scheduled, folder=tmp_path / "copy")
         shutil.copytree(scheduled.folder, copy.folder, ignore=shutil.ignore_patterns("var"))
-        (state_there,) = services.schedules(copy).values()
-        assert state_there.startswith(f"runs in {scheduled.folder}, which is not this checkout")
+        for state_there in services.schedules(copy).values():
+            assert state_there.startswith(f"runs in {scheduled.folder}, which is not this checkout")

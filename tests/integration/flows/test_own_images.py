@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Walked
     """A checkout in which the tutorial's steps were taken as printed, and what its commands printed; none serves."""
     checkout = make_checkout(tmp_path_factory.mktemp("tutorial") / "checkout", PREFECT_API_URL=prefect_api)
     (snippet,) = blocks("python")
-    subprocess.run([sys.executable, "-c", snippet], cwd=checkout.folder, check=True)
+    checkout.python(snippet)
     letters = checkout.folder.parent / "letters"
     (letters / "five").mkdir()
     (letters / "four/notes.txt").write_text("x")

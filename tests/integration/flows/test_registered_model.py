@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -61,9 +62,7 @@ assert (named.argmax(axis=1) == trained.argmax(axis=1)).all()
 def test_the_champion_loads_in_every_flavour(retrained: Checkout) -> None:
     probe = retrained.folder / "var/models/digits-classifier/1/probe.npz"
     environment = {**retrained.environment, "MLFLOW_TRACKING_URI": store(retrained)}
-    command = [sys.executable, "-c", LOAD, str(probe)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    replace(retrained, environment=environment).python(LOAD, str(probe))
 
 
 def test_a_version_describes_itself(retrained: Checkout) -> None:

@@ -55,11 +55,12 @@ def versions(checkout: Checkout) -> dict[int, str]:
 
 
 def test_var_in_another_clone_works_alone_and_never_writes_into_the_original(
-    retrained: Checkout, tmp_path: Path
+    retrained: Checkout, tmp_path: Path, prefect_api: str
 ) -> None:
     before, known = snapshot(retrained.folder), versions(retrained)
-    clone = make_checkout(tmp_path / "another clone")
+    clone = make_checkout(tmp_path / "another clone", PREFECT_API_URL=prefect_api)
     shutil.copyfile(retrained.folder / "params.yaml", clone.folder / "params.yaml")
+    shutil.rmtree(clone.folder / "var")
     shutil.copytree(retrained.folder / "var", clone.folder / "var", symlinks=True)
     (line,) = clone.run("status").stderr.splitlines()
     assert line.startswith(f"var/ was moved from {retrained.folder} to {clone.folder}: ")

@@ -33,6 +33,10 @@ def serves(server, version):
     return version_serving(server) == version
 
 
+def are_refused(server, number):
+    return sum("is refused" in line for line in server.log) == number
+
+
 def raw(server):
     host, port = server.url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
@@ -68,13 +72,13 @@ def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository,
     assert sum("version 2 is refused" in line for line in server.log) == 1
 
 
-@pytest.mark.parametrize("pointer", ["", "two", "99"])
-def test_a_pointer_to_nothing_changes_nothing(repository, pointer):
+def test_a_pointer_to_nothing_changes_nothing(repository):
     with kit.Server(repository) as server:
-        kit.crown(repository, pointer)
-        kit.wait_until(lambda: any("is refused" in line for line in server.log))
+        for number, pointer in enumerate(("", "two", "99"), 1):
+            kit.crown(repository, pointer)
+            kit.wait_until(partial(are_refused, server, number))
 
-        assert version_serving(server) == 1
+            assert version_serving(server) == 1
 
 
 def test_a_rollback_serves_the_version_before_again(repository, data, second):
@@ -239,18 +243,19 @@ ENDLESS = {
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS)
-def test_what_does_not_end_is_cut_off(repository, start, more):
-    with kit.Server(repository) as server, raw(server) as connection:
+def test_what_does_not_end_is_cut_off(repository):
+    with kit.Server(repository) as server:
         before = server.memory_peak_bytes()
-        connection.sendall(start)
+        for start, more in ENDLESS.values():
+            with raw(server) as connection:
+                connection.sendall(start)
 
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                connection.sendall(more * (100_000 // len(more)))
+                with pytest.raises(ConnectionError):
+                    for _ in range(1000):
+                        connection.sendall(more * (100_000 // len(more)))
 
-        assert server.memory_peak_bytes() - before < 20e6
-        assert server.client.get("/v2/health/ready").status_code == 200
+            assert server.memory_peak_bytes() - before < 20e6, start
+            assert server.client.get("/v2/health/ready").status_code == 200
 
 
 def test_requests_under_way_are_finished_before_the_server_leaves(repository):

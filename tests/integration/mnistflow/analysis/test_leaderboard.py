@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stores
 from configured import configured
 from mlflow import MlflowClient
 
@@ -24,6 +25,7 @@ NAME = versions.model_name("digits")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A full run, one with less data and fewer epochs, one of another family, and one in another experiment."""
     folder = tmp_path_factory.mktemp("leaderboard")
+    stores.copy_mlflow(folder)
     paths = Paths(folder, folder)
     with configured(paths):
         MlflowClient().create_registered_model(NAME)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ PAGE = ROOT / "docs/how-to/notebook.md"
 def test_the_code_of_the_page_runs_as_printed(retrained: Checkout, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 5
-    done = run("\n".join(blocks), retrained.folder, {**retrained.environment, "MPLBACKEND": "agg"})
+    environment = {**retrained.environment, "MPLBACKEND": "agg"}
+    done = replace(retrained, environment=environment).python("\n".join(blocks))
     (retrained.folder / "runs.png").rename(tmp_path / "runs.png")
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     assert "digits-classifier 1 0.9" in done
@@ -24,7 +26,8 @@ def test_the_code_of_the_page_runs_as_printed(retrained: Checkout, tmp_path: Pat
 
 
 def test_importing_the_package_is_cheap(tmp_path: Path) -> None:
-    loaded = run("import sys, mnistflow; print(*sys.modules)", tmp_path, None).split()
+    command = [sys.executable, "-c", "import sys, mnistflow; print(*sys.modules)"]
+    loaded = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert "mnistflow" in loaded
     assert not {"numpy", "pandas", "mlflow", "tensorflow", "onnxruntime", "matplotlib"} & set(loaded)
 
@@ -34,11 +37,3 @@ def test_other_attributes_are_unknown() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'find_run'"):
         mnistflow.find_run  # noqa: B018
-
-
-def run(code: str, folder: Path, environment: dict[str, str] | None) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import stores
 from configured import configured
 from mlflow import MlflowClient
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
     folder = tmp_path_factory.mktemp("promotion")
+    stores.copy_mlflow(folder)
     paths = Paths(folder, folder)
     with configured(paths):
         yield paths
