@@ -116,6 +116,7 @@ class Team:
         yield self.store.service()
         yield self.mlflow.service(startable=lambda: self.database.is_ready() and self.store.is_ready())
         yield self.orchestrator.server()
+        yield self._follower()
         yield from self.cluster.services(self.mlflow.client_environment)
         for number in range(1, WORKERS + 1):
             yield self.orchestrator.worker(number, self.client_environment, self._runs_can_start)
@@ -123,7 +124,20 @@ class Team:
         yield from chain(self._gateway(), self._monitoring())
 
     def _runs_can_start(self) -> bool:
-        return probes.answers(f"{self.orchestrator.api}/health") and probes.answers(f"{self.mlflow.address}/health")
+        return probes.answers(f"{self.orchestrator.api}/health") and self._mlflow_answers()
+
+    def _mlflow_answers(self) -> bool:
+        return probes.answers(f"{self.mlflow.address}/health")
+
+    def _follower(self) -> Service:
+        """Return the service that keeps the model repository, which the servers read, equal to the registry."""
+        return Service(
+            name="follow",
+            command=("flows", "follow"),
+            startable=self._mlflow_answers,
+            works=lambda: True,
+            settings=self.mlflow.client_environment,
+        )
 
     def _predictions(self) -> Iterator[Service]:
         for number, port in enumerate(self._server_ports, start=1):
