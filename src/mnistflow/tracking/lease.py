@@ -3,14 +3,15 @@
 MLflow's API has no compare-and-set, so the lease is Lamport's bakery algorithm on tags of the registered model: each
 process has a tag of its own, its ticket, and the lowest number is served first. Reading and writing single tags is all
 that it needs, so it works with every store of MLflow. A process renews its ticket while it waits and while it holds
-the lease. Whoever waits removes a ticket that nobody has renewed for `seconds`, by the own clock: machines need not
-agree on the time.
+the lease. Whoever waits removes the ticket of a process that has ended, and of another machine's one that nobody has
+renewed for `seconds`, by the own clock: machines need not agree on the time.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 import uuid
 from dataclasses import asdict, dataclass, replace
@@ -67,9 +68,10 @@ class Ticket:
         except (KeyError, TypeError, ValueError):
             return cls(0, 0, "somebody", None, "")
 
-    def has_died(self) -> bool:
-        """Return whether the process is known to have ended: one of this machine, in the same container."""
-        return self.owner is not None and self.namespace == _namespace() and self.owner.has_died()
+    def has_died(self) -> bool | None:
+        """Return whether the process has ended; None of a process on another machine, or in another container."""
+        is_here = self.owner and self.owner.host == socket.gethostname() and self.namespace == _namespace()
+        return self.owner.has_died() if self.owner and is_here else None
 
 
 class Lease:
@@ -170,7 +172,8 @@ class Lease:
         now = time.monotonic()
         for owner, ticket in tickets.items():
             unchanged = now - self._first_seen.setdefault((owner, ticket), now)
-            if ticket.has_died() or unchanged > self._seconds:
+            has_died = ticket.has_died()  # a process of this machine that lives is only slow
+            if has_died or (has_died is None and unchanged > self._seconds):
                 self._remove(owner)
 
     def _renew(self) -> None:
