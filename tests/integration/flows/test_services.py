@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import services
 import serving_kit as kit
+import stores
 import waiting
 import yaml
 from checkouts import Checkout, make_checkout, write_params
@@ -25,6 +26,7 @@ ZONES = ("UTC", "Europe/Berlin")
 @pytest.fixture
 def scheduled(checkout: Checkout) -> Checkout:
     """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own."""
+    stores.copy_prefect(checkout.folder)
     write_params(checkout, **{"fetch.dataset": "digits"})
     checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
     path = checkout.folder / "prefect.yaml"
@@ -40,11 +42,6 @@ def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
         assert waiting.get(f"{ui.addresses['MLflow']}/health").text == "OK"
         assert ui.stop() == []
     assert ui.process.returncode == 0
-
-
-def test_kill_9_of_up_leaves_no_process(retrained: Checkout) -> None:
-    with services.running(retrained, "up") as up:
-        assert up.stop(signal.SIGKILL) == []
 
 
 def test_the_current_data_set_answers_pictures_however_new_the_champion_of_another(checkout: Checkout) -> None:
@@ -90,7 +87,10 @@ def each_server_is_asked(checkout: Checkout, url: str) -> None:
 
 
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:
+    """One of them is killed with -9, which leaves no process of it either."""
     with closing(make_checkout(tmp_path / "other")) as other:
+        for folder in (checkout.folder, other.folder):
+            stores.copy_prefect(folder)
         both, elsewhere = [checkout.start("schedule"), checkout.start("schedule")], other.start("schedule")
         wait_until(lambda: any(process.poll() is not None for process in both))
         refused, runs = sorted(both, key=lambda process: process.poll() is None)
@@ -98,7 +98,7 @@ def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(check
         assert "run already" in refused.communicate()[0]
         first, second = services.ready(runs), services.ready(elsewhere)
         assert set(first.addresses.values()).isdisjoint(second.addresses.values())
-        assert [*first.stop(), *second.stop()] == []
+        assert [*first.stop(), *second.stop(signal.SIGKILL)] == []
 
 
 def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved(
@@ -142,21 +142,20 @@ def wait_for_a_skipped_run(api: str, running: Running) -> list[dict[str, Any]]:
     return ended()
 
 
-@pytest.mark.parametrize(
-    ("found", "written", "said"),
-    [
+def test_nonsense_in_prefect_yaml(checkout: Checkout) -> None:
+    path: Path = checkout.folder / "prefect.yaml"
+    sound = path.read_text()
+    for found, written, said in (
         ('"0 2 * * *"', '"0 25 * * *"', "deployments.0.schedules.0.cron"),
         ("timezone: UTC", "timezone: Mars", "'Mars' is not a time zone"),
         ("entrypoint", "entrypiont", "deployments.0.entrypoint"),
         ("deployments:", "deployments: [", "prefect.yaml"),
-    ],
-)
-def test_nonsense_in_prefect_yaml(checkout: Checkout, found: str, written: str, said: str) -> None:
-    path: Path = checkout.folder / "prefect.yaml"
-    path.write_text(path.read_text().replace(found, written, 1))
-    done = checkout.run("schedule", check=False)
-    assert done.returncode == 1
-    error = done.stderr.splitlines()[-1]
-    assert error.startswith("error:")
-    assert said in error
-    assert "Traceback" not in done.stderr
+    ):
+        assert found in sound
+        path.write_text(sound.replace(found, written, 1))
+        done = checkout.run("schedule", check=False)
+        assert done.returncode == 1
+        error = done.stderr.splitlines()[-1]
+        assert error.startswith("error:")
+        assert said in error
+        assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import stores
 from configured import configured
 
 from mnistflow import learners, tasks
@@ -34,6 +35,7 @@ OTHER_OPSET = 3
 def registered(settings: Config, digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Version]]:
     """A registry with three versions, the last one with another opset."""
     folder = tmp_path_factory.mktemp("registry")
+    stores.copy_mlflow(folder)
     paths = Paths(folder, folder)
     with configured(paths):
         yield [register(paths, folder, settings, digits, family, opset) for family, opset in VERSIONS]
