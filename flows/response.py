@@ -34,7 +34,9 @@ def respond(paths: Paths, dataset: str, config: MonitorConfig, now: datetime) ->
     """
     name = versions.model_name(dataset)
     with files.claim(state.lock(paths, name)) as alone:
-        known = state.read(paths, name) if alone else None
+        if not alone:
+            return Step("wait", "another look is under way")
+        known = state.read(paths, name)
         champion = versions.version_of_alias(name, versions.CHAMPION)
         if known is None or champion is None or champion.number != known.version:
             return Step("nothing", "the champion has not been looked at yet")

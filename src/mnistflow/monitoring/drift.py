@@ -57,9 +57,19 @@ def e_values(reference: Array, sample: Array, tolerance: float) -> tuple[EValues
         tolerance: distance that counts as no drift.
     """
     found = distances(reference, sample)
-    excess = np.maximum(found - tolerance - reference_error(*reference.shape), 0)
-    p_values = np.minimum(2 * np.exp(-2 * len(sample) * excess**2), 1)
-    return detection.e_values_of(p_values), found
+    return e_values_of_distances(found, tolerance + reference_error(*reference.shape), len(sample)), found
+
+
+def e_values_of_distances(found: Array, allowed: float, size: int) -> EValues:
+    """Return an e-value of each distance of a sample to a reference.
+
+    Args:
+        found: the distances, of any shape.
+        allowed: distance that is no evidence.
+        size: number of examples of the sample.
+    """
+    p_values = 2 * np.exp(-2 * size * np.maximum(found - allowed, 0) ** 2)
+    return detection.e_values_of(np.minimum(p_values, 1))
 
 
 def e_values_of_shares(reference: Array, sample: Array, tolerance: float) -> tuple[EValues, Array]:
@@ -69,12 +79,12 @@ def e_values_of_shares(reference: Array, sample: Array, tolerance: float) -> tup
 
     Args:
         reference: number of examples of each class, `[k]`.
-        sample: the same of the traffic.
+        sample: the same of the traffic, `[..., k]`.
         tolerance: difference of a share that counts as no drift.
     """
     from scipy.stats import beta, binom
 
-    size, total = sample.sum(), reference.sum()
+    size, total = sample.sum(axis=-1, keepdims=True), reference.sum()
     tail = UNLUCKY / (2 * len(reference))
     low = np.where(reference == 0, 0, beta.ppf(tail, reference, total - reference + 1)) - tolerance
     high = np.where(reference == total, 1, beta.isf(tail, reference + 1, total - reference)) + tolerance

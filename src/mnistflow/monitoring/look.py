@@ -174,7 +174,8 @@ def _summary(
 ) -> str:
     parts = [f"{_title(version)}: {images} images"]
     parts.append("; ".join(f"ALARM {alarm.question}: {alarm.because}" for alarm in raised) or "no alarm")
-    parts.append(f"estimated accuracy {findings.estimated}")
+    doubtful = any(alarm.question in ("inputs", "outputs") for alarm in raised)
+    parts.append(f"estimated accuracy {findings.estimated}{', unreliable under drift' if doubtful else ''}")
     if by_labels:
         parts.append(f"of {labelled} labelled {by_labels}")
     return "; ".join(parts)

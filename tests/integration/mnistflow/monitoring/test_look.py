@@ -115,6 +115,7 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     assert drifted.images == 250
     assert {"inputs", "outputs"} <= {alarm.question for alarm in drifted.alarms}
     assert "contrast" in drifted.summary
+    assert "unreliable under drift" in drifted.summary
     assert drifted.picture and drifted.picture.startswith(b"\x89PNG")
     history = MlflowClient().get_metric_history(drifted.run_id, "images")
     assert [(point.step, point.value) for point in history] == [(1, 300), (2, 250)]
