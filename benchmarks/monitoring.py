@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 
 from mnistflow import config
+from mnistflow.arrays import Array
 from mnistflow.monitoring import accuracy, detection, drift, findings, statistics
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
@@ -98,7 +99,7 @@ class Year:
         return {question: e_values[0] / HOURS_A_YEAR for question, e_values in self.of.items()}
 
 
-def _of_distances(reference: Floats, values: Floats, chosen: NDArray[np.int64], tolerance: float) -> Floats:
+def _of_distances(reference: Array, values: Array, chosen: NDArray[np.int64], tolerance: float) -> Floats:
     """Return the e-values of the distances to a reference, `[looks, columns]`.
 
     Args:
@@ -122,7 +123,7 @@ def _of_distances(reference: Floats, values: Floats, chosen: NDArray[np.int64], 
     return drift.e_values_of_distances(found, drift.reference_error(*reference.shape) + tolerance, chosen.shape[1])
 
 
-def _of_means(values: Floats, promised: Floats, chosen: NDArray[np.int64], settings: MonitorConfig) -> Floats:
+def _of_means(values: Array, promised: Array, chosen: NDArray[np.int64], settings: MonitorConfig) -> Floats:
     floor = accuracy.lowest_mean(np.asarray(promised, float), UNLUCKY) - settings.max_accuracy_drop
     lower = accuracy.lower_means(floor)
     each = detection.e_values_of_lower_mean
