@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -114,7 +113,9 @@ def parent(checkout: Checkout, run: str) -> str:
     return str(above)
 
 
-def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(checkout: Checkout) -> None:
+@pytest.fixture(scope="module")
+def swept(checkout: Checkout) -> dict[str, Any]:
+    """The result of a sweep of all families that was killed and started again."""
     process = checkout.start("sweep")
     wait_until(lambda: len(finished(checkout)) >= 2, process)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -124,10 +125,17 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     assert all("score" in json.loads(path.read_text()) for path in before)
 
     done = checkout.run("sweep", "--json")
-    result = json.loads(done.stdout)
-    rows = {row["name"]: row for row in result["families"]}
     assert f"going on with {len(before)} of {len(EVERY)} runs done" in done.stderr
     assert not any(f"{path.stem}: started" in done.stderr for path in before)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(
+    checkout: Checkout, swept: dict[str, Any]
+) -> None:
+    result = swept
+    rows = {row["name"]: row for row in result["families"]}
     assert set(rows) == set(EVERY)
     assert result["failed"] == {}
     assert [row["score"] for row in result["families"]] == sorted((r["score"] for r in rows.values()), reverse=True)
@@ -154,15 +162,12 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(ch
     assert all(name in again.stdout for name in EVERY)
 
 
-def test_every_family_is_published_and_served_from_what_its_run_has_kept(checkout: Checkout, tmp_path: Path) -> None:
+def test_every_family_is_published_and_served_from_what_its_run_has_kept(
+    checkout: Checkout, swept: dict[str, Any], tmp_path: Path
+) -> None:
     """The lock file in a run's record names all that the run has made."""
-    rows = json.loads(checkout.run("sweep", "--json").stdout)["families"]
-    runs_of = {row["name"]: runs(row)[0] for row in rows}
-    command = [sys.executable, "-W", "ignore", "-c", PUBLISHING, json.dumps(runs_of), str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    runs_of = {row["name"]: runs(row)[0] for row in swept["families"]}
+    checkout.python(PUBLISHING, json.dumps(runs_of), str(tmp_path))
     versions = json.loads((tmp_path / "versions.json").read_text())
     assert set(versions) == set(EVERY)
     with Server(checkout.folder / "var/models") as server:
