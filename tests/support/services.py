@@ -87,3 +87,14 @@ def flow_runs(api: str) -> list[dict[str, Any]]:
     answer = waiting.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}).raise_for_status()
     found: list[dict[str, Any]] = answer.json()
     return found
+
+
+def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
+    """Return the process below a command that runs a flow run."""
+    for process in command.children(recursive=True):
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
+                return process
+        except psutil.Error:
+            continue
+    return None

@@ -65,25 +65,14 @@ def has_crashed(api: str, run_id: str) -> bool:
     return read_run(api, run_id)["state_type"] == "CRASHED"
 
 
-def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
-    """Return the process below a command that runs a flow run."""
-    for process in command.children(recursive=True):
-        try:
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
-                return process
-        except psutil.Error:
-            continue
-    return None
-
-
 def start_and_stop(api: str, state: str, command: subprocess.Popen[str]) -> str:
     """Start a run, and stop its process in a state, in which it stays."""
     run = start_run(api, state)
     runner = psutil.Process(command.pid)
     if state == "RUNNING":
         wait_until(lambda: read_run(api, run)["state_type"] == state, command)
-    wait_until(lambda: process_of(run, runner) is not None, command)
-    process = process_of(run, runner)
+    wait_until(lambda: services.process_of(run, runner) is not None, command)
+    process = services.process_of(run, runner)
     assert process
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: "mnistflow.process.pid" in read_run(api, run)["labels"], command)

@@ -111,10 +111,14 @@ def retrain_while_prefect_is_killed(team: Running, prefect: Prefect) -> None:
     wait_until(lambda: prefect.run(run)["state_type"] == "RUNNING", team.process)
     lease = prefect.run(run)["state"]["state_details"]["deployment_concurrency_lease_id"]
     assert lease
+    flow = services.process_of(run, psutil.Process(team.process.pid))
+    assert flow
+    flow.suspend()  # so that it does not end meanwhile
     part(team, "prefect", "server", "start").kill()
-    # The place of the run is still its own: a worker gives up a run that cannot renew its lease.
+    # The place of the run is still its own: a run ends as crashed when it cannot renew its lease.
     wait_until(lambda: prefect.run(run)["state_type"] == "RUNNING", team.process)
     prefect.ask("POST", f"v2/concurrency_limits/leases/{lease}/renew", json={"lease_duration": 300})
+    flow.resume()
     wait_until(lambda: prefect.run(run)["state_type"] in ("COMPLETED", "FAILED", "CRASHED"), team.process)
     assert prefect.run(run)["state_name"] == "Completed"
 
