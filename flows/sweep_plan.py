@@ -146,5 +146,5 @@ def _plan_runs(settings: Config, families: Sequence[str], seeds: int, dataset: s
     for family, repeat in product(families, range(seeds)):
         seed = settings.train.seed + repeat
         own = {"model.family": family, "train.seed": seed, "tune.seed": settings.tune.seed + repeat}
-        planned[f"{family} seed={seed}"] = own | run_plan.pin_members(settings.with_values(own), dataset)
+        planned[f"{family} seed={seed}"] = own | run_plan.pin_models(settings.with_values(own), dataset)
     return planned

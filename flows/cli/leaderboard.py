@@ -1,4 +1,4 @@
-"""Command leaderboard."""
+"""Commands leaderboard and recommend."""
 
 import csv
 import json
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from mnistflow.analysis.leaderboard import Row
     from mnistflow.tasks.identity import Headline
 
-SHOWN = ("score", "errors", "loss", "robust", "run", "partial", "version", "parameters", "latency_ms")
+SHOWN = ("score", "errors", "loss", "robust", "run", "partial", "version", "parameters", "latency_ms", "pareto")
 HEADINGS = {"file_megabytes": "MB", "latency_ms": "ms", "train_seconds": "train s"}
 FORMATS = {"loss": ".4f", "parameters": ",", "file_megabytes": ".2f", "latency_ms": ".3f", "train_seconds": ".0f"}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(leaderboard)
+    app.command()(recommend)
 
 
 def leaderboard(
@@ -67,6 +68,40 @@ def leaderboard(
     else:
         headline = versions.task_of(name).headline
         console.print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
+
+
+def recommend(
+    max_ms: Annotated[
+        float | None, typer.Option(min=0, help="Largest latency of one input on one thread, in milliseconds.")
+    ] = None,
+    max_megabytes: Annotated[float | None, typer.Option(min=0, help="Largest ONNX file.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Least accuracy, 0 to 1.")] = None,
+    min_robust: Annotated[float | None, typer.Option(min=0, max=1, help="Least accuracy under corruptions.")] = None,
+    dataset: DatasetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Name the best version to serve within limits of latency, size and accuracy."""
+    paths, settings = load_context()
+    from mnistflow.analysis import leaderboard as ranking
+    from mnistflow.registry import status as state
+    from mnistflow.registry import versions
+
+    name = state.choose_dataset(paths, settings.fetch, dataset)
+    limits = ranking.Limits(max_ms, max_megabytes, min_accuracy, min_robust)
+    row = ranking.recommend(ranking.rank(name), limits)
+    if as_json:
+        typer.echo(json.dumps(row.to_json(ranking.COLUMNS), indent=2))
+        return
+    headline = versions.task_of(name).headline
+    figures = [
+        f"{headline.name} {headline.format(row.score)}",
+        *([] if row.robust is None else [f"{headline.format(row.robust)} under corruptions"]),
+        *([] if row.latency_ms is None else [f"{row.latency_ms:.3f} ms"]),
+        f"{row.file_megabytes:.2f} MB",
+    ]
+    typer.echo(f"{versions.model_name(name)} version {row.version} ({row.name}): {', '.join(figures)}")
+    if versions.CHAMPION not in row.aliases:
+        typer.echo(f"`mnistflow promote {row.version}` makes it champion.")
 
 
 def _tags(assignments: Sequence[str]) -> dict[str, str]:
@@ -123,6 +158,8 @@ def _cell(row: "Row", column: str, headline: "Headline") -> str:
     if column == "version":
         return " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
     value = row.value(column)
+    if column == "pareto":
+        return "front" if value else ""
     if value is None:
         return ""
     if column in {"score", "robust"}:

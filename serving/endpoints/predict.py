@@ -29,6 +29,7 @@ from serving.settings import Settings
 Result = TypeVar("Result")
 
 PATHS = ("/predict", r"/predict/([^/]+)")
+SEVERAL = {"uncertain": True, "reason": "the image shows several digits, which ?digits=many reads"}
 
 
 class PredictEndpoints:
@@ -88,13 +89,15 @@ class PredictEndpoints:
             except NoInkError:
                 return None
 
-        def convert() -> list[tuple[Grey | None, dict[str, Any]]]:
+        def convert() -> list[tuple[Grey | None, bool, dict[str, Any]]]:
             return [
-                (each.input if each else None, explain(each, len(images)) if each and is_explained else {})
+                (each.input, each.shows_several, explain(each, len(images)) if is_explained else {})
+                if each
+                else (None, False, {})
                 for each in convert_each(images, read_ink, max_pixels)
             ]
 
-        inputs, explanations = zip(*await self._convert(convert, images), strict=True)
+        inputs, several, explanations = zip(*await self._convert(convert, images), strict=True)
         numbers = [number for number, pixels in enumerate(inputs) if pixels is not None]
         probabilities: Iterable[Array] = ()
         if numbers:
@@ -102,7 +105,10 @@ class PredictEndpoints:
             model, probabilities = await self._infer(pixels, model, request)
             self._add_to_log(pixels, probabilities, model, request, numbers)
         rows = iter(probabilities)
-        predictions = [_empty(model) if pixels is None else _prediction(next(rows), model) for pixels in inputs]
+        predictions = [
+            _empty(model) if pixels is None else _prediction(next(rows), model, is_one_of_several)
+            for pixels, is_one_of_several in zip(inputs, several, strict=True)
+        ]
         return model, [entry | more for entry, more in zip(predictions, explanations, strict=True)]
 
     async def _predict_numbers(
@@ -189,7 +195,8 @@ def _empty(model: Model) -> dict[str, Any]:
     }
 
 
-def _prediction(probabilities: Array, model: Model) -> dict[str, Any]:
+def _prediction(probabilities: Array, model: Model, is_one_of_several: bool = False) -> dict[str, Any]:
     label, manifest = int(np.argmax(probabilities)), model.manifest
     answer = {"label": label, "class_name": manifest.classes[label], "probabilities": probabilities}
-    return answer | (manifest.doubt.describe(probabilities, manifest.classes) if manifest.doubt else {})
+    doubt = manifest.doubt.describe(probabilities, manifest.classes) if manifest.doubt else {}
+    return answer | doubt | (SEVERAL if is_one_of_several else {})

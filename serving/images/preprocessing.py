@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from serving.images import digit, ink
+from serving.images import digit, ink, text_lines
 from serving.images.components import Box, Mask, extent
 from serving.images.decoding import Picture, decode
 from serving.images.ink import Grey, Sheet
@@ -59,6 +59,11 @@ class Reading:
     height: int
     handwriting: Handwriting | None
     input: Grey
+
+    @property
+    def shows_several(self) -> bool:
+        """Whether there are more digits than the one that was read; False if the image was used as it is."""
+        return self.handwriting is not None and text_lines.shows_several(self.handwriting.sheet.ink)
 
     @property
     def box(self) -> Box:

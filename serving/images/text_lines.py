@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import InvalidRequestError
-from serving.images import components
-from serving.images.components import Components, Integers, Mask
+from serving.errors import InvalidRequestError, NoInkError
+from serving.images import components, digit
+from serving.images.components import Components, Floats, Integers, Mask
 
 # A component is a digit, or several that touch, if it has this share of the height of the one with the most ink, and
 # this share of its ink per pixel.
@@ -28,6 +28,11 @@ SPECK_SHARE = 0.0001
 # other and both are together no higher than this multiple of the highest one, as parts of a digit.
 BESIDE = 0.4
 TOGETHER = 1.25
+# Two components of an image that was read as one digit are digits of their own if the smaller one has these shares of
+# the height and the ink of the other, and if no more than this share of its width is above or below the other.
+ALIKE_HEIGHT = 0.6
+ALIKE_INK = 0.3
+OVERLAP = 0.25
 
 
 def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
@@ -50,6 +55,26 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
     chosen = tall.copy()
     chosen[near] = True
     return parts.select(chosen)
+
+
+def shows_several(ink: Floats) -> bool:
+    """Return whether an image shows two digits or more that do not touch.
+
+    Args:
+        ink: of each pixel, `[height, width]`, 0 to 1.
+    """
+    try:
+        parts = components.find(digit.mask(ink, all_digits))
+    except NoInkError:
+        return False
+    ink_of = parts.total(ink)
+    main = int(np.argmax(ink_of))
+    alike = (parts.height >= ALIKE_HEIGHT * parts.height.max()) & (ink_of >= ALIKE_INK * ink_of[main])
+    common = np.minimum(parts.right, parts.right[main]) - np.maximum(parts.left, parts.left[main])
+    apart = common <= OVERLAP * np.minimum(parts.width, parts.width[main])
+    below = (parts.top >= parts.bottom[main]) | (parts.bottom <= parts.top[main])
+    alike[main] = False
+    return bool((alike & (apart | below)).any())
 
 
 def _is_in_a_corner(parts: Components) -> Mask:

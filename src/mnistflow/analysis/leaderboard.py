@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, RegistryError
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 from mnistflow.tasks.identity import Headline
@@ -33,6 +34,7 @@ class Row:
         errors, loss: None where the task measures no such thing.
         robust: mean of the headline metric under corruptions; None where it was not measured.
         latency_ms: of one input on one thread, median.
+        pareto: whether no full run is as good in score, robustness, latency and file size, and better in one of them.
         started: ISO 8601, UTC.
         started_ms: milliseconds since the epoch.
         run: all that the run has logged.
@@ -60,6 +62,7 @@ class Row:
     started: str
     started_ms: int
     run: StoredRun = field(repr=False)
+    pareto: bool = False
 
     def value(self, column: str) -> Any:
         """Return an attribute, a metric or a parameter of the run by its name, or `tags.<key>`; None without one."""
@@ -109,7 +112,70 @@ def rank(dataset: str, filters: Filters = Filters()) -> list[Row]:
     found = open_store().search_runs(_query(dataset, filters, headline))
     rows = [_row(run, registered.get(run.run_id), headline) for run in found]
     # Killed before its model was registered: the run that goes on from there is evaluated itself.
-    return [row for row in rows if row.version is not None or row.run.status == "FINISHED"]
+    whole = [row for row in rows if row.version is not None or row.run.status == "FINISHED"]
+    return _with_pareto_front(whole, headline)
+
+
+def _with_pareto_front(rows: Sequence[Row], headline: Headline) -> list[Row]:
+    full = {row.run_id: _merits(row, headline) for row in rows if not row.partial}
+
+    def is_dominated(merits: tuple[float, ...]) -> bool:
+        return any(
+            other != merits and all(theirs >= own for theirs, own in zip(other, merits, strict=True))
+            for other in full.values()
+        )
+
+    return [replace(row, pareto=row.run_id in full and not is_dominated(full[row.run_id])) for row in rows]
+
+
+def _merits(row: Row, headline: Headline) -> tuple[float, ...]:
+    """Return score, robustness, latency and file size, each as a number that is larger for a better run."""
+    score = row.score if headline.larger_is_better else -row.score
+    robust = -math.inf if row.robust is None else row.robust if headline.larger_is_better else -row.robust
+    return score, robust, -(math.inf if row.latency_ms is None else row.latency_ms), -row.file_megabytes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a version to serve has to keep; None for no limit.
+
+    Attributes:
+        max_ms: latency of one input on one thread, in milliseconds, as it was measured on the machine of its run.
+        max_megabytes: size of the ONNX file.
+        min_accuracy, min_robust: shares, 0 to 1; only of classifiers.
+    """
+
+    max_ms: float | None = None
+    max_megabytes: float | None = None
+    min_accuracy: float | None = None
+    min_robust: float | None = None
+
+    def keeps(self, row: Row) -> bool:
+        """Return whether a run keeps all limits; one without the measurement does not."""
+        upper = ((row.latency_ms, self.max_ms), (row.file_megabytes, self.max_megabytes))
+        lower = ((row.accuracy, self.min_accuracy), (row.robust, self.min_robust))
+        return all(limit is None or (value is not None and value <= limit) for value, limit in upper) and all(
+            limit is None or (value is not None and value >= limit) for value, limit in lower
+        )
+
+
+def recommend(rows: Sequence[Row], limits: Limits) -> Row:
+    """Return the best registered full run that keeps the limits and that the gate has not rejected.
+
+    Args:
+        rows: of `rank`, best first.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    candidates = [row for row in rows if row.version is not None and row.decision != "reject" and not row.partial]
+    for row in candidates:
+        if limits.keeps(row):
+            return row
+    raise RegistryError(
+        f"none of {len(candidates)} versions keeps these limits",
+        "`mnistflow leaderboard --columns version,score,robust,latency_ms,file_megabytes,pareto` shows what there is.",
+    )
 
 
 def check_columns(columns: Sequence[str], rows: Sequence[Row]) -> None:

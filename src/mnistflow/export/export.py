@@ -11,7 +11,7 @@ import mnistflow
 from mnistflow import files, learners, lineage, splits, tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ParityError
-from mnistflow.export import calibration, test_time_augmentation
+from mnistflow.export import calibration, quantization, test_time_augmentation
 from mnistflow.export.config import ExportConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
@@ -34,6 +34,7 @@ class ExportRecord:
     Attributes:
         sha256: of the ONNX file.
         bytes: size of the ONNX file.
+        precision: of convolutions and matrix products.
         opset: version of ONNX's default operator set.
         views: number of copies that test-time augmentation averages over.
         temperature: of the calibration, fitted on the validation split; 1 without class probabilities.
@@ -43,6 +44,7 @@ class ExportRecord:
 
     sha256: str
     bytes: int
+    precision: str
     opset: int
     views: int
     temperature: float
@@ -69,7 +71,10 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
         return test_time_augmentation.mean(lambda copy: learner.predict(model, copy), inputs, offsets)
 
     expected, temperature, doubt = predict(data.test.inputs), 1.0, None
-    proto = test_time_augmentation.averaging(learner.convert(model, signature, config.opset), signature, offsets)
+    proto = learner.convert(model, signature, config.opset)
+    if config.precision == "int8":
+        proto = quantization.quantized(proto, signature, data.validation.inputs, all_layers=config.quantize_ends)
+    proto = test_time_augmentation.averaging(proto, signature, offsets)
     if task.has_class_probabilities:
         temperature, doubt = _calibration(predict(data.validation.inputs), data.validation.targets, config)
         expected = calibration.tempered(expected, temperature)
@@ -80,7 +85,9 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
         save(proto, path, _metadata(paths, data))
         parity = check_parity(task, expected, path, data, config)
         size, opset = path.stat().st_size, proto.opset_import[0].version
-        record = ExportRecord(files.sha256(path), size, opset, len(offsets), temperature, doubt, parity)
+        record = ExportRecord(
+            files.sha256(path), size, config.precision, opset, len(offsets), temperature, doubt, parity
+        )
         files.write_json(folder / "export.json", asdict(record))
     return record
 
@@ -126,10 +133,19 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
         config: section `export` of params.yaml.
 
     Raises:
-        ParityError: a prediction differs, or an output differs by more than `max_probability_gap`.
+        ParityError: a prediction differs, or an output differs by more than `max_probability_gap`; with int8, more
+            predictions than `max_disagreement` differ.
     """
     actual = onnx_session.predict(onnx_session.open_session(path), data.test.inputs)
     parity = task.compare_outputs(expected, actual, config.tie)
+    if config.precision == "int8":
+        if parity.disagreements > config.max_disagreement * parity.rows:
+            raise ParityError(
+                f"int8 changes {parity.disagreements} of {parity.rows} predictions "
+                f"(allowed: {config.max_disagreement:.2%})",
+                "Leave the first and the last layer in float32 (export.quantize_ends: false), or export in float32.",
+            )
+        return parity
     if parity.disagreements or parity.max_gap > config.max_probability_gap:
         raise ParityError(
             f"the ONNX file differs from the trained model in {parity.disagreements} of {parity.rows} predictions, "

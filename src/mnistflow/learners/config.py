@@ -66,6 +66,25 @@ class AugmentConfig(Section):
         return self.model_copy(update={name: strength * size for name, size in sizes.items()})
 
 
+Betas = Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(strict=False, min_length=2, max_length=2)]
+
+
+class DistillationConfig(Section):
+    """Distillation of a registered model; see `distillation`.
+
+    Attributes:
+        teacher: number of a version, id of the run that registered it, or an alias; None disables distillation.
+        sha256: of the teacher's ONNX file; None accepts any file.
+        temperature: of the teacher's probabilities.
+        weight: share of the targets that comes from the teacher instead of the labels.
+    """
+
+    teacher: PositiveInt | str | None = None
+    sha256: str | None = None
+    temperature: PositiveFloat = 1.0
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.7
+
+
 class TrainConfig(Section):
     """Section `train`: optimizer, schedule, regularization, early stopping and hardware of a training.
 
@@ -77,9 +96,11 @@ class TrainConfig(Section):
         min_steps: least number of steps in an epoch; 0 means one pass over the training examples.
         optimizer: `momentum` is SGD with Nesterov momentum 0.9.
         learning_rate: highest learning rate of the schedule.
+        betas: of `adam` and `adamw`: decay of the moving averages of gradients and of their squares.
         weight_decay: of optimizer `adamw`.
         schedule: of the learning rate over all steps.
         from_logits: compute the loss from logits instead of probabilities.
+        distillation: of a registered model, whose outputs become part of the targets.
         label_smoothing: share of the target distribution spread evenly over all classes.
         ema: momentum of the exponential moving average of the weights, per step; 0 disables averaging.
         augment_gain: factor of the augmentation on small data; see `epoch`.
@@ -100,9 +121,11 @@ class TrainConfig(Section):
     min_steps: Annotated[int, Field(ge=0)]
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
     learning_rate: PositiveFloat
+    betas: Betas
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["constant", "cosine", "one_cycle"]
     from_logits: bool
+    distillation: DistillationConfig
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
     augment_gain: Annotated[float, Field(ge=1)]

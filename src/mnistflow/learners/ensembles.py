@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.errors import ConfigError, RegistryError, StageError
+from mnistflow.errors import ConfigError, StageError
+from mnistflow.learners import registered_models
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, measure
 from mnistflow.models.ensemble import Ensemble
-from mnistflow.registry import manifest, registration, versions
+from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 Members = tuple[bytes, ...]
 
+PARAMETER = "model.ensemble.members"
+
 
 class Ensembles(Learner[Ensemble]):
     """Learner of family `ensemble`. Its models are the ONNX files of the members, as bytes."""
@@ -34,8 +35,8 @@ class Ensembles(Learner[Ensemble]):
     def require(self, family: Ensemble, config: TrainConfig) -> None:
         _require_members(family)
 
-    def pin(self, family: Ensemble, dataset: str) -> dict[str, Any]:
-        return {"sha256": [version.sha256 for version in _find(family, dataset)]}
+    def pin(self, family: Ensemble, config: TrainConfig, dataset: str) -> dict[str, Any]:
+        return {"model.ensemble.sha256": [version.sha256 for version in _find(family, dataset)]}
 
     def fit(
         self,
@@ -55,7 +56,10 @@ class Ensembles(Learner[Ensemble]):
         started = time.perf_counter()
         found = _find(family, data.name)
         pinned = family.sha256 or [version.sha256 for version in found]
-        members = tuple(_read(version, data, sha256) for version, sha256 in zip(found, pinned, strict=True))
+        members = tuple(
+            registered_models.read(version, data, sha256, PARAMETER)
+            for version, sha256 in zip(found, pinned, strict=True)
+        )
         metrics = measure(data, lambda inputs: self.predict(members, inputs))
         on_epoch(1, metrics)
         parameters = sum(onnx_session.count_parameters(member) for member in members)
@@ -103,47 +107,13 @@ def _find(family: Ensemble, dataset: str) -> list[Version]:
     _require_members(family)
     name = versions.model_name(dataset)
     known = versions.all_versions(name)
-    found = [_find_member(member, name, known) for member in family.members]
+    found = [registered_models.find(member, dataset, PARAMETER, known) for member in family.members]
     if len({version.number for version in found}) < len(found):
         raise ConfigError(
             f"model.ensemble.members: {', '.join(map(str, family.members))} are not all different versions of {name}",
             "List each version once.",
         )
     return found
-
-
-def _find_member(member: int | str, name: str, known: Sequence[Version]) -> Version:
-    for version in known:
-        if member in (version.number, version.run_id):
-            return version
-    what = f"version {member}" if isinstance(member, int) else f"version registered by run {member}"
-    raise RegistryError(
-        f"model.ensemble.members: {name} has no {what}",
-        f"Its versions: {', '.join(str(version.number) for version in reversed(known)) or 'none'}.",
-    )
-
-
-def _read(version: Version, data: Dataset, sha256: str) -> bytes:
-    """Return a member's ONNX file; check it against the pinned hash, and its signature and classes against the data."""
-    label = f"model.ensemble.members: {version.name} version {version.number}"
-    if sha256 != version.sha256:
-        raise RegistryError(f"{label} has changed since the start of this run", "Start the run again.")
-    with tempfile.TemporaryDirectory() as folder:
-        registered = registration.download(version, Path(folder))
-        _check(label, registered.model_json, data)
-        return registered.model.read_bytes()
-
-
-def _check(label: str, model_json: Mapping[str, Any], data: Dataset) -> None:
-    signature = tasks.get(data.task).signature(data.input_shape, data.classes)
-    tensors = {kind: [one.to_json() for one in found] for kind, found in manifest.tensors(signature).items()}
-    expected = {"task": data.task, "classes": list(data.classes), **tensors}
-    for fact, value in expected.items():
-        if model_json[fact] != value:
-            raise RegistryError(
-                f"{label} has {fact} {model_json[fact]}, but the data set has {value}",
-                "Remove it from the members.",
-            )
 
 
 def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.ModelProto:

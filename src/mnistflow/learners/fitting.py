@@ -24,6 +24,7 @@ from mnistflow.learners.acceleration import accelerated
 from mnistflow.learners.augmentation import augment
 from mnistflow.learners.checkpoint import Checkpoint
 from mnistflow.learners.config import AugmentConfig, TrainConfig
+from mnistflow.learners.distillation import Teacher
 from mnistflow.learners.epoch import Epoch
 from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
 from mnistflow.learners.normalization import BatchStatistics
@@ -73,6 +74,7 @@ def fit(
     train: Split,
     validation: Split,
     on_epoch: OnEpoch,
+    teacher: Teacher | None = None,
     checkpoint_folder: Path | None = None,
 ) -> Training:
     """Train until the validation loss has not improved for `config.patience` epochs, or for `config.epochs` epochs.
@@ -86,6 +88,7 @@ def fit(
         validation: examples for early stopping, never augmented. The validation loss uses the same label smoothing as
             training: without it, early stopping would favour epochs with more confident predictions.
         on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
+        teacher: makes soft targets of the training labels.
         checkpoint_folder: where to write a checkpoint after each epoch. A checkpoint found there is resumed, and
             `on_epoch` is called for its epochs too.
 
@@ -104,7 +107,8 @@ def fit(
     for epoch, metrics in enumerate(_metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
     while state.epoch < config.epochs and not _should_stop(state.history, config):
-        metrics = _run_epoch(state, config, extent, train, validation)
+        shuffled = _shuffled(train, config, extent, state.epoch, teacher)
+        metrics = _run_epoch(state, config, shuffled, train, validation)
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
         on_epoch(state.epoch, metrics)
@@ -168,9 +172,9 @@ def _copied_weights(model: keras.Model) -> list[Array]:
     return [weight.copy() for weight in model.get_weights()]
 
 
-def _run_epoch(state: _State, config: TrainConfig, extent: Epoch, train: Split, validation: Split) -> dict[str, float]:
+def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    shuffled, callbacks = _shuffled(train, config, extent, state.epoch), _seeding(config.seed, state.epoch)
+    callbacks = _seeding(config.seed, state.epoch)
     fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
     state.model.set_weights(state.fitted_model.get_weights())
     if config.ema:
@@ -190,8 +194,8 @@ def _run_epoch(state: _State, config: TrainConfig, extent: Epoch, train: Split, 
     return metrics
 
 
-def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int) -> Any:
-    """Return the batches of an epoch, augmented. Order and augmentation depend on the seed and the epoch only."""
+def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int, teacher: Teacher | None) -> Any:
+    """Return the batches of an epoch, augmented and taught. They depend on the seed and the epoch only."""
     import tensorflow as tf
 
     order = extent.order(config.seed, epoch)
@@ -205,6 +209,8 @@ def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int) -> A
             return augment(images, labels, tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation)
 
         pipeline = pipeline.enumerate(first_step).map(augmented, num_parallel_calls=threads())
+    if teacher:
+        pipeline = pipeline.map(teacher.teach, num_parallel_calls=threads())
     return prefetched(pipeline)
 
 

@@ -62,7 +62,7 @@ class Learner(ABC, Generic[Parameters]):
     The type of a model is known to its learner only.
     """
 
-    def pin(self, family: Parameters, dataset: str) -> dict[str, Any]:
+    def pin(self, family: Parameters, config: TrainConfig, dataset: str) -> dict[str, Any]:
         """Return overrides, by dotted key, that fix the external inputs of a training before the run starts.
 
         Raises:

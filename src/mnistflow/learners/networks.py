@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.learners import fitting
+from mnistflow.learners import distillation, fitting
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.epoch import Epoch
 from mnistflow.learners.learner import Learner, OnEpoch, Training
@@ -36,6 +36,9 @@ class Networks(Learner[Network]):
 
     def require(self, family: Network, config: TrainConfig) -> None:
         backend.require(config.backend)
+
+    def pin(self, family: Network, config: TrainConfig, dataset: str) -> dict[str, Any]:
+        return distillation.pin(config.distillation, dataset)
 
     def prepare(self, config: TrainConfig) -> None:
         backend.use(config.backend)
@@ -73,6 +76,7 @@ class Networks(Learner[Network]):
             config,
             train=data.train,
             validation=data.validation,
+            teacher=distillation.teacher(config.distillation, data),
             on_epoch=on_epoch,
             checkpoint_folder=checkpoint_folder,
         )

@@ -40,12 +40,13 @@ def build(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:
     """
     import keras
 
+    betas = dict(zip(("beta_1", "beta_2"), config.betas, strict=True))
     kind, settings = {
         "sgd": (keras.optimizers.SGD, {}),
         "momentum": (keras.optimizers.SGD, {"momentum": MOMENTUM, "nesterov": True}),
         "rmsprop": (keras.optimizers.RMSprop, {}),
-        "adam": (keras.optimizers.Adam, {}),
-        "adamw": (keras.optimizers.AdamW, {"weight_decay": config.weight_decay}),
+        "adam": (keras.optimizers.Adam, betas),
+        "adamw": (keras.optimizers.AdamW, {**betas, "weight_decay": config.weight_decay}),
     }[config.optimizer]
     if config.ema:
         kind = type(f"Averaged{kind.__name__}", (SeparateAverages, kind), {})

@@ -23,6 +23,7 @@ from mnistflow.models.mlp import Mlp
 from mnistflow.models.resnet import Resnet
 from mnistflow.models.rnn import Rnn
 from mnistflow.models.svm import Svm
+from mnistflow.models.tree import Tree
 from mnistflow.schema import Section
 
 
@@ -39,6 +40,7 @@ class ModelConfig(Section):
     attention: Attention = Attention()
     resnet: Resnet = Resnet()
     svm: Svm = Svm()
+    tree: Tree = Tree()
     forest: Forest = Forest()
     boosting: Boosting = Boosting()
     ensemble: Ensemble = Ensemble()

@@ -16,7 +16,7 @@ MOMENTUM = 0.9  # of batch normalization's moving averages, which must converge 
 
 
 class Cnn(Network):
-    """Blocks of convolutions, each ending with 2x2 max pooling, followed by dense layers.
+    """Blocks of convolutions, each ending with 2x2 max pooling or a stride of 2, followed by dense layers.
 
     Input float32 `[batch, height, width]`, features float32 `[batch, dense[-1]]`; without dense layers, the output of
     `head`. The blocks follow Simonyan and Zisserman, arXiv:1409.1556. Batch normalization precedes the activation, as
@@ -30,7 +30,8 @@ class Cnn(Network):
         kernel: side of the kernels in pixels.
         stem_kernel: side of the first convolution's kernel in pixels; None means `kernel`.
         stem_stride: with 2, the first convolution halves height and width, and its block has no pooling.
-        pooling: with `none`, all blocks keep height and width.
+        pooling: with `stride`, the last convolution of a block halves height and width instead, which computes a
+            quarter of the values; with `none`, all blocks keep height and width.
         head: `flatten`, or `max` for global max pooling instead of the last block's pooling.
         dense: units of each dense layer.
         activation: of convolutions and dense layers.
@@ -48,7 +49,7 @@ class Cnn(Network):
     kernel: Positive = 3
     stem_kernel: Positive | None = 5
     stem_stride: Annotated[int, Field(ge=1, le=2)] = 2
-    pooling: Literal["max", "none"] = "max"
+    pooling: Literal["max", "stride", "none"] = "max"
     head: Literal["flatten", "max"] = "max"
     dense: Sizes = ()
     activation: Activation = "relu"
@@ -87,17 +88,17 @@ class Cnn(Network):
 
         reduced = self.pooling == "none" or (first and self.stem_stride > 1) or (last and self.head == "max")
         for number, count in enumerate(filters):
-            stem = first and number == 0
+            stem, halves = first and number == 0, number == len(filters) - 1 and not reduced
             x = keras.layers.Conv2D(
                 count,
                 (self.stem_kernel or self.kernel) if stem else self.kernel,
-                strides=self.stem_stride if stem else 1,
+                strides=2 if halves and self.pooling == "stride" else self.stem_stride if stem else 1,
                 padding="same",
                 use_bias=not self.batch_normalization,
                 kernel_initializer=self.initializer,
                 kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
             )(x)
-            if number == len(filters) - 1 and not reduced:
+            if halves and self.pooling == "max":
                 x = keras.layers.MaxPooling2D(2, padding="same")(x)
             x = self._activated(x)
         return self._dropped(x)

@@ -1,7 +1,7 @@
 """Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
 
 External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, and the
-members of an ensemble.
+members of an ensemble, and the teacher of a distillation.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
     config = base.with_values(overrides)
     pinned: dict[str, Any] = fetch.pin(config.fetch, paths)
     dataset = pinned.get("fetch.dataset", config.fetch.dataset)
-    pinned |= prepare.pin(config.prepare, paths) | pin_members(config, dataset)
+    pinned |= prepare.pin(config.prepare, paths) | pin_models(config, dataset)
     return RunPlan(
         name=options.name or title(base, overrides),
         requested_dataset=config.fetch.dataset,
@@ -176,8 +176,8 @@ def check_family(config: LearningConfig, dataset: str) -> None:
     learners.of(config.model.chosen).require(config.model.chosen, config.train)
 
 
-def pin_members(config: LearningConfig, dataset: str) -> dict[str, Any]:
-    """Return the parameters, by dotted key, that fix the models that the chosen family is built from.
+def pin_models(config: LearningConfig, dataset: str) -> dict[str, Any]:
+    """Return the parameters, by dotted key, that fix the registered models that a training uses.
 
     Raises:
         ConfigError: the family cannot learn from such data.
@@ -185,8 +185,7 @@ def pin_members(config: LearningConfig, dataset: str) -> dict[str, Any]:
     """
     check_family(config, dataset)
     family = config.model.chosen
-    pinned = learners.of(family).pin(family, dataset)
-    return {f"model.{config.model.family}.{name}": value for name, value in pinned.items()}
+    return learners.of(family).pin(family, config.train, dataset)
 
 
 def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:

@@ -44,10 +44,15 @@ class ImageClassification(Classification):
         return keras.Model(images, probabilities)
 
     def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
-        """Return the Keras loss; the target of an example labelled -1, which has no class, is equal probabilities."""
+        """Return the Keras loss; the target of an example labelled -1, which has no class, is equal probabilities.
+
+        Instead of labels, targets may be probabilities `[batch, classes]`.
+        """
         import keras
 
         def loss(labels: Any, outputs: Any) -> Any:
+            if labels.shape[-1] == outputs.shape[-1]:
+                return keras.losses.categorical_crossentropy(labels, outputs, from_logits, smoothing)
             labels, count = keras.ops.reshape(labels, (-1,)), outputs.shape[-1]
             has_class = keras.ops.cast(labels >= 0, outputs.dtype)[:, None]
             targets = keras.ops.one_hot(labels, count, dtype=outputs.dtype) + (1 - has_class) / count

@@ -382,6 +382,26 @@ def blank() -> bytes:
     return content.getvalue()
 
 
+def two_bars() -> bytes:
+    sheet = Image.new("L", (120, 80), 255)
+    for left in (30, 80):
+        sheet.paste(0, (left, 20, left + 6, 60))
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_several_digits_are_doubt_unless_they_are_asked_for(attacked) -> None:
+    answer = attacked.client.post("/predict", content=two_bars()).raise_for_status().json()
+    assert answer["label"] is not None
+    assert (answer["uncertain"], answer["reason"]) == (
+        True,
+        "the image shows several digits, which ?digits=many reads",
+    )
+    many = attacked.client.post("/predict?digits=many", content=two_bars()).raise_for_status().json()
+    assert len(many["digits"]) == 2
+
+
 @pytest.mark.hostile
 def test_nothing_written_is_doubt(attacked) -> None:
     answer = attacked.client.post("/predict", content=blank()).raise_for_status().json()

@@ -10,7 +10,7 @@ from configured import configured
 from mlflow import MlflowClient
 
 from mnistflow.analysis import leaderboard, side_by_side
-from mnistflow.analysis.leaderboard import Filters
+from mnistflow.analysis.leaderboard import Filters, Limits
 from mnistflow.errors import ConfigError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
@@ -19,6 +19,7 @@ from mnistflow.tracking import runs
 pytestmark = pytest.mark.slow
 
 NAME = versions.model_name("digits")
+LATENCIES = {"forest": 0.2}  # in milliseconds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +50,7 @@ def log(
     run = runs.start(paths, experiment, name, "retrain", tags={"mnistflow.dataset": "digits", **tags})
     run.log_params({"model.family": "mlp", "train.epochs": 8, "prepare.train_limit": None, **parameters})
     run.log_metrics({"test_accuracy": accuracy, "test_errors": round(360 * (1 - accuracy)), "test_loss": 0.1})
+    run.log_metrics({"latency_ms_batch_1": LATENCIES.get(name, 1.0), "file_megabytes": 0.5})
     run.finish()
     model = {"task": "image_classification", "metrics": {"accuracy": accuracy}, "sha256": name}
     MlflowClient().create_model_version(NAME, "file:///m", run.run_id, {"mnistflow.model": json.dumps(model)})
@@ -106,3 +108,20 @@ def test_versions_that_cannot_be_compared_are_refused() -> None:
         side_by_side.compare(NAME, [1, 1])
     with pytest.raises(RegistryError, match="has no version 9"):
         side_by_side.compare(NAME, [1, 9])
+
+
+def test_the_pareto_front_has_the_best_and_the_fastest_full_runs() -> None:
+    assert [(row.name, row.pareto) for row in leaderboard.rank("digits")] == [
+        ("full", True),
+        ("partial", False),
+        ("forest", True),
+    ]
+
+
+def test_the_best_version_within_limits_is_recommended() -> None:
+    rows = leaderboard.rank("digits")
+    assert leaderboard.recommend(rows, Limits()).name == "full"
+    assert leaderboard.recommend(rows, Limits(max_ms=0.5, min_accuracy=0.8)).name == "forest"
+    for limits in (Limits(max_ms=0.5, min_accuracy=0.9), Limits(max_megabytes=0.1), Limits(min_robust=0.5)):
+        with pytest.raises(RegistryError, match="none of 2 versions keeps these limits"):
+            leaderboard.recommend(rows, limits)

@@ -115,7 +115,7 @@ def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_
 
 def test_a_run_is_pinned_to_the_files_of_its_members(settings, digits, registered) -> None:
     chosen = ensemble(settings, 1, 2)
-    pinned = run_plan.pin_members(chosen, "digits")
+    pinned = run_plan.pin_models(chosen, "digits")
     assert pinned == {"model.ensemble.sha256": ["forest-17", "svm-17"]}
     fit(chosen.with_values(pinned), digits)
     with pytest.raises(MnistflowError, match="version 2 has changed since the start of this run"):
@@ -128,8 +128,8 @@ def test_what_cannot_be_averaged_is_one_line(settings, digits, registered) -> No
         "digits-classifier has no version 9. Its versions: 1, 2, 3": lambda: fit(ensemble(settings, 1, 9), digits),
         f"no version registered by run {'0' * 32}": lambda: fit(ensemble(settings, 1, "0" * 32), digits),
         "not all different versions": lambda: fit(ensemble(settings, 1, run), digits),
-        "members is empty": lambda: run_plan.pin_members(settings.with_values({"model.family": "ensemble"}), "digits"),
-        "mnist-classifier has no version 1": lambda: run_plan.pin_members(ensemble(settings, 1, 2), "mnist"),
+        "members is empty": lambda: run_plan.pin_models(settings.with_values({"model.family": "ensemble"}), "digits"),
+        "mnist-classifier has no version 1": lambda: run_plan.pin_models(ensemble(settings, 1, 2), "mnist"),
         "version 1 has classes": lambda: fit(ensemble(settings, 1, 2), replace(digits, classes=("a", "b"))),
         "export.opset 17 and 18": lambda: learners.get("ensemble").convert(
             fit(ensemble(settings, 1, OTHER_OPSET), digits).model, signature, 17
@@ -147,6 +147,29 @@ def test_members_are_versions_or_runs_two_or_more(settings, members) -> None:
     with pytest.raises(ConfigError, match=r"model\.ensemble.*members") as caught:
         settings.with_values({"model.ensemble.members": members})
     assert "\n" not in str(caught.value)
+
+
+def test_a_student_learns_what_its_teacher_says(settings, digits, registered) -> None:
+    taught = settings.with_values({"train.distillation.teacher": 2, "train.distillation.weight": 1.0})
+    pinned = run_plan.pin_models(taught, "digits")
+    assert pinned == {"train.distillation.teacher": 2, "train.distillation.sha256": "svm-17"}
+    # All labels are wrong, so that whatever is right comes from the teacher.
+    wrong = replace(digits, train=replace(digits.train, targets=(digits.train.targets + 1) % 10))
+    chosen = taught.with_values({**pinned, "train.epochs": 8, "train.patience": 8})
+    assert accuracy(fit(chosen, wrong), digits) > 0.5 > accuracy(fit(chosen_without_teacher(chosen), wrong), digits)
+    with pytest.raises(MnistflowError, match=r"train\.distillation\.teacher: .* version 2 has changed"):
+        fit(taught.with_values({"train.distillation.sha256": "other"}), digits)
+    with pytest.raises(MnistflowError, match="no version with alias champion"):
+        run_plan.pin_models(settings.with_values({"train.distillation.teacher": "champion"}), "digits")
+
+
+def chosen_without_teacher(settings: Config) -> Config:
+    return settings.with_values({"train.distillation.teacher": None})
+
+
+def accuracy(training: Training, digits: Dataset) -> float:
+    outputs = training.model.predict(digits.test.inputs, verbose=0)
+    return float((outputs.argmax(axis=1) == digits.test.targets).mean())
 
 
 def test_each_member_has_its_sha256(settings) -> None:

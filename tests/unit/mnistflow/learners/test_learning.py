@@ -41,6 +41,7 @@ SMALL = {
     "model.attention.depth": 1,
     "model.resnet.filters": [4, 8],
     "model.svm.components": 40,
+    "model.tree.max_leaves": 30,
     "model.forest.trees": 5,
     "model.boosting.rounds": 3,
 }
@@ -86,6 +87,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "attention", "model.attention.patch": 4},
     {"model.family": "resnet", "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
     {"model.family": "svm", "model.svm.gamma": 0.2, "train.threads": 1, "export.opset": 18, "export.views": 5},
+    {"model.family": "cnn", "model.cnn.pooling": "stride", "model.cnn.stem_stride": 1, "train.betas": [0.7, 0.9]},
+    {"model.family": "tree", "model.tree.criterion": "gini", "model.tree.pruning": 1e-4},
     {"model.family": "forest", "model.forest.thresholds": "random", "model.forest.max_features": 0.1},
     {
         "model.family": "boosting",
@@ -212,7 +215,7 @@ def test_another_model_than_the_exported_one_fails_parity(settings, digits, trai
         export.check_parity(tasks.get(digits.task), other, tmp_path / "m.onnx", digits, settings.export)
 
 
-@pytest.mark.parametrize("family", ["svm", "forest", "boosting"])
+@pytest.mark.parametrize("family", ["svm", "tree", "forest", "boosting"])
 def test_the_same_seed_gives_the_same_classifier(settings, small, family) -> None:
     settings = settings.with_values({**SMALL, "model.family": family})
     learner = learners.of(settings.model.chosen)

@@ -95,7 +95,7 @@ def test_a_family_that_cannot_learn_from_such_data_names_those_that_can(family, 
     able = error.value.fix.removeprefix("Choose one of: ").rstrip(".").split(", ")
     assert able == ModelConfig().compatible(task, shape)
     assert {"linear", "mlp"} < set(able)
-    assert not {family, "svm", "forest", "boosting"} & set(able)
+    assert not {family, "svm", "tree", "forest", "boosting"} & set(able)
 
 
 def test_every_family_can_learn_from_images() -> None:

@@ -117,6 +117,32 @@ def test_a_single_digit_is_read_as_without_asking_for_many(digits, read_text):
     assert np.array_equal(read_number(file, max_pixels=MAX_PIXELS).candidates.inputs[0], alone.input)
 
 
+@pytest.mark.parametrize("kind", ["spaced", "sizes", "lines"])
+def test_several_digits_are_noticed_where_one_was_asked_for(digits, kind):
+    images, _ = digits
+    random = np.random.default_rng(1)
+    noticed = 0
+    for seed in range(10):
+        inks = [hard_images.from_outline(images[number]) for number in random.integers(0, len(images), 3)]
+        file = many_digits.write(inks, kind, seed)
+        noticed += read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
+    assert noticed >= 8
+
+
+@pytest.mark.parametrize("fault", ["none", "ruled", "box", "crop marks", "frame", "desk", "shadow", "pencil"])
+def test_one_digit_on_a_bad_sheet_is_not_taken_for_several(digits, fault):
+    for seed, ink in enumerate(drawn(digits, 0, 4, 5, 8)):
+        file = hard_images.make(ink, [(fault, 2)], seed)
+        assert not read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
+
+
+def test_strokes_apart_are_not_taken_for_several_digits():
+    body, bar = strokes.Hand(size=0.6).write(strokes.SHAPES["5"][0])
+    five = strokes.ink([body, bar - (0, 0.05)], hard_images.SIDE, 0.05)
+    file = hard_images.make(five, [("none", 1)], 0)
+    assert not read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
+
+
 def test_pixels_and_images_in_mnists_form_are_one_digit():
     in_form = np.zeros((28, 28), np.uint8)
     in_form[4:24, 12:16] = 255

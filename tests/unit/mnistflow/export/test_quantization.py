@@ -1,0 +1,55 @@
+"""Export to int8: what is quantized, how close the predictions stay, and a loss that is too large."""
+
+import numpy as np
+import onnx
+import pytest
+
+from mnistflow import learners, tasks
+from mnistflow.errors import ParityError
+from mnistflow.export import export, quantization
+from mnistflow.runtime import onnx_session
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(settings, digits):
+    """A small convolutional network, and its graph in float32."""
+    chosen = settings.with_values(
+        {"model.family": "cnn", "model.cnn.blocks": [[8], [16]], "train.epochs": 6, "train.learning_rate": 0.02}
+    )
+    learner = learners.of(chosen.model.chosen)
+    model = learner.fit(digits, chosen.model.chosen, chosen.train, lambda *_: None).model
+    signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
+    return learner.predict(model, digits.test.inputs), learner.convert(model, signature, 17), signature
+
+
+def in_int8(graph):
+    return sum(node.op_type == "DequantizeLinear" for node in graph.node)
+
+
+def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> None:
+    expected, proto, signature = trained
+    inner, whole = (
+        quantization.quantized(proto, signature, digits.validation.inputs, all_layers=each) for each in (False, True)
+    )
+    assert 0 < in_int8(inner.graph) < in_int8(whole.graph)
+    assert any(tensor.data_type == onnx.TensorProto.INT8 for tensor in inner.graph.initializer)
+    config = settings.export.model_copy(update={"precision": "int8", "max_disagreement": 0.05})
+    export.save(inner, tmp_path / "model.onnx", {})
+    parity = export.check_parity(tasks.get(digits.task), expected, tmp_path / "model.onnx", digits, config)
+    assert parity.disagreements <= 0.05 * parity.rows
+    one, many = (onnx_session.predict(session(tmp_path), digits.test.inputs[:count])[0] for count in (1, 9))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def session(folder):
+    return onnx_session.open_session(folder / "model.onnx")
+
+
+def test_int8_that_changes_too_much_is_refused(settings, digits, trained, tmp_path) -> None:
+    expected, proto, _ = trained
+    export.save(proto, tmp_path / "model.onnx", {})
+    config = settings.export.model_copy(update={"precision": "int8"})
+    with pytest.raises(ParityError, match="int8 changes"):
+        export.check_parity(tasks.get(digits.task), expected[::-1], tmp_path / "model.onnx", digits, config)
