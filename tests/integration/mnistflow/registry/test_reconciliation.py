@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 DATASET = "own_of_machines"
 NAME = versions.model_name(DATASET)
 COUNT = 4
+# More of them, or another seed, ask the same of another sequence: MACHINE_STEPS=200 MACHINE_SEED=1.
 STEPS = int(os.environ.get("MACHINE_STEPS", "12"))
 SEED = int(os.environ.get("MACHINE_SEED", "0"))
 
