@@ -112,7 +112,9 @@ lock: $(READY)  ## resolve the requirements anew
 	done
 	$(COMPILE) --extra=serving --output-file=serving/requirements.lock
 	$(COMPILE) --extra=serving --extra=grpc --extra=otel --output-file=serving/extras.lock
-	$(COMPILE) --group=clients --output-file=tests/conformance/clients.lock
+	for group in clients triton; do
+		$(COMPILE) --group=$$group --output-file=tests/conformance/$$group.lock
+	done
 
 proto: $(READY)  ## generate the messages of the gRPC service anew
 	@python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. serving/protocol/inference.proto

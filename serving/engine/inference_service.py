@@ -1,11 +1,12 @@
 """Inference service: metadata, statistics and repository calls of the Open Inference Protocol, for REST and gRPC."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.engine.repository import VERSION
-from serving.errors import UnknownModelError
+from serving.errors import InvalidRequestError, UnknownModelError
 from serving.metrics import triton
 from serving.metrics.prometheus import Metrics
 from serving.metrics.triton import Counts
@@ -13,6 +14,15 @@ from serving.protocol import metadata
 from serving.settings import Settings, own_version
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+# In Triton's form. A server of ours logs information, warnings and errors to standard error.
+LOG_SETTINGS: Mapping[str, str | bool | int] = {
+    "log_file": "",
+    "log_info": True,
+    "log_warning": True,
+    "log_error": True,
+    "log_verbose_level": 0,
+    "log_format": "default",
+}
 
 
 class InferenceService:
@@ -22,10 +32,11 @@ class InferenceService:
     UnknownModelError if there is no such model or version, and NotReadyError if it is not fit to serve.
     """
 
-    def __init__(self, plane: DataPlane, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, metrics: Metrics, *, is_tracing: bool = False) -> None:
         self._plane = plane
         self._metrics = metrics
         self._max_rows = settings.max_rows
+        self._is_tracing = is_tracing
         self._server = {"name": "mnistflow", "version": own_version(), "extensions": EXTENSIONS}
 
     async def model(self, name: str, number: str | None) -> Model:
@@ -49,7 +60,8 @@ class InferenceService:
     async def describe_configuration(self, name: str, number: str | None) -> dict[str, Any]:
         """Return a model's configuration in Triton's format."""
         model = await self.model(name, number)
-        return metadata.describe_configuration(model.name, model.inputs, model.outputs, self._max_rows)
+        version = self._plane.models.serving.get(model.name)
+        return metadata.describe_configuration(model.name, version, model.inputs, model.outputs, self._max_rows)
 
     def statistics(self, name: str, number: str | None) -> dict[str, Any]:
         """Return the statistics of versions in memory: all of them, those of one model, or those of one version."""
@@ -79,3 +91,30 @@ class InferenceService:
             for state in self._plane.models.states()
             if state.state == "READY" or not only_ready
         ]
+
+    def trace_settings(self, changes: Collection[str]) -> Mapping[str, str | list[str]]:
+        """Return the settings of traces in Triton's form.
+
+        Raises:
+            InvalidRequestError: there are changes; they cannot be made while the server runs.
+        """
+        if changes:
+            raise InvalidRequestError("traces are set when the server starts, by OpenTelemetry's environment variables")
+        return {
+            "trace_mode": "opentelemetry",
+            "trace_level": ["TIMESTAMPS"] if self._is_tracing else ["OFF"],
+            "trace_rate": "1",
+            "trace_count": "-1",
+            "log_frequency": "0",
+            "trace_file": "",
+        }
+
+    def log_settings(self, changes: Collection[str]) -> Mapping[str, str | bool | int]:
+        """Return the settings of logs in Triton's form.
+
+        Raises:
+            InvalidRequestError: there are changes; they cannot be made while the server runs.
+        """
+        if changes:
+            raise InvalidRequestError("logs are set when the server starts, by --log-format")
+        return LOG_SETTINGS

@@ -19,12 +19,23 @@ def describe_model(name: str, versions: Sequence[int], inputs: Specs, outputs: S
     }
 
 
-def describe_configuration(name: str, inputs: Specs, outputs: Specs, max_rows: int) -> dict[str, Any]:
-    """Return a model's configuration as Triton defines it."""
+def describe_configuration(
+    name: str, version: int | None, inputs: Specs, outputs: Specs, max_rows: int
+) -> dict[str, Any]:
+    """Return a model's configuration as Triton defines it, and as `config.pbtxt` in the repository has it.
+
+    Args:
+        name: of the model.
+        version: that serves; None if none does.
+        inputs: the model's inputs by name.
+        outputs: the model's outputs by name.
+        max_rows: largest batch.
+    """
     return {
         "name": name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": [] if version is None else [version]}},
         "max_batch_size": max_rows,
         "input": [_configuration_tensor(spec) for spec in inputs.values()],
         "output": [_configuration_tensor(spec) for spec in outputs.values()],

@@ -26,6 +26,9 @@ from mnistflow.paths import Paths
 from mnistflow.registry import manifest
 from mnistflow.registry.versions import Version
 
+# Rows of one request in Triton; the default of our server's `--max-rows`.
+MAX_BATCH_SIZE = 1024
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -155,13 +158,18 @@ def serve(paths: Paths, version: Version) -> None:
 
 
 def _triton_config(version: Version, model_json: Mapping[str, Any]) -> str:
-    """Triton's model configuration; a batch dimension in `dims` needs `max_batch_size` 0."""
+    """Triton's model configuration, equal to what our server answers at `/v2/models/NAME/config`.
+
+    With a `max_batch_size`, Triton takes the batch dimension for granted: `dims` leave it out.
+    """
     tensors = "".join(
-        f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} dims: {tensor["shape"]} }}]\n'
+        f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} dims: {tensor["shape"][1:]} }}]\n'
         for kind in ("input", "output")
         for tensor in model_json[f"{kind}s"]
     )
     return (
-        f'name: "{version.name}"\nplatform: "onnxruntime_onnx"\nmax_batch_size: 0\n{tensors}'
-        f"version_policy: {{ specific: {{ versions: [{version.number}] }} }}\n"
+        f'name: "{version.name}"\nplatform: "onnxruntime_onnx"\nbackend: "onnxruntime"\n'
+        f"version_policy {{ specific {{ versions: [{version.number}] }} }}\n"
+        f"max_batch_size: {MAX_BATCH_SIZE}\n{tensors}"
+        "dynamic_batching { max_queue_delay_microseconds: 0 }\n"
     )
