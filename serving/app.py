@@ -14,6 +14,7 @@ from serving.endpoints.metrics import MetricsEndpoint
 from serving.endpoints.page import PageEndpoints
 from serving.endpoints.predict import PredictEndpoints
 from serving.endpoints.status import StatusEndpoint
+from serving.endpoints.triton import TritonEndpoints
 from serving.endpoints.v2 import V2Endpoints
 from serving.engine.batcher import BatchLimits
 from serving.engine.data_plane import DataPlane
@@ -25,6 +26,7 @@ from serving.http.auth import ApiKeys
 from serving.http.cors import cors_middleware
 from serving.http.request_log import CallHook, hook_middleware, log_call
 from serving.http.router import Router
+from serving.http.tls import Certificate
 from serving.inference_log.log import InferenceLog
 from serving.metrics.prometheus import Metrics
 from serving.process import cores
@@ -40,19 +42,23 @@ log = logging.getLogger(__name__)
 TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
-def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Application:
+def create_app(
+    settings: Settings, models: ModelManager, metrics: Metrics, certificate: Certificate | None
+) -> Application:
     """Return the application. While it runs, the models follow the repository, and gRPC requests are served.
 
     Raises:
         StartError: a package that the settings need is missing.
     """
     plane = DataPlane(models, metrics, _batch_limits(settings))
-    service = InferenceService(plane, settings, metrics)
+    tracing = _tracing()
+    service = InferenceService(plane, settings, metrics, is_tracing=tracing is not None)
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
     routes = [
         *V2Endpoints(plane, service, settings, inference_log).routes(),
+        *TritonEndpoints(service, settings).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
         *FeedbackEndpoint(inference_log).routes(),
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
@@ -61,16 +67,18 @@ def create_app(settings: Settings, models: ModelManager, metrics: Metrics) -> Ap
         *MetricsEndpoint(metrics).routes(),
     ]
     api_keys = ApiKeys(settings.keys, settings.admin_keys)
-    tracing = _tracing()
     hooks = [tracing.trace_call] if tracing is not None else []
     if settings.log_format == "json":
         hooks.append(log_call)
     grpc_service = None
     if settings.grpc_port:
         record_call = partial(metrics.requests.record, "grpc")
-        grpc_service = _grpc_service_type()(plane, service, settings, api_keys, inference_log, record_call, hooks)
+        grpc_service = _grpc_service_type()(
+            plane, service, settings, api_keys, inference_log, certificate, record_call, hooks
+        )
     lifespan = _lifespan(models, settings.poll_seconds, inference_log, grpc_service, tracing)
-    return Application(Router(routes, api_keys), metrics.requests.record, lifespan, _middleware(settings, hooks))
+    drain = None if grpc_service is None else grpc_service.stop
+    return Application(Router(routes, api_keys), metrics.requests.record, lifespan, _middleware(settings, hooks), drain)
 
 
 def _middleware(settings: Settings, hooks: Sequence[CallHook]) -> list[Middleware]:

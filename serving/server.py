@@ -1,9 +1,11 @@
 """uvicorn server: loads the models, listens on a socket, and prints one line when it answers requests."""
 
+import asyncio
 import logging
 import math
 import socket
 import sys
+from pathlib import Path
 
 import uvicorn
 
@@ -13,9 +15,11 @@ from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
 from serving.engine.rollout import ChallengerLimits
 from serving.engine.validation import Validator
-from serving.errors import NotReadyError, UnknownModelError
+from serving.errors import NotReadyError, StartError, UnknownModelError
+from serving.http.application import Application
 from serving.http.connection import HttpConnection
 from serving.http.request_log import configure_logging
+from serving.http.tls import Certificate
 from serving.metrics.prometheus import Metrics
 from serving.process.supervisor import shared_folder
 from serving.protocol.pixels import IS_COMPILED
@@ -27,8 +31,9 @@ log = logging.getLogger(__name__)
 class ModelServer(uvicorn.Server):
     """uvicorn's server, which loads the champions before it starts and announces its addresses afterwards."""
 
-    def __init__(self, config: uvicorn.Config, models: ModelManager, addresses: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: Application, models: ModelManager, addresses: str) -> None:
         super().__init__(config)
+        self._app = app
         self._models = models
         self._addresses = addresses
 
@@ -44,12 +49,16 @@ class ModelServer(uvicorn.Server):
             sys.stdout.write(f"mnistflow serves {_summary(self._models)} on {self._addresses}\n")
             sys.stdout.flush()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let HTTP requests and gRPC calls finish at the same time, then stop."""
+        await asyncio.gather(super().shutdown(sockets), self._app.drain())
+
 
 def serve(settings: Settings, listener: socket.socket, validator: Validator) -> None:
     """Serve on a listening socket until a signal stops the server.
 
     Raises:
-        StartError: there is no champion that is fit to serve, or a package is missing.
+        StartError: there is no champion that is fit to serve, a package is missing, or the certificate is not valid.
     """
     configure_logging(settings.log_format)
     if not IS_COMPILED:
@@ -67,16 +76,25 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
         ChallengerLimits(settings.rollout_seconds, settings.rollout_bad_share),
         Availability(shared_folder()),
     )
+    certificate = _certificate(settings)
+    app = create_app(settings, models, metrics, certificate)
+    secure = "" if certificate is None else "s"
     with listener:
-        addresses = _address("http", *listener.getsockname()[:2])
+        addresses = _address(f"http{secure}", *listener.getsockname()[:2])
         if settings.grpc_port:
-            addresses = f"{_address('grpc', settings.host, settings.grpc_port)} and {addresses}"
-        ModelServer(_config(settings, models, metrics), models, addresses).run([listener])
+            addresses = f"{_address(f'grpc{secure}', settings.host, settings.grpc_port)} and {addresses}"
+        ModelServer(_config(settings, app, certificate), app, models, addresses).run([listener])
 
 
-def _config(settings: Settings, models: ModelManager, metrics: Metrics) -> uvicorn.Config:
+def _certificate(settings: Settings) -> Certificate | None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise StartError("TLS needs both --tls-cert and --tls-key. Give both or neither.")
+    return Certificate(Path(settings.tls_cert), Path(settings.tls_key)) if settings.tls_cert else None
+
+
+def _config(settings: Settings, app: Application, certificate: Certificate | None) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings, models, metrics),
+        app,
         http=HttpConnection,
         ws="none",
         log_level="error",
@@ -87,6 +105,7 @@ def _config(settings: Settings, models: ModelManager, metrics: Metrics) -> uvico
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.max_connections,
+        ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
         h11_max_incomplete_event_size=settings.max_head_bytes,
         timeout_keep_alive=math.ceil(settings.receive_seconds),
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),

@@ -49,6 +49,13 @@ class Settings:
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 chooses a free one", 0)] = 8000
     grpc_port: Annotated[int, Setting("port of the gRPC service; 0 for none; needs the extra `grpc`", 0)] = 0
+    tls_cert: Annotated[
+        str,
+        Setting(
+            "file with the certificate chain, PEM, for TLS on both ports; read again when it changes; empty for no TLS"
+        ),
+    ] = ""
+    tls_key: Annotated[str, Setting("file with the private key of `--tls-cert`, PEM, not encrypted")] = ""
     model: Annotated[
         str,
         Setting(

@@ -4,39 +4,34 @@ It runs in the event loop of the HTTP server, on the same data plane and with th
 imported if its port is set.
 """
 
-import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
 
+from serving.endpoints import grpc_codes
+from serving.endpoints.grpc_handlers import Outcome, RpcCall, stream_handler, unary_handler
+from serving.endpoints.grpc_health import HealthService
 from serving.engine.data_plane import DataPlane
 from serving.engine.inference_service import InferenceService
-from serving.errors import (
-    ClientGoneError,
-    DeadlineError,
-    ForbiddenError,
-    InvalidRequestError,
-    NotReadyError,
-    OverloadedError,
-    ServingError,
-    UnauthorizedError,
-    UnknownModelError,
-)
+from serving.errors import InvalidRequestError, NotReadyError
 from serving.http.auth import ApiKeys
-from serving.http.request_id import new_request_id, valid_request_id
+from serving.http.request_id import valid_request_id
 from serving.http.request_log import Call, CallHook, run_hooks
 from serving.http.router import AuthCheck
+from serving.http.tls import Certificate
 from serving.inference_log.log import InferenceLog
 from serving.protocol import inference_pb2 as pb
 from serving.protocol.grpc_codec import build_response, parse_message
+from serving.protocol.json_request import NO_SHARED_MEMORY
 from serving.settings import Settings
-
-log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # Health checks need no key, as over HTTP: probes have none.
@@ -46,30 +41,14 @@ ADMIN = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
 MAX_STREAMS = 128
 # Interval of keepalive pings, which detect dead connections of idle clients.
 KEEPALIVE_MS = 60_000
-CODES: Mapping[type[ServingError], grpc.StatusCode] = {
-    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnauthorizedError: grpc.StatusCode.UNAUTHENTICATED,
-    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
-    UnknownModelError: grpc.StatusCode.NOT_FOUND,
-    ClientGoneError: grpc.StatusCode.CANCELLED,
-    NotReadyError: grpc.StatusCode.UNAVAILABLE,
-    OverloadedError: grpc.StatusCode.UNAVAILABLE,
-    DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-
-# Codes of failures that the server caused.
-SERVER_ERRORS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-
-Context = grpc.aio.ServicerContext[bytes, Message]
 MessageHandler = Callable[[Any], Awaitable[Message]]
-RpcHandler = Callable[[bytes, Context], Awaitable[Message | None]]
 
 # ID of the current call: the client's, or a generated one.
 REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID")
 
 
 class GrpcService:
-    """Service inference.GRPCInferenceService.
+    """Service inference.GRPCInferenceService, with health checking and server reflection beside it.
 
     Args:
         plane: runs inference requests.
@@ -77,6 +56,7 @@ class GrpcService:
         settings: address and limits.
         api_keys: checks keys, which clients send as `authorization: Bearer` in the metadata.
         inference_log: records a sample of inference requests.
+        certificate: for TLS; None for plain text.
         record: called with the gRPC status code and the seconds of every call.
         hooks: enclose every call.
     """
@@ -88,6 +68,7 @@ class GrpcService:
         settings: Settings,
         api_keys: ApiKeys,
         inference_log: InferenceLog,
+        certificate: Certificate | None,
         record: Callable[[str, float], None],
         hooks: Sequence[CallHook] = (),
     ) -> None:
@@ -96,6 +77,8 @@ class GrpcService:
         self._settings = settings
         self._api_keys = api_keys
         self._log = inference_log
+        self._certificate = certificate
+        self._health = HealthService([SERVICE.full_name], plane.is_ready, settings.poll_seconds)
         self._record = record
         self._hooks = hooks
         self._server: grpc.aio.Server
@@ -113,12 +96,19 @@ class GrpcService:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE.full_name, self._rpc_handlers()),)
         )
+        add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE.full_name, HEALTH, reflection.SERVICE_NAME), self._server)
         host = self._settings.host
-        self._server.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}")
+        address = f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}"
+        if self._certificate is None:
+            self._server.add_insecure_port(address)
+        else:
+            self._server.add_secure_port(address, _credentials(self._certificate))
         await self._server.start()
 
     async def stop(self) -> None:
-        """Refuse new calls, and wait up to `drain_seconds` for running ones."""
+        """Refuse new calls, and wait up to `drain_seconds` for running ones. May be called more than once."""
+        self._health.stop()
         await self._server.stop(self._settings.drain_seconds)
 
     async def live(self, _: pb.ServerLiveRequest) -> Message:
@@ -169,6 +159,27 @@ class GrpcService:
         self._log.add(request_id, model, parsed.inputs, arrays)
         return build_response(model.name, model.version, parsed, arrays, model.outputs)
 
+    async def trace_settings(self, message: pb.TraceSettingRequest) -> Message:
+        if message.model_name:
+            await self._service.model(message.model_name, None)
+        response = pb.TraceSettingResponse()
+        for name, value in self._service.trace_settings(message.settings).items():
+            response.settings[name].value.extend(value if isinstance(value, list) else [value])
+        return response
+
+    async def log_settings(self, message: pb.LogSettingsRequest) -> Message:
+        response = pb.LogSettingsResponse()
+        fields = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+        for name, value in self._service.log_settings(message.settings).items():
+            setattr(response.settings[name], fields[type(value)], value)
+        return response
+
+    async def no_shared_memory(self, _: pb.SharedMemoryRequest) -> Message:
+        return pb.SharedMemoryResponse()
+
+    async def refuse_shared_memory(self, _: pb.SharedMemoryRequest) -> Message:
+        raise InvalidRequestError(NO_SHARED_MEMORY)
+
     def _rpc_handlers(self) -> dict[str, Any]:
         handlers: Mapping[str, MessageHandler] = {
             "ServerLive": self.live,
@@ -182,58 +193,65 @@ class GrpcService:
             "RepositoryIndex": self.index,
             "RepositoryModelLoad": self.load,
             "RepositoryModelUnload": self.unload,
+            "TraceSetting": self.trace_settings,
+            "LogSettings": self.log_settings,
+            "ModelStreamInfer": self.infer,
+            **dict.fromkeys(("SystemSharedMemoryRegister", "CudaSharedMemoryRegister"), self.refuse_shared_memory),
+            **dict.fromkeys(("SystemSharedMemoryStatus", "CudaSharedMemoryStatus"), self.no_shared_memory),
+            **dict.fromkeys(("SystemSharedMemoryUnregister", "CudaSharedMemoryUnregister"), self.no_shared_memory),
         }
-        return {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                self._rpc_handler(
-                    method.name,
-                    handlers[method.name],
-                    GetMessageClass(method.input_type),
-                    self._auth_check(method.name),
-                ),
-                response_serializer=GetMessageClass(method.output_type).SerializeToString,
-            )
-            for method in SERVICE.methods
-        }
+        return {method.name: self._method_handler(method, handlers[method.name]) for method in SERVICE.methods}
+
+    def _method_handler(self, method: Any, handler: MessageHandler) -> "grpc.RpcMethodHandler[bytes, Message]":
+        message_type, check = GetMessageClass(method.input_type), self._auth_check(method.name)
+        serializer = GetMessageClass(method.output_type).SerializeToString
+        call = self._rpc_call(method.name, handler, message_type, check)
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream_handler(call, check), response_serializer=serializer)
+        return grpc.unary_unary_rpc_method_handler(unary_handler(call), response_serializer=serializer)
 
     def _auth_check(self, method: str) -> AuthCheck | None:
         if method in OPEN:
             return None
         return self._api_keys.require_admin if method in ADMIN else self._api_keys.require_client
 
-    def _rpc_handler(
+    def _rpc_call(
         self, method: str, handler: MessageHandler, message_type: type[Message], check: AuthCheck | None
-    ) -> RpcHandler:
-        """Return a handler with authentication, request ID, hooks and metrics around that of a method."""
+    ) -> RpcCall:
+        """Return a function that handles a message, with authentication, request ID, hooks and metrics around it."""
 
-        async def run(content: bytes, metadata: Mapping[str, str]) -> tuple[Message | None, grpc.StatusCode, str]:
+        async def run(content: bytes, metadata: Mapping[str, str]) -> Outcome:
             try:
                 if check is not None:
                     check(metadata.get("authorization", ""))
                 return await handler(_decode(content, message_type)), grpc.StatusCode.OK, ""
             except Exception as error:
-                return None, *_status(error)
+                return None, *grpc_codes.status(error)
 
-        async def handle(content: bytes, context: Context) -> Message | None:
+        async def handle(content: bytes, metadata: Mapping[str, str], request_id: str) -> Outcome:
             start = time.perf_counter()
-            metadata = _text_metadata(context.invocation_metadata())
-            request_id = valid_request_id(metadata.get("x-request-id", "")) or new_request_id()
             REQUEST_ID.set(request_id)
-            context.set_trailing_metadata((("x-request-id", request_id),))
             code = grpc.StatusCode.CANCELLED
-            path = f"/{SERVICE.full_name}/{method}"
-            call = Call("POST", path, "grpc", request_id, metadata.get("traceparent", ""), code.name)
+            span = f"{SERVICE.full_name}/{method}"
+            call = Call("POST", f"/{span}", span, "", request_id, metadata.get("traceparent", ""), code.name)
             try:
                 with run_hooks(call, self._hooks):
                     response, code, details = await run(content, metadata)
-                    call.status, call.is_server_error = code.name, code in SERVER_ERRORS
+                    call.status, call.is_server_error = code.name, code in grpc_codes.SERVER_ERRORS
             finally:
                 self._record(code.name, time.perf_counter() - start)
-            if response is None:
-                await context.abort(code, details)
-            return response
+            return response, code, details
 
         return handle
+
+
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """Return credentials whose certificate is that of the files whenever a client connects."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([certificate.refresh()])
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
 
 
 def _decode(content: bytes, message_type: type[Message]) -> Message:
@@ -241,18 +259,3 @@ def _decode(content: bytes, message_type: type[Message]) -> Message:
         return message_type.FromString(content)
     except DecodeError:
         raise InvalidRequestError("this is not a message of the protocol") from None
-
-
-def _text_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
-    return {name: value for name, value in metadata or () if isinstance(value, str)}
-
-
-def _status(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Return status code and details of an exception. Unexpected exceptions are logged, and their text is hidden."""
-    if not isinstance(error, ServingError):
-        log.error("unexpected error while handling a call", exc_info=error)
-        return grpc.StatusCode.INTERNAL, "internal error"
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-    if code is grpc.StatusCode.INTERNAL:
-        log.error("%s", error, exc_info=error)
-    return code, str(error)

@@ -28,7 +28,7 @@ from serving.settings import Settings
 
 Result = TypeVar("Result")
 
-PATHS = ("/predict", r"/predict/([^/]+)")
+PATHS = ("/predict", "/predict/(?P<model>[^/]+)")
 SEVERAL = {"uncertain": True, "reason": "the image shows several digits, which ?digits=many reads"}
 
 

@@ -26,7 +26,7 @@ BINARY = "application/octet-stream"
 MEDIA_TYPES = ("", JSON, BINARY)
 MAX_LENGTH_DIGITS = 12
 MAX_ADMIN_BYTES = 64 * 1024
-MODEL = "/v2/models/([^/]+)(?:/versions/([^/]+))?"
+MODEL = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class V2Endpoints:
@@ -54,8 +54,8 @@ class V2Endpoints:
             Route("GET", MODEL + "/ready", self.model_ready),
             Route("GET", MODEL + "/config", self.configuration),
             Route("POST", "/v2/repository/index", self.index),
-            Route("POST", "/v2/repository/models/([^/]+)/load", self.load, is_admin=True),
-            Route("POST", "/v2/repository/models/([^/]+)/unload", self.unload, is_admin=True),
+            Route("POST", "/v2/repository/models/(?P<model>[^/]+)/load", self.load, is_admin=True),
+            Route("POST", "/v2/repository/models/(?P<model>[^/]+)/unload", self.unload, is_admin=True),
         ]
 
     async def describe_server(self, _: Request) -> Response:

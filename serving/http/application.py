@@ -26,6 +26,7 @@ class Application:
         record: called with endpoint, status and seconds of every request.
         lifespan: entered when the server starts, exited when it stops.
         middleware: wrapped around the handlers, the last outermost. With any, there is no callback fast path.
+        drain: waits for what is served besides HTTP, while the server waits for the requests; None for nothing.
 
     Attributes:
         heads: cache of request heads, shared by all connections.
@@ -37,10 +38,12 @@ class Application:
         record: Callable[[str, int, float], None],
         lifespan: AbstractAsyncContextManager[None],
         middleware: Sequence[Middleware] = (),
+        drain: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._router = router
         self._record = record
         self._lifespan = lifespan
+        self._drain = drain
         self._has_middleware = bool(middleware)
         self._handler: RequestHandler = self._run_handler
         for wrap in middleware:
@@ -82,6 +85,11 @@ class Application:
         response = result if isinstance(result, Response) else exception_response(result)
         self._record(request.head.route_match.endpoint, response.status, time.perf_counter() - request.start)
         return response
+
+    async def drain(self) -> None:
+        """Wait for what is served besides HTTP. Called when the server begins to stop."""
+        if self._drain is not None:
+            await self._drain()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Run the lifespan protocol of ASGI. Requests do not come by ASGI but by `try_callback` and `handle`."""

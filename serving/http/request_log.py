@@ -32,7 +32,8 @@ class Call:
     Attributes:
         method: as sent; `POST` for gRPC.
         path: as sent; the full name of the method for gRPC.
-        endpoint: label of the endpoint.
+        span: name of the span: method and route, or service and method of gRPC.
+        route: of HTTP, with names in place of what a client chose; empty for gRPC.
         request_id: as in the response.
         parent: W3C `traceparent` of the trace that the call belongs to; empty if there is none.
         status: HTTP or gRPC status; set when the call ends.
@@ -41,7 +42,8 @@ class Call:
 
     method: str
     path: str
-    endpoint: str
+    span: str
+    route: str
     request_id: str
     parent: str
     status: int | str = ""
@@ -110,8 +112,9 @@ def hook_middleware(hooks: Sequence[CallHook]) -> Middleware:
 
     def wrap(handler: RequestHandler) -> RequestHandler:
         async def handle(request: Request) -> Response:
-            endpoint = request.head.route_match.endpoint
-            call = Call(request.method, request.path, endpoint, request.id, request.header(b"traceparent"))
+            route = request.head.route_match.route
+            span = f"{request.method} {route}"
+            call = Call(request.method, request.path, span, route, request.id, request.header(b"traceparent"))
             with run_hooks(call, hooks):
                 response = await handler(request)
                 call.status, call.is_server_error = response.status, response.status >= 500

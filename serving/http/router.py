@@ -31,7 +31,7 @@ class Route:
 
     Attributes:
         method: such as GET, which includes HEAD.
-        pattern: regular expression that matches whole paths.
+        pattern: regular expression that matches whole paths, with named groups.
         handler: coroutine function called with the request and the groups of the pattern.
         callback_handler: optional callback fast path, called with the request, an `OnResponse` and the groups of the
             pattern. Returns False to fall back to `handler`.
@@ -51,9 +51,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """Handlers of a request, with the groups of the matched pattern and the check of its key."""
+    """Handlers of a request, with the groups of the matched pattern and the check of its key.
+
+    Attributes:
+        route: the path with names of groups in place of what they matched, as in `/v2/models/{model}/infer`.
+    """
 
     endpoint: str
+    route: str
     handler: RouteHandler
     callback_handler: CallbackHandler | None = None
     check: AuthCheck | None = None
@@ -91,12 +96,11 @@ class Router:
             if route is None:
                 endpoint = _endpoint(next(iter(by_method.values())))
                 response = error_response(405, "this method is not allowed here", {"allow": ", ".join(by_method)})
-                return RouteMatch(endpoint, _constant_handler(response))
-            return RouteMatch(
-                _endpoint(route), route.handler, route.callback_handler, self._auth_check(route), match.groups()
-            )
+                return RouteMatch(endpoint, _template(match), _constant_handler(response))
+            check, groups = self._auth_check(route), match.groups()
+            return RouteMatch(_endpoint(route), _template(match), route.handler, route.callback_handler, check, groups)
         endpoint = self._endpoints.get(_first_segment(path), OTHER)
-        return RouteMatch(endpoint, _constant_handler(error_response(404, "there is nothing at this path")))
+        return RouteMatch(endpoint, endpoint, _constant_handler(error_response(404, "there is nothing at this path")))
 
     def _auth_check(self, route: Route) -> AuthCheck | None:
         if route.is_open:
@@ -106,6 +110,16 @@ class Router:
 
 def _endpoint(route: Route) -> str:
     return route.endpoint or _first_segment(route.pattern)
+
+
+def _template(match: re.Match[str]) -> str:
+    """Return the matched path with the names of the groups in place of what they matched."""
+    path = match.string
+    for name in reversed([*match.re.groupindex]):
+        start, end = match.span(name)
+        if start >= 0:
+            path = f"{path[:start]}{{{name}}}{path[end:]}"
+    return path
 
 
 def _first_segment(path: str) -> str:

@@ -32,14 +32,14 @@ class Tracing:
     def trace_call(self, call: Call) -> Iterator[None]:
         """Hook that records the span of a call, and adds the trace ID to the lines logged meanwhile."""
         parent = self._propagator.extract({"traceparent": call.parent})
-        with self._tracer.start_as_current_span(
-            f"{call.method} {call.endpoint}", context=parent, kind=trace.SpanKind.SERVER
-        ) as span:
+        with self._tracer.start_as_current_span(call.span, context=parent, kind=trace.SpanKind.SERVER) as span:
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
             LOG_FIELDS.set({**LOG_FIELDS.get(), "trace_id": trace_id})
             yield
             status = "http.response.status_code" if isinstance(call.status, int) else "rpc.response.status_code"
             attributes = {"http.request.method": call.method, "url.path": call.path, status: call.status}
+            if call.route:
+                attributes["http.route"] = call.route
             span.set_attributes(attributes | {"mnistflow.request.id": call.request_id})
             if call.is_server_error:
                 span.set_status(trace.StatusCode.ERROR)

@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.metrics.model_metrics import MODEL, BatchMetrics, VersionMetrics
+from serving.metrics.process_metrics import ProcessMetrics
 from serving.metrics.request_metrics import RequestMetrics
 from serving.metrics.rollout_metrics import RolloutMetrics
 from serving.metrics.triton import triton_metrics, versions
@@ -46,11 +47,12 @@ class Metrics:
         self.batches = BatchMetrics(registry)
         self.versions = VersionMetrics(registry, is_shared=is_shared)
         self.rollouts = RolloutMetrics(registry)
+        self._process = ProcessMetrics(is_shared=is_shared)
         self.waiting: Callable[[], Mapping[tuple[str, str], int]] = dict
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of type `content_type`."""
-        return generate_latest(self)
+        return generate_latest(self) + generate_latest(self._process)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of all workers, under own names and under Triton's."""

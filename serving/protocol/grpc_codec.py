@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.errors import InvalidRequestError
 from serving.protocol.inference_pb2 import ModelInferRequest, ModelInferResponse
-from serving.protocol.json_request import InferenceRequest, parse_tree
+from serving.protocol.json_request import InferenceRequest, check_offered, parse_tree
 from serving.protocol.tensors import Array, Specs
 
 # Field of InferTensorContents for the values of each datatype; FP16 has none.
@@ -43,6 +43,8 @@ def parse_message(message: ModelInferRequest, inputs: Specs, outputs: Specs, max
         raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(inputs)}")
     if blobs and len(blobs) != len(inputs):
         raise InvalidRequestError("raw_input_contents has to have all inputs or none")
+    for options in (tensor.parameters for tensors in (message.inputs, message.outputs) for tensor in tensors):
+        check_offered(options)
     tensors = [
         {
             "name": tensor.name,

@@ -5,7 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from serving.errors import InvalidRequestError
@@ -17,6 +17,11 @@ MISSING_HEADER_LENGTH = (
     "the body is not JSON alone, and its header Inference-Header-Content-Length is missing. Send the header with the "
     "length of the JSON before the binary tensors, in bytes; or with 0 if the body is only the bytes of the input"
 )
+NO_SHARED_MEMORY = "shared memory is not offered: send tensors in the request"
+NOT_OFFERED = {
+    "classification": "the classification extension (class_count) is not offered: request the whole output and sort it",
+    "shared_memory_region": NO_SHARED_MEMORY,
+}
 # Bytes that do not occur in JSON text.
 CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r"))
 
@@ -108,6 +113,17 @@ def check_load_request(body: bytes) -> None:
         raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
 
 
+def check_offered(options: Container[str]) -> None:
+    """Refuse the parameters of a tensor that name an extension of Triton's which is not offered.
+
+    Raises:
+        InvalidRequestError: instead of an answer that is not what the client asked for.
+    """
+    for name, refusal in NOT_OFFERED.items():
+        if name in options:
+            raise InvalidRequestError(refusal)
+
+
 def _parse_whole(body: bytes) -> Any:
     """Decode a body that has to be JSON as a whole, because it came without Inference-Header-Content-Length."""
     try:
@@ -154,7 +170,9 @@ def _parse_inputs(tensors: Any, binary: memoryview, specs: Specs, max_rows: int)
         spec = _spec(tensor, specs, arrays, "input")
         shape = _shape(tensor, spec)
         _check_rows(shape[0], max_rows)
-        size = parameters(tensor, spec.name).get("binary_data_size")
+        options = parameters(tensor, spec.name)
+        check_offered(options)
+        size = options.get("binary_data_size")
         if size is None:
             arrays[spec.name] = _array_from_json(tensor, spec, shape)
         else:
@@ -177,7 +195,9 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> Mappi
     for entry in entries:
         output = as_object(entry, "an output")
         name = _spec(output, specs, requested, "output").name
-        requested[name] = flag(parameters(output, name), "binary_data", binary_by_default)
+        options = parameters(output, name)
+        check_offered(options)
+        requested[name] = flag(options, "binary_data", binary_by_default)
     return requested
 
 

@@ -56,7 +56,11 @@ def test_the_parts_find_each_other() -> None:
     claims = [volume["persistentVolumeClaim"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
     assert [claim["claimName"] for claim in claims] == [parts["PersistentVolumeClaim"]["metadata"]["name"]]
     ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
-    assert parts["Service"]["spec"]["ports"][0]["targetPort"] in ports
+    assert {port["targetPort"] for port in parts["Service"]["spec"]["ports"]} == set(ports)
+    (container,) = pod["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment["MNISTFLOW_SERVE_GRPC_PORT"] == str(ports["grpc"])
+    assert {container[probe]["grpc"]["port"] for probe in ("startupProbe", "readinessProbe")} == {ports["grpc"]}
     assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
 
 

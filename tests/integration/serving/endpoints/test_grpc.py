@@ -1,5 +1,6 @@
 """gRPC service: the same results, keys, limits and errors as over HTTP."""
 
+import os
 import random
 import signal
 import subprocess
@@ -11,7 +12,12 @@ import pytest
 import serving_kit as kit
 from checkouts import ROOT
 from cluster import free_port
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2 import HealthCheckResponse as Health
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_tools import protoc
 from waiting import WAIT_SECONDS
 
@@ -195,6 +201,113 @@ def test_messages_with_changed_bytes_do_no_harm(server, client, data, first):
     assert codes <= {Code.INVALID_ARGUMENT, Code.NOT_FOUND}
     assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
     assert not any("Traceback" in line for line in server.log)
+
+
+def test_health_checking_means_readiness(port, repository):
+    own = free_port()
+    name = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+    unloading = {"authorization": "Bearer admin"}
+    with (
+        kit.Server(repository, "--grpc-port", str(own), MNISTFLOW_SERVE_ADMIN_KEYS="admin") as server,
+        grpc.insecure_channel(f"127.0.0.1:{own}") as channel,
+    ):
+        health = HealthStub(channel)
+        for service in ("", name):
+            assert health.Check(HealthCheckRequest(service=service), timeout=WAIT_SECONDS).status == Health.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            health.Check(HealthCheckRequest(service="nothing"), timeout=WAIT_SECONDS)
+        assert caught.value.code() == Code.NOT_FOUND
+        unknown = health.Watch(HealthCheckRequest(service="nothing"), timeout=WAIT_SECONDS)
+        assert next(unknown).status == Health.SERVICE_UNKNOWN
+        watch = health.Watch(HealthCheckRequest(), timeout=WAIT_SECONDS)
+        assert next(watch).status == Health.SERVING
+        server.client.post(f"/v2/repository/models/{kit.NAME}/unload", headers=unloading).raise_for_status()
+        assert next(watch).status == Health.NOT_SERVING
+        server.client.post(f"/v2/repository/models/{kit.NAME}/load", headers=unloading).raise_for_status()
+        assert next(watch).status == Health.SERVING
+
+        # Those who watch hear of the end, and do not hold it up.
+        os.kill(server.pid, signal.SIGTERM)
+        assert [update.status for update in watch] == [Health.NOT_SERVING]
+        assert server.stop() == 0
+
+
+def test_reflection_describes_the_services(server, port):
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(database.get_services())
+        described = DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
+
+    assert "ModelStreamInfer" in described.methods_by_name
+
+
+def test_a_stream_is_answered_in_its_order_and_outlives_errors(server, port, data, first):
+    images = data[0][:100]
+    requests = [question(image[None], id=str(number)) for number, image in enumerate(images)]
+    requests[40] = question(IMAGE, model_name="nothing")
+    requests[41] = b"\xff\xff rubbish"
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            request_serializer=lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )
+        answers = list(call(iter(requests), timeout=WAIT_SECONDS))
+        # A client that leaves in the middle disturbs nobody.
+        left = call(iter(requests), timeout=WAIT_SECONDS)
+        next(left)
+        left.cancel()
+        assert [answer.infer_response.id for answer in call(iter(requests[:3]), timeout=WAIT_SECONDS)] == [
+            "0",
+            "1",
+            "2",
+        ]
+
+    assert "no such model" in answers[40].error_message
+    assert "not a message" in answers[41].error_message
+    for number, answer in enumerate(answers):
+        if number not in (40, 41):
+            assert (answer.error_message, answer.infer_response.id) == ("", str(number))
+            expected = first.probabilities(images[number : number + 1])
+            assert np.allclose(raw(answer.infer_response), expected, atol=1e-5)
+
+
+def test_what_triton_offers_and_this_server_does_not_is_refused_with_one_line(server, client):
+    classes = {"name": "probabilities", "parameters": {"classification": {"int64_param": 3}}}
+    shared = tensor(IMAGE, parameters={"shared_memory_region": {"string_param": "here"}})
+    assert client.code("ModelInfer", question(IMAGE, outputs=[classes])) == Code.INVALID_ARGUMENT
+    assert client.code("ModelInfer", question(IMAGE, inputs=[shared])) == Code.INVALID_ARGUMENT
+    by_http = {**kit.question(IMAGE), "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}]}
+    assert "class_count" in server.client.post(INFER, json=by_http).json()["error"]
+    for kind in ("system", "cuda"):
+        path = f"/v2/{kind}sharedmemory"
+        assert server.client.get(f"{path}/status").json() == []
+        assert server.client.post(f"{path}/unregister").is_success
+        refused = server.client.post(f"{path}/region/here/register", json={"key": "/here", "byte_size": 1})
+        assert (refused.status_code, "not offered" in refused.json()["error"]) == (400, True)
+        name = kind.title()
+        assert not client.call(f"{name}SharedMemoryStatus", pb.SharedMemoryRequest()).ListFields()
+        assert client.code(f"{name}SharedMemoryRegister", pb.SharedMemoryRequest(name="here")) == Code.INVALID_ARGUMENT
+
+
+def test_settings_of_traces_and_logs_are_answered_and_not_changed(server, client):
+    for path in ("/v2/trace/setting", f"/v2/models/{kit.NAME}/trace/setting"):
+        traces = server.client.get(path).json()
+        assert traces["trace_level"] == ["OFF"]
+        assert server.client.post(path).json() == traces
+        assert server.client.post(path, json={"trace_level": ["TIMESTAMPS"]}).status_code == 400
+    assert server.client.get("/v2/models/nothing/trace/setting").status_code == 404
+    answered = client.call("TraceSetting", pb.TraceSettingRequest(model_name=kit.NAME)).settings
+    assert {name: list(setting.value) for name, setting in answered.items()} == {
+        name: value if isinstance(value, list) else [value] for name, value in traces.items()
+    }
+
+    logs = server.client.get("/v2/logging").json()
+    assert (logs["log_info"], logs["log_verbose_level"]) == (True, 0)
+    assert server.client.post("/v2/logging", json={"log_info": False}).status_code == 400
+    settings = client.call("LogSettings", pb.LogSettingsRequest()).settings
+    assert settings["log_info"].bool_param
+    assert set(settings) == set(logs)
 
 
 def test_calls_are_counted_by_code(server, client, data):

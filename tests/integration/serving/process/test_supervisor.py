@@ -44,6 +44,10 @@ def test_workers_share_the_address_and_the_counts(repository, data, first):
 
         # Whichever worker is asked, it tells of all.
         assert {counted(server) for _ in range(8)} == {20.0}
+        resident = re.search(r"^process_resident_memory_bytes (\S+)", server.metrics(), re.MULTILINE)
+        assert resident
+        workers = sum(psutil.Process(child).memory_info().rss for child in children(server.pid))
+        assert float(resident[1]) == pytest.approx(workers, rel=0.2)
         assert server.stop(signal.SIGTERM) == 0
 
 
