@@ -49,13 +49,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster of two workers. What they have loaded serves the next test, until one of them ends it."""
-    with dask_cluster(workers=2) as running:
-        yield running
-
-
 @dataclass(frozen=True)
 class TrialRun:
     """A trial's run, as MLflow has it.
@@ -125,44 +118,41 @@ def expect_pruning_by_the_first_trial(checkout: Checkout) -> None:
     assert [(trial["loss"], trial["epochs"]) for trial in others] == [(None, 1)] * (TRIALS - 1)
 
 
-def search_while_one_of_two_workers_dies(checkout: Checkout, cluster: Cluster) -> None:
-    """The second worker, which has something else to do at first, prunes by what the first has reported."""
-    since = time.time()
-    one, other = cluster.workers
-    with cluster.occupied(other):
-        process = checkout.start("tune", **{"tune.scheduler": cluster.address})
-        wait_until(lambda: has_finished(checkout, since, "trial 0"), process)
-    kill_in_a_trial(checkout, process, since, one.pid)
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
-    ran = runs(checkout, since)
-    # What the one had finished and the search not yet taken is lost with it, and run again.
-    assert {run.name for run in ran if run.status == "FINISHED"} == {f"trial {n}" for n in range(TRIALS)}
-    assert [(run.status, run.process) for run in ran if run.status != "FINISHED"] == [("KILLED", one.pid)]
-    assert {run.process for run in ran if run.status == "FINISHED"} == {one.pid, other.pid}
-    expect_pruning_by_the_first_trial(checkout)
-    assert not list((checkout.folder / "var").glob("**/*.journal"))
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster of two workers; scheduler and workers are hosts of their own where such can be made."""
+    with network_hosts(3) as hosts, dask_cluster(2, hosts) as running:
+        yield running
 
 
 def test_two_dask_workers_prune_and_one_that_is_killed_costs_one_trial_which_is_tried_again(
     prepared: Checkout, cluster: Cluster
 ) -> None:
-    search_while_one_of_two_workers_dies(prepared, cluster)
-
-
-def test_scheduler_and_workers_are_hosts_of_their_own(prepared: Checkout) -> None:
-    with network_hosts(3) as hosts, dask_cluster(2, hosts) as cluster:
-        search_while_one_of_two_workers_dies(prepared, cluster)
+    """The second worker, which has something else to do at first, prunes by what the first has reported."""
+    since = time.time()
+    one, other = cluster.workers
+    with cluster.occupied(other):
+        process = prepared.start("tune", **{"tune.scheduler": cluster.address})
+        wait_until(lambda: has_finished(prepared, since, "trial 0"), process)
+    kill_in_a_trial(prepared, process, since, one.pid)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
+    ran = runs(prepared, since)
+    # What the one had finished and the search not yet taken is lost with it, and run again.
+    assert {run.name for run in ran if run.status == "FINISHED"} == {f"trial {n}" for n in range(TRIALS)}
+    assert [(run.status, run.process) for run in ran if run.status != "FINISHED"] == [("KILLED", one.pid)]
+    assert {run.process for run in ran if run.status == "FINISHED"} == {one.pid, other.pid}
+    expect_pruning_by_the_first_trial(prepared)
+    assert not list((prepared.folder / "var").glob("**/*.journal"))
 
 
 @pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")
 def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_local_worker(
-    prepared: Checkout, cluster: Cluster
+    prepared: Checkout,
 ) -> None:
     """What was under way is tried again, what is finished counts and prunes, wherever it ran."""
-    cluster.workers[0].kill()  # of two workers, either could report first
-    with postgresql() as storage:
+    with postgresql() as storage, dask_cluster(workers=1) as cluster:
         since = time.time()
         environment = {**prepared.environment, "DASK_SCHEDULER_ADDRESS": cluster.address}
         process = replace(prepared, environment=environment).start("tune", **{"tune.storage": storage})
