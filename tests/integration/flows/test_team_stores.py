@@ -1,23 +1,29 @@
 """PostgreSQL and S3 instead of SQLite and folders: DVC's remote, artifacts without a proxy, and migrations."""
 
-import json
-import shutil
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import serving_kit as kit
 import tracking_server
-from checkouts import QUICK, Checkout, copy_checkout, make_checkout, write_params
+from checkouts import QUICK, Checkout, make_checkout, write_params
 from cluster import postgresql
+from configured import configured
 from tracking_server import BUCKET
 
 from mnistflow import files
+from mnistflow.errors import RegistryError
+from mnistflow.paths import Paths
+from mnistflow.registry import promotion, versions
+from mnistflow.tracking import migration
+from mnistflow.tracking.records import RunQuery
+from mnistflow.tracking.store import open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
+pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
 # No credentials from files or from a cloud's machine.
@@ -79,48 +85,43 @@ def test_a_retraining_with_all_stores_in_s3(tmp_path: Path, s3: dict[str, str]) 
             assert files.sha256(copies[0]) == files.sha256(copies[1])
 
 
-@contextmanager
-def hidden(*folders: Path) -> Iterator[None]:
-    """Rename folders in the block; what was made in their place is removed."""
-    aside = {folder: folder.rename(folder.with_name(f"{folder.name}.aside")) for folder in folders}
-    try:
-        yield
-    finally:
-        for folder, renamed in aside.items():
-            shutil.rmtree(folder, ignore_errors=True)
-            renamed.rename(folder)
+def records() -> str:
+    """Return what the store has of runs, versions and aliases, as text: NaN differs from itself."""
+    store = open_store()
+    return repr((store.search_runs(RunQuery("digits")), store.versions(NAME), store.model(NAME)))
 
 
-def leaderboard(checkout: Checkout) -> list[Any]:
-    found: list[Any] = json.loads(checkout.run("leaderboard", "--json").stdout)
-    return found
+def test_a_store_goes_to_postgresql_and_s3_and_back(
+    tmp_path: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    images, _ = kit.digits()
+    paths = Paths(tmp_path / "checkout", tmp_path / "checkout")
+    with configured(paths), postgresql() as database:
+        for seed in range(2):
+            tracking_server.register(paths, "digits", kit.untrained(seed), images)
+        promotion.promote(paths, NAME, 1)
+        source, before = os.environ["MLFLOW_TRACKING_URI"], records()
+        done = migration.migrate(source, database, None, f"s3://{BUCKET}/migrated", served=False)
+        assert (done.rows["model_versions"], done.rows["runs"]) == (2, 2)
+        assert done.files == done.copied == len(objects(s3, "migrated/"))
+        with pytest.raises(RegistryError, match="holds runs or models already"):
+            migration.migrate(source, database, None, f"s3://{BUCKET}/migrated", served=False)
+        files.remove(paths.mlflow)
+        files.remove(paths.models)
 
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+        assert records() == before
+        assert promotion.promote(paths, NAME, 2).number == 2
+        assert files.sha256(paths.models / NAME / "2/model.onnx") == versions.find(NAME, 2).sha256
+        assert tracking_server.register(paths, "digits", kit.untrained(2), images).number == 3
 
-def test_a_store_goes_to_postgresql_and_s3_and_back(retrained: Checkout, tmp_path: Path, s3: dict[str, str]) -> None:
-    origin = copy_checkout(retrained.folder, tmp_path / "origin")
-    before = leaderboard(origin)
-    local = replace(origin, environment={**origin.environment, **s3})
-    with postgresql() as database:
-        moved = local.run("migrate", database, f"s3://{BUCKET}/migrated")
-        assert "1 models, " in moved.stdout
-        assert "read back, complete" in moved.stdout
-        assert "runs or models already" in local.run("migrate", database, f"s3://{BUCKET}/other", check=False).stderr
-        remote = replace(local, environment={**local.environment, "MLFLOW_TRACKING_URI": database})
-        with hidden(origin.folder / "var/mlflow", origin.folder / "var/models"):
-            assert leaderboard(remote) == before
-            assert "champion: " in remote.run("promote", "1").stdout
-            assert (origin.folder / "var/models" / NAME / "1/model.onnx").is_file()
-            remote.run("retrain", **{"train.epochs": "1", "tune.trials": "0", "train.learning_rate": "0.0003"})
-            added = leaderboard(remote)
-            assert len(added) == len(before) + 1
-            remote.run("migrate", f"sqlite:///{tmp_path}/back/mlflow.db", f"{tmp_path}/back/artifacts")
-    back = replace(
-        origin, environment={**origin.environment, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/back/mlflow.db"}
-    )
-    with hidden(origin.folder / "var/mlflow", origin.folder / "var/models"):
-        assert leaderboard(back) == added
-        back.run("compare", "1", "2")
-        assert "champion: " in back.run("promote", "2").stdout
-    with closing(sqlite3.connect(tmp_path / "back/mlflow.db")) as store:
-        locations = {uri for (uri,) in store.execute("select artifact_uri from runs")}
-    assert all(uri.startswith((tmp_path / "back/artifacts").as_uri()) for uri in locations)
+        after, back = records(), f"sqlite:///{tmp_path}/back/mlflow.db"
+        migration.migrate(database, back, None, f"{tmp_path}/back/artifacts", served=False)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", back)
+        assert records() == after
+        assert promotion.promote(paths, NAME, 3).number == 3
+        with closing(sqlite3.connect(tmp_path / "back/mlflow.db")) as store:
+            locations = {uri for (uri,) in store.execute("select artifact_uri from runs")}
+        assert all(uri.startswith((tmp_path / "back/artifacts").as_uri()) for uri in locations)
