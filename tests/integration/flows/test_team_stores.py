@@ -26,12 +26,8 @@ from mnistflow.tracking.store import open_store
 pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
-# No credentials from files or from a cloud's machine.
-ANONYMOUS = {
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_EC2_METADATA_DISABLED": "1",
-}
+# No credentials from a cloud's machine.
+ANONYMOUS = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture(scope="module")
