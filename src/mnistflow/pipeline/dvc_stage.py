@@ -65,6 +65,7 @@ def check_remote(workspace: Paths) -> None:
         try:
             remote = repository.cloud.get_remote_odb()
             if remote.fs.protocol != "local":
+                remote.fs.makedirs(remote.path)
                 remote.fs.put_file(str(workspace.params), remote.fs.join(remote.path, CHECK_FILE))
         except Exception as error:  # of DVC and of the driver of each kind of storage: they share no base class
             raise StageError(
