@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import grpc
 import numpy as np
@@ -211,7 +212,7 @@ def test_health_checking_means_readiness(port, repository):
         kit.Server(repository, "--grpc-port", str(own), MNISTFLOW_SERVE_ADMIN_KEYS="admin") as server,
         grpc.insecure_channel(f"127.0.0.1:{own}") as channel,
     ):
-        health = HealthStub(channel)
+        health: Any = HealthStub(channel)
         for service in ("", name):
             assert health.Check(HealthCheckRequest(service=service), timeout=WAIT_SECONDS).status == Health.SERVING
         with pytest.raises(grpc.RpcError) as caught:
