@@ -180,7 +180,8 @@ def _sizes(files: Any, root: str) -> dict[str, int]:
 def _copy_tables(before: Engine, after: Engine, known: str, recorded: str) -> dict[str, int]:
     """Copy every row in one transaction, and return how many each table of the target has."""
     source, target = _reflected(before), _reflected(after)
-    spellings = {known: recorded, _path(known): _path(recorded)}
+    # As URIs, which are the same as paths in S3, and as paths: MLflow writes both.
+    spellings = {_path(known): _path(recorded), known: recorded}
     counts = {}
     with before.connect() as reader, after.begin() as writer:
         for table in reversed(target.sorted_tables):
