@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up team-up test test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-team test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -53,13 +53,16 @@ run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promo
 up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all
 	@mnistflow up
 
-EVERY_TEST := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+EVERY_TEST := python -m pytest -m "not team" -n 3 --dist loadgroup --no-loadscope-reorder
 
 team-up: $(READY)  ## a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all
 	@mnistflow team-up
 
-test: lint docs  ## lint, types, layers, and every test
+test: lint docs  ## lint, types, layers, and every test but that of a team's servers
 	@$(EVERY_TEST)
+
+test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: a quarter of an hour
+	@python -m pytest -m team
 
 test-fast: lint docs  ## lint, types, layers, and the tests that take no time
 	@python -m pytest -m "not slow" -n 2 --dist loadgroup

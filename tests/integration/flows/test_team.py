@@ -23,7 +23,7 @@ from waiting import WAIT_SECONDS, wait_until
 
 from flows.team import programs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.team]
 
 NEEDED = (programs.POSTGRES, programs.NGINX, programs.PROMETHEUS, *programs.PACKAGES)
 SERVERS = 2

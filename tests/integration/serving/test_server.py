@@ -640,7 +640,8 @@ def test_sigterm_ends_with_exit_code_0(repository) -> None:
 
 def test_nothing_to_serve_and_a_taken_port_are_one_line_each(tmp_path, repository) -> None:
     command = [sys.executable, "-m", "serving", "--repository"]
-    nothing = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True, check=False)
+    free = ("--port", str(free_port()))
+    nothing = subprocess.run([*command, str(tmp_path / "none"), *free], capture_output=True, text=True, check=False)
     assert nothing.returncode == 1
     assert nothing.stderr.count("\n") == 1
     assert "mnistflow retrain" in nothing.stderr
