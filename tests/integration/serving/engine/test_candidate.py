@@ -69,7 +69,7 @@ def test_what_never_ends_or_crashes_or_takes_too_much_memory_is_refused_and_the_
     for name, model in ((ENDLESS, endless), (CRASHING, crashing), (GREEDY, greedy)):
         write(repository, name, model(first), first, data[0][:4])
         kit.crown(repository, 1, name)
-    with kit.Server(repository, "--candidate-seconds", "4", "--candidate-bytes", str(2 * 10**9)) as server:
+    with kit.Server(repository, "--candidate-seconds", "20", "--candidate-bytes", str(2 * 10**9)) as server:
         told = server.client.get("/status").json()["models"]
 
         assert told.pop(kit.NAME) == {"champion": 1, "refused": {}, "rollout": None}
@@ -78,7 +78,7 @@ def test_what_never_ends_or_crashes_or_takes_too_much_memory_is_refused_and_the_
             CRASHING: None,
             GREEDY: None,
         }
-        assert told[ENDLESS]["refused"] == {"1": "loading it takes more than 4 seconds"}
+        assert told[ENDLESS]["refused"] == {"1": "loading it takes more than 20 seconds"}
         assert "ends the process" in told[CRASHING]["refused"]["1"]
         assert set(told[GREEDY]["refused"]) == {"1"}
         assert server.client.get("/v2/health/ready").status_code == 200
