@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow.data import catalog
-from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import ConfigError
 from mnistflow.learners import registered_models
 from mnistflow.learners.config import DistillationConfig
+from mnistflow.registry import versions
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
+from mnistflow.tasks import identity
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -72,7 +72,7 @@ def pin(config: DistillationConfig, dataset: str) -> dict[str, Any]:
     """
     if config.teacher is None:
         return {}
-    if catalog.task_of(dataset) != IMAGE_CLASSIFICATION:
+    if versions.task_of(dataset) != identity.IMAGE_CLASSIFICATION:
         raise ConfigError(f"{PARAMETER}: {dataset} has no images", "Set it to null.")
     version = registered_models.find(config.teacher, dataset, PARAMETER)
     return {PARAMETER: version.number, "train.distillation.sha256": version.sha256}
