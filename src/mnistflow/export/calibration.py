@@ -12,11 +12,11 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.tasks.task import Signature
+from mnistflow.tasks.temperature import SMALLEST_PROBABILITY, logits_of
 
 if TYPE_CHECKING:
     import onnx
 
-SMALLEST_PROBABILITY = 1e-12
 LOWEST, HIGHEST = 0.25, 4.0  # temperatures
 
 
@@ -36,7 +36,7 @@ def fit_temperature(probabilities: Outputs, labels: Array) -> float:
     doubt = 1 / (count + 2)
     targets = np.full((count, classes), doubt / max(classes - 1, 1))
     targets[np.arange(count), labels] = 1 - doubt
-    logits = _logits(probabilities.astype(np.float64))
+    logits = logits_of(probabilities.astype(np.float64))
 
     def cross_entropy(logarithm: float) -> float:
         scaled = logits / np.exp(logarithm)
@@ -46,17 +46,6 @@ def fit_temperature(probabilities: Outputs, labels: Array) -> float:
 
     found = minimize_scalar(cross_entropy, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     return round(float(np.exp(found.x)), 4)
-
-
-def tempered(probabilities: Outputs, temperature: float) -> Outputs:
-    """Return probabilities at a temperature: float32 `[n, classes]`."""
-    scaled = _logits(probabilities) / np.float32(temperature)
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
-
-
-def _logits(probabilities: Array) -> Array:
-    return np.asarray(np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)))
 
 
 def calibrated(model: onnx.ModelProto, signature: Signature, temperature: float) -> onnx.ModelProto:

@@ -18,6 +18,7 @@ from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
 from mnistflow.tasks.doubt import Doubt
 from mnistflow.tasks.task import Parity, Task
+from mnistflow.tasks.temperature import tempered
 from mnistflow.tracking import runs
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
     proto = test_time_augmentation.averaging(proto, signature, offsets)
     if task.has_class_probabilities:
         temperature, doubt = _calibration(predict(data.validation.inputs), data.validation.targets, config)
-        expected = calibration.tempered(expected, temperature)
+        expected = tempered(expected, temperature)
         proto = calibration.calibrated(proto, signature, temperature)
     with files.atomic_write(paths.exported) as folder:
         folder.mkdir()
@@ -96,7 +97,7 @@ def _calibration(probabilities: Outputs, labels: Array, config: ExportConfig) ->
     """Return the temperature and the thresholds of doubt for outputs on the validation split."""
     temperature = calibration.fit_temperature(probabilities, labels)
     doubt = Doubt.fit(
-        calibration.tempered(probabilities, temperature),
+        tempered(probabilities, temperature),
         labels,
         coverage=config.coverage,
         false_refusals=config.false_refusals,

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mnistflow.errors import ConfigError
 from mnistflow.learners import registered_models
 from mnistflow.learners.config import DistillationConfig
@@ -18,6 +16,7 @@ from mnistflow.registry import versions
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
 from mnistflow.tasks import identity
+from mnistflow.tasks.temperature import tempered
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from mnistflow.arrays import Array, Outputs
 
 PARAMETER = "train.distillation.teacher"
-SMALLEST_PROBABILITY = 1e-12
 
 
 class Teacher:
@@ -57,10 +55,7 @@ class Teacher:
         return images, weight * taught + (1 - weight) * targets
 
     def _softened(self, images: Array) -> Outputs:
-        probabilities = onnx_session.predict(self._session, images)
-        scaled = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) / np.float32(self._config.temperature)
-        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+        return tempered(onnx_session.predict(self._session, images), self._config.temperature)
 
 
 def pin(config: DistillationConfig, dataset: str) -> dict[str, Any]:

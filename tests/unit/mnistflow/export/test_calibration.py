@@ -5,6 +5,7 @@ import pytest
 
 from mnistflow.export import calibration
 from mnistflow.tasks.task import Signature
+from mnistflow.tasks.temperature import tempered
 
 CLASSES = 10
 
@@ -28,16 +29,16 @@ def test_a_few_correct_answers_do_not_make_certain() -> None:
     labels = np.arange(20) % CLASSES
     probabilities = np.full((20, CLASSES), 0.01, np.float32)
     probabilities[np.arange(20), labels] = 0.91
-    fitted = calibration.tempered(probabilities, calibration.fit_temperature(probabilities, labels))
+    fitted = tempered(probabilities, calibration.fit_temperature(probabilities, labels))
     assert 0.9 < fitted.max() < 0.97
 
 
 def test_the_order_of_the_classes_stays() -> None:
     probabilities, _ = answers(1.0, count=500)
     for temperature in (0.3, 3.0):
-        tempered = calibration.tempered(probabilities, temperature)
-        np.testing.assert_allclose(tempered.sum(axis=1), 1, atol=1e-5)
-        np.testing.assert_array_equal(tempered.argmax(axis=1), probabilities.argmax(axis=1))
+        changed = tempered(probabilities, temperature)
+        np.testing.assert_allclose(changed.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(changed.argmax(axis=1), probabilities.argmax(axis=1))
 
 
 def test_the_graph_computes_the_same(tmp_path) -> None:
@@ -60,4 +61,4 @@ def test_the_graph_computes_the_same(tmp_path) -> None:
     save(calibration.calibrated(model, signature, 0.7), path, {})
 
     outputs = onnx_session.predict(onnx_session.open_session(path), probabilities)
-    np.testing.assert_allclose(outputs, calibration.tempered(probabilities, 0.7), atol=1e-6)
+    np.testing.assert_allclose(outputs, tempered(probabilities, 0.7), atol=1e-6)
