@@ -5,13 +5,9 @@ It is read from the lines that versions keep in MLflow's registry, where lines a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import datetime
 
-from mnistflow.registry import versions
-
-_LINE = re.compile(r"(?P<time>\S+) became champion by (?P<by>\w+)(?: \((?P<who>[^)]*)\))?(?:: (?P<because>.*))?")
+from mnistflow.registry import history, versions
 
 
 @dataclass(frozen=True)
@@ -37,15 +33,9 @@ class Entry:
 
 def read(name: str) -> list[Entry]:
     """Return the changes of the champion of a registered model, oldest first."""
-    found = [
-        (datetime.fromisoformat(match["time"]), version.number, match)
-        for version in versions.all_versions(name)
-        for line in version.history
-        if (match := _LINE.fullmatch(line))
-    ]
-    found.sort(key=lambda entry: entry[:2])
-    before: list[int | None] = [None, *(number for _, number, _ in found)]
+    known = history.events(versions.all_versions(name))
+    before: list[int | None] = [None, *(event.number for event in known)]
     return [
-        Entry(match["time"], number, replaced, match["by"], match["who"] or "", match["because"] or "")
-        for replaced, (_, number, match) in zip(before, found, strict=False)
+        Entry(event.moment, event.number, replaced, event.by, event.who, event.because)
+        for replaced, event in zip(before, known, strict=False)
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +13,39 @@ if TYPE_CHECKING:
 
 By = Literal["gate", "hand", "rollback", "MLflow"]
 _BECAME = " became champion by "
+_LINE = re.compile(rf"(?P<time>\S+){_BECAME}(?P<by>\w+)(?: \((?P<who>.*?)\))?(?:: (?P<because>.*))?")
 _LONGEST_REASON = 2000  # characters; MLflow's tables have room for 5,000 in a tag of a model
+
+
+@dataclass(frozen=True)
+class Event:
+    """A version becomes champion.
+
+    Attributes:
+        moment: when, as `line` states it.
+        by: `gate`, `hand`, `rollback`, or `MLflow` for a choice in its UI.
+        who: user and machine; empty if nobody knows.
+        because: the reason; empty if none was given.
+        line: of the version's history, which says all that.
+    """
+
+    moment: str
+    number: int
+    by: str
+    who: str
+    because: str
+    line: str
+
+
+def events(versions: Iterable[Version]) -> list[Event]:
+    """Return how versions became champion, oldest first."""
+    found = [
+        Event(match["time"], version.number, match["by"], match["who"] or "", match["because"] or "", line)
+        for version in versions
+        for line in version.history
+        if (match := _LINE.fullmatch(line))
+    ]
+    return sorted(found, key=lambda event: (datetime.fromisoformat(event.moment), event.number))
 
 
 def line(by: str, who: str = "", because: str = "", after: str | None = None) -> str:
@@ -48,33 +82,17 @@ def earlier_champion(versions: Iterable[Version], champion: int | None) -> int |
 
 def latest(versions: Iterable[Version]) -> tuple[int, str] | None:
     """Return the version that became champion last, and the line that says so; None when none ever did."""
-    lines = [
-        (datetime.fromisoformat(line.partition(_BECAME)[0]), version.number, line)
-        for version in versions
-        for line in version.history
-        if _BECAME in line
-    ]
-    return max(lines)[1:] if lines else None
-
-
-def _word(text: str) -> str:
-    """Return `by` from the end of a line, where user and reason follow it."""
-    return text.partition(" ")[0].removesuffix(":")
+    known = events(versions)
+    return (known[-1].number, known[-1].line) if known else None
 
 
 def _succession(versions: Iterable[Version]) -> list[int]:
     """Return the champions in the order in which they last took over, without those that were rolled back."""
-    events = [
-        (datetime.fromisoformat(moment), version.number, _word(by))
-        for version in versions
-        for moment, became, by in (entry.partition(_BECAME) for entry in version.history)
-        if became
-    ]
     succession: list[int] = []
-    for _, number, by in sorted(events):
-        if by == "rollback" and succession:
+    for event in events(versions):
+        if event.by == "rollback" and succession:
             succession.pop()
-        if number in succession:
-            succession.remove(number)
-        succession.append(number)
+        if event.number in succession:
+            succession.remove(event.number)
+        succession.append(event.number)
     return succession
