@@ -132,14 +132,15 @@ def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "
     from rich.table import Table
 
     columns = chosen or [column for column in SHOWN if column != "partial" or any(row.partial for row in rows)]
-    # Long texts get what width the other columns leave, and are cut off there.
+    # Long texts get what width the other columns leave, and are wrapped there.
     long = {"run", "name", "overrides"} & set(columns)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, expand=bool(long))
     for column in columns:
         heading = headline.name if column == "score" else HEADINGS.get(column, column)
         left = column in {*long, "version", "partial"}
-        ratio = 1 if column in long else None
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True, ratio=ratio)
+        is_long = column in long
+        ratio = 1 if is_long else None
+        table.add_column(heading, justify="left" if left else "right", no_wrap=not is_long, ratio=ratio)
     for row in rows:
         table.add_row(*(_cell(row, column, headline) for column in columns))
     return table

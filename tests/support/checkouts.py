@@ -73,9 +73,13 @@ class Checkout:
         return [str(Path(sys.executable).with_name("mnistflow")), *arguments, *overrides]
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own."""
+        """Start a command in a process group of its own. Its workers are programs of the command server."""
+        command = self.command(*arguments, **settings)
+        if server := running_command_server():
+            python = str(server / command_server.PROGRAMS / "python")
+            command = [sys.executable, "-P", "-c", command_server.MNISTFLOW, python, *command]
         process = subprocess.Popen(
-            self.command(*arguments, **settings),
+            command,
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -40,6 +40,13 @@ ENTRY_POINTS = {"mnistflow": "flows.__main__:main", "dvc": "dvc.cli:main"}
 WORKER, COMMANDS = "mnistflow.workers.worker_process", "flows"
 MOST_DESCRIPTORS = 8
 SPARE_DESCRIPTOR = 100  # above those that programs are given
+# Runs `mnistflow` in a process with another `sys.executable`.
+MNISTFLOW = """
+import sys
+sys.executable, *sys.argv = sys.argv[1:]
+from flows.__main__ import main
+main()
+"""
 PROGRAM = """#!{} -IS
 import sys
 sys.path.insert(0, {!r})

@@ -182,8 +182,8 @@ def test_a_damaged_published_file_is_said_and_written_anew(retrained: Checkout) 
     model = retrained.folder / "var/models/digits-classifier/1/model.onnx"
     sound = model.read_bytes()
     model.write_bytes(sound[:-1])
-    assert "missing or damaged: `mnistflow promote 1` writes them again" in retrained.run("status").stdout
-    retrained.run("promote", "1")
+    assert "damaged or those of another registry: `mnistflow follow --once`" in retrained.run("status").stdout
+    retrained.run("follow", "--once")
     assert model.read_bytes() == sound
     assert "damaged" not in retrained.run("status").stdout
 
@@ -191,7 +191,7 @@ def test_a_damaged_published_file_is_said_and_written_anew(retrained: Checkout) 
 def test_versions_and_data_sets_that_do_not_exist(retrained: Checkout) -> None:
     assert "Known: digits, " in error_of(retrained.run("leaderboard", "--dataset", "fashion", check=False))
     assert "Use one of: mnist, " in error_of(retrained.run("retrain", check=False, **{"fetch.dataset": "minst"}))
-    assert "no champion" in error_of(retrained.run("shadow", "on", "--dataset", "mnist", check=False))
+    assert "not registered" in error_of(retrained.run("shadow", "on", "--dataset", "mnist", check=False))
     assert "999" in error_of(retrained.run("promote", "999", check=False))
     assert "fashion_mnist" in error_of(retrained.run("rollback", "--dataset", "fashion_mnist", check=False))
 

@@ -177,7 +177,7 @@ def test_who_waits_too_long_gets_504_and_is_counted_meanwhile(tmp_path, data, he
     clients = 2 * len(os.sched_getaffinity(0)) + 1  # more than can run at once: some wait for as long as others take
     statuses = set()
     is_enough = threading.Event()
-    with kit.Server(tmp_path, "--queue-seconds", "0.05") as server:
+    with kit.Server(tmp_path, "--queue-seconds", "0.05", "--queue-rows", "100000") as server:
 
         def ask():
             while not is_enough.is_set():
