@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SHOWN = ("score", "errors", "loss", "robust", "run", "partial", "version", "parameters", "latency_ms", "pareto")
 HEADINGS = {"file_megabytes": "MB", "latency_ms": "ms", "train_seconds": "train s"}
+LONG = frozenset({"run", "name", "overrides"})
+LEAST_IMPORTANT = ("parameters", "errors", "loss", "pareto", "latency_ms", "partial", "robust")  # least first
+LEAST_NAME, GAP = 16, 3  # columns of text
 FORMATS = {"loss": ".4f", "parameters": ",", "file_megabytes": ".2f", "latency_ms": ".3f", "train_seconds": ".0f"}
 
 
@@ -127,23 +130,46 @@ def _plain(value: Any) -> Any:
 
 
 def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "Headline") -> "Table":
-    """Return the rows as a table; by default, without the columns that are empty."""
+    """Return the rows as a table; by default, without the columns that are empty or too many for the terminal."""
     from rich import box
     from rich.table import Table
 
     columns = chosen or [column for column in SHOWN if column != "partial" or any(row.partial for row in rows)]
+    cells = {column: [_cell(row, column, headline) for row in rows] for column in columns}
+    if not chosen:
+        _drop_until_narrower(cells, console.width, headline)
     # Long texts get what width the other columns leave, and are wrapped there.
-    long = {"run", "name", "overrides"} & set(columns)
+    long = LONG & set(cells)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, expand=bool(long))
-    for column in columns:
-        heading = headline.name if column == "score" else HEADINGS.get(column, column)
-        left = column in {*long, "version", "partial"}
+    for column in cells:
         is_long = column in long
-        ratio = 1 if is_long else None
-        table.add_column(heading, justify="left" if left else "right", no_wrap=not is_long, ratio=ratio)
-    for row in rows:
-        table.add_row(*(_cell(row, column, headline) for column in columns))
+        table.add_column(
+            _heading(column, headline),
+            justify="left" if is_long or column in {"version", "partial"} else "right",
+            no_wrap=not is_long,
+            ratio=1 if is_long else None,
+        )
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _drop_until_narrower(cells: dict[str, list[str]], width: int, headline: "Headline") -> None:
+    """Drop columns, the least important first, until the others fit into a width and leave some for the run's name."""
+    from rich.cells import cell_len
+
+    def needed(column: str) -> int:
+        texts = [_heading(column, headline), *cells[column]]
+        return GAP + (LEAST_NAME if column in LONG else max(map(cell_len, texts)))
+
+    for column in LEAST_IMPORTANT:
+        if sum(map(needed, cells)) <= width:
+            return
+        cells.pop(column, None)
+
+
+def _heading(column: str, headline: "Headline") -> str:
+    return headline.name if column == "score" else HEADINGS.get(column, column)
 
 
 def _cell(row: "Row", column: str, headline: "Headline") -> str:

@@ -101,6 +101,8 @@ def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
     assert "two-epochs" in shown
     assert "2 of 8 epochs" in shown
     row = evaluated(checkout)[EXPERIMENT]
+    narrow = checkout.tool("script", "-qec", "stty cols 60; mnistflow leaderboard", "/dev/null")
+    assert all(text in narrow for text in (f"{row['score']:.2%}", "epochs=2", "tune.trials=0", "challenger"))
     tags = dict(checkout.query("select key, value from tags where run_uuid = ?", row["run_id"]))
     parameters = dict(checkout.query("select key, value from params where run_uuid = ?", row["run_id"]))
     assert tags["mnistflow.dvc_experiment"] == "two-epochs"
