@@ -57,7 +57,7 @@ class SweepPlan:
     def identity(self) -> tuple[object, ...]:
         """Return everything but the data and the code that the results of the runs depend on."""
         settings = self.settings.model_dump(
-            mode="json", exclude={"fetch": True, "gate": True, "tune": {"workers", "scheduler", "storage"}}
+            mode="json", exclude={"fetch": True, "gate": True, "gc": True, "tune": {"workers", "scheduler", "storage"}}
         )
         return self.runs, settings
 

@@ -17,6 +17,7 @@ from flows.cli import (
     services,
     stages,
     training,
+    upkeep,
 )
 from mnistflow import errors
 from mnistflow.errors import MnistflowError
@@ -26,7 +27,7 @@ def build() -> typer.Typer:
     """Return the application with all commands."""
     app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
     app.callback()(options)
-    groups = (stages, training, leaderboard, inspection, monitoring, promotion, scoring, services, migration)
+    groups = (stages, training, leaderboard, inspection, monitoring, promotion, scoring, services, migration, upkeep)
     for group in groups:
         group.register(app)
     return app

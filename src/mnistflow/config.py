@@ -15,6 +15,7 @@ from mnistflow.export.config import ExportConfig
 from mnistflow.learners.config import LearningConfig
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.registry.config import GateConfig
+from mnistflow.retention import RetentionConfig
 from mnistflow.schema import set_value
 from mnistflow.tuning.config import TuneConfig
 
@@ -29,6 +30,7 @@ class Config(LearningConfig):
     evaluate: EvaluateConfig
     gate: GateConfig
     monitor: MonitorConfig
+    gc: RetentionConfig
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

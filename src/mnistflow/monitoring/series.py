@@ -25,7 +25,7 @@ def open_run(paths: Paths, dataset: str, version: Version, run_id: str) -> runs.
     """
     if run_id and runs.exists(run_id):
         return runs.resume(run_id)
-    tags = {"mnistflow.version": f"{version.name}/{version.number}"}
+    tags = {runs.VERSION: f"{version.name}/{version.number}"}
     run = runs.start(paths, experiment(dataset), f"{version.name} version {version.number}", "monitor", tags=tags)
     run.finish()
     return run

@@ -41,7 +41,7 @@ def joined(stage: str, paths: Paths, config: Config) -> Iterator[None]:
 def _open(paths: Paths, config: Config) -> runs.Run:
     """Return the unfinished run of this pipeline, or start one."""
     data = files.read_json(paths.prepared / splits.MANIFEST)
-    shaping = config.model_dump(mode="json", exclude={"fetch", "gate", "presets"})
+    shaping = config.model_dump(mode="json", exclude={"fetch", "gate", "gc", "presets"})
     pipeline = lineage.digest(data["data_sha256"], shaping, lineage.code_digest())
     known = files.read_json(paths.unfinished_run) if paths.unfinished_run.is_file() else {}
     if known.get("pipeline") == pipeline and runs.exists(known["run_id"]):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from mnistflow import config, files
 from mnistflow.errors import ConfigError, DataError
@@ -49,7 +50,7 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
         ConfigError: params.yaml or an override is not valid; no workspace is made then.
     """
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-    with files.atomic_write(checkout.runs / name) as folder:
+    with cache_locked(checkout), files.atomic_write(checkout.runs / name) as folder:
         folder.mkdir()
         files.write_json(folder / OWNER, asdict(ProcessIdentity.own()))
         config.write_with_overrides(checkout.params, folder / "params.yaml", overrides)
@@ -57,6 +58,14 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
             _copy(checkout.checkout / source, folder / source)
         _write_dvc_config(checkout, folder / ".dvc")
     return Paths(checkout.runs / name, checkout.checkout)
+
+
+@contextmanager
+def cache_locked(checkout: Paths) -> Iterator[None]:
+    """Let no new workspace be made in the block, so that what no workspace needs can be removed from DVC's cache."""
+    checkout.runs.mkdir(parents=True, exist_ok=True)
+    with FileLock(checkout.runs / ".lock"):
+        yield
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -150,6 +159,12 @@ def tidy_abandoned(checkout: Paths) -> None:
                 files.remove(note.parent)
             else:
                 tidy(Paths(note.parent, checkout.checkout))
+
+
+def is_used(folder: Path) -> bool:
+    """Return whether a process of this or another machine works in the folder of a workspace."""
+    note = folder / OWNER
+    return note.is_file() and not _has_died(note)
 
 
 def _has_died(note: Path) -> bool:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from mnistflow.errors import RegistryError
 from mnistflow.registry.versions import TAG, Version
 from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import StoredVersion
 from mnistflow.tracking.store import open_store
 
 YEAR = timedelta(days=365)
@@ -64,7 +65,16 @@ def spent(name: str) -> list[Spent]:
     Raises:
         RegistryError: a version keeps something else.
     """
-    return [one for stored in open_store().versions(name) for one in _parse(stored.tags.get(SPENT_TAG, ""))]
+    return [one for stored in open_store().versions(name) for one in of(stored)]
+
+
+def of(version: StoredVersion) -> list[Spent]:
+    """Return the comparisons that a version keeps.
+
+    Raises:
+        RegistryError: it keeps something else.
+    """
+    return _parse(version.tags.get(SPENT_TAG, ""))
 
 
 def record(version: Version, level: float) -> None:
@@ -74,7 +84,7 @@ def record(version: Version, level: float) -> None:
         RegistryError: the version keeps something else.
     """
     stored = open_store().version(version.name, version.number)
-    known = _parse(stored.tags.get(SPENT_TAG, "")) if stored else []
+    known = of(stored) if stored else []
     lines = [[one.time.isoformat(timespec="seconds"), one.level] for one in (*known, Spent(datetime.now(UTC), level))]
     mlflow_client().set_model_version_tag(version.name, str(version.number), SPENT_TAG, json.dumps(lines[-MOST_LINES:]))
 

@@ -171,9 +171,7 @@ def prune(paths: Paths, name: str, used: Iterable[int], keep: int) -> list[int]:
         spare = [number for number in published if number not in needed]
         removed = spare[: max(0, len(spare) - keep)]
         for number in removed:
-            # Renamed first: a server sees the whole version or none.
-            (folder / str(number)).rename(folder / f".{number}.old")
-            files.remove(folder / f".{number}.old")
+            publisher.withdraw(paths, name, number)
         for path in folder.glob(".*"):
             if _age(path) > ABANDONED_SECONDS:
                 files.remove(path)

@@ -89,7 +89,7 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
     version = registration.register(run, workspace.exported / "model.onnx", workspace.trained, example, facts)
     registration.describe_model(name, descriptions.of_model(facts))
     note = descriptions.of_run(runs.read(run.run_id), name, version.number)
-    run.set_tags({"mnistflow.version": f"{name}/{version.number}", runs.NOTE: note})
+    run.set_tags({runs.VERSION: f"{name}/{version.number}", runs.NOTE: note})
     return version
 
 

@@ -157,6 +157,14 @@ def serve(paths: Paths, version: Version) -> None:
         temporary.write_text(f"{version.number}\n", encoding="utf-8")
 
 
+def withdraw(paths: Paths, name: str, number: int) -> None:
+    """Remove a version from the repository. The caller has the model's folder `locked`."""
+    folder = paths.models / name / str(number)
+    if folder.is_dir():
+        # Renamed first: a server sees the whole version or none.
+        files.remove(folder.rename(folder.with_name(f".{number}.old")))
+
+
 def _triton_config(version: Version, model_json: Mapping[str, Any]) -> str:
     """Triton's model configuration, equal to what our server answers at `/v2/models/NAME/config`.
 

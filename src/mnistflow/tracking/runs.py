@@ -31,6 +31,8 @@ OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, 
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
 COMMAND = "mnistflow.command"  # the one that repeats the run
 FLOW_RUN_URL = "prefect.flow_run_url"
+VERSION = "mnistflow.version"  # name/number of the version that a run registered, or monitors
+KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mnistflow gc` does not remove it
 NOTE = "mlflow.note.content"  # the description that MLflow shows
 LIMIT = 100  # parameters, tags and metrics in one call
 

@@ -1,0 +1,61 @@
+"""Commands that look after a checkout over months: gc."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.context import load_context
+from flows.cli.options import Json, Overrides, console
+from mnistflow import environment
+
+if TYPE_CHECKING:
+    from mnistflow.upkeep.garbage import Garbage
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (gc,):
+        app.command()(command)
+
+
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; otherwise nothing is changed.")] = False,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """List old runs, versions, folders, cached files and log rows that nothing holds; --delete removes them."""
+    paths, settings = load_context(overrides)
+    from flows.orchestration import flow_run_history
+    from mnistflow.upkeep import collection
+
+    now, log = datetime.now(UTC), os.environ[environment.INFERENCE_LOG]
+    collected = collection.collect(paths, settings.gc, log, now, delete=delete)
+    last = (flow_run_history.collect(paths, settings.gc, now, delete=delete) for _ in range(1))
+    if as_json:
+        typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in chain(collected, last)]}, indent=2))
+    else:
+        _print(chain(collected, last), delete=delete)
+
+
+def _print(collected: "Iterator[Garbage]", *, delete: bool) -> None:
+    """Print a row of a table for each kind, as soon as it is known: an error may follow what was removed already."""
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table("kind", "removed" if delete else "to remove", "size", "what stays")
+    count = 0
+    try:
+        for one in collected:
+            kept = ", ".join(f"{number:,} {reason}" for reason, number in one.kept.items())
+            table.add_row(one.kind, f"{one.count:,}", "unknown" if one.bytes is None else decimal(one.bytes), kept)
+            count += one.count
+    finally:
+        console.print(table)
+    if count and not delete:
+        typer.echo("nothing was removed: `mnistflow gc --delete` does so; `--json` names each")

@@ -1,0 +1,86 @@
+"""Garbage of the inference log: old rows without feedback.
+
+Rows with feedback are training data and stay. So does the newest row, because the rows after it get numbers above its
+own, which the monitoring relies on. A SQLite file does not become smaller: the server fills the free pages again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, LiteralString
+
+from mnistflow.data import inference_log
+from mnistflow.errors import DataError
+from mnistflow.retention import RetentionConfig
+from mnistflow.upkeep.garbage import Garbage, cutoff, young
+
+KIND = "rows of the inference log"
+FEEDBACK = "with feedback"
+BATCH = 500  # rows a transaction: the server waits at most that long
+FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server."
+
+_HAS_FEEDBACK: LiteralString = (
+    "EXISTS (SELECT 1 FROM feedback WHERE feedback.id = inferences.id AND feedback.number = inferences.number)"
+)
+_OLD: LiteralString = (
+    f"FROM inferences WHERE time < ? AND NOT {_HAS_FEEDBACK} AND rowid < (SELECT max(rowid) FROM inferences)"  # noqa: S608
+)
+_COUNT: LiteralString = (
+    f"SELECT count(*), coalesce(sum(length(image) + length(classes) + length(probabilities)), 0) {_OLD}"
+)
+_KEPT: LiteralString = f"SELECT {_HAS_FEEDBACK}, count(*) FROM inferences GROUP BY 1"  # noqa: S608
+_DELETE: LiteralString = f"DELETE FROM inferences WHERE rowid IN (SELECT rowid {_OLD} LIMIT ?)"  # noqa: S608
+
+
+def collect(location: str, retention: RetentionConfig, now: datetime, *, delete: bool) -> Garbage:
+    """Find old rows without feedback, and remove them if asked to.
+
+    Args:
+        location: path of an SQLite file, or URL of a PostgreSQL database.
+        retention: section `gc` of params.yaml.
+        now: time that ages are measured at.
+        delete: whether to remove them.
+
+    Raises:
+        DataError: the log cannot be read or written.
+    """
+    before = cutoff(now, retention.inferences).timestamp()
+    found = inference_log.query(location, _COUNT, (before,), FIX)
+    if not found:
+        return Garbage(KIND, (), 0, 0)
+    count, size = int(found[0][0]), int(found[0][1])
+    rows = {bool(has_feedback): int(number) for has_feedback, number in inference_log.query(location, _KEPT, (), FIX)}
+    kept = {FEEDBACK: rows.get(True, 0), young(retention.inferences): rows.get(False, 0) - count}
+    if delete and count:
+        _delete(location, before)
+    return Garbage(KIND, (), count, size, {reason: number for reason, number in kept.items() if number})
+
+
+def _delete(location: str, before: float) -> None:
+    try:
+        with _connected(location) as (connection, statement):
+            deleted = BATCH
+            while deleted == BATCH:
+                deleted = connection.execute(statement, (before, BATCH)).rowcount
+                connection.commit()
+    except Exception as error:  # of SQLite and of PostgreSQL's driver
+        name = location.rpartition("@")[2]
+        raise DataError(f"rows of the inference log {name} cannot be deleted: {error}", "Try again.") from error
+
+
+@contextmanager
+def _connected(location: str) -> Iterator[tuple[Any, str]]:
+    """Yield a connection, and the statement in its dialect."""
+    if "://" in location:
+        import psycopg
+
+        with psycopg.connect(location, connect_timeout=inference_log.CONNECT_SECONDS) as connection:
+            yield connection, _DELETE.replace("?", "%s")
+    else:
+        uri = f"{Path(location).absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=inference_log.CONNECT_SECONDS)) as connection:
+            yield connection, _DELETE

@@ -1,0 +1,127 @@
+"""Lineages in MLflow: a run with its children and the versions that they registered, which stay or go together.
+
+A sweep keeps the runs that it compares, a retraining the trials of its search, a version the run that trained it and
+the one with its monitoring. Only what mnistflow has made belongs to a lineage; other runs and models are never touched.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mnistflow import yaml_files
+from mnistflow.registry import versions
+from mnistflow.tracking import runs
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import StoredModel, StoredVersion
+from mnistflow.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+PARENT = "mlflow.parentRunId"
+PAGE = 1000
+# Parameters of runs that name the models which they have learned from: the members of an ensemble, and a teacher.
+MEMBERS, DISTILLATION = "model.members", "train.distillation"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Runs and versions that stay or go together.
+
+    Attributes:
+        runs: children after their parents.
+        versions: that these runs registered.
+    """
+
+    runs: tuple[Run, ...]
+    versions: tuple[StoredVersion, ...]
+
+    @property
+    def ended(self) -> datetime:
+        """When the last of its runs ended, or the last version was registered."""
+        times = [run.info.end_time or run.info.start_time for run in self.runs]
+        return datetime.fromtimestamp(max([*times, *(version.created_ms for version in self.versions)]) / 1000, UTC)
+
+    @property
+    def run_ids(self) -> frozenset[str]:
+        """Ids of its runs."""
+        return frozenset(run.info.run_id for run in self.runs)
+
+    def references(self) -> set[int | str]:
+        """Return the versions that its runs have learned from: numbers of versions, ids of runs, or aliases."""
+        found: list[Any] = []
+        for run in self.runs:
+            members, distilled = (_parsed(run.data.params.get(name, "")) for name in (MEMBERS, DISTILLATION))
+            found += members if isinstance(members, list) else []
+            found += [distilled.get("teacher")] if isinstance(distilled, dict) else []
+        return {one for one in found if isinstance(one, int | str)}
+
+
+def read() -> tuple[list[Lineage], Mapping[str, StoredModel]]:
+    """Return all lineages, those in MLflow's trash included, and the registered models, by their name."""
+    models = {name: model for name in _model_names() if (model := open_store().model(name))}
+    registered = [version for name in models for version in open_store().versions(name) if _is_own(version)]
+    run_of = {f"{version.name}/{version.number}": version.run_id for version in registered}
+    known = {run.info.run_id: run for run in _own_runs()}
+    members: dict[str, list[Run]] = defaultdict(list)
+    for run in known.values():
+        members[_root(run, known, run_of)].append(run)
+    grown: dict[str, list[StoredVersion]] = defaultdict(list)
+    for version in registered:
+        if run := known.get(version.run_id):
+            grown[_root(run, known, run_of)].append(version)
+    return [Lineage(_parents_first(found), tuple(grown[root])) for root, found in members.items()], models
+
+
+def _model_names() -> list[str]:
+    found, token = [], None
+    while True:
+        page = mlflow_client().search_registered_models(max_results=PAGE, page_token=token)
+        found += [str(model.name) for model in page]
+        if not (token := page.token):
+            return found
+
+
+def _is_own(version: StoredVersion) -> bool:
+    return any(key.startswith(versions.TAG) for key in version.tags)
+
+
+def _own_runs() -> Iterator[Run]:
+    from mlflow.entities import ViewType
+
+    client = mlflow_client()
+    experiments = [found.experiment_id for found in client.search_experiments(ViewType.ALL)]
+    token = None
+    while experiments:
+        page = client.search_runs(experiments, run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
+        yield from (run for run in page if runs.KIND in run.data.tags)
+        if not (token := page.token):
+            return
+
+
+def _root(run: Run, known: Mapping[str, Run], run_of: Mapping[str, str]) -> str:
+    """Return the id of the run that a lineage begins with; the run of a version is above that of its monitoring."""
+    seen = set()
+    while run.info.run_id not in seen:
+        seen.add(run.info.run_id)
+        above = run.data.tags.get(PARENT) or run_of.get(run.data.tags.get(runs.VERSION, ""), "")
+        run = known.get(above, run)
+    return str(run.info.run_id)
+
+
+def _parents_first(members: Iterable[Run]) -> tuple[Run, ...]:
+    return tuple(sorted(members, key=lambda run: (run.info.start_time, run.info.run_id)))
+
+
+def _parsed(text: str) -> Any:
+    """Return the value of a parameter, which MLflow keeps as Python prints it; None of one that was cut off."""
+    try:
+        return yaml_files.parse(text)
+    except yaml.YAMLError:
+        return None
