@@ -13,6 +13,7 @@ from flows.cli import (
     migration,
     monitoring,
     promotion,
+    provenance,
     scoring,
     services,
     stages,
@@ -27,7 +28,19 @@ def build() -> typer.Typer:
     """Return the application with all commands."""
     app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False)
     app.callback()(options)
-    groups = (stages, training, leaderboard, inspection, monitoring, promotion, scoring, services, migration, upkeep)
+    groups = (
+        stages,
+        training,
+        leaderboard,
+        inspection,
+        monitoring,
+        promotion,
+        provenance,
+        scoring,
+        services,
+        migration,
+        upkeep,
+    )
     for group in groups:
         group.register(app)
     return app

@@ -62,6 +62,10 @@ class RegistryError(MnistflowError):
     """The registry holds no such model or version, or a change of it is refused."""
 
 
+class NotReproduced(MnistflowError):
+    """A recorded run cannot be repeated, or gives another model: names the first input that is gone or differs."""
+
+
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """Turn every exception of the block into a MnistflowError; the traceback of an unexpected one is logged.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,11 @@ def committed(path: Path, revision: str) -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def is_commit(text: str) -> bool:
+    """Return whether `git_commit` names a commit that has all the sources."""
+    return re.fullmatch("[0-9a-f]{40,64}", text) is not None
 
 
 def git_commit(folder: Path) -> str:

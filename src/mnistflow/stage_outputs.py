@@ -34,15 +34,27 @@ def mismatch(paths: Paths, stage: Stage) -> str | None:
     parameters = yaml_files.read(paths.params)
     try:
         stages = yaml_files.read(lock)["stages"]
-        for name in _UP_TO[stage]:
-            for key, value in stages[name].get("params", {}).get(paths.params.name, {}).items():
-                if other := _first_difference(key, _value(parameters, key), value):
-                    return f"dvc.lock has another `{other}` than params.yaml"
+        if other := other_parameter(parameters, {name: stages[name] for name in _UP_TO[stage]}):
+            return f"dvc.lock has another `{other}` than params.yaml"
         outputs = {entry["path"]: entry["md5"] for entry in stages[stage]["outs"]}
     except (ConfigError, KeyError, TypeError, AttributeError):
         return f"dvc.lock does not describe stage {stage}"
     folder = next(path for path in outputs if not path.startswith("var/reports/"))
-    return None if _md5(paths.root / folder) == outputs[folder] else f"{folder} is not what dvc.lock describes"
+    return None if md5(paths.root / folder) == outputs[folder] else f"{folder} is not what dvc.lock describes"
+
+
+def other_parameter(parameters: Any, stages: Mapping[str, Any]) -> str | None:
+    """Return the dotted key of the first parameter that a dvc.lock has another value of, or None.
+
+    Args:
+        parameters: content of params.yaml.
+        stages: those of the dvc.lock, by name.
+    """
+    for stage in stages.values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            if other := _first_difference(key, _value(parameters, key), value):
+                return other
+    return None
 
 
 def _value(tree: Any, key: str) -> Any:
@@ -59,10 +71,15 @@ def _first_difference(key: str, value: Any, locked: Any) -> str | None:
     return next(filter(None, inner), None)
 
 
-def _md5(folder: Path) -> str:
-    """Return the hash by which DVC identifies a folder: that of the list of its files, with their hashes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = [{"md5": _digest(path.read_bytes()), "relpath": path.relative_to(folder).as_posix()} for path in files]
+def md5(path: Path) -> str | None:
+    """Return the hash by which DVC identifies a file or a folder; None if there is neither.
+
+    That of a folder is the hash of the list of its files, with their hashes.
+    """
+    if not path.is_dir():
+        return _digest(path.read_bytes()) if path.is_file() else None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": _digest(file.read_bytes()), "relpath": file.relative_to(path).as_posix()} for file in files]
     return f"{_digest(json.dumps(sorted(listed, key=lambda one: one['relpath'])).encode())}.dir"
 
 

@@ -16,6 +16,7 @@ from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED, History, Learner, Training
 from mnistflow.paths import Paths
+from mnistflow.runtime import machine
 from mnistflow.tasks import plots
 from mnistflow.tracking import runs
 
@@ -36,6 +37,7 @@ class TrainingRecord:
         parameters: number of the model's parameters.
         seconds: time spent fitting.
         settings: all parameters of the training, by dotted key, those included that it derives from the data.
+        machine: what else the weights depend on; see `machine.describe`.
     """
 
     family: str
@@ -47,6 +49,7 @@ class TrainingRecord:
     parameters: int
     seconds: float
     settings: Mapping[str, object]
+    machine: Mapping[str, str]
 
 
 def tuned(paths: Paths, config: LearningConfig) -> LearningConfig:
@@ -107,6 +110,7 @@ def _record(config: LearningConfig, training: Training, settings: Mapping[str, o
         parameters=training.parameters,
         seconds=round(training.seconds, 3),
         settings=settings,
+        machine=machine.describe(config.train.backend),
     )
 
 

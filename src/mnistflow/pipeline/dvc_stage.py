@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.errors import StageError
@@ -73,6 +73,22 @@ def check_remote(workspace: Paths) -> None:
                 "S3 needs `pip install 'mnistflow[s3]'`, Google Cloud `[gcs]`, and each its credentials, "
                 "such as AWS_PROFILE or AWS_ACCESS_KEY_ID; `dvc remote list` names the remote.",
             ) from error
+
+
+def pull(workspace: Paths, folder: str) -> bool:
+    """Take an output that dvc.lock describes from DVC's cache or its remote; return whether one of them has it.
+
+    Args:
+        folder: the output, relative to the workspace.
+    """
+    from dvc.exceptions import DvcException
+
+    with _repository(workspace) as repository:
+        for fetch in (repository.checkout, repository.pull):
+            with suppress(DvcException):
+                fetch(targets=[folder], force=True)
+                return True
+    return False
 
 
 def push(workspace: Paths) -> int:

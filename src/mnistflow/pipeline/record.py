@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mnistflow import files, splits
+from mnistflow import files, lineage, splits
 from mnistflow.config import Config
 from mnistflow.evaluation import evaluate
 from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.export import weights
 from mnistflow.paths import Paths
+from mnistflow.pipeline import sources
 from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 
-PACKAGES = (
-    *("tensorflow", "keras", "scikit-learn", "numpy", "onnx", "tf2onnx", "skl2onnx", "onnxruntime"),
-    *("mlflow", "dvc", "prefect", "optuna"),
-)
+PACKAGES = ("mlflow", "dvc", "prefect", "optuna")  # besides those that a training depends on
+PREDICTIONS = "predictions.npz"  # artifact: outputs on the test split
+TRIALS = "tune/trials.json"
+ENVIRONMENT = "environment.json"
 
 
 def record(workspace: Paths, run: runs.Run, config: Config, executing: str | None = None) -> Evaluation:
@@ -59,9 +61,10 @@ def record(workspace: Paths, run: runs.Run, config: Config, executing: str | Non
             **_search_summary(files.read_json(workspace.tuned / "trials.json")),
         }
     )
-    run.set_tags({"mnistflow.dataset": data.name})
+    run.set_tags({"mnistflow.dataset": data.name, runs.WEIGHTS: weights.digest(workspace.exported / "model.onnx")})
     _log_dataset(run, data)
-    _log_files(workspace, run, training["settings"]["train.backend"])
+    _log_files(workspace, run, training["machine"])
+    _log_sources(workspace, run)
     _log_lock(workspace.root / "dvc.lock", run, executing)
     return evaluation
 
@@ -100,16 +103,24 @@ def _log_dataset(run: runs.Run, data: Dataset) -> None:
     mlflow_client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
 
 
-def _log_files(workspace: Paths, run: runs.Run, backend: str) -> None:
+def _log_files(workspace: Paths, run: runs.Run, machine: Mapping[str, str]) -> None:
     run.log_file(workspace.params)
     run.log_folder(workspace.reports, "reports")
     run.log_file(workspace.tuned / "trials.json", "tune")
+    run.log_file(workspace.evaluated / PREDICTIONS)
     environment = {
-        "python": sys.version.split()[0],
+        **machine,
         "platform": platform.platform(),
-        **{package: version(package) for package in {*PACKAGES, backend}},
+        **{package: version(package) for package in PACKAGES},
     }
-    run.log_text(json.dumps(environment, indent=2), "environment.json")
+    run.log_text(json.dumps(environment, indent=2), ENVIRONMENT)
+
+
+def _log_sources(workspace: Paths, run: runs.Run) -> None:
+    """Log the sources of a run, unless they are those of a commit."""
+    if not lineage.is_commit(lineage.git_commit(workspace.checkout)):
+        with tempfile.TemporaryDirectory() as folder:
+            run.log_file(sources.pack(workspace.root, Path(folder)))
 
 
 def _log_lock(lock: Path, run: runs.Run, executing: str | None) -> None:

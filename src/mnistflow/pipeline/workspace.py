@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from configparser import ConfigParser
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,7 +36,20 @@ def opened(checkout: Paths, overrides: Mapping[str, Any]) -> Iterator[Paths]:
         ConfigError: params.yaml or an override is not valid; no workspace is made then.
     """
     tidy_abandoned(checkout)
-    workspace = create(checkout, overrides)
+    with _tidied(create(checkout, overrides)) as workspace:
+        yield workspace
+
+
+@contextmanager
+def of_record(checkout: Paths) -> Iterator[Paths]:
+    """Make a workspace for the block, which fills it with the sources of a recorded run; tidy it afterwards."""
+    tidy_abandoned(checkout)
+    with _tidied(_make(checkout, lambda _: None)) as workspace:
+        yield workspace
+
+
+@contextmanager
+def _tidied(workspace: Paths) -> Iterator[Paths]:
     try:
         yield workspace
     finally:
@@ -49,13 +62,20 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
     Raises:
         ConfigError: params.yaml or an override is not valid; no workspace is made then.
     """
+
+    def fill(folder: Path) -> None:
+        config.write_with_overrides(checkout.params, folder / "params.yaml", overrides)
+        copy_sources(checkout, folder)
+
+    return _make(checkout, fill)
+
+
+def _make(checkout: Paths, fill: Callable[[Path], None]) -> Paths:
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
     with cache_locked(checkout), files.atomic_write(checkout.runs / name) as folder:
         folder.mkdir()
         files.write_json(folder / OWNER, asdict(ProcessIdentity.own()))
-        config.write_with_overrides(checkout.params, folder / "params.yaml", overrides)
-        for source in SOURCES:
-            _copy(checkout.checkout / source, folder / source)
+        fill(folder)
         _write_dvc_config(checkout, folder / ".dvc")
     return Paths(checkout.runs / name, checkout.checkout)
 
@@ -66,6 +86,16 @@ def cache_locked(checkout: Paths) -> Iterator[None]:
     checkout.runs.mkdir(parents=True, exist_ok=True)
     with FileLock(checkout.runs / ".lock"):
         yield
+
+
+def copy_sources(checkout: Paths, folder: Path) -> None:
+    """Copy the sources of a checkout into a folder.
+
+    Raises:
+        ConfigError: some are missing.
+    """
+    for source in SOURCES:
+        _copy(checkout.checkout / source, folder / source)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mnistflow
 from mnistflow import lineage, splits, tasks
@@ -116,6 +118,27 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     return Judgement(verdict, opponent, comparison)
 
 
+def judge_again(workspace: Paths, name: str, evaluation: Evaluation, evidence: Mapping[str, Any]) -> Verdict:
+    """Return the gate's verdict on a workspace's model under recorded circumstances; change nothing.
+
+    Args:
+        workspace: that of the model, which need not be registered.
+        name: registered name of the models that it is one of.
+        evaluation: of the model.
+        evidence: of the recorded verdict; names the champion, the level of the comparison and the policy.
+
+    Raises:
+        RegistryError: the registry or the artifact store does not have that champion.
+    """
+    data = splits.load(workspace.prepared)
+    policy = GateConfig.validated(evidence["policy"], "the recorded policy of the gate")
+    recorded = evidence["champion"]
+    comparison = (
+        _compare(workspace, data, versions.find(name, recorded["version"]), recorded["level"]) if recorded else None
+    )
+    return gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
+
+
 def _compare(workspace: Paths, data: Dataset, champion: Version, level: float) -> Comparison:
     import numpy as np
 
@@ -159,6 +182,7 @@ def record_verdict(
         "version": version.number,
         "decision": verdict.decision,
         "reasons": verdict.reasons,
+        "overruled": version.is_overruled,
         "policy": policy.model_dump(mode="json"),
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,

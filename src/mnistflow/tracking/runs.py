@@ -24,12 +24,16 @@ from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
-COMMANDS = {"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune", "monitor": "monitor"}
+COMMANDS = {
+    **{"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"},
+    **{"monitor": "monitor", "reproduce": "reproduce"},
+}
 STAGE = "stage"  # run by hand; its run is named as the stage
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
 COMMAND = "mnistflow.command"  # the one that repeats the run
+WEIGHTS = "mnistflow.weights"  # digest of the weights in the ONNX file; see `export.weights`
 FLOW_RUN_URL = "prefect.flow_run_url"
 VERSION = "mnistflow.version"  # name/number of the version that a run registered, or monitors
 KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mnistflow gc` does not remove it
