@@ -30,6 +30,7 @@ from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.provenance import bundle
 from mnistflow.registry import promotion, reconciliation, status, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
@@ -133,7 +134,8 @@ def find_registered(dataset: str, evaluation: Evaluation) -> Version | None:
 def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     """Register the exported model, unless it is registered already."""
     reference.log(workspace, run.start())  # first, so that no version is without
-    version = promotion.register(workspace, run.start(), evaluation)
+    documents = bundle.log(run.start(), evaluation)
+    version = promotion.register(workspace, run.start(), evaluation, documents)
     get_run_logger().info("%s version %d", version.name, version.number)
     return version
 

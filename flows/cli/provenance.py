@@ -1,13 +1,15 @@
-"""Commands about where a version comes from: reproduce."""
+"""Commands about where a version comes from: reproduce, lineage."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.context import load_context, resumable
-from flows.cli.options import DatasetOption
+from flows.cli.options import DatasetOption, Json, console
 from mnistflow import logs
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (reproduce,):
+    for command in (reproduce, lineage):
         app.command()(command)
 
 
@@ -43,6 +45,26 @@ def reproduce(
     typer.echo(f"weights      {'identical' if done.identical else 'rounded otherwise'}")
     typer.echo(f"predictions  {done.rows - done.disagreements:,} of {done.rows:,} the same")
     typer.echo(f"verdict      {done.decision or 'none'}, as recorded")
+
+
+def lineage(version: int, dataset: DatasetOption = None, as_json: Json = False) -> None:
+    """Show where a version comes from: data, code, run, trials, model, decision; and since when it served."""
+    paths, settings = load_context()
+    from mnistflow.provenance import lineage_graph
+    from mnistflow.registry import status, versions
+
+    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    graph = lineage_graph.trace(paths, name, version)
+    if as_json:
+        typer.echo(json.dumps(asdict(graph), indent=2))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, title=f"{name} version {version}", title_justify="left")
+    for heading, text in lineage_graph.lines(graph):
+        table.add_row(f"[bold]{heading}", escape(text))
+    console.print(table)
 
 
 def _run_id(paths: Paths, settings: Config, model: str, dataset: str | None) -> str:

@@ -65,6 +65,7 @@ class Dataset:
         test: the publisher's test split, unchanged; evaluated once per model.
         sha256: name of a split -> hash of its examples.
         data_sha256: hash over all splits.
+        feedback: number of training examples from users' feedback, which are the last ones.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Dataset:
     test: Split
     sha256: Mapping[SplitName, str]
     data_sha256: str
+    feedback: int = 0
 
     @property
     def test_sha256(self) -> str:
@@ -98,6 +100,7 @@ def save(dataset: Dataset, folder: Path) -> None:
         "counts": {name: len(split) for name, split in dataset.splits.items()},
         "sha256": dict(dataset.sha256),
         "data_sha256": dataset.data_sha256,
+        "feedback": dataset.feedback,
     }
     files.write_json(folder / MANIFEST, manifest)
 
@@ -120,6 +123,7 @@ def load(prepared: Path) -> Dataset:
             test=load_split(prepared, "test"),
             sha256=manifest["sha256"],
             data_sha256=manifest["data_sha256"],
+            feedback=manifest.get("feedback", 0),  # manifests of earlier releases do not count it
         )
     except (KeyError, TypeError) as error:
         raise DataError(

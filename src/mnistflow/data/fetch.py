@@ -23,6 +23,7 @@ from mnistflow.transient import is_transient
 
 log = logging.getLogger(__name__)
 
+SOURCES = "source.json"
 FIX = f"Set {MIRRORS_VARIABLE} to a folder or URL with <data set>/<file>, or change fetch.mirrors."
 
 
@@ -152,11 +153,11 @@ def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchCon
             if entry.generate is not None:
                 log.info("%s: generated, nothing to download", entry.name)
                 return entry.generate(folder)
-            sources = {
+            acquired = {
                 name: _acquire_file(folder / name, file, locations(entry, name, mirrors, paths.checkout), config)
                 for name, file in entry.files.items()
             }
-            _record_sources(folder / "source.json", sources)
+            _record_sources(folder / SOURCES, acquired)
     except OSError as error:
         raise DataError(
             f"cannot write {folder}: {error.strerror or error}",
@@ -207,6 +208,12 @@ def _may_be_available_later(error: FileUnavailable) -> bool:
     A connection that times out is transient for the task, but not retried here, because each attempt is slow.
     """
     return error.transient or (error.__cause__ is not None and is_transient(error.__cause__))
+
+
+def sources(paths: Paths, dataset: str) -> dict[str, str]:
+    """Return where each raw file of a data set was downloaded from; nothing if it was generated, or not here."""
+    path = paths.downloads / dataset / SOURCES
+    return dict(files.read_json(path)) if path.is_file() else {}
 
 
 def _record_sources(path: Path, sources: dict[str, str | None]) -> None:

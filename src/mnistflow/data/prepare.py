@@ -61,7 +61,7 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         train=len(dataset.train),
         validation=len(dataset.validation),
         test=len(dataset.test),
-        feedback=len(examples) if examples else 0,
+        feedback=dataset.feedback,
         data_sha256=dataset.data_sha256,
     )
 
@@ -118,6 +118,7 @@ def build(
         **parts,
         sha256=hashes,
         data_sha256=identity.hexdigest(),
+        feedback=len(feedback_examples) if feedback_examples else 0,
     )
 
 

@@ -8,22 +8,24 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mnistflow import files, lineage, splits
 from mnistflow.config import Config
+from mnistflow.data import fetch, raw
 from mnistflow.evaluation import evaluate
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.export import weights
 from mnistflow.paths import Paths
 from mnistflow.pipeline import sources
-from mnistflow.splits import Dataset
+from mnistflow.splits import Dataset, SplitName
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 
 PACKAGES = ("mlflow", "dvc", "prefect", "optuna")  # besides those that a training depends on
 PREDICTIONS = "predictions.npz"  # artifact: outputs on the test split
 TRIALS = "tune/trials.json"
+DATA = "data.json"
 ENVIRONMENT = "environment.json"
 
 
@@ -63,6 +65,7 @@ def record(workspace: Paths, run: runs.Run, config: Config, executing: str | Non
     )
     run.set_tags({"mnistflow.dataset": data.name, runs.WEIGHTS: weights.digest(workspace.exported / "model.onnx")})
     _log_dataset(run, data)
+    run.log_json(_data_record(workspace, config, data), DATA)
     _log_files(workspace, run, training["machine"])
     _log_sources(workspace, run)
     _log_lock(workspace.root / "dvc.lock", run, executing)
@@ -101,6 +104,25 @@ def _log_dataset(run: runs.Run, data: Dataset) -> None:
         profile=json.dumps(profile),
     )
     mlflow_client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
+
+
+def _data_record(workspace: Paths, config: Config, data: Dataset) -> dict[str, Any]:
+    """Return what the data is, and where it comes from."""
+    return {
+        "name": data.name,
+        "task": data.task,
+        "classes": data.classes,
+        "input_shape": data.input_shape,
+        "sha256": data.data_sha256,
+        "splits": {
+            name: {"examples": len(split), "sha256": data.sha256[cast(SplitName, name)]}
+            for name, split in data.splits.items()
+        },
+        "raw": raw.load(workspace.raw).model_dump(mode="json")["files"],
+        "sources": fetch.sources(workspace, data.name),
+        "own": config.fetch.own.get(data.name),
+        "feedback": {"examples": data.feedback, "until": config.prepare.feedback_until},
+    }
 
 
 def _log_files(workspace: Paths, run: runs.Run, machine: Mapping[str, str]) -> None:

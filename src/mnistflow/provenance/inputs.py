@@ -53,6 +53,8 @@ def provide_sources(record: RunRecord, workspace: Paths) -> str:
 
 
 def _origins_of_sources(record: RunRecord, workspace: Paths) -> Iterator[tuple[str, Callable[[Path], bool]]]:
+    commit = record.commit.removesuffix("-dirty")
+
     def from_checkout(folder: Path) -> bool:
         workspaces.copy_sources(workspace, folder)
         return True
@@ -64,7 +66,6 @@ def _origins_of_sources(record: RunRecord, workspace: Paths) -> Iterator[tuple[s
         return False
 
     def from_git(folder: Path) -> bool:
-        commit = record.commit.removesuffix("-dirty")
         archive = sources.committed(workspace.checkout, commit) if commit != "unknown" else None
         if archive is not None:
             sources.unpack(archive, folder)
@@ -72,7 +73,7 @@ def _origins_of_sources(record: RunRecord, workspace: Paths) -> Iterator[tuple[s
 
     yield "this checkout", from_checkout
     yield f"{sources.ARCHIVE} of the run", from_archive
-    yield f"commit {record.commit}", from_git
+    yield f"commit {commit}", from_git
 
 
 def provide_parameters(record: RunRecord, workspace: Paths) -> None:
@@ -123,9 +124,7 @@ def provide_search(record: RunRecord, workspace: Paths) -> None:
     folder = workspace.root / SEARCH
     folder.mkdir(parents=True)
     shutil.copyfile(record.trials, folder / "trials.json")
-    complete = [trial for trial in files.read_json(folder / "trials.json") if trial["loss"] is not None]
-    best = min(complete, key=lambda trial: trial["loss"])["parameters"] if complete else {}
-    files.write_json(folder / "best.json", {"overrides": best})
+    files.write_json(folder / "best.json", {"overrides": record.best_parameters})
     _check(workspace, SEARCH, record.output("tune", SEARCH), f"in the artifacts of run {record.run_id}")
 
 

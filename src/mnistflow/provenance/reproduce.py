@@ -71,12 +71,13 @@ def reproduce(checkout: Paths, run_id: str) -> Reproduction:
     """
     with tempfile.TemporaryDirectory() as folder, workspaces.of_record(checkout) as workspace:
         record = RunRecord.read(run_id, Path(folder))
+        expected = record.weights
         sources = inputs.provide_sources(record, workspace)
         inputs.provide_parameters(record, workspace)
         run = runs.start(checkout, "", f"reproduce {record.logged.name}", kind="reproduce", parent=run_id)
         with runs.finished(run):
             try:
-                result = _repeat(record, workspace, run, sources)
+                result = _repeat(record, workspace, run, sources, expected)
             except MnistflowError as error:
                 run.set_tags({RESULT: error.problem})
                 raise
@@ -84,14 +85,14 @@ def reproduce(checkout: Paths, run_id: str) -> Reproduction:
     return result
 
 
-def _repeat(record: RunRecord, workspace: Paths, run: Run, sources: str) -> Reproduction:
+def _repeat(record: RunRecord, workspace: Paths, run: Run, sources: str, expected: str) -> Reproduction:
     data = inputs.provide_data(record, workspace, run)
     inputs.provide_search(record, workspace)
     elsewhere = inputs.other_machine(record)
     for stage in STAGES:
         inputs.run_stage(record, workspace, run, stage)
     _check_settings(record, workspace)
-    identical = weights.digest(workspace.exported / "model.onnx") == record.weights
+    identical = weights.digest(workspace.exported / "model.onnx") == expected
     if not identical and elsewhere is None:
         raise NotReproduced("the weights differ, although no input does", "Its training depends on something else.")
     disagreements, rows = _check_predictions(record, workspace, elsewhere)

@@ -46,15 +46,8 @@ class RunRecord:
 
         Raises:
             RegistryError: there is no such run.
-            NotReproduced: the run has not finished its pipeline, or an earlier release has recorded less of it.
         """
-        found = cls(run_id, runs.read(run_id), folder)
-        if runs.WEIGHTS not in found.logged.tags:
-            raise NotReproduced(
-                f"run {run_id} has recorded no digest of its weights",
-                "Runs have one since this release, once all their stages are done.",
-            )
-        return found
+        return cls(run_id, runs.read(run_id), folder)
 
     @property
     def commit(self) -> str:
@@ -68,8 +61,18 @@ class RunRecord:
 
     @property
     def weights(self) -> str:
-        """Digest of the weights; see `export.weights`."""
-        return self.logged.tags[runs.WEIGHTS]
+        """Digest of the weights; see `export.weights`.
+
+        Raises:
+            NotReproduced: the run has not finished its pipeline, or is of a release that has not recorded them.
+        """
+        found = self.logged.tags.get(runs.WEIGHTS)
+        if found is None:
+            raise NotReproduced(
+                f"run {self.run_id} has recorded no digest of its weights",
+                "Runs of earlier releases have none; others have one when all their stages are done.",
+            )
+        return found
 
     @cached_property
     def params(self) -> Path:
@@ -107,18 +110,29 @@ class RunRecord:
         raise NotReproduced(f"dvc.lock of run {self.run_id} does not describe {folder}", _RESTORE)
 
     @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """What the data was and where it came from."""
+        return self._json(record.DATA)
+
+    @cached_property
     def environment(self) -> Mapping[str, str]:
         """Machine and packages of the training."""
-        try:
-            found: Mapping[str, str] = json.loads(self.artifact(record.ENVIRONMENT).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise NotReproduced(f"{record.ENVIRONMENT} of run {self.run_id} is damaged: {error}", _RESTORE) from error
-        return found
+        return self._json(record.ENVIRONMENT)
 
     @cached_property
     def trials(self) -> Path:
         """Trials of the search, as JSON."""
         return self.artifact(record.TRIALS)
+
+    @cached_property
+    def best_parameters(self) -> dict[str, Any]:
+        """Parameters of the best trial, by dotted key; empty without trials."""
+        try:
+            trials = json.loads(self.trials.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise NotReproduced(f"{record.TRIALS} of run {self.run_id} is damaged: {error}", _RESTORE) from error
+        complete = [trial for trial in trials if trial["loss"] is not None]
+        return dict(min(complete, key=lambda trial: trial["loss"])["parameters"]) if complete else {}
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -149,6 +163,13 @@ class RunRecord:
             return artifacts.of_run(self.run_id, name, self.folder)
         except RegistryError as error:
             raise NotReproduced(f"{name} of run {self.run_id} is gone: {error.problem}", _RESTORE) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self.artifact(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise NotReproduced(f"{name} of run {self.run_id} is damaged: {error}", _RESTORE) from error
+        return found
 
 
 _RESTORE = "Restore the artifact store."

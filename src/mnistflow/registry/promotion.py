@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,8 +63,15 @@ class Judgement:
     recorded: bool = False
 
 
-def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version:
-    """Register the exported model of a workspace, unless the very same file is registered already."""
+def register(workspace: Paths, run: runs.Run, evaluation: Evaluation, bundle: Sequence[str] = ()) -> Version:
+    """Register the exported model of a workspace, unless the very same file is registered already.
+
+    Args:
+        workspace: that of the model.
+        run: the run that has trained it.
+        evaluation: of the model.
+        bundle: names of the documents about the model that the run has.
+    """
     data = splits.load(workspace.prepared)
     name = versions.model_name(data.name)
     known = versions.registered_as(name, evaluation.model_sha256)
@@ -88,7 +95,7 @@ def register(workspace: Paths, run: runs.Run, evaluation: Evaluation) -> Version
         mnistflow_version=mnistflow.__version__,
     )
     example = data.test.inputs[: registration.PROBE_ROWS]
-    version = registration.register(run, workspace.exported / "model.onnx", workspace.trained, example, facts)
+    version = registration.register(run, workspace.exported / "model.onnx", workspace.trained, example, facts, bundle)
     registration.describe_model(name, descriptions.of_model(facts))
     note = descriptions.of_run(runs.read(run.run_id), name, version.number)
     run.set_tags({runs.VERSION: f"{name}/{version.number}", runs.NOTE: note})

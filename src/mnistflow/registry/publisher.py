@@ -1,7 +1,7 @@
 """The model repository that servers read, in Triton's layout.
 
     <dataset>-classifier/
-      config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   champion   rollout.json
+      config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   3/model-card.md ...   champion   rollout.json
 
 A version's folder is renamed into place when it is complete, and is written again only when it is damaged, or that of
 another registry, whose numbers are the same; `champion` and `rollout.json` are replaced atomically. A server that reads
@@ -104,7 +104,8 @@ def is_whole(paths: Paths, version: Version) -> bool:
         model_json = files.read_json(folder / "model.json")
         sha256 = model_json["sha256"]
         is_own = model_json["run_id"] == version.run_id and (sha256 == version.sha256 or not version.has_exact_file)
-        return is_own and files.sha256(folder / "model.onnx") == sha256 and (folder / "probe.npz").is_file()
+        has_all = all((folder / name).is_file() for name in ("probe.npz", *version.bundle))
+        return is_own and has_all and files.sha256(folder / "model.onnx") == sha256
     except (DataError, OSError, KeyError, TypeError):
         return False
 
@@ -121,23 +122,35 @@ def publish(paths: Paths, version: Version) -> bool:
     if is_whole(paths, version):
         return False
     folder = paths.models / version.name / str(version.number)
-    with files.atomic_write(folder) as temporary, tempfile.TemporaryDirectory(dir=paths.var) as downloads:
-        # Imported here, because status and leaderboard must load neither numpy nor MLflow.
-        from mnistflow.registry import registration
-
+    with files.atomic_write(folder) as temporary:
         temporary.mkdir()
-        registered = registration.download(version, Path(downloads))
-        shutil.copyfile(registered.model, temporary / "model.onnx")
-        shutil.copyfile(registered.probe, temporary / "probe.npz")
-        sha256 = files.sha256(temporary / "model.onnx")
-        if version.has_exact_file and sha256 != version.sha256:
-            raise RegistryError(
-                f"the artifact store has another model.onnx than was registered as {version.name} version "
-                f"{version.number}: sha256 {sha256} instead of {version.sha256}",
-                "Restore the artifact store, or train again with `mnistflow retrain`.",
-            )
-        files.write_json(temporary / "model.json", manifest.to_publish(registered.model_json, sha256))
+        write(paths, version, temporary)
     return True
+
+
+def write(paths: Paths, version: Version, folder: Path) -> None:
+    """Write the files of a registered version, as servers read them, into an empty folder.
+
+    Raises:
+        RegistryError: the artifact store does not have its files, or has another ONNX file than was registered.
+    """
+    # Imported here, because status and leaderboard must load neither numpy nor MLflow.
+    from mnistflow.registry import registration
+
+    with tempfile.TemporaryDirectory(dir=paths.var) as downloads:
+        registered = registration.download(version, Path(downloads))
+        shutil.copyfile(registered.model, folder / "model.onnx")
+        shutil.copyfile(registered.probe, folder / "probe.npz")
+        for document in registered.bundle:
+            shutil.copyfile(document, folder / document.name)
+    sha256 = files.sha256(folder / "model.onnx")
+    if version.has_exact_file and sha256 != version.sha256:
+        raise RegistryError(
+            f"the artifact store has another model.onnx than was registered as {version.name} version "
+            f"{version.number}: sha256 {sha256} instead of {version.sha256}",
+            "Restore the artifact store, or train again with `mnistflow retrain`.",
+        )
+    files.write_json(folder / "model.json", manifest.to_publish(registered.model_json, sha256))
 
 
 def serve(paths: Paths, version: Version) -> None:

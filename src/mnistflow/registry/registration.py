@@ -39,14 +39,23 @@ class RegisteredFiles:
         model: the ONNX file.
         probe: a few inputs, and the outputs that were recorded for them.
         model_json: the version's manifest as plain values, see `manifest.Manifest`, with its number as `version`.
+        bundle: the documents about it.
     """
 
     model: Path
     probe: Path
     model_json: Mapping[str, Any]
+    bundle: tuple[Path, ...]
 
 
-def register(run: runs.Run, onnx_file: Path, trained: Path | None, example: Array, manifest: Manifest) -> Version:
+def register(
+    run: runs.Run,
+    onnx_file: Path,
+    trained: Path | None,
+    example: Array,
+    manifest: Manifest,
+    bundle: Sequence[str] = (),
+) -> Version:
     """Log a model with all its flavours, signature and input example, and register it as a new version.
 
     Args:
@@ -54,6 +63,7 @@ def register(run: runs.Run, onnx_file: Path, trained: Path | None, example: Arra
         trained: folder with the trained model in the format of its learner; None for none.
         example: a few inputs `[n, *input_shape]`.
         manifest: facts about the model; kept in its folder, the most important ones also as tags of the version.
+        bundle: names of the documents about the model that the run has.
     """
     import mlflow
 
@@ -76,7 +86,7 @@ def register(run: runs.Run, onnx_file: Path, trained: Path | None, example: Arra
             manifest.name,
             logged.model_uri,
             run.run_id,
-            tags={TAG + key: value for key, value in _tags(manifest, recorded).items()},
+            tags={TAG + key: value for key, value in _tags(manifest, recorded, bundle).items()},
             model_id=logged.model_id,
         )
     return versions.find(manifest.name, int(version.version))
@@ -94,7 +104,7 @@ def describe(version: Version, text: str) -> None:
     mlflow_client().update_model_version(version.name, str(version.number), text)
 
 
-def _tags(manifest: Manifest, run: runs.Record) -> dict[str, str]:
+def _tags(manifest: Manifest, run: runs.Record, bundle: Sequence[str]) -> dict[str, str]:
     """Return what commands read of a version and what one filters versions by."""
     headline = identity.get(manifest.task).headline.name
     commit, _, dirty = manifest.git_commit.partition("-")
@@ -107,6 +117,7 @@ def _tags(manifest: Manifest, run: runs.Record) -> dict[str, str]:
         "git_commit": f"{commit[:COMMIT_DIGITS]}{'-' if dirty else ''}{dirty}",
         "sha256": manifest.sha256,
         "exact_file": "true",
+        versions.BUNDLE: " ".join(bundle),
         "user": user_at_host(),
     }
     return {name: value for name, value in tags.items() if value}
@@ -122,12 +133,13 @@ def download(version: Version, folder: Path) -> RegisteredFiles:
         model = artifacts.of_version(version.name, version.number, flavors.ONNX_FILE, folder)
         model_json = _read_manifest(version, folder)
         probe = artifacts.of_run(version.run_id, PROBE, folder)
+        bundle = tuple(artifacts.of_run(version.run_id, f"{versions.BUNDLE}/{name}", folder) for name in version.bundle)
     except RegistryError as error:
         raise RegistryError(
             f"the files of {version.name} version {version.number} are not in the artifact store: {error.problem}",
             "Restore the artifact store, or train again with `mnistflow retrain`.",
         ) from error
-    return RegisteredFiles(model, probe, {**model_json, "version": version.number})
+    return RegisteredFiles(model, probe, {**model_json, "version": version.number}, bundle)
 
 
 def _read_manifest(version: Version, folder: Path) -> Any:

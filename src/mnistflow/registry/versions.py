@@ -20,6 +20,7 @@ from mnistflow.tracking.store import open_store
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 TAG = "mnistflow."
+BUNDLE = "bundle"
 MANIFEST_TAG = TAG + "model"  # only of versions that have no model.json among their files
 
 Decision = Literal["promote", "hold", "reject"]
@@ -40,6 +41,7 @@ class Version:
         created_ms: milliseconds since the epoch.
         history: when and how it became champion, one line each, oldest first.
         is_overruled: whether somebody has replaced it as champion by hand.
+        bundle: names of the documents about it, artifacts of its run in the folder `BUNDLE`.
         has_exact_file: whether the artifact store has the very file of `sha256`. MLflow has written the graphs of older
             versions anew.
     """
@@ -58,6 +60,7 @@ class Version:
     history: tuple[str, ...]
     is_overruled: bool
     has_exact_file: bool = False
+    bundle: tuple[str, ...] = ()
 
     @property
     def headline(self) -> Headline:
@@ -142,6 +145,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         history=tuple(tags.get(TAG + "history", "").splitlines()),
         is_overruled=tags.get(TAG + "overruled") == "true",
         has_exact_file=tags.get(TAG + "exact_file") == "true",
+        bundle=tuple(tags.get(TAG + BUNDLE, "").split()),
     )
 
 

@@ -1,0 +1,38 @@
+"""Lineage of a version, as the command shows it."""
+
+import json
+
+import pytest
+from checkouts import Checkout
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
+
+
+def test_the_lineage_of_a_champion(retrained: Checkout) -> None:
+    graph = json.loads(retrained.run("lineage", "1", "--json").stdout)
+    ((run_id,),) = retrained.query("select run_id from model_versions where version = 1")
+    manifest = json.loads((retrained.folder / "var/models/digits-classifier/1/model.json").read_text())
+    assert graph["data"]["sha256"] == manifest["data_sha256"]
+    assert graph["data"]["splits"]["test"]["examples"] == 360
+    assert graph["data"]["feedback"] == {"examples": 0, "until": None}
+    assert graph["code"]["commit"].removesuffix("-dirty") == retrained.tool("git", "rev-parse", "HEAD").strip()
+    assert graph["run"]["id"] == run_id
+    assert graph["run"]["seed"] == "0"
+    assert graph["trials"]["trials"] == 2
+    assert graph["model"]["sha256"] == manifest["sha256"]
+    assert graph["model"]["metrics"]["test_accuracy"] == manifest["metrics"]["accuracy"]
+    assert graph["decision"]["decision"] == "promote"
+    assert graph["served"][0]["by"] == "gate"
+
+
+def test_its_text_has_the_same_steps(retrained: Checkout) -> None:
+    said = retrained.run("lineage", "1").stdout
+    for step in ("data", "code", "run", "trials", "model", "decision", "served"):
+        assert f"\n {step} " in said
+    assert "1,293 train, 144 validation, 360 test examples; 0 of the training examples are feedback" in said
+
+
+def test_a_version_that_does_not_exist(retrained: Checkout) -> None:
+    done = retrained.run("lineage", "99", check=False)
+    assert done.returncode == 1
+    assert "digits-classifier has no version 99" in done.stderr
