@@ -106,7 +106,7 @@ bench-serving: $(wildcard benchmarks/serving/*.py) | $(READY)  ## those of the s
 
 # The lock files begin with these commands, from which Renovate repeats them; it reads arguments after an equals sign only.
 COMPILE := uv pip compile --quiet --universal --python-version=3.11 --generate-hashes pyproject.toml
-PIPELINE := $(addprefix --extra=,pipeline cluster team s3 gcs scoring serving grpc otel postgres dev docs)
+PIPELINE := $(addprefix --extra=,pipeline cluster team s3 gcs scoring serving grpc otel postgres signing verify dev docs)
 
 lock: $(READY)  ## resolve the requirements anew
 	@$(COMPILE) $(PIPELINE) --output-file=requirements.lock
@@ -114,7 +114,7 @@ lock: $(READY)  ## resolve the requirements anew
 		$(COMPILE) --extra=$$backend --constraint=requirements.lock --output-file=requirements-$$backend.lock
 	done
 	$(COMPILE) --extra=serving --output-file=serving/requirements.lock
-	$(COMPILE) --extra=serving --extra=grpc --extra=otel --output-file=serving/extras.lock
+	$(COMPILE) --extra=serving --extra=grpc --extra=otel --extra=verify --output-file=serving/extras.lock
 	for group in clients triton; do
 		$(COMPILE) --group=$$group --output-file=tests/conformance/$$group.lock
 	done

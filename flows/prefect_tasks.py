@@ -6,6 +6,7 @@ Prefect caches nothing: DVC alone decides what is up to date.
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
@@ -30,7 +31,7 @@ from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
-from mnistflow.provenance import bundle
+from mnistflow.provenance import bundle, signature
 from mnistflow.registry import promotion, reconciliation, status, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
@@ -81,10 +82,14 @@ def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
 def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members.
 
+    A key that could not sign the version afterwards is refused here.
+
     Args:
         chosen: parameters of the flow.
         options: what else was chosen for this run.
     """
+    if key := os.environ.get(environment.SIGNING_KEY):
+        signature.require_private_key(Path(key))
     base = config.load(paths.params)
     plan = run_plan.resolve(paths, base, parameters.values(base, chosen), options)
     if plan.is_fallback:
@@ -136,6 +141,8 @@ def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     reference.log(workspace, run.start())  # first, so that no version is without
     documents = bundle.log(run.start(), evaluation)
     version = promotion.register(workspace, run.start(), evaluation, documents)
+    if key := os.environ.get(environment.SIGNING_KEY):
+        version = signature.sign(workspace, version, Path(key))
     get_run_logger().info("%s version %d", version.name, version.number)
     return version
 

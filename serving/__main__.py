@@ -40,7 +40,7 @@ def main() -> None:
         stop_with_parent()
         listener = listener or listen(settings.host, settings.port)[0]
         limits = CandidateLimits(settings.slowest_seconds, settings.candidate_seconds, settings.candidate_bytes)
-        validator = Validator(settings.repository, limits)
+        validator = Validator(settings.repository, limits, settings.public_key)
         # Imported here, because the validator's first process starts up meanwhile.
         from serving.server import serve
 

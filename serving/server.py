@@ -14,6 +14,7 @@ from serving.engine.availability import Availability
 from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
 from serving.engine.rollout import ChallengerLimits
+from serving.engine.signature import TrustedKey
 from serving.engine.validation import Validator
 from serving.errors import NotReadyError, StartError, UnknownModelError
 from serving.http.application import Application
@@ -68,7 +69,7 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
         )
     metrics = Metrics()
     models = ModelManager(
-        ModelRepository(settings.repository),
+        ModelRepository(settings.repository, _trusted_key(settings)),
         metrics,
         settings.model,
         settings.resident_versions,
@@ -84,6 +85,10 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
         if settings.grpc_port:
             addresses = f"{_address(f'grpc{secure}', settings.host, settings.grpc_port)} and {addresses}"
         ModelServer(_config(settings, app, certificate), app, models, addresses).run([listener])
+
+
+def _trusted_key(settings: Settings) -> TrustedKey | None:
+    return TrustedKey(Path(settings.public_key)) if settings.public_key else None
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -46,6 +46,13 @@ class Settings:
     """All settings. `--poll-seconds` on the command line is `MNISTFLOW_SERVE_POLL_SECONDS` in the environment."""
 
     repository: Annotated[Path, Setting("folder of the model repository")] = Path("var/models")
+    public_key: Annotated[
+        str,
+        Setting(
+            "file with a public key, PEM, on the curve P-256, P-384 or P-521: only versions with a `model.sig` made "
+            "with its private key are served; empty for all; needs the extra `verify`"
+        ),
+    ] = ""
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 chooses a free one", 0)] = 8000
     grpc_port: Annotated[int, Setting("port of the gRPC service; 0 for none; needs the extra `grpc`", 0)] = 0

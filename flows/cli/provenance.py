@@ -1,25 +1,29 @@
-"""Commands about where a version comes from: reproduce, lineage."""
+"""Commands about where a version comes from: reproduce, lineage, sign, verify."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.context import load_context, resumable
 from flows.cli.options import DatasetOption, Json, console
-from mnistflow import logs
+from mnistflow import environment, logs
+from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from mnistflow.config import Config
     from mnistflow.paths import Paths
+    from mnistflow.registry.versions import Version
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (reproduce, lineage):
+    for command in (reproduce, lineage, sign, verify):
         app.command()(command)
 
 
@@ -49,22 +53,64 @@ def reproduce(
 
 def lineage(version: int, dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show where a version comes from: data, code, run, trials, model, decision; and since when it served."""
-    paths, settings = load_context()
+    paths, found = _version(dataset, version)
     from mnistflow.provenance import lineage_graph
-    from mnistflow.registry import status, versions
 
-    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
-    graph = lineage_graph.trace(paths, name, version)
+    graph = lineage_graph.trace(paths, found.name, version)
     if as_json:
         typer.echo(json.dumps(asdict(graph), indent=2))
         return
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(show_header=False, box=None, title=f"{name} version {version}", title_justify="left")
+    table = Table(show_header=False, box=None, title=f"{found.name} version {version}", title_justify="left")
     for heading, text in lineage_graph.lines(graph):
         table.add_row(f"[bold]{heading}", escape(text))
     console.print(table)
+
+
+def sign(
+    version: int,
+    dataset: DatasetOption = None,
+    key: Annotated[
+        Path | None, typer.Option(help=f"File with the private key, PEM; {environment.SIGNING_KEY} unless given.")
+    ] = None,
+) -> None:
+    """Sign a version, its model card and the other documents with a private key."""
+    paths, found = _version(dataset, version)
+    from mnistflow.provenance import signature
+
+    signature.sign(paths, found, _key(key, environment.SIGNING_KEY))
+    typer.echo(f"signed: {found.name} version {found.number}")
+
+
+def verify(
+    version: int,
+    dataset: DatasetOption = None,
+    key: Annotated[
+        Path | None, typer.Option(help=f"File with the public key, PEM; {environment.PUBLIC_KEY} unless given.")
+    ] = None,
+) -> None:
+    """Check by a public key that a version and its documents are those that were signed."""
+    paths, found = _version(dataset, version)
+    from mnistflow.provenance import signature
+
+    places = signature.verify(paths, found, _key(key, environment.PUBLIC_KEY))
+    typer.echo(f"as signed: {found.name} version {found.number} in {' and '.join(places)}")
+
+
+def _version(dataset: str | None, number: int) -> tuple[Paths, Version]:
+    paths, settings = load_context()
+    from mnistflow.registry import status, versions
+
+    return paths, versions.find(versions.model_name(status.choose_dataset(paths, settings.fetch, dataset)), number)
+
+
+def _key(given: Path | None, variable: str) -> Path:
+    named = os.environ.get(variable)
+    if given is None and not named:
+        raise ConfigError("no key is given", f"Name a file by --key or by {variable}.")
+    return given or Path(named or "")
 
 
 def _run_id(paths: Paths, settings: Config, model: str, dataset: str | None) -> str:

@@ -1,6 +1,7 @@
-"""Validation process (`python -m serving.engine.candidate PARENT REPOSITORY LIMIT...`): loads and checks one version.
+"""Validation process (`... serving.engine.candidate PARENT REPOSITORY KEY LIMIT...`): loads and checks one version.
 
-PARENT is the process ID of the server, with which this process ends. It reads the name and the number of the version
+PARENT is the process ID of the server, with which this process ends; KEY is the file with the trusted public key, or
+empty. It reads the name and the number of the version
 from standard input, so that it can start before they are known.
 """
 
@@ -33,11 +34,12 @@ class CandidateLimits:
 
 def main() -> int:
     """Validate a version; return 0, or print the reason and return `REFUSED`."""
-    parent, folder, row_seconds, seconds, memory_bytes = sys.argv[1:]
+    parent, folder, key, row_seconds, seconds, memory_bytes = sys.argv[1:]
     die_with_parent(int(parent))
     # Imported here, because the server imports this module only for its names, and should not wait for these.
     from serving.engine.model import Model
     from serving.engine.repository import ModelRepository
+    from serving.engine.signature import TrustedKey
 
     limits = CandidateLimits(float(row_seconds), float(seconds), int(memory_bytes))
     version = sys.stdin.readline().split()
@@ -45,7 +47,8 @@ def main() -> int:
         return 0  # the server ended before it had a version to validate
     _limit_resources(limits)
     try:
-        Model(ModelRepository(Path(folder)).read(version[0], int(version[1])), limits.row_seconds)
+        repository = ModelRepository(Path(folder), TrustedKey(Path(key)) if key else None)
+        Model(repository.read(version[0], int(version[1])), limits.row_seconds)
     except ModelRefusedError as error:
         sys.stdout.write(f"{error}\n")
         return REFUSED

@@ -1,6 +1,7 @@
 """Model repository: reads versions, the pointer to the champion, and the rollout of a challenger.
 
-A model has the files `<version>/{model.onnx,model.json,probe.npz}`, `champion` and `rollout.json` in its folder.
+A model has the files `<version>/{model.onnx,model.json,probe.npz}`, `champion` and `rollout.json` in its folder. With a
+trusted key, each version has to be signed: `<version>/model.sig`, over all of its files.
 
 Publishers rename whole folders and files into place, so whatever is read here is complete.
 """
@@ -9,18 +10,21 @@ import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import orjson
 
+from serving.engine.signature import TrustedKey
 from serving.errors import ModelRefusedError
 from serving.manifest import Manifest, parse_manifest
 from serving.protocol.tensors import Array
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+LOADED = ("model.json", "model.onnx", "probe.npz")
 
 FileId = tuple[int, int]
 
@@ -86,10 +90,16 @@ class StoredModel:
 
 
 class ModelRepository:
-    """A folder of models, read anew at each call."""
+    """A folder of models, read anew at each call.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: with the models.
+        trusted: the key that versions have to be signed with; None accepts unsigned ones.
+    """
+
+    def __init__(self, folder: Path, trusted: TrustedKey | None = None) -> None:
         self.folder = folder
+        self._trusted = trusted
 
     def scan(self) -> dict[str, ModelEntry]:
         """Return the entries of all models that have a champion, by name.
@@ -120,19 +130,35 @@ class ModelRepository:
         """Read one version. `name` and `version` must come from `scan`, which allows no other characters in paths.
 
         Raises:
-            ModelRefusedError: files are missing, damaged, or contradict each other.
+            ModelRefusedError: files are missing, damaged, contradict each other, or are not signed.
         """
         if version == 0:
             raise ModelRefusedError("the champion file, or rollout.json, holds no version number")
         folder, file_id = self.folder / name / str(version), self.file_id(name, version)
-        manifest = parse_manifest(_read(folder / "model.json"))
+        files = self._files(folder)
+        if self._trusted:
+            self._trusted.check(files)
+        manifest = parse_manifest(_content(files, "model.json"))
         if (manifest.name, manifest.version) != (name, version):
             raise ModelRefusedError("model.json is that of another model or version")
-        onnx = _read(folder / "model.onnx")
+        onnx = _content(files, "model.onnx")
         if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
             raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
-        inputs, outputs = _probe(_read(folder / "probe.npz"))
+        inputs, outputs = _probe(_content(files, "probe.npz"))
         return StoredModel(manifest, onnx, inputs, outputs, file_id)
+
+    def _files(self, folder: Path) -> dict[str, bytes]:
+        """Return the files of a version that are loaded, or all of them if they have to be signed, by name.
+
+        Each is read once, so that what is loaded is what was checked.
+        """
+        if self._trusted is None:
+            return {name: _read(folder / name) for name in LOADED if (folder / name).exists()}
+        try:
+            names = sorted(path.name for path in folder.iterdir())
+        except OSError:
+            names = []
+        return {name: _read(folder / name) for name in names}
 
     def file_id(self, name: str, version: int) -> FileId | None:
         """Return inode and time of a version's model.json, which change with its folder; None without one."""
@@ -166,11 +192,15 @@ def _rollout_spec(path: Path) -> RolloutSpec | None:
     return RolloutSpec(0, 0.0, False, changed_ns)
 
 
+def _content(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise ModelRefusedError(f"{name} is missing")
+    return files[name]
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise ModelRefusedError(f"{path.name} is missing") from None
     except OSError as error:
         raise ModelRefusedError(f"{path.name} cannot be read: {error.strerror}") from error
 

@@ -23,15 +23,17 @@ class Validator:
     Args:
         folder: of the repository.
         limits: of each version.
+        public_key: file with the key that versions have to be signed with; empty accepts unsigned ones.
     """
 
-    def __init__(self, folder: Path, limits: CandidateLimits) -> None:
+    def __init__(self, folder: Path, limits: CandidateLimits, public_key: str = "") -> None:
         self._command = [
             sys.executable,
             "-m",
             "serving.engine.candidate",
             str(os.getpid()),
             str(folder.absolute()),
+            str(Path(public_key).absolute()) if public_key else "",
             *map(str, astuple(limits)),
         ]
         self._seconds = limits.seconds

@@ -21,11 +21,14 @@ PREFIX = "MNISTFLOW_"
 SERVER_PREFIX = "MNISTFLOW_SERVE_"  # settings of the prediction server, which checks their names itself
 RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
 INFERENCE_LOG = "MNISTFLOW_SERVE_INFERENCE_LOG"  # a setting of the server, which the pipeline reads too
+SIGNING_KEY = "MNISTFLOW_SIGNING_KEY"
+PUBLIC_KEY = "MNISTFLOW_SERVE_PUBLIC_KEY"  # a setting of the server, by which `mnistflow verify` checks too
 NOTIFY_WEBHOOK = "MNISTFLOW_NOTIFY_WEBHOOK"
 NOTIFY_EMAIL = "MNISTFLOW_NOTIFY_EMAIL"
 NOTIFY_SMTP = "MNISTFLOW_NOTIFY_SMTP"
 KNOWN = {
     "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
+    SIGNING_KEY: "file with a private key, PEM, on the curve P-256, P-384 or P-521, that signs each new version",
     RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
     NOTIFY_WEBHOOK: "URL, in Slack's format, notified of failed runs, drift, and models promoted, rejected, withdrawn",
     NOTIFY_EMAIL: "e-mail addresses notified of the same, with commas between them",

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import command_server
 import psutil
 import session_guard
+import signing_keys
 import stores
 from waiting import GENEROUS, WAIT_SECONDS
 
@@ -197,11 +198,12 @@ def copy_checkout(source: Path, folder: Path) -> Checkout:
 
 
 def retrain_once(folder: Path) -> None:
-    """Make a checkout in a folder, with the quick settings in its params.yaml, and retrain there."""
+    """Make a checkout in a folder, with the quick settings in its params.yaml, and retrain there; sign the version."""
     made = make_checkout(folder / "checkout")
+    private, _ = signing_keys.write(made.folder / "var")
     stores.copy_prefect(made.folder)
     write_params(made, **QUICK, **{"gate.significance": "1e-9"})  # none becomes champion by chance
-    made.run("retrain")
+    replace(made, environment={**made.environment, environment.SIGNING_KEY: str(private)}).run("retrain")
 
 
 def write_params(checkout: Checkout, **values: str) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mnistflow import files, lineage, splits
 from mnistflow.config import Config
@@ -18,7 +18,7 @@ from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.export import weights
 from mnistflow.paths import Paths
 from mnistflow.pipeline import sources
-from mnistflow.splits import Dataset, SplitName
+from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 
@@ -114,10 +114,7 @@ def _data_record(workspace: Paths, config: Config, data: Dataset) -> dict[str, A
         "classes": data.classes,
         "input_shape": data.input_shape,
         "sha256": data.data_sha256,
-        "splits": {
-            name: {"examples": len(split), "sha256": data.sha256[cast(SplitName, name)]}
-            for name, split in data.splits.items()
-        },
+        "splits": {name: {"examples": len(split), "sha256": data.sha256[name]} for name, split in data.splits.items()},
         "raw": raw.load(workspace.raw).model_dump(mode="json")["files"],
         "sources": fetch.sources(workspace, data.name),
         "own": config.fetch.own.get(data.name),

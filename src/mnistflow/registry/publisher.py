@@ -94,12 +94,17 @@ def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
         files.write_json(path, asdict(rollout))
 
 
+def folder_of(paths: Paths, version: Version) -> Path:
+    """Return the folder of a version in the repository, which need not exist."""
+    return paths.models / version.name / str(version.number)
+
+
 def is_whole(paths: Paths, version: Version) -> bool:
     """Return whether this version is published, and its files are as they were written.
 
     A folder of the same number may be that of another registry. Runs have ids that no two registries share.
     """
-    folder = paths.models / version.name / str(version.number)
+    folder = folder_of(paths, version)
     try:
         model_json = files.read_json(folder / "model.json")
         sha256 = model_json["sha256"]
@@ -121,7 +126,7 @@ def publish(paths: Paths, version: Version) -> bool:
     """
     if is_whole(paths, version):
         return False
-    folder = paths.models / version.name / str(version.number)
+    folder = folder_of(paths, version)
     with files.atomic_write(folder) as temporary:
         temporary.mkdir()
         write(paths, version, temporary)

@@ -92,6 +92,14 @@ def register(
     return versions.find(manifest.name, int(version.version))
 
 
+def add_document(run: runs.Run, version: Version, document: Path) -> Version:
+    """Add a document to the bundle of a version, or replace it, and return the version with it."""
+    run.log_file(document, versions.BUNDLE)
+    bundle = tuple(dict.fromkeys((*version.bundle, document.name)))
+    mlflow_client().set_model_version_tag(version.name, str(version.number), TAG + versions.BUNDLE, " ".join(bundle))
+    return versions.find(version.name, version.number)
+
+
 def describe_model(name: str, text: str) -> None:
     """Set the description of a registered model, in Markdown, unless it has one: somebody may have written it."""
     client = mlflow_client()

@@ -1,0 +1,125 @@
+"""Signature of a version: `model.sig` over all its published files, made and checked by OpenSSF's model-signing.
+
+The server checks the same file, see `serving.engine.signature`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mnistflow import files
+from mnistflow.errors import ConfigError, RegistryError
+from mnistflow.paths import Paths
+from mnistflow.registry import publisher, registration
+from mnistflow.registry.versions import Version
+from mnistflow.tracking import runs
+
+SIGNATURE = "model.sig"
+
+
+def require_private_key(key: Path) -> None:
+    """Check that a file holds a private key that can sign.
+
+    Raises:
+        ConfigError: it does not, or model-signing is not installed.
+    """
+    with _usable(key):
+        from model_signing import signing
+
+        signing.Config().use_elliptic_key_signer(private_key=key)
+
+
+def sign(paths: Paths, version: Version, key: Path) -> Version:
+    """Sign a version with a private key, keep the signature with its bundle, and return the version as it is then.
+
+    A copy of the version in the checkout's repository is written anew.
+
+    Raises:
+        ConfigError: the key cannot sign, or model-signing is not installed.
+        RegistryError: the artifact store does not have the version's files.
+    """
+    require_private_key(key)
+    from model_signing import hashing, signing
+
+    with tempfile.TemporaryDirectory(dir=paths.var) as temporary:
+        folder = Path(temporary) / version.name
+        folder.mkdir()
+        publisher.write(paths, _unsigned(version), folder)
+        covered = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+        signer = signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(covered)
+        signer.sign(folder, folder / SIGNATURE)
+        signed = registration.add_document(runs.resume(version.run_id), version, folder / SIGNATURE)
+    with publisher.locked(paths, version.name):
+        if (published := publisher.folder_of(paths, version)).is_dir():
+            files.remove(published / SIGNATURE)
+            publisher.publish(paths, signed)
+    return signed
+
+
+def verify(paths: Paths, version: Version, key: Path) -> tuple[str, ...]:
+    """Check the signature of a version by a public key, where its files are, and return these places.
+
+    Raises:
+        ConfigError: the file holds no public key, or model-signing is not installed.
+        RegistryError: the version is not signed, by another key, or a file differs from what was signed.
+    """
+    if SIGNATURE not in version.bundle:
+        raise RegistryError(
+            f"{version.name} version {version.number} is not signed", f"`mnistflow sign {version.number}` signs it."
+        )
+    with tempfile.TemporaryDirectory(dir=paths.var) as temporary:
+        folder = Path(temporary) / version.name
+        folder.mkdir()
+        publisher.write(paths, version, folder)
+        _verify(folder, key, "MLflow")
+    published = publisher.folder_of(paths, version)
+    if not published.is_dir():
+        return ("MLflow",)
+    _verify(published, key, str(published))
+    return "MLflow", str(published)
+
+
+def _unsigned(version: Version) -> Version:
+    return replace(version, bundle=tuple(name for name in version.bundle if name != SIGNATURE))
+
+
+def _verify(folder: Path, key: Path, place: str) -> None:
+    with _usable(key):
+        from model_signing import verifying
+
+        verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    if not (folder / SIGNATURE).is_file():
+        raise RegistryError(f"{place}: {SIGNATURE} is missing", "`mnistflow sign` makes it.")
+    try:
+        verifier.verify(folder, folder / SIGNATURE)
+    except Exception as error:  # of several libraries, by whatever the file holds
+        raise RegistryError(
+            f"{place}: the signature does not hold: {error or type(error).__name__}",
+            "Restore the files, or sign the version again if you trust them.",
+        ) from error
+
+
+@contextmanager
+def _usable(key: Path) -> Iterator[None]:
+    """Name what is wrong with a key that the block reads.
+
+    Raises:
+        ConfigError: it is not usable, or model-signing is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            f"signatures need model-signing: {error}", "Install it with `pip install 'mnistflow[signing]'`."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"the key {key} cannot be read: {error.strerror}", "Name another file.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{key} holds no such key in PEM: {error}",
+            "`openssl ecparam -name prime256v1 -genkey -noout -out key.pem` makes one; it may not be encrypted.",
+        ) from error
