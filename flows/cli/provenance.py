@@ -51,7 +51,14 @@ def reproduce(
     typer.echo(f"verdict      {done.decision or 'none'}, as recorded")
 
 
-def lineage(version: int, dataset: DatasetOption = None, as_json: Json = False) -> None:
+def lineage(
+    version: int,
+    dataset: DatasetOption = None,
+    as_json: Json = False,
+    as_mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Print a picture in Mermaid's language, for Markdown.")
+    ] = False,
+) -> None:
     """Show where a version comes from: data, code, run, trials, model, decision; and since when it served."""
     paths, found = _version(dataset, version)
     from mnistflow.provenance import lineage_graph
@@ -59,6 +66,9 @@ def lineage(version: int, dataset: DatasetOption = None, as_json: Json = False) 
     graph = lineage_graph.trace(paths, found.name, version)
     if as_json:
         typer.echo(json.dumps(asdict(graph), indent=2))
+        return
+    if as_mermaid:
+        typer.echo(lineage_graph.mermaid(graph))
         return
     from rich.markup import escape
     from rich.table import Table

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,16 @@ def lines(graph: Lineage) -> Iterator[tuple[str, str]]:
         yield "", _times(service)
     for address in graph.servers:
         yield "", f"now at {address}"
+
+
+def mermaid(graph: Lineage) -> str:
+    """Return the steps as a flow chart in Mermaid's language, which GitHub, GitLab and MkDocs draw."""
+    steps: dict[str, list[str]] = {}
+    for heading, text in lines(graph):
+        steps.setdefault(heading or list(steps)[-1], []).append(html.escape(text).replace("`", ""))
+    boxes = [f'    {name}["<b>{name}</b><br>{"<br>".join(texts)}"]' for name, texts in steps.items()]
+    arrows = [f"    {one} --> {following}" for one, following in pairwise(steps)]
+    return "\n".join(["flowchart TD", *boxes, *arrows])
 
 
 def _kept(code: Mapping[str, Any]) -> str:

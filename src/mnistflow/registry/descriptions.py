@@ -15,7 +15,7 @@ from mnistflow.paths import Paths
 from mnistflow.registry import manifest, server_client
 from mnistflow.registry.gate import Verdict
 from mnistflow.registry.manifest import Manifest, Tensor
-from mnistflow.registry.versions import Version
+from mnistflow.registry.versions import BUNDLE, Version
 from mnistflow.tasks.intervals import wilson
 from mnistflow.tracking import mlflow_ui, runs
 from mnistflow.tracking.runs import Record
@@ -106,7 +106,7 @@ model.predict({{"{tensor.name}": inputs}})  # {tensor.datatype} {list(tensor.sha
 curl {origin.server}/v2/models/{version.name}/versions/{version.number}
 ```
 
-**Repeat:**{_repeat(recorded)}
+**Repeat:**{_repeat(recorded)}{_documents(version)}
 
 **See:** {" · ".join(_links(version, origin))}"""
 
@@ -138,6 +138,11 @@ def _repeat(recorded: Record) -> str:
     checkout = f"git checkout {commit}\n" if commit != "unknown" else ""
     caveat = " the sources differed from that commit; params.yaml is an artifact of the run." if dirty else ""
     return f"{caveat}\n\n```\n{checkout}{command}\n```"
+
+
+def _documents(version: Version) -> str:
+    names = ", ".join(f"`{name}`" for name in version.bundle)
+    return f"\n\n**Documents:** {names}, artifacts of the run in `{BUNDLE}`." if names else ""
 
 
 def _links(version: Version, origin: Origin) -> Iterator[str]:

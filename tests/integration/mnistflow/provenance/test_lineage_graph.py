@@ -32,6 +32,19 @@ def test_its_text_has_the_same_steps(retrained: Checkout) -> None:
     assert "1,293 train, 144 validation, 360 test examples; 0 of the training examples are feedback" in said
 
 
+def test_its_picture_is_a_chart_of_the_steps(retrained: Checkout) -> None:
+    first, *others = retrained.run("lineage", "1", "--mermaid").stdout.splitlines()
+    assert first == "flowchart TD"
+    assert [line.strip() for line in others if "-->" in line] == [
+        "data --> code",
+        "code --> run",
+        "run --> trials",
+        "trials --> model",
+        "model --> decision",
+        "decision --> served",
+    ]
+
+
 def test_a_version_that_does_not_exist(retrained: Checkout) -> None:
     done = retrained.run("lineage", "99", check=False)
     assert done.returncode == 1
