@@ -10,7 +10,8 @@ from mnistflow.registry.server_client import ADDRESS_VARIABLE
 
 def test_the_variables_that_the_code_reads_are_known() -> None:
     notifications = {environment.NOTIFY_WEBHOOK, environment.NOTIFY_EMAIL, environment.NOTIFY_SMTP}
-    assert set(environment.KNOWN) == {MIRRORS_VARIABLE, ADDRESS_VARIABLE, environment.RETRY_DELAYS} | notifications
+    own = {MIRRORS_VARIABLE, ADDRESS_VARIABLE, environment.RETRY_DELAYS, environment.SIGNING_KEY}
+    assert set(environment.KNOWN) == own | notifications
     served = {"MNISTFLOW_SERVE_PORT": "1", "MNISTFLOW_SERVE_ANYTHING": "1"}
     assert environment.misspelt({**dict.fromkeys(environment.KNOWN, ""), **served, "HOME": "/"}) == ""
 
