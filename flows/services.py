@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from mnistflow.tracking.store import open_store
 
 LOCAL = "127.0.0.1"
 RESTART_SECONDS = 5.0
+UP_LOCK = "up.lock"  # in var/
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
 
 console = Console(soft_wrap=True)
@@ -36,7 +38,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
             API answers at `PREFECT_API_URL`.
     """
     deployments.read(paths)
-    with files.claim(paths.var / "up.lock") as alone:
+    with files.claim(paths.var / UP_LOCK) as alone:
         if not alone:
             raise MnistflowError("this checkout is up already", "Stop that process first.")
         with server_address.claim(paths) as claimed:
@@ -70,6 +72,19 @@ def schedule(paths: Paths) -> None:
             raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
         _run(paths, scheduling, api)
+
+
+@contextmanager
+def stopped(paths: Paths) -> Iterator[None]:
+    """Let neither `up` nor `schedule` run in this checkout during the block.
+
+    Raises:
+        MnistflowError: one of them runs.
+    """
+    with files.claim(paths.var / UP_LOCK) as is_down, server_address.claim(paths) as is_idle:
+        if not (is_down and is_idle):
+            raise MnistflowError("`mnistflow up` or `schedule` is running in this checkout", "Stop that process first.")
+        yield
 
 
 def serve_following(paths: Paths, settings: Config, host: str, port: int) -> None:

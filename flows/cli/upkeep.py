@@ -1,16 +1,18 @@
-"""Commands that look after a checkout over months: gc."""
+"""Commands that look after a checkout over months: gc, backup, restore."""
 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, load_fetch_context
 from flows.cli.options import Json, Overrides, console
 from mnistflow import environment
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (gc,):
+    for command in (gc, backup, restore):
         app.command()(command)
 
 
@@ -41,6 +43,35 @@ def gc(
         typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in chain(collected, last)]}, indent=2))
     else:
         _print(chain(collected, last), delete=delete)
+
+
+def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as mnistflow.tar.gz.")]) -> None:
+    """Copy everything in var/ that matters to an archive, while servers and retrainings run."""
+    paths, _ = load_fetch_context()
+    from rich.filesize import decimal
+
+    from mnistflow.upkeep import backup as backups
+
+    done = backups.write(paths, file)
+    typer.echo(f"{file}: {done.files:,} files, {decimal(done.bytes)} before compression")
+    if elsewhere := backups.elsewhere(paths):
+        typer.secho(f"warning: not in var/, so not copied: {', '.join(elsewhere)}", fg=typer.colors.YELLOW, err=True)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="Archive that `mnistflow backup` has written.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Remove what is in var/ now.")] = False,
+) -> None:
+    """Unpack an archive of `mnistflow backup` as the var/ of this checkout."""
+    from flows import services
+    from mnistflow.paths import Paths
+    from mnistflow.upkeep import restoration
+
+    paths = Paths.locate()
+    with services.stopped(paths) if replace else nullcontext():
+        done = restoration.restore(paths, file, replace=replace)
+    environment.configure(paths)
+    typer.echo(f"{done.files:,} files restored to {paths.var}. Next: mnistflow status")
 
 
 def _print(collected: "Iterator[Garbage]", *, delete: bool) -> None:

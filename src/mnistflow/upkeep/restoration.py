@@ -1,0 +1,105 @@
+"""Restoration of `var/` from a backup, in any checkout.
+
+The archive is unpacked beside `var/`, checked, and then takes its place: a damaged archive or a kill changes nothing.
+Runs that were under way have no process in the restored copy: they are KILLED there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import tarfile
+import time
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+from mnistflow import files
+from mnistflow.errors import DataError, MnistflowError
+from mnistflow.paths import Paths
+from mnistflow.pipeline import workspace
+from mnistflow.upkeep import backup
+from mnistflow.upkeep.backup import LOCK, SUMMARY, Backup
+
+UNFINISHED = ".var.*.tmp"  # what a killed restoration leaves, see `files.atomic_write`
+VAR = "var/"
+
+
+def restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
+    """Unpack an archive as the `var/` of a checkout, and its dvc.lock if the checkout has none.
+
+    Args:
+        paths: of the checkout.
+        archive: that `backup.write` has written.
+        replace: whether what is in `var/` is removed.
+
+    Raises:
+        MnistflowError: `var/` is not empty, or a run is under way in it.
+        DataError: the archive is missing, damaged or incomplete, or cannot be unpacked.
+    """
+    if not archive.is_file():
+        raise DataError(f"{archive} is missing", "Name a file that `mnistflow backup` has written.")
+    if any(path.is_file() for path in paths.var.rglob("*")) and not replace:
+        raise MnistflowError(f"{paths.var} is not empty", "Restore into another checkout, or replace it: --replace.")
+    if any(workspace.is_used(folder) for folder in paths.runs.glob("*")):
+        raise MnistflowError(f"a retraining or sweep is running in {paths.checkout}", "Wait until it has ended.")
+    for leftover in paths.checkout.glob(UNFINISHED):
+        files.remove(leftover)
+    with files.atomic_write(paths.var) as temporary:
+        temporary.mkdir()
+        restored, lock = _unpack(archive, temporary)
+        _close_runs(temporary / "mlflow/mlflow.db")
+        if lock is not None and not (paths.checkout / LOCK).exists():
+            with files.atomic_write(paths.checkout / LOCK) as path:
+                path.write_bytes(lock)
+    return restored
+
+
+def _unpack(archive: Path, folder: Path) -> tuple[Backup, bytes | None]:
+    """Unpack an archive into a folder, and return its summary and the content of dvc.lock.
+
+    Raises:
+        DataError: the archive is damaged, incomplete, or none of this project.
+    """
+    try:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as content:
+            found, expected, lock = _extract(content, folder)
+            while stream.read(1 << 20):  # up to the checksum
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError, DataError) as error:
+        raise DataError(f"{archive} is no complete backup: {error}", "Take another one.") from error
+    if found != expected:
+        raise DataError(f"{archive} is no complete backup: {found} instead of {expected}", "Take another one.")
+    return found, lock
+
+
+def _extract(content: tarfile.TarFile, folder: Path) -> tuple[Backup, Backup | None, bytes | None]:
+    """Extract each file, and return what was found, what the summary says, and the content of dvc.lock."""
+    count = size = 0
+    expected, lock = None, None
+    for entry in content:
+        count, size = count + 1, size + entry.size
+        if entry.name.startswith(VAR):
+            entry.name = entry.name.removeprefix(VAR)
+            content.extract(entry, folder, filter="data")
+        elif entry.name in (LOCK, SUMMARY) and (stream := content.extractfile(entry)):
+            if entry.name == LOCK:
+                lock = stream.read()
+            else:
+                expected = backup.summary_of(json.load(stream))
+                count, size = count - 1, size - entry.size
+        else:
+            raise DataError(f"unknown entry {entry.name!r}")
+    return Backup(count, size), expected, lock
+
+
+def _close_runs(store: Path) -> None:
+    """End the runs of MLflow's store that were under way: their processes are not those of this copy."""
+    if store.is_file():
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute(
+                "update runs set status = 'KILLED', end_time = ? where status in ('RUNNING', 'SCHEDULED')",
+                (int(time.time() * 1000),),
+            )
+            connection.commit()
