@@ -56,17 +56,17 @@ def create_app(
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
+    api_keys = ApiKeys(settings.keys, settings.admin_keys)
     routes = [
         *V2Endpoints(plane, service, settings, inference_log).routes(),
         *TritonEndpoints(service, settings).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
-        *FeedbackEndpoint(inference_log).routes(),
+        *FeedbackEndpoint(inference_log, api_keys).routes(),
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
         *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),
         *MetricsEndpoint(metrics).routes(),
     ]
-    api_keys = ApiKeys(settings.keys, settings.admin_keys)
     hooks = [tracing.trace_call] if tracing is not None else []
     if settings.log_format == "json":
         hooks.append(log_call)

@@ -8,6 +8,7 @@ import typer
 
 import mnistflow
 from flows.cli import (
+    feedback,
     inspection,
     leaderboard,
     migration,
@@ -34,6 +35,7 @@ def build() -> typer.Typer:
         leaderboard,
         inspection,
         monitoring,
+        feedback,
         promotion,
         provenance,
         scoring,

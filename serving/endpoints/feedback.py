@@ -1,6 +1,7 @@
 """`POST /feedback`: the true label of a logged prediction."""
 
 from serving.errors import InvalidRequestError
+from serving.http.auth import ApiKeys
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
@@ -14,17 +15,23 @@ KEYS = frozenset({"id", "class_name", "number"})
 
 
 class FeedbackEndpoint:
-    """Endpoint /feedback."""
+    """Endpoint /feedback.
 
-    def __init__(self, inference_log: InferenceLog) -> None:
+    Args:
+        inference_log: stores the feedback.
+        api_keys: name the source of the feedback.
+    """
+
+    def __init__(self, inference_log: InferenceLog, api_keys: ApiKeys) -> None:
         self._log = inference_log
+        self._api_keys = api_keys
 
     def routes(self) -> list[Route]:
         return [Route("POST", "/feedback", self.record)]
 
     async def record(self, request: Request) -> Response:
         feedback = parse_feedback(await request.body(MAX_BYTES, RECEIVE_SECONDS))
-        await self._log.record_feedback(feedback)
+        await self._log.record_feedback(feedback, self._api_keys.source(request.header(b"authorization")))
         return json_response({"id": feedback.id, "number": feedback.number, "class_name": feedback.class_name})
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from serving.errors import ForbiddenError, UnauthorizedError
 
+SOURCE_DIGITS = 8
+
 
 class ApiKeys:
     """Checks the keys of requests.
@@ -18,6 +20,10 @@ class ApiKeys:
     def __init__(self, keys: str, admin_keys: str) -> None:
         self._admins = _digests(admin_keys)
         self._clients = _digests(keys)
+
+    def source(self, authorization: str) -> str:
+        """Return a name for the sender of a request: the begin of its key's SHA-256; empty if the server is open."""
+        return _digest(_token(authorization)).hex()[:SOURCE_DIGITS] if self._clients else ""
 
     def require_client(self, authorization: str) -> None:
         """Check the Authorization header of a client.
@@ -45,11 +51,14 @@ class ApiKeys:
 
 
 def _is_any(authorization: str, digests: Sequence[bytes]) -> bool:
-    scheme, _, token = authorization.partition(" ")
-    given = _digest(token.strip())
+    given = _digest(_token(authorization))
     # Compares with every key, in constant time each, so that the duration reveals nothing.
     matches = [hmac.compare_digest(given, digest) for digest in digests]
-    return scheme.lower() == "bearer" and any(matches)
+    return authorization.partition(" ")[0].lower() == "bearer" and any(matches)
+
+
+def _token(authorization: str) -> str:
+    return authorization.partition(" ")[2].strip()
 
 
 def _digests(keys: str) -> Sequence[bytes]:

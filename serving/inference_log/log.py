@@ -109,8 +109,12 @@ class InferenceLog:
 
         self._put(_Task(insert, lambda error: self._on_drop() if error else None))
 
-    async def record_feedback(self, feedback: Feedback) -> None:
+    async def record_feedback(self, feedback: Feedback, source: str) -> None:
         """Store feedback on an image; it replaces earlier feedback on the same image.
+
+        Args:
+            feedback: the true label.
+            source: name of the sender; empty if it is not known.
 
         Raises:
             UnknownRequestError: the image is not in the log.
@@ -125,7 +129,7 @@ class InferenceLog:
         def on_done(error: Exception | None) -> None:
             loop.call_soon_threadsafe(lambda: None if outcome.done() else outcome.set_result(error))
 
-        self._put(_Task(lambda store: store.record_feedback(feedback), on_done))
+        self._put(_Task(lambda store: store.record_feedback(feedback, source), on_done))
         error = await outcome
         if isinstance(error, ServingError):
             raise error

@@ -4,7 +4,7 @@ import importlib.util
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,24 @@ CREATE TABLE IF NOT EXISTS inferences (
 );
 CREATE TABLE IF NOT EXISTS feedback (
     id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, label INTEGER NOT NULL,
-    class_name TEXT NOT NULL, PRIMARY KEY (id, number)
+    class_name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '', PRIMARY KEY (id, number)
+);
+CREATE TABLE IF NOT EXISTS reviews (
+    id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, decision TEXT NOT NULL,
+    class_name TEXT NOT NULL, reviewer TEXT NOT NULL, PRIMARY KEY (id, number)
 );
 """
+# Logs of version 0.1 have feedback without its source.
+ADD_SOURCE = "ALTER TABLE feedback ADD COLUMN {guard} source TEXT NOT NULL DEFAULT ''"
 INSERT = """
 INSERT INTO inferences (id, number, time, model, version, image, shape, classes, probabilities)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 CLASSES = "SELECT classes FROM inferences WHERE id = ? AND number = ?"
 UPSERT_FEEDBACK = """
-INSERT INTO feedback (id, number, time, label, class_name) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (id, number) DO UPDATE SET time = excluded.time, label = excluded.label, class_name = excluded.class_name
+INSERT INTO feedback (id, number, time, label, class_name, source) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id, number) DO UPDATE SET time = excluded.time, label = excluded.label, class_name = excluded.class_name,
+    source = excluded.source
 """
 PRUNE = """
 DELETE FROM inferences WHERE rowid <= (SELECT max(rowid) FROM inferences) - ?
@@ -90,8 +97,12 @@ class LogStore:
         """Delete all rows but the newest ones and those with feedback."""
         self._write(PRUNE, [(rows,)])
 
-    def record_feedback(self, feedback: Feedback) -> None:
+    def record_feedback(self, feedback: Feedback, source: str) -> None:
         """Store feedback on an image; it replaces earlier feedback on the same image.
+
+        Args:
+            feedback: the true label.
+            source: name of the sender; empty if it is not known.
 
         Raises:
             UnknownRequestError: the image is not in the log.
@@ -107,7 +118,7 @@ class LogStore:
         if feedback.class_name not in classes:
             raise InvalidRequestError(f"class_name has to be one of: {', '.join(classes)}")
         label = classes.index(feedback.class_name)
-        self._write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name)])
+        self._write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name, source)])
 
     def close(self) -> None:
         """Close the connection."""
@@ -128,6 +139,9 @@ def _sqlite(path: str) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.executescript(SCHEMA.format(blob="BLOB", rowid=""))
+    if "source" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(feedback)")}:
+        with suppress(sqlite3.OperationalError):  # another worker has added it meanwhile
+            connection.execute(ADD_SOURCE.format(guard=""))
     return connection
 
 
@@ -139,5 +153,6 @@ def _postgresql(url: str) -> Any:
     # Workers that create the tables at the same time would fail.
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('mnistflow inference log'))")
     connection.execute(SCHEMA.format(blob="BYTEA", rowid="rowid BIGSERIAL UNIQUE,"))
+    connection.execute(ADD_SOURCE.format(guard="IF NOT EXISTS"))
     connection.commit()
     return connection

@@ -1,6 +1,6 @@
 """Data parameters: sections `fetch` and `prepare` of params.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -34,7 +34,7 @@ class FetchConfig(Section):
 
 
 class PrepareConfig(Section):
-    """Section `prepare`: splits and feedback.
+    """Section `prepare`: splits and feedback. What is done with feedback, `data.feedback.selection` explains.
 
     Attributes:
         validation_fraction: share of the official training split.
@@ -42,7 +42,11 @@ class PrepareConfig(Section):
         seed: of the random splits.
         train_limit: largest number of training examples; None means all.
         feedback: inference log with feedback: path of an SQLite file or URL of a PostgreSQL database; None means none.
-        feedback_until: time of the newest feedback used, in seconds since 1970, set for each run.
+        feedback_until: time of the newest feedback and review used, in seconds since 1970, set for each run.
+        feedback_use: which feedback becomes training examples: all, unsuspicious or accepted by a review, or only the
+            latter.
+        feedback_per_source: most reports of a source (the holder of a key) without a review; None means no limit.
+        feedback_trust: least share of a source's reports that raise no doubt; below it, all of them are held back.
     """
 
     validation_fraction: Fraction
@@ -51,3 +55,6 @@ class PrepareConfig(Section):
     train_limit: PositiveInt | None
     feedback: str | None
     feedback_until: float | None
+    feedback_use: Literal["all", "unsuspicious", "reviewed"]
+    feedback_per_source: PositiveInt | None
+    feedback_trust: Annotated[float, Field(ge=0, le=1)]

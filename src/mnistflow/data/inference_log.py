@@ -1,13 +1,14 @@
-"""Inference log of a server as the pipeline reads it: a SQLite file or a PostgreSQL database, never written to."""
+"""Inference log of a server: a SQLite file or a PostgreSQL database, which only reviews of feedback are written to."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
 from mnistflow.errors import DataError
 
-CONNECT_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
 def query(location: str, statement: LiteralString, parameters: tuple[object, ...], fix: str) -> list[tuple[Any, ...]]:
@@ -23,28 +24,55 @@ def query(location: str, statement: LiteralString, parameters: tuple[object, ...
         DataError: the file or database cannot be read as an inference log.
     """
     if "://" in location:
-        return _query_postgresql(location, statement.replace("?", "%s"), parameters, fix)
-    path = Path(location)
-    if not path.is_file():
+        with _postgresql(location, fix) as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(statement.replace("?", "%s"), parameters).fetchall()
+            return rows
+    if not Path(location).is_file():
         return []
+    with _sqlite(Path(location), "ro", fix) as connection:
+        return connection.execute(statement, parameters).fetchall()
+
+
+def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object, ...]], fix: str) -> None:
+    """Execute a statement once for each row, in one transaction.
+
+    Args:
+        location: path of an SQLite file, which exists, or URL of a PostgreSQL database.
+        statement: with `?` for each parameter.
+        rows: the parameters.
+        fix: what the user can do if the location is wrong.
+
+    Raises:
+        DataError: the file or database cannot be written as an inference log.
+    """
+    if "://" in location:
+        with _postgresql(location, fix) as connection, connection.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s"), rows)
+        return
+    with _sqlite(Path(location), "rw", fix) as connection, connection:
+        connection.executemany(statement, rows)
+
+
+@contextmanager
+def _sqlite(path: Path, mode: str, fix: str) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute(statement, parameters).fetchall()
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with closing(sqlite3.connect(uri, timeout=TIMEOUT_SECONDS, uri=True)) as connection:
+            yield connection
     except sqlite3.Error as error:
         raise DataError(f"{path} is not the inference log of a server: {error}", fix) from error
 
 
-def _query_postgresql(
-    url: str, statement: LiteralString, parameters: tuple[object, ...], fix: str
-) -> list[tuple[Any, ...]]:
+@contextmanager
+def _postgresql(url: str, fix: str) -> Iterator[Any]:
     # Without user name and password.
     name = f"the database at {url.rpartition('@')[2]}"
     try:
         import psycopg
-
-        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
-            return connection.execute(statement, parameters).fetchall()
     except ImportError as error:
         raise DataError(f"{name} needs psycopg", "Install it: `pip install 'mnistflow[postgres]'`.") from error
+    try:
+        with psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS) as connection:
+            yield connection
     except psycopg.Error as error:
         raise DataError(f"{name} is not the inference log of a server: {error}", fix) from error

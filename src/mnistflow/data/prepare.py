@@ -1,5 +1,6 @@
 """Stage prepare: checks the raw data, splits it, and writes the data report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from mnistflow import files, splits, tasks
-from mnistflow.data import catalog, feedback, raw, report
+from mnistflow.data import catalog, raw, report
 from mnistflow.data.checks import check
 from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry
+from mnistflow.data.feedback import reports, selection
+from mnistflow.data.feedback.reports import Report
+from mnistflow.data.feedback.selection import Selection
 from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.splits import Dataset, Split, SplitName
@@ -28,6 +32,7 @@ class Prepared:
         validation: number of validation examples.
         test: number of test examples.
         feedback: number of training examples from users' feedback.
+        held: number of reports of users that are held back until a review.
         data_sha256: hash over all splits.
     """
 
@@ -36,7 +41,25 @@ class Prepared:
     validation: int
     test: int
     feedback: int
+    held: int
     data_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """Feedback on a data set.
+
+    Attributes:
+        log: path or URL of the inference log.
+        entry: the data set.
+        reports: all of them.
+        selection: those that become training examples, and those that do not.
+    """
+
+    log: str
+    entry: Entry
+    reports: Sequence[Report]
+    selection: Selection
 
 
 def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
@@ -49,8 +72,8 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
     official = entry.read(paths.raw)
-    examples = _feedback_examples(paths, config, entry, official.test)
-    dataset = build(entry, config, official, examples)
+    chosen = _selected(paths, config, entry, official)
+    dataset = build(entry, config, official, chosen.examples(entry) if chosen.used else None)
     with files.atomic_write(paths.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
@@ -61,7 +84,12 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         train=len(dataset.train),
         validation=len(dataset.validation),
         test=len(dataset.test),
+<<<<<<< HEAD
         feedback=dataset.feedback,
+=======
+        feedback=len(chosen.used),
+        held=len(chosen.held),
+>>>>>>> bf03851 (Feedback is checked before it becomes training data, and reviewed on the command line)
         data_sha256=dataset.data_sha256,
     )
 
@@ -72,8 +100,42 @@ def pin(config: PrepareConfig, paths: Paths) -> dict[str, float]:
     Raises:
         DataError: the configured file or database cannot be read as an inference log.
     """
-    newest = feedback.newest(_log_location(paths, config.feedback)) if config.feedback else None
+    location = _log_location(paths, config)
+    newest = reports.newest(location) if location else None
     return {"prepare.feedback_until": newest} if newest is not None else {}
+
+
+def review(paths: Paths, config: PrepareConfig) -> Review:
+    """Return all feedback on the data set that was fetched last, and what would become of it.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml, with a location of feedback.
+
+    Raises:
+        DataError: the data set was not fetched, or the log cannot be read.
+    """
+    location = _log_location(paths, config)
+    if location is None:
+        raise ConfigError("prepare.feedback is null", "Set it to the inference log of a server.")
+    fetched = raw.load(paths.raw)
+    entry = catalog.described(fetched.name, fetched.classes)
+    found = reports.read(location, None, entry)
+    return Review(location, entry, found, selection.select(found, entry, entry.read(paths.raw), config))
+
+
+def _selected(paths: Paths, config: PrepareConfig, entry: Entry, official: splits.OfficialSplits) -> Selection:
+    location = _log_location(paths, config)
+    if location is None:
+        return Selection(())
+    return selection.select(reports.read(location, config.feedback_until, entry), entry, official, config)
+
+
+def _log_location(paths: Paths, config: PrepareConfig) -> str | None:
+    """Return the path or URL of the inference log with feedback; None if feedback is not used."""
+    if config.feedback is None or "://" in config.feedback:
+        return config.feedback
+    return str((paths.checkout / Path(config.feedback).expanduser()).resolve())
 
 
 def build(
@@ -195,16 +257,6 @@ def stratified_subset(split: Split, size: int | None, seed: int) -> Split:
         )
     chosen = resample(np.arange(len(split)), replace=False, n_samples=size, stratify=split.targets, random_state=seed)
     return split.take(chosen)
-
-
-def _feedback_examples(paths: Paths, config: PrepareConfig, entry: Entry, test: Split) -> Split | None:
-    if config.feedback is None:
-        return None
-    return feedback.read(_log_location(paths, config.feedback), config.feedback_until, entry, test)
-
-
-def _log_location(paths: Paths, feedback: str) -> str:
-    return feedback if "://" in feedback else str((paths.checkout / Path(feedback).expanduser()).resolve())
 
 
 def _require_every_class(split: Split, entry: Entry, name: SplitName) -> None:

@@ -58,8 +58,9 @@ def _prepare(paths: Paths, settings: Config) -> str:
 
     done = prepare.prepare(paths, settings.prepare)
     feedback = f" ({done.feedback} of them from feedback)" if done.feedback else ""
+    held = f"; {done.held} reports wait for `mnistflow feedback review`" if done.held else ""
     counts = f"{done.train} training{feedback}, {done.validation} validation, {done.test} test examples"
-    return f"prepared {done.dataset}: {counts}"
+    return f"prepared {done.dataset}: {counts}{held}"
 
 
 def _tune(paths: Paths, settings: Config) -> str:

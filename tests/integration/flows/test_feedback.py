@@ -1,6 +1,8 @@
 """What users say of served pictures joins the training images of the next run."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,8 @@ def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Pat
     kit.crown(tmp_path / "models", 1)
     digits.write_official_files(tmp_path)
     test_image = idx.read_splits(tmp_path).test.inputs[0]
-    write_params(checkout, **{"fetch.dataset": "digits", "prepare.feedback": "var/inferences.db"})
+    everything = {"prepare.feedback": "var/inferences.db", "prepare.feedback_use": "all"}
+    write_params(checkout, **{"fetch.dataset": "digits", **everything})
     checkout.run("fetch")
     assert "feedback" not in checkout.run("prepare").stderr  # the log does not exist yet
     log = checkout.folder / "var/inferences.db"
@@ -41,6 +44,44 @@ def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Pat
     train = splits.load_split(Paths(checkout.folder, checkout.folder).prepared, "train")
     added = {image.tobytes(): label for image, label in zip(train.inputs[-3:], train.targets[-3:], strict=True)}
     assert added == {images[0].tobytes(): 3, images[1].tobytes(): 7, images[2].tobytes(): 5}
+
+
+def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) -> None:
+    """Of 40 reports, those of one client are wrong; a person accepts one, corrected, and rejects another."""
+    checkout = make_checkout(tmp_path / "checkout", PREFECT_API_URL=prefect_api)
+    images, labels = kit.digits()
+    kit.publish(tmp_path / "models", 1, kit.linear_classifier(images, labels), images)
+    kit.crown(tmp_path / "models", 1)
+    write_params(checkout, **{"fetch.dataset": "digits", "prepare.feedback": "var/inferences.db"})
+    checkout.run("fetch")
+    log = checkout.folder / "var/inferences.db"
+    with kit.Server(tmp_path / "models", "--inference-log", str(log), MNISTFLOW_SERVE_KEYS="honest,mean") as server:
+        for row in range(40):
+            key, added = ("mean", 3) if row < 12 else ("honest", 0)
+            server.client.headers["authorization"] = f"Bearer {key}"
+            say(server, images[row], str((labels[row] + added) % 10))
+    found = reviewed(checkout)
+    assert found["used"] == 28
+    assert len({row["source"] for row in found["held"]}) == 1
+    assert "12 reports wait for `mnistflow feedback review`" in checkout.run("prepare").stdout
+    picture = tmp_path / "held.png"
+    assert "12 are held back" in checkout.run("feedback", "review", "--picture", str(picture)).stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    first, second = (row["key"] for row in found["held"][:2])
+    assert "accepted 1 reports" in checkout.run("feedback", "accept", first, "--as", "0").stdout
+    assert "rejected 1 reports" in checkout.run("feedback", "reject", second).stdout
+    assert "(29 of them from feedback); 10 reports wait" in checkout.run("prepare").stdout
+    assert "rejected 10 reports" in checkout.run("feedback", "reject", "--source", found["held"][0]["source"]).stdout
+    found = reviewed(checkout)
+    assert (found["used"], found["excluded"], found["held"]) == (29, 11, [])
+    for arguments in (("accept", "nothing"), ("accept", first, "--as", "x"), ("reject",)):
+        failed = checkout.run("feedback", *arguments, check=False)
+        assert failed.returncode == 1
+        assert len(failed.stderr.splitlines()) == 1
+
+
+def reviewed(checkout: Checkout) -> dict[str, Any]:
+    return dict(json.loads(checkout.run("feedback", "review", "--json").stdout))
 
 
 def prepared(checkout: Checkout) -> str:

@@ -59,7 +59,7 @@ class Server:
     def report(self, ids: list[str], names: list[str]) -> None:
         store = LogStore(str(self.log))
         for one, name in zip(ids, names, strict=True):
-            store.record_feedback(Feedback(one, 0, name))
+            store.record_feedback(Feedback(one, 0, name), "")
         store.close()
 
 

@@ -16,8 +16,8 @@ from cluster import BINARIES, postgresql
 from PIL import Image
 from waiting import WAIT_SECONDS
 
-from mnistflow.data import catalog, feedback
-from mnistflow.splits import Split
+from mnistflow.data import catalog
+from mnistflow.data.feedback import reports, reviews
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 
@@ -150,10 +150,14 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         assert say(server, id=given[0], class_name="x").status_code == 400
         assert count("feedback") == 2
 
-        nothing = Split(np.empty((0, 28, 28), np.uint8), np.empty(0, np.int64))
-        said = feedback.read(url, feedback.newest(url), catalog.get("digits"), nothing)
-        found = {image.tobytes(): label for image, label in zip(said.inputs, said.targets, strict=True)}
-        assert found == {images[0].tobytes(): 7, images[-1].tobytes(): 5}
+        said = reports.read(url, reports.newest(url), catalog.get("digits"))
+        found = {report.image.tobytes(): report.class_name for report in said}
+        assert found == {images[0].tobytes(): "7", images[-1].tobytes(): "5"}
+        reviews.record(url, said[:1], "accept", "ada@laptop", correct="9")
+        (decided,) = (
+            report for report in reports.read(url, reports.newest(url), catalog.get("digits")) if report.decision
+        )
+        assert (decided.key, decided.decision, decided.class_name) == (said[0].key, "accept", "9")
 
         for _ in range(20):
             server.client.post(INFER, json=kit.question(data[0][:100])).raise_for_status()

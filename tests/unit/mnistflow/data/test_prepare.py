@@ -17,7 +17,15 @@ from mnistflow.splits import OfficialSplits, Split, load
 
 ENTRY = catalog.get("digits")
 SETTINGS = PrepareConfig(
-    validation_fraction=0.1, min_validation=8, seed=0, train_limit=None, feedback=None, feedback_until=None
+    validation_fraction=0.1,
+    min_validation=8,
+    seed=0,
+    train_limit=None,
+    feedback=None,
+    feedback_until=None,
+    feedback_use="unsuspicious",
+    feedback_per_source=None,
+    feedback_trust=0.5,
 )
 
 

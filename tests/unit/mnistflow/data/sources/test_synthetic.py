@@ -11,7 +11,15 @@ from mnistflow.errors import DataError
 from mnistflow.splits import Dataset, OfficialSplits, Split
 
 SETTINGS = PrepareConfig(
-    validation_fraction=0.1, min_validation=8, seed=0, train_limit=1000, feedback=None, feedback_until=None
+    validation_fraction=0.1,
+    min_validation=8,
+    seed=0,
+    train_limit=1000,
+    feedback=None,
+    feedback_until=None,
+    feedback_use="unsuspicious",
+    feedback_per_source=None,
+    feedback_trust=0.5,
 )
 
 

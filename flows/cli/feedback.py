@@ -1,0 +1,136 @@
+"""Commands about labels that users have reported: feedback review, accept, reject."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.context import load_context
+from flows.cli.options import Json, console
+from mnistflow import environment
+from mnistflow.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mnistflow.data.feedback.reports import Decision, Report
+    from mnistflow.data.prepare import Review
+
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Reports, as `review` names them.")]
+Source = Annotated[str | None, typer.Option(metavar="NAME", help="All reports of this source that wait as well.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Review labels that users have reported for served images.")
+    for command in (review, accept, reject):
+        group.command()(command)
+    app.add_typer(group, name="feedback")
+
+
+def review(
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG file of the held images.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the reports that are held back from training, and why."""
+    found = _review()
+    held = list(found.selection.held.values())
+    if picture and held:
+        from mnistflow.data.feedback import pictures
+
+        pictures.draw(picture, [report for report, _ in held])
+    if as_json:
+        rows = [{**_described(report), "held": why} for report, why in held]
+        counts = {"used": len(found.selection.used), "excluded": len(found.selection.excluded)}
+        typer.echo(json.dumps({**counts, "held": rows}, indent=2))
+        return
+    if held:
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("report", "answered", "reported", "source", "held back because", box=box.SIMPLE_HEAD)
+        for report, why in held:
+            table.add_row(*map(escape, (report.key, report.answered, report.class_name, report.source, why)))
+        console.print(table)
+    typer.echo(
+        f"{found.entry.name}: {len(found.selection.used)} reports are used for training, {len(held)} are held back, "
+        f"{len(found.selection.excluded)} excluded"
+    )
+    if held:
+        typer.echo("`mnistflow feedback accept KEY` and `reject KEY` decide.")
+
+
+def accept(
+    keys: Keys = None,
+    correct: Annotated[
+        str | None, typer.Option("--as", metavar="CLASS", help="Class in place of the reported one.")
+    ] = None,
+    source: Source = None,
+) -> None:
+    """Let reports become training examples."""
+    _decide("accept", keys or (), source, correct)
+
+
+def reject(keys: Keys = None, source: Source = None) -> None:
+    """Keep reports out of training."""
+    _decide("reject", keys or (), source, None)
+
+
+def _decide(decision: "Decision", keys: Sequence[str], source: str | None, correct: str | None) -> None:
+    from mnistflow.data.feedback import reviews
+    from mnistflow.process_identity import user_at_host
+
+    before = _review()
+    chosen = _chosen(before, keys, source)
+    if correct is not None and correct not in before.entry.classes:
+        raise ConfigError(
+            f"{before.entry.name} has no class {correct}", f"Use one of: {', '.join(before.entry.classes)}."
+        )
+    reviews.record(before.log, chosen, decision, user_at_host(), correct or "")
+    wanted = {report.key for report in chosen}
+    decided = [report for report in _review().reports if report.key in wanted and report.decision == decision]
+    if len(decided) < len(chosen):
+        raise DataError(
+            f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
+            "New feedback on these images came in: look at it with `mnistflow feedback review`.",
+        )
+    typer.echo(f"{decision}ed {len(decided)} reports, read back from the inference log")
+
+
+def _chosen(found: "Review", keys: Sequence[str], source: str | None) -> "list[Report]":
+    known = {report.key: report for report in found.reports}
+    if unknown := [key for key in keys if key not in known]:
+        raise ConfigError(f"there is no report {unknown[0]}", "`mnistflow feedback review` lists those that wait.")
+    of_source = [report.key for report in found.reports if report.source == source and report.decision is None]
+    chosen = {key: known[key] for key in (*keys, *of_source)}
+    if not chosen:
+        raise ConfigError(
+            "no report is named", "Name keys, or a source by --source; `mnistflow feedback review` lists them."
+        )
+    return list(chosen.values())
+
+
+def _review() -> "Review":
+    """Return the reports of the log that params.yaml names, else of the one that `mnistflow serve` writes."""
+    paths, settings = load_context()
+    from mnistflow.data import prepare
+
+    config = settings.prepare
+    if config.feedback is None:
+        log = os.environ[environment.INFERENCE_LOG]
+        if not log:
+            raise ConfigError("there is no inference log", f"Set prepare.feedback or {environment.INFERENCE_LOG}.")
+        config = config.model_copy(update={"feedback": log})
+    return prepare.review(paths, config)
+
+
+def _described(report: "Report") -> dict[str, object]:
+    return {
+        "key": report.key,
+        "answered": report.answered,
+        "reported": report.class_name,
+        "source": report.source,
+        "time": report.time,
+    }

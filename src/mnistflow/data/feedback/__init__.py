@@ -1,0 +1,1 @@
+"""Feedback: labels that users report for served images, their review, and which of them become training examples."""

@@ -1,0 +1,98 @@
+"""Reports: images of the inference log with the label that a user has reported, and with the decision of a review."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mnistflow.arrays import Array
+from mnistflow.data import inference_log
+from mnistflow.data.entry import Entry
+
+Decision = Literal["accept", "reject"]
+
+FIX = "Correct prepare.feedback, or set it to null to use no feedback. A server upgrades the log of an older one."
+NEWEST = "SELECT max(time) FROM (SELECT time FROM feedback UNION ALL SELECT time FROM reviews) AS times"
+REPORTS = """
+SELECT i.id, i.number, f.time, i.image, i.classes, i.probabilities, f.class_name, f.source, r.decision, r.class_name
+FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
+LEFT JOIN reviews r ON r.id = f.id AND r.number = f.number AND r.time >= f.time AND r.time <= ?
+WHERE i.model = ? AND i.shape = ? AND f.time <= ? ORDER BY i.id, i.number
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """An image with its reported label.
+
+    Attributes:
+        id: of the request.
+        number: index of the image in the request, from 0.
+        time: of the feedback, in seconds since 1970.
+        image: uint8 `[height, width]`.
+        answered: class that the model answered.
+        class_name: class that the user reported, or that the review has put in its place.
+        source: name of the sender; empty if it is not known.
+        decision: of the review; None without one. Feedback that came after the review waits for another.
+    """
+
+    id: str
+    number: int
+    time: float
+    image: Array
+    answered: str
+    class_name: str
+    source: str
+    decision: Decision | None
+
+    @property
+    def key(self) -> str:
+        """How commands name the report: `ID`, or `ID:NUMBER` for another image than the first of its request."""
+        return f"{self.id}:{self.number}" if self.number else self.id
+
+
+def newest(log_location: str) -> float | None:
+    """Return the time of the newest feedback or review, in seconds since 1970; None without feedback.
+
+    Args:
+        log_location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
+
+    Raises:
+        DataError: the file or database cannot be read as an inference log.
+    """
+    rows = inference_log.query(log_location, NEWEST, (), FIX)
+    return rows[0][0] if rows else None
+
+
+def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
+    """Return the reports on images that a data set's models have classified, sorted by their key.
+
+    Args:
+        log_location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
+        until: time of the newest feedback and review used, in seconds since 1970; None means all.
+        entry: the data set.
+
+    Raises:
+        DataError: the file or database cannot be read as an inference log.
+    """
+    shape = ",".join(map(str, entry.input_shape))
+    latest = float("inf") if until is None else until
+    parameters = (latest, f"{entry.name}-classifier", f"[{shape}]", latest)
+    return [
+        Report(
+            id=id,
+            number=number,
+            time=time,
+            image=np.frombuffer(image, np.uint8).reshape(entry.input_shape),
+            answered=json.loads(classes)[int(np.argmax(json.loads(probabilities)))],
+            class_name=corrected or reported,
+            source=source,
+            decision=decision,
+        )
+        for id, number, time, image, classes, probabilities, reported, source, decision, corrected in (
+            inference_log.query(log_location, REPORTS, parameters, FIX)
+        )
+    ]
