@@ -63,14 +63,14 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     found = reviewed(checkout)
     assert found["used"] == 28
     assert len({row["source"] for row in found["held"]}) == 1
-    assert "12 reports wait for `mnistflow feedback review`" in checkout.run("prepare").stdout
+    assert "12 reports wait for `mnistflow feedback review`" in checkout.run("prepare").stderr
     picture = tmp_path / "held.png"
     assert "12 are held back" in checkout.run("feedback", "review", "--picture", str(picture)).stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
     first, second = (row["key"] for row in found["held"][:2])
     assert "accepted 1 reports" in checkout.run("feedback", "accept", first, "--as", "0").stdout
     assert "rejected 1 reports" in checkout.run("feedback", "reject", second).stdout
-    assert "(29 of them from feedback); 10 reports wait" in checkout.run("prepare").stdout
+    assert "(29 of them from feedback); 10 reports wait" in checkout.run("prepare").stderr
     assert "rejected 10 reports" in checkout.run("feedback", "reject", "--source", found["held"][0]["source"]).stdout
     found = reviewed(checkout)
     assert (found["used"], found["excluded"], found["held"]) == (29, 11, [])
