@@ -39,10 +39,29 @@ def main() -> None:
         with services.running(checkout, "up") as up, browsing.running(program) as browser:
             checkout.run(*RETRAIN, *SECOND)
             runs = len(json.loads(checkout.run("leaderboard", "--json").stdout))
+            mlflow_runs(_page(browser, 1400, 700), up.pages["MLflow"])
+            mlflow_version(_page(browser, 1400, 1200), up.addresses["MLflow"])
             mlflow(_page(browser, 1400, 1000), up.addresses["MLflow"], runs)
             prefect(_page(browser, 1400, 1000), up.addresses["Prefect"], up.addresses["Prefect's API"])
+            prefect_artifact(_page(browser, 1400, 1400), up.addresses["Prefect"], up.addresses["Prefect's API"])
             prefect_form(_page(browser, 1300, 1350), up.addresses["Prefect"], up.addresses["Prefect's API"])
             drawing(_page(browser, 1280, 720), up.addresses["predictions"])
+
+
+def mlflow_runs(page: Page, address: str) -> None:
+    """Take the table of runs, as the printed address opens it."""
+    page.goto(address)
+    expect(page.get_by_text("Sort: test_accuracy")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="test_accuracy").first).to_be_visible()
+    _save(page, "mlflow-runs.png")
+
+
+def mlflow_version(page: Page, address: str) -> None:
+    """Take the first registered version, with its description and tags."""
+    page.goto(f"{address}/#/models/mnist-classifier/versions/1")
+    expect(page.get_by_text("champion").first).to_be_visible()
+    expect(page.get_by_text("Registered At").or_(page.get_by_text("Created At")).first).to_be_visible()
+    _save(page, "mlflow-version.png")
 
 
 def mlflow(page: Page, address: str, runs: int) -> None:
@@ -67,6 +86,16 @@ def prefect(page: Page, address: str, api: str) -> None:
     expect(page.get_by_text("evaluate: done").first).to_be_visible()
     page.wait_for_timeout(5_000)  # the timeline is drawn on a canvas, without an event at its end
     _save(page, "prefect-run.png")
+
+
+def prefect_artifact(page: Page, address: str, api: str) -> None:
+    """Take the report of the latest retraining."""
+    latest = next(run for run in services.flow_runs(api) if run["state_type"] == "COMPLETED")
+    artifacts = httpx.post(f"{api}/artifacts/filter", json={}).raise_for_status().json()
+    artifact = next(entry["id"] for entry in artifacts if entry["flow_run_id"] == latest["id"])
+    page.goto(f"{address}/artifacts/artifact/{artifact}")
+    expect(page.get_by_role("heading", name="See also")).to_be_visible()
+    _save(page, "prefect-artifact.png")
 
 
 def prefect_form(page: Page, address: str, api: str) -> None:

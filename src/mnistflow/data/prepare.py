@@ -84,12 +84,8 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         train=len(dataset.train),
         validation=len(dataset.validation),
         test=len(dataset.test),
-<<<<<<< HEAD
         feedback=dataset.feedback,
-=======
-        feedback=len(chosen.used),
         held=len(chosen.held),
->>>>>>> bf03851 (Feedback is checked before it becomes training data, and reviewed on the command line)
         data_sha256=dataset.data_sha256,
     )
 
