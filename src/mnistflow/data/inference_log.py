@@ -1,4 +1,4 @@
-"""Inference log of a server: a SQLite file or a PostgreSQL database, which only reviews of feedback are written to."""
+"""Inference log of a server, in SQLite or PostgreSQL, as the pipeline reads it, stores reviews and deletes old rows."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -33,8 +33,8 @@ def query(location: str, statement: LiteralString, parameters: tuple[object, ...
         return connection.execute(statement, parameters).fetchall()
 
 
-def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object, ...]], fix: str) -> None:
-    """Execute a statement once for each row, in one transaction.
+def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object, ...]], fix: str) -> int:
+    """Execute a statement once for each row, in one transaction, and return how many rows of the log it has changed.
 
     Args:
         location: path of an SQLite file, which exists, or URL of a PostgreSQL database.
@@ -48,9 +48,9 @@ def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object
     if "://" in location:
         with _postgresql(location, fix) as connection, connection.cursor() as cursor:
             cursor.executemany(statement.replace("?", "%s"), rows)
-        return
+            return int(cursor.rowcount)
     with _sqlite(Path(location), "rw", fix) as connection, connection:
-        connection.executemany(statement, rows)
+        return connection.executemany(statement, rows).rowcount
 
 
 @contextmanager

@@ -6,15 +6,10 @@ own, which the monitoring relies on. A SQLite file does not become smaller: the 
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from mnistflow.data import inference_log
-from mnistflow.errors import DataError
 from mnistflow.retention import RetentionConfig
 from mnistflow.upkeep.garbage import Garbage, cutoff, young
 
@@ -61,26 +56,6 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
 
 
 def _delete(location: str, before: float) -> None:
-    try:
-        with _connected(location) as (connection, statement):
-            deleted = BATCH
-            while deleted == BATCH:
-                deleted = connection.execute(statement, (before, BATCH)).rowcount
-                connection.commit()
-    except Exception as error:  # of SQLite and of PostgreSQL's driver
-        name = location.rpartition("@")[2]
-        raise DataError(f"rows of the inference log {name} cannot be deleted: {error}", "Try again.") from error
-
-
-@contextmanager
-def _connected(location: str) -> Iterator[tuple[Any, str]]:
-    """Yield a connection, and the statement in its dialect."""
-    if "://" in location:
-        import psycopg
-
-        with psycopg.connect(location, connect_timeout=inference_log.CONNECT_SECONDS) as connection:
-            yield connection, _DELETE.replace("?", "%s")
-    else:
-        uri = f"{Path(location).absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, timeout=inference_log.CONNECT_SECONDS)) as connection:
-            yield connection, _DELETE
+    deleted = BATCH
+    while deleted == BATCH:
+        deleted = inference_log.execute(location, _DELETE, [(before, BATCH)], FIX)

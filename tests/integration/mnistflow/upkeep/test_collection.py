@@ -166,7 +166,7 @@ def test_rows_with_feedback_and_the_newest_row_stay(year: Year) -> None:
     log.insert(
         [(f"{n}", 0, time.time(), NAME, 1, b"\0" * 784, "[28,28]", CLASSES, json.dumps([0.1] * 10)) for n in range(9)]
     )
-    log.record_feedback(Feedback("3", 0, "7"))
+    log.record_feedback(Feedback("3", 0, "7"), "")
     found = year.collect(delete=True)["rows of the inference log"]
     assert (
         found.count == 7
