@@ -1,4 +1,4 @@
-"""The monitor flow: one look at the traffic of the champion, a report, and the response to alarms."""
+"""The monitor flow: one look at the traffic of the champion, a report, the watch, and the response to alarms."""
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -13,7 +13,7 @@ from mnistflow.paths import Paths
 @flow(name="monitor", log_prints=False)
 @lifecycle.managed
 def monitor(dataset: parameters.Dataset = None) -> Look:
-    """Compare the traffic since the last look with the champion's validation examples, and respond to alarms.
+    """Compare the traffic since the last look with the champion's validation examples; watch it, respond to alarms.
 
     Args:
         dataset: Name of the data set, instead of that of params.yaml.
@@ -29,5 +29,6 @@ def monitor(dataset: parameters.Dataset = None) -> Look:
     if look.alarms:
         reasons = [f"{alarm.question}: {alarm.because}" for alarm in look.alarms]
         lifecycle.notify("alarm", look.model, "\n".join([f"alarm: {look.summary}", *reasons]))
+    prefect_tasks.watch(checkout, dataset)  # first: what was rolled back needs no retraining
     prefect_tasks.respond(checkout, dataset)
     return look

@@ -15,7 +15,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from flows import parameters, response
+from flows import parameters, promotion_watch, response
+from flows.orchestration import lifecycle
 from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.data import fetch
@@ -25,6 +26,7 @@ from mnistflow.monitoring import look as looks
 from mnistflow.monitoring import reference
 from mnistflow.monitoring.look import Look
 from mnistflow.monitoring.response import Step
+from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
 from mnistflow.pipeline import run_plan
@@ -183,6 +185,17 @@ def look(paths: Paths, dataset: str | None) -> Look:
     taken = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
     get_run_logger().info(taken.summary)
     return taken
+
+
+@_step("watch")
+def watch(paths: Paths, dataset: str | None) -> Watch | None:
+    """Compare the version that the gate promoted last with the one before it, and roll it back if it is worse."""
+    settings = config.load(paths.params)
+    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    log = os.environ[environment.INFERENCE_LOG]
+    found = promotion_watch.follow(paths, chosen, settings.monitor, log, datetime.now(UTC), lifecycle.notify)
+    get_run_logger().info("watch: %s", found or "no promotion")
+    return found
 
 
 @_step("respond")

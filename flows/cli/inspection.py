@@ -110,26 +110,23 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     paths, settings = load_context()
     from flows.orchestration import deployments
     from mnistflow.monitoring import state as monitoring
+    from mnistflow.monitoring.watch import record as watches
     from mnistflow.registry import status as state
     from mnistflow.registry import versions
 
     now = state.read(paths, state.choose_dataset(paths, settings.fetch, dataset))
     schedules = deployments.schedules(paths)
-    last_look = monitoring.described(paths, versions.model_name(now.dataset))
+    name = versions.model_name(now.dataset)
+    looked = {"monitor": monitoring.described(paths, name), "watch": watches.described(paths, name)}
     if as_json:
-        typer.echo(
-            json.dumps(
-                {**asdict(now), "monitor": last_look, "schedules": [asdict(entry) for entry in schedules]}, indent=2
-            )
-        )
+        typer.echo(json.dumps({**asdict(now), **looked, "schedules": [asdict(entry) for entry in schedules]}, indent=2))
         return
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
-    for name, value in state.lines(now):
-        table.add_row(f"[bold]{name}", escape(value))
-    table.add_row("[bold]monitor", escape(last_look))
+    for label, value in (*state.lines(now), *looked.items()):
+        table.add_row(f"[bold]{label}", escape(value))
     for entry in schedules:
         table.add_row("[bold]schedule", f"{entry.deployment}: next {entry.next_run} ({entry.state})")
     console.print(table)

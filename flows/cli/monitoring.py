@@ -19,18 +19,33 @@ def register(app: typer.Typer) -> None:
 
 
 def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
-    """Compare the traffic since the last look with the champion's validation examples; the schedule does so hourly."""
+    """Compare traffic with the champion's validation examples, and a promoted version with the one before it.
+
+    The schedule does so hourly. A promoted version that proves worse is rolled back.
+    """
     paths, settings = load_context()
+    from flows import promotion_watch
+    from flows.orchestration import notifications, server_address
+    from flows.orchestration.notifications import Event, Notification
     from mnistflow.monitoring import look as looks
     from mnistflow.registry import status
 
     chosen = status.choose_dataset(paths, settings.fetch, dataset)
-    look = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
+
+    def notify(event: Event, subject: str, text: str) -> None:
+        notifications.send(Notification(event, subject, text), server_address.running_server(paths))
+
+    log, now = os.environ[environment.INFERENCE_LOG], datetime.now(UTC)
+    look = looks.take(paths, chosen, settings.monitor, log, now)
+    watch = promotion_watch.follow(paths, chosen, settings.monitor, log, now, notify)
     if as_json:
         alarms = [alarm.model_dump() for alarm in look.alarms]
-        typer.echo(json.dumps({**asdict(look), "alarms": alarms, "picture": None}, indent=2))
+        watched = watch.model_dump() if watch else None
+        typer.echo(json.dumps({**asdict(look), "alarms": alarms, "picture": None, "watch": watched}, indent=2))
     else:
         typer.echo(look.summary)
+        if watch:
+            typer.echo(f"watch: {watch}")
 
 
 def history(dataset: DatasetOption = None, as_json: Json = False) -> None:

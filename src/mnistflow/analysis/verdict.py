@@ -78,7 +78,7 @@ def _now(version: Version) -> str:
     now = f"Now it is {' and '.join(version.aliases)}" if version.aliases else "Now no alias points to it"
     moment, _, became = version.history[-1].partition(" ") if version.history else ("", "", "")
     since = f"; at {moment} it {became}" if became else ""
-    overruled = ", and somebody has replaced it by hand since" if version.is_overruled else ""
+    overruled = ", and it was rolled back or replaced by hand since" if version.is_overruled else ""
     return f"{now}{since}{overruled}."
 
 

@@ -63,6 +63,25 @@ def with_labels(right: int, labelled: int) -> Interval:
     return Interval(estimate, max(0.0, float(kept.min()) - half), min(1.0, float(kept.max()) + half))
 
 
+def least_share(count: int, total: int) -> float:
+    """Return a lower bound of a share that holds for all numbers of trials together: a one-sided confidence sequence.
+
+    A share is left out once a mixture of all bets on larger ones has multiplied its stake by 20. A bet on a larger
+    share gains nothing on average while each trial succeeds with at most that chance: chances may differ and change.
+
+    Args:
+        count: number of successes.
+        total: number of trials.
+    """
+    from scipy.special import betaln, xlog1py, xlogy
+    from scipy.stats import beta
+
+    shares = (np.arange(GRID) + 0.5) / GRID
+    larger = betaln(1 + count, 1 + total - count) + beta.logsf(shares, 1 + count, 1 + total - count)
+    capital = larger - xlogy(count, shares) - xlog1py(total - count + 1, -shares)
+    return max(0.0, float(shares[capital < -math.log(LEVEL)].min()) - 0.5 / GRID)
+
+
 def lowest_mean(values: Array, unlucky: float) -> float:
     """Return a lower bound of the mean that values were drawn from (empirical Bernstein, Maurer and Pontil 2009).
 

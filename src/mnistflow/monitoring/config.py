@@ -19,6 +19,12 @@ class MonitorConfig(Section):
         retrain: whether an alarm starts a retraining.
         cool_down_hours: between two retrainings by alarms; doubled by each failure in a row.
         retrainings_a_day: largest number of retrainings by alarms within 24 hours; beyond it, a person is notified.
+        rollback: whether a version that the gate has promoted, and that does worse than the one before, is rolled back.
+        watch_hours: how long a promoted version is watched.
+        watch_labels: number of images with feedback after which the watch ends earlier.
+        report_ratio: how many times as often a wrong answer gets feedback as a right one, at most.
+        max_failures: share of a promoted version's requests that may fail.
+        max_milliseconds: mean time of a request that is no reason for a rollback.
     """
 
     window: PositiveInt
@@ -29,3 +35,9 @@ class MonitorConfig(Section):
     retrain: bool
     cool_down_hours: PositiveFloat
     retrainings_a_day: PositiveInt
+    rollback: bool
+    watch_hours: PositiveFloat
+    watch_labels: PositiveInt
+    report_ratio: PositiveFloat
+    max_failures: Rate
+    max_milliseconds: PositiveFloat

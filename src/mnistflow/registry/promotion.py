@@ -106,7 +106,8 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     """Compare a registered candidate with the champion on the workspace's test split; change nothing.
 
     The champion itself keeps its verdict, and so does a version that was judged against the same champion before, under
-    the same policy. A version that somebody has replaced by hand is held, however good it is.
+    the same policy. A version that was rolled back or replaced by hand is held, however good it is, and so is another
+    one with the same weights.
 
     Raises:
         RegistryError: the artifact store does not have the champion's files.
@@ -119,8 +120,11 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     level = alpha_spending.next_level(policy.significance, alpha_spending.spent(version.name), datetime.now(UTC))
     comparison = _compare(workspace, data, champion, level) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
-    if version.is_overruled and verdict.decision == "promote":
-        reason = f"it was replaced by hand: only `mnistflow promote {version.number}` brings it back"
+    if verdict.decision == "promote" and (overruled := _overruled(version)):
+        which = "it" if overruled == version else f"version {overruled.number}, which has the same weights,"
+        reason = (
+            f"{which} was rolled back or replaced by hand: only `mnistflow promote {version.number}` brings it back"
+        )
         verdict = Verdict("hold", (reason, *verdict.reasons))
     return Judgement(verdict, opponent, comparison)
 
@@ -144,6 +148,12 @@ def judge_again(workspace: Paths, name: str, evaluation: Evaluation, evidence: M
         _compare(workspace, data, versions.find(name, recorded["version"]), recorded["level"]) if recorded else None
     )
     return gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
+
+
+def _overruled(version: Version) -> Version | None:
+    """Return the version itself, or another one with the same weights, if it was rolled back or replaced by hand."""
+    same = (other for other in versions.all_versions(version.name) if other.graph_sha256 == version.graph_sha256 != "")
+    return next((one for one in (version, *same) if one.is_overruled), None)
 
 
 def _compare(workspace: Paths, data: Dataset, champion: Version, level: float) -> Comparison:
@@ -207,7 +217,7 @@ def record_verdict(
 
 def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation, policy: GateConfig) -> str:
     """Return the digest of all that a verdict depends on besides the two models themselves."""
-    facts = [champion, version.is_overruled, evaluation.test_sha256, policy.model_dump(mode="json")]
+    facts = [champion, _overruled(version) is not None, evaluation.test_sha256, policy.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -265,7 +275,7 @@ def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
         return _read_back(version)
 
 
-def rollback(paths: Paths, name: str, because: str = "") -> Version:
+def rollback(paths: Paths, name: str, because: str = "", replacing: int | None = None) -> Version:
     """Let the champion before the present one serve again; another rollback goes one further back.
 
     The version that is replaced becomes the challenger if there is none, unless the gate has rejected it. No later
@@ -273,14 +283,17 @@ def rollback(paths: Paths, name: str, because: str = "") -> Version:
 
     Args:
         because: the reason, for the history.
+        replacing: the version to replace; None for whichever is champion.
 
     Raises:
-        RegistryError: there is no earlier champion, the artifact store does not have its files, or something moved the
-            alias at the same time.
+        RegistryError: another version is champion, there is no earlier one, the artifact store does not have its files,
+            or something moved the alias at the same time.
     """
     with reconciliation.decide(name):
         known = {version.number: version for version in versions.all_versions(name)}
         champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
+        if replacing is not None:
+            _check_champion(name, replacing)
         earlier = history.earlier_champion(known.values(), champion)
         if earlier is None:
             raise RegistryError(

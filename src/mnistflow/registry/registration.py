@@ -86,7 +86,7 @@ def register(
             manifest.name,
             logged.model_uri,
             run.run_id,
-            tags={TAG + key: value for key, value in _tags(manifest, recorded, bundle).items()},
+            tags={TAG + key: value for key, value in _tags(manifest, recorded, onnx_file, bundle).items()},
             model_id=logged.model_id,
         )
     return versions.find(manifest.name, int(version.version))
@@ -112,7 +112,7 @@ def describe(version: Version, text: str) -> None:
     mlflow_client().update_model_version(version.name, str(version.number), text)
 
 
-def _tags(manifest: Manifest, run: runs.Record, bundle: Sequence[str]) -> dict[str, str]:
+def _tags(manifest: Manifest, run: runs.Record, onnx_file: Path, bundle: Sequence[str]) -> dict[str, str]:
     """Return what commands read of a version and what one filters versions by."""
     headline = identity.get(manifest.task).headline.name
     commit, _, dirty = manifest.git_commit.partition("-")
@@ -126,6 +126,7 @@ def _tags(manifest: Manifest, run: runs.Record, bundle: Sequence[str]) -> dict[s
         "sha256": manifest.sha256,
         "exact_file": "true",
         versions.BUNDLE: " ".join(bundle),
+        "graph_sha256": onnx_session.digest_of_graph(onnx_file.read_bytes()),
         "user": user_at_host(),
     }
     return {name: value for name, value in tags.items() if value}

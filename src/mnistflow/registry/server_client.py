@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnistflow import service_record
 from mnistflow.paths import Paths
+
+if TYPE_CHECKING:
+    import httpx
 
 ADDRESS_VARIABLE = "MNISTFLOW_SERVER"
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 # The server's own variable: commands on the server's machine use its first key.
 KEYS_VARIABLE = "MNISTFLOW_SERVE_KEYS"
 TIMEOUT_SECONDS = 2
+# Of the server's metrics: requests, failed requests, seconds.
+COUNTERS = ("mnistflow_inferences_total", "mnistflow_failed_inferences_total", "mnistflow_compute_seconds_total")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,25 @@ class Served:
     wants_key: bool = False
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Requests that servers have answered with one version since they were started.
+
+    Attributes:
+        failed: those on which the model failed.
+        seconds: spent in batches, summed.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def milliseconds(self) -> float:
+        """Mean time of a request; 0 without any."""
+        return self.seconds / self.requests * 1000 if self.requests else 0.0
+
+
 def url(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a server that listens on `host`."""
     reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
@@ -116,15 +141,52 @@ def fetch_status(paths: Paths, name: str) -> tuple[Server, ...]:
         return tuple(pool.map(lambda address: Server(address, _fetch(address, name)), known))
 
 
-def _fetch(address: str, name: str) -> Served | None:
+def fetch_counts(paths: Paths, name: str) -> dict[int, Counts]:
+    """Return the requests that the known servers have answered with each version of a model, all servers together."""
+    totals: dict[int, dict[str, float]] = {}
+    for address in addresses(paths):
+        for version, metric, value in _read_metrics(address, name):
+            of_version = totals.setdefault(version, {})
+            of_version[metric] = of_version.get(metric, 0.0) + value
+    requests, failed, seconds = COUNTERS
+    return {
+        version: Counts(int(found.get(requests, 0)), int(found.get(failed, 0)), found.get(seconds, 0.0))
+        for version, found in totals.items()
+    }
+
+
+def _read_metrics(address: str, name: str) -> list[tuple[int, str, float]]:
+    """Return version, name and value of the counters of a model's versions; none if the server does not give them."""
+    import httpx
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        exposed = _get(address, "/metrics").raise_for_status().text
+        return [
+            (int(sample.labels["version"]), sample.name, sample.value)
+            for family in text_string_to_metric_families(exposed)
+            for sample in family.samples
+            if sample.name in COUNTERS and sample.labels.get("model") == name
+        ]
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return []
+
+
+def _get(address: str, path: str) -> httpx.Response:
     # Imported here, because most commands find no address to ask.
     import httpx
-    from pydantic import TypeAdapter, ValidationError
 
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.get(f"{address}{path}", headers=headers, timeout=TIMEOUT_SECONDS)
+
+
+def _fetch(address: str, name: str) -> Served | None:
+    import httpx
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        answer = httpx.get(f"{address}/status", headers=headers, timeout=TIMEOUT_SECONDS)
+        answer = _get(address, "/status")
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return Served(None, {}, None, wants_key=True)
         models = answer.raise_for_status().json()["models"]

@@ -40,10 +40,12 @@ class Version:
         aliases: those that point to this version.
         created_ms: milliseconds since the epoch.
         history: when and how it became champion, one line each, oldest first.
-        is_overruled: whether somebody has replaced it as champion by hand.
+        is_overruled: whether it was rolled back, by hand or by the watch, or replaced as champion by hand.
         bundle: names of the documents about it, artifacts of its run in the folder `BUNDLE`.
         has_exact_file: whether the artifact store has the very file of `sha256`. MLflow has written the graphs of older
             versions anew.
+        graph_sha256: hexadecimal, of the ONNX graph without names and metadata: the same for the same weights,
+            whichever run has exported them. Empty for versions of earlier releases.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Version:
     is_overruled: bool
     has_exact_file: bool = False
     bundle: tuple[str, ...] = ()
+    graph_sha256: str = ""
 
     @property
     def headline(self) -> Headline:
@@ -146,6 +149,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         is_overruled=tags.get(TAG + "overruled") == "true",
         has_exact_file=tags.get(TAG + "exact_file") == "true",
         bundle=tuple(tags.get(TAG + BUNDLE, "").split()),
+        graph_sha256=tags.get(TAG + "graph_sha256", ""),
     )
 
 

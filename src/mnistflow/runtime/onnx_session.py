@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,23 @@ def predict(session: InferenceSession, inputs: Array) -> Outputs:
         session.run(None, {name: inputs[i : i + EVAL_BATCH_SIZE]})[0] for i in range(0, len(inputs), EVAL_BATCH_SIZE)
     ]
     return np.concatenate(batches)
+
+
+def digest_of_graph(model: bytes) -> str:
+    """Return the hexadecimal SHA-256 of the operators and weights in the bytes of an ONNX file, in their order.
+
+    Names and metadata, such as the run and the time of the export, do not count.
+    """
+    import onnx
+
+    graph, digest = onnx.load_from_string(model).graph, hashlib.sha256()
+    for node in graph.node:
+        for field in ("name", "doc_string", "input", "output"):
+            node.ClearField(field)
+    for part in (*graph.node, *graph.initializer):
+        part.ClearField("name")
+        digest.update(part.SerializeToString(deterministic=True))
+    return digest.hexdigest()
 
 
 def count_parameters(model: bytes) -> int:

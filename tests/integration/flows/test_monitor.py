@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +12,35 @@ import onnxruntime
 import pytest
 import receivers
 import waiting
-from checkouts import Checkout, write_params
+from checkouts import ROOT, Checkout, write_params
 
 from mnistflow import splits
 from mnistflow.paths import Paths
-from serving.inference_log.store import LogStore
+from serving.inference_log.store import Feedback, LogStore
 
 pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
 LOOK = "from flows.monitor import monitor; monitor()"
+# Registers a version that has learned from a few images, and promotes it as the gate would.
+PROMOTE_A_BAD_ONE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import serving_kit, tracking_server
+from mnistflow import environment, splits
+from mnistflow.paths import Paths
+from mnistflow.registry import promotion, reconciliation
+from mnistflow.registry.gate import Verdict
+from mnistflow.registry.promotion import Judgement
+
+paths = Paths.locate()
+environment.configure(paths)
+train = splits.load(paths.prepared).train
+few = serving_kit.linear_classifier(train.inputs[:60], train.targets[:60])
+version = tracking_server.register(paths, "digits", few, train.inputs)
+with reconciliation.decide(version.name):
+    promotion.apply(paths, version, Judgement(Verdict("promote", ("made bad on purpose",)), 1))
+"""
 
 
 @pytest.fixture
@@ -44,8 +63,8 @@ def eager(retrained: Checkout) -> Iterator[Checkout]:
     params.write_bytes(original)
 
 
-def ask(checkout: Checkout, images: np.ndarray, start: int) -> None:
-    """Let the champion answer images, and log that as a server does."""
+def ask(checkout: Checkout, images: np.ndarray, start: int, labels: Sequence[int] = ()) -> None:
+    """Let the champion answer images, and log that as a server does, with feedback on the first ones."""
     folder = checkout.folder / "var/models" / NAME
     version = int((folder / "champion").read_text())
     session = onnxruntime.InferenceSession((folder / str(version) / "model.onnx").read_bytes())
@@ -57,6 +76,8 @@ def ask(checkout: Checkout, images: np.ndarray, start: int) -> None:
     ]
     store = LogStore(str(checkout.folder / "var/inferences.db"))
     store.insert(rows)
+    for number, label in enumerate(labels):
+        store.record_feedback(Feedback(str(start + number), 0, str(label)), "")
     store.close()
 
 
@@ -72,7 +93,10 @@ def test_drift_is_shown_and_starts_one_retraining(eager: Checkout, prefect_api: 
     ask(eager, data.test.inputs[:200], 0)
     calm = json.loads(eager.run("monitor", "--json").stdout)
     assert (calm["images"], calm["alarms"]) == (200, [])
-    assert calm["summary"] in json.loads(eager.run("status", "--json").stdout)["monitor"]
+    assert calm["watch"] is None
+    shown = json.loads(eager.run("status", "--json").stdout)
+    assert calm["summary"] in shown["monitor"]
+    assert shown["watch"].startswith("none")
 
     with receivers.webhook() as webhook:
         own = {"PREFECT_API_URL": prefect_api, "MNISTFLOW_NOTIFY_WEBHOOK": webhook.url}
@@ -96,3 +120,12 @@ def test_drift_is_shown_and_starts_one_retraining(eager: Checkout, prefect_api: 
         scheduled.tool("python", "-c", LOOK)  # two a day
         assert len(requested(prefect_api, deployment)) == 2
         waiting.wait_until(lambda: any(text.startswith("needs a person") for text in webhook.texts))
+
+        scheduled.python(PROMOTE_A_BAD_ONE, str(ROOT / "tests/support"))
+        ask(eager, data.test.inputs[:300], 2000, labels=data.test.targets[:300].tolist())
+        scheduled.tool("python", "-c", LOOK)
+        waiting.wait_until(lambda: any(text.startswith("withdrawn: digits-classifier") for text in webhook.texts))
+        assert "rolled back: worse" in json.loads(eager.run("status", "--json").stdout)["watch"]
+        assert json.loads(eager.run("history", "--json").stdout)[-1]["because"].startswith("watch: worse")
+        assert "watch: version 2 against version 1" in eager.run("monitor").stdout
+        assert sum(text.startswith("withdrawn") for text in webhook.texts) == 1

@@ -47,3 +47,18 @@ def test_the_lower_bound_of_a_mean_is_below_it_and_close_with_many_values() -> N
     values = (np.arange(6000) % 100 > 1).astype(float)
     assert 0.96 < accuracy.lowest_mean(values, 0.001) < 0.98
     assert accuracy.lowest_mean(values[:1], 0.001) == 0
+
+
+def test_the_bound_of_a_share_holds_at_all_looks_together_although_chances_change() -> None:
+    generator = np.random.default_rng(2)
+    streams, trials = 60, 200
+    chances = np.where(np.arange(trials) % 100 < 50, 0.5, 0.2)
+    lost = generator.random((streams, trials)) < chances
+    exceeded = 0
+    for stream in lost:
+        counts = np.cumsum(stream)
+        exceeded += any(accuracy.least_share(int(counts[n - 1]), n) > 0.5 for n in range(10, trials + 1, 10))
+    assert exceeded / streams <= 0.05
+    assert accuracy.least_share(0, 0) == 0
+    assert accuracy.least_share(19, 20) > 0.6
+    assert 0.86 < accuracy.least_share(900, 1000) < 0.9

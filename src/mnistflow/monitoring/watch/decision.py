@@ -1,0 +1,69 @@
+"""Decision of a watch: whether a champion stays, has to go, or is watched on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from mnistflow.monitoring import accuracy
+from mnistflow.monitoring.config import MonitorConfig
+from mnistflow.monitoring.watch.evidence import Evidence, Pairs
+from mnistflow.monitoring.watch.record import Watch
+
+LEAST_REQUESTS = 100  # of each version, before their times are compared
+SLOWER = 2.0  # factor that no difference in load explains
+
+
+def decide(watch: Watch, evidence: Evidence, elapsed: timedelta, config: MonitorConfig) -> Watch:
+    """Return a watch after a look.
+
+    Args:
+        watch: still under way.
+        evidence: since the promotion.
+        elapsed: time since the promotion.
+        config: section `monitor` of params.yaml.
+    """
+    pairs = evidence.pairs
+    seen = watch.model_copy(update={"labelled": pairs.labelled, "wins": pairs.wins, "losses": pairs.losses})
+    if reasons := list(_complaints(evidence, config)):
+        return seen.model_copy(update={"outcome": "worse", "because": "; ".join(reasons)})
+    if pairs.labelled >= config.watch_labels or elapsed >= timedelta(hours=config.watch_hours):
+        return seen.model_copy(update={"outcome": "kept", "because": _found(pairs)})
+    return seen.model_copy(update={"because": _found(pairs)})
+
+
+def _found(pairs: Pairs) -> str:
+    """Return what the pairs say, which is no evidence against the champion."""
+    if pairs.problem:
+        return f"not compared: {pairs.problem}"
+    return f"{pairs.wins} won and {pairs.losses} lost of {pairs.labelled} images with feedback"
+
+
+def _complaints(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
+    """Yield each reason to withdraw the champion."""
+    for address, reason in evidence.refusals.items():
+        yield f"{address} refuses to serve it: {reason}"
+    yield from _failing(evidence, config)
+    yield from _slower(evidence, config)
+    pairs = evidence.pairs
+    allowed = config.report_ratio / (1 + config.report_ratio)
+    lost = accuracy.least_share(pairs.losses, pairs.wins + pairs.losses)
+    if lost > allowed:
+        yield f"worse: {_found(pairs)}; at least {lost:.1%} of the differences are losses, {allowed:.1%} are tolerated"
+
+
+def _failing(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
+    champion, before = evidence.champion, evidence.predecessor
+    allowed = max(config.max_failures, before.failed / before.requests if before.requests else 0.0)
+    if champion.requests and accuracy.with_labels(champion.failed, champion.requests).low > allowed:
+        yield f"failing: {champion.failed:,} of {champion.requests:,} requests, {allowed:.1%} are tolerated"
+
+
+def _slower(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
+    champion, before = evidence.champion, evidence.predecessor
+    if min(champion.requests, before.requests) < LEAST_REQUESTS:
+        return
+    allowed = max(config.max_milliseconds, SLOWER * before.milliseconds)
+    if champion.milliseconds > allowed:
+        times = f"{champion.milliseconds:.1f} ms a request, {before.milliseconds:.1f} before"
+        yield f"slower: {times}, {allowed:.1f} are tolerated"

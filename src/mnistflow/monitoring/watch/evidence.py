@@ -1,0 +1,125 @@
+"""Evidence of a watch: rows with feedback that both versions have answered, and what the servers report of both.
+
+The inference log holds the images, so the version before answers the very rows of the champion here, after the fact.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnistflow.data import inference_log
+from mnistflow.errors import RegistryError
+from mnistflow.monitoring.traffic import FIX
+from mnistflow.paths import Paths
+from mnistflow.registry import registration, server_client, versions
+from mnistflow.registry.server_client import Counts
+from mnistflow.runtime import onnx_session
+
+ROWS = """
+SELECT i.image, i.classes, i.probabilities, f.class_name FROM feedback f
+JOIN inferences i ON i.id = f.id AND i.number = f.number
+WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.time, i.id, i.number LIMIT ?
+"""
+CLASSIFIED_IMAGE = 3  # dimensions of a batch of images
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Answers of two versions to the same images with feedback.
+
+    Attributes:
+        labelled: number of images.
+        wins: images that only the champion answers as the feedback says.
+        losses: images that only the version before it does.
+        problem: why they could not be compared; empty if they could.
+    """
+
+    labelled: int = 0
+    wins: int = 0
+    losses: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a champion and of the version before it.
+
+    Attributes:
+        champion: requests that the servers have answered with it, since they were started.
+        predecessor: the same of the version before it.
+        refusals: why a server does not serve the champion, by its address; empty unless all that answer refuse it.
+    """
+
+    pairs: Pairs
+    champion: Counts
+    predecessor: Counts
+    refusals: Mapping[str, str]
+
+
+def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, since: datetime, most: int) -> Evidence:
+    """Return the evidence since a promotion.
+
+    Args:
+        paths: of the checkout.
+        name: of the registered model.
+        champion: number of the version that serves.
+        predecessor: number of the version before it.
+        log: path or URL of the inference log.
+        since: when the champion was promoted.
+        most: largest number of labelled images; the first ones count.
+
+    Raises:
+        DataError: the log cannot be read.
+    """
+    try:
+        pairs = _compare(name, champion, predecessor, log, since, most)
+    except RegistryError as error:
+        pairs = Pairs(problem=str(error))
+    counts = server_client.fetch_counts(paths, name)
+    return Evidence(
+        pairs=pairs,
+        champion=counts.get(champion, Counts()),
+        predecessor=counts.get(predecessor, Counts()),
+        refusals=_refusals(paths, name, champion),
+    )
+
+
+def _compare(name: str, champion: int, predecessor: int, log: str, since: datetime, most: int) -> Pairs:
+    with tempfile.TemporaryDirectory() as folder:
+        before = registration.download(versions.find(name, predecessor), Path(folder))
+        session = onnx_session.open_session(before.model)
+    shape = session.get_inputs()[0].shape
+    if len(shape) != CLASSIFIED_IMAGE:
+        return Pairs()  # the log keeps images only
+    key = (name, champion, f"[{','.join(map(str, shape[1:]))}]", since.timestamp(), most)
+    rows = inference_log.query(log, ROWS, key, FIX)
+    if not rows:
+        return Pairs()
+    images = np.stack([np.frombuffer(image, np.uint8).reshape(shape[1:]) for image, *_ in rows])
+    answers = onnx_session.predict(session, images).argmax(axis=1)
+    return _pairs(rows, [before.model_json["classes"][answer] for answer in answers])
+
+
+def _pairs(rows: Sequence[tuple[Any, ...]], before: Sequence[str]) -> Pairs:
+    """Return the pairs of logged answers, as rows of `ROWS`, with those of the version before."""
+    right = np.array([json.loads(names)[int(np.argmax(json.loads(answer)))] == true for _, names, answer, true in rows])
+    right_before = np.array([name == true for name, (*_, true) in zip(before, rows, strict=True)])
+    return Pairs(len(rows), wins=int((right & ~right_before).sum()), losses=int((~right & right_before).sum()))
+
+
+def _refusals(paths: Paths, name: str, champion: int) -> dict[str, str]:
+    answering = [
+        (server.address, server.served)
+        for server in server_client.fetch_status(paths, name)
+        if server.served and not server.served.wants_key
+    ]
+    refused = {address: served.refused[champion] for address, served in answering if champion in served.refused}
+    return refused if len(refused) == len(answering) else {}

@@ -1,0 +1,93 @@
+"""Record of a watch: a file in `var/monitor`, written before each step that it leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from mnistflow import files
+from mnistflow.errors import DataError
+from mnistflow.monitoring import state
+from mnistflow.paths import Paths
+
+Outcome = Literal["watching", "kept", "worse", "rolled back", "overtaken"]
+
+
+class Watch(BaseModel):
+    """The watch over one promotion.
+
+    Attributes:
+        version: the champion that is watched.
+        predecessor: the one before it.
+        since: when the version was promoted, ISO 8601, UTC.
+        labelled: images with feedback that both have answered.
+        wins: those of them that only the champion answers right.
+        losses: those that only its predecessor does.
+        outcome: `worse` until the version is rolled back; `overtaken` if something else has moved the alias.
+        because: what the outcome follows from, or what is known so far.
+        announced: whether a notification of the outcome was sent.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: PositiveInt
+    predecessor: PositiveInt
+    since: str
+    labelled: NonNegativeInt = 0
+    wins: NonNegativeInt = 0
+    losses: NonNegativeInt = 0
+    outcome: Outcome = "watching"
+    because: str = ""
+    announced: bool = False
+
+    @property
+    def began(self) -> datetime:
+        """When the version was promoted."""
+        return datetime.fromisoformat(self.since)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a step to come: to look on, or to roll back."""
+        return self.outcome in ("watching", "worse")
+
+    def __str__(self) -> str:
+        what = f"version {self.version} against version {self.predecessor}"
+        return f"{what}, since {self.since}: {self.outcome}{f': {self.because}' if self.because else ''}"
+
+
+def read(paths: Paths, name: str) -> Watch | None:
+    """Return the last watch over a registered model; None before the first.
+
+    Raises:
+        DataError: the file contains something else.
+    """
+    path = _path(paths, name)
+    try:
+        return Watch.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise DataError(f"{path} is damaged: {first}", "Delete it: the watch begins anew.") from error
+
+
+def write(paths: Paths, name: str, watch: Watch) -> None:
+    """Store a watch."""
+    with files.atomic_write(_path(paths, name)) as temporary:
+        temporary.write_text(watch.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def described(paths: Paths, name: str) -> str:
+    """Return the last watch over a registered model, or what is wrong with it, in one line."""
+    try:
+        last = read(paths, name)
+    except DataError as error:
+        return str(error)
+    return str(last) if last else "none: the gate has not replaced a champion since the last look"
+
+
+def _path(paths: Paths, name: str) -> Path:
+    return state.folder(paths, name) / "watch.json"

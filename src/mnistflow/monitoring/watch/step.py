@@ -1,0 +1,71 @@
+"""Step of a watch: what each look does about the last promotion; the next look takes one that a kill has prevented.
+
+The registry says which promotion is the last, so the watch follows it whoever has moved the alias. The outcome `worse`
+is stored before the rollback, and the rollback is recorded in the registry: whichever of them a kill separates from
+the next, nothing is forgotten and nothing done twice.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mnistflow.monitoring.config import MonitorConfig
+from mnistflow.monitoring.watch import decision, evidence, record
+from mnistflow.monitoring.watch.record import Watch
+from mnistflow.paths import Paths
+from mnistflow.registry import promotion, reconciliation, versions
+from mnistflow.registry.aliases import Move
+from mnistflow.tracking.store import open_store
+
+
+def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Watch | None:
+    """Look at the champion that the gate promoted last, and roll it back if it is worse than the one before.
+
+    The caller has locked `state.lock`.
+
+    Args:
+        paths: of the checkout.
+        dataset: name of the data set.
+        config: section `monitor` of params.yaml.
+        log: path or URL of the inference log.
+        now: time of the look.
+
+    Returns:
+        The last watch, stored; None if there never was one.
+
+    Raises:
+        DataError: the log or the record cannot be read.
+        RegistryError: the champion is worse, and the one before cannot be published.
+    """
+    name = versions.model_name(dataset)
+    reconciliation.reconcile(paths, name)  # completes the move of a killed process, and publishes the champion
+    model = open_store().model(name)
+    known, last = record.read(paths, name), Move.of(model) if model else None
+    watch = _of_last_promotion(known, last)
+    if watch and watch.outcome == "watching":
+        found = evidence.gather(paths, name, watch.version, watch.predecessor, log, watch.began, config.watch_labels)
+        watch = decision.decide(watch, found, now - watch.began, config)
+    if watch and watch != known:
+        record.write(paths, name, watch)
+    if watch and watch.outcome == "worse" and config.rollback:
+        promotion.rollback(paths, name, f"watch: {watch.because}", replacing=watch.version)
+        watch = watch.model_copy(update={"outcome": "rolled back", "announced": False})
+        record.write(paths, name, watch)
+    return watch
+
+
+def _of_last_promotion(known: Watch | None, last: Move | None) -> Watch | None:
+    """Return the watch over the last promotion, as it stands before this look."""
+    if last is None:
+        return known
+    since = last.line.partition(" ")[0]
+    if known and known.since == since:
+        return known
+    if last.by == "gate" and last.replaced is not None:
+        return Watch(version=last.version, predecessor=last.replaced, since=since)
+    if known is None or not known.is_open:
+        return known
+    if known.outcome == "worse" and last.by == "rollback" and last.replaced == known.version:
+        return known.model_copy(update={"outcome": "rolled back"})
+    became = f"version {last.version} became champion by {last.by}"
+    return known.model_copy(update={"outcome": "overtaken", "because": became, "announced": True})

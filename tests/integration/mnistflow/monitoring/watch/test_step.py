@@ -1,0 +1,216 @@
+"""Watch over promotions on a real registry, log and model repository: rollback, end, and kills between its steps."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import serving_kit as kit
+import stores
+import tracking_server
+from checkouts import ROOT, Checkout, checkout_environment
+from configured import configured
+
+from mnistflow import config, files
+from mnistflow.errors import DataError
+from mnistflow.monitoring import state
+from mnistflow.monitoring.watch import record, step
+from mnistflow.monitoring.watch.record import Watch
+from mnistflow.paths import Paths
+from mnistflow.registry import history, promotion, publisher, reconciliation, versions
+from mnistflow.registry.gate import Verdict
+from mnistflow.registry.promotion import Judgement
+from serving.inference_log.store import Feedback, LogStore
+
+# A look whose process is killed where it enters a function.
+KILLED = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from mnistflow import config, environment
+from mnistflow.monitoring.watch import step
+from mnistflow.paths import Paths
+
+folder, (params, log, function) = Path.cwd(), sys.argv[1:]
+paths = Paths(folder, folder)
+environment.configure(paths)
+settings = config.load(Path(params)).monitor.with_values({"report_ratio": 1.0})
+
+def kill(frame, event, _):
+    if event == "call" and frame.f_code.co_name == function and "mnistflow" in frame.f_code.co_filename:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.setprofile(kill)
+step.take(paths, "digits", settings, log, datetime.now(UTC))
+print("it has lived")
+"""
+
+pytestmark = pytest.mark.slow
+
+DATASET, NAME = "digits", "digits-classifier"
+GOOD, BAD = 1, 2
+CLASSES = tuple("0123456789")
+SETTINGS = config.load(ROOT / "params.yaml").monitor.with_values(
+    {"watch_hours": 24.0, "watch_labels": 400, "report_ratio": 1.0}
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
+    """A checkout with a good version, a bad one, and another with the weights of the bad one."""
+    folder = tmp_path_factory.mktemp("watch")
+    stores.copy_mlflow(folder)
+    images, labels = kit.digits()
+    with configured(Paths(folder, folder)) as paths:
+        for count in (600, 30, 30):
+            classifier = kit.linear_classifier(images[:count], labels[:count])
+            tracking_server.register(paths, DATASET, classifier, images)
+        yield paths
+
+
+@pytest.fixture
+def log(home: Paths, tmp_path: Path) -> Path:
+    """An empty log of a server whose champion is the good version, without a watch."""
+    files.remove(state.folder(home, NAME))
+    promotion.promote(home, NAME, GOOD)
+    return tmp_path / "inferences.db"
+
+
+def by_gate(home: Paths, number: int) -> datetime:
+    """Promote a version as the gate does, and return when."""
+    with reconciliation.decide(NAME):
+        opponent = versions.version_of_alias(NAME, versions.CHAMPION)
+        verdict = Verdict("promote", ("significantly better",))
+        judgement = Judgement(verdict, opponent.number if opponent else None)
+        promotion.apply(home, versions.find(NAME, number), judgement)
+    return datetime.now(UTC)
+
+
+def serve(log: Path, version: int, count: int) -> None:
+    """Log answers of a version to images, with feedback on them, as a server does."""
+    images, labels = kit.digits()
+    size = {GOOD: 600, BAD: 30}[version]
+    classifier = kit.linear_classifier(images[:size], labels[:size])
+    shown, true = images[1000 : 1000 + count], labels[1000 : 1000 + count]
+    answers = classifier.probabilities(shown).tolist()
+    names = json.dumps(CLASSES)
+    rows = [
+        (f"{time.time_ns()}", 0, time.time(), NAME, version, image.tobytes(), "[28,28]", names, json.dumps(answer))
+        for image, answer in zip(shown, answers, strict=True)
+    ]
+    store = LogStore(str(log))
+    store.insert(rows)
+    for row, label in zip(rows, true, strict=True):
+        store.record_feedback(Feedback(str(row[0]), 0, CLASSES[label]), "")
+    store.close()
+
+
+def take(home: Paths, log: Path, now: datetime | None = None, **settings: object) -> Watch | None:
+    return step.take(home, DATASET, SETTINGS.with_values(settings), str(log), now or datetime.now(UTC))
+
+
+def champion() -> int | None:
+    found = versions.version_of_alias(NAME, versions.CHAMPION)
+    return found.number if found else None
+
+
+def test_a_worse_version_is_rolled_back_once_and_stays_away(home: Paths, log: Path) -> None:
+    assert take(home, log) is None  # whom a person has promoted is not watched
+    by_gate(home, BAD)
+    begun = take(home, log)
+    assert begun and (begun.version, begun.predecessor, begun.outcome) == (BAD, GOOD, "watching")
+    serve(log, BAD, 120)
+    done = take(home, log)
+    assert done and done.outcome == "rolled back"
+    assert done.losses > 2 * done.wins
+    assert champion() == publisher.published_champion(home, NAME) == GOOD
+    (*_, last) = history.events(versions.all_versions(NAME))
+    assert (last.number, last.by) == (GOOD, "rollback")
+    assert last.because.startswith(f"watch: worse: {done.wins} won and {done.losses} lost of 120 images")
+    changes = len(history.events(versions.all_versions(NAME)))
+    assert take(home, log) == done
+    assert len(history.events(versions.all_versions(NAME))) == changes
+    assert versions.find(NAME, BAD).is_overruled
+    assert "rolled back: worse" in record.described(home, NAME)
+    # A person still can bring it back, and is not watched.
+    promotion.promote(home, NAME, BAD)
+    assert take(home, log) == done
+    assert champion() == BAD
+
+
+def test_a_version_that_is_no_worse_is_kept_and_the_watch_ends(home: Paths, log: Path) -> None:
+    promotion.promote(home, NAME, BAD)
+    promoted = by_gate(home, GOOD)
+    serve(log, GOOD, 150)
+    watching = take(home, log)
+    assert watching and (watching.outcome, watching.labelled) == ("watching", 150)
+    assert watching.wins > watching.losses
+    kept = take(home, log, promoted + timedelta(hours=25))
+    assert kept and kept.outcome == "kept"
+    assert f"{kept.wins} won and {kept.losses} lost of 150 images" in record.described(home, NAME)
+    assert take(home, log, promoted + timedelta(hours=26)) == kept
+    assert champion() == GOOD
+
+
+def test_a_person_who_decides_first_ends_the_watch(home: Paths, log: Path) -> None:
+    by_gate(home, BAD)
+    take(home, log)
+    promotion.rollback(home, NAME, "a person saw it first")
+    serve(log, BAD, 120)
+    ended = take(home, log)
+    assert ended and (ended.outcome, ended.announced) == ("overtaken", True)
+    assert "version 1 became champion by rollback" in ended.because
+    assert champion() == GOOD
+
+
+def test_without_permission_to_roll_back_a_person_is_notified(home: Paths, log: Path) -> None:
+    by_gate(home, BAD)
+    serve(log, BAD, 120)
+    worse = take(home, log, rollback=False)
+    assert worse and (worse.outcome, worse.announced) == ("worse", False)
+    assert champion() == BAD
+    allowed = take(home, log)
+    assert allowed and allowed.outcome == "rolled back"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "write",  # before anything is stored
+        "rollback",  # after the outcome, before the rollback
+        "_record",  # after the alias has moved, before that is recorded
+        "_follow_rollout",  # before the repository has followed
+    ],
+)
+def test_a_kill_anywhere_loses_no_step_and_repeats_none(home: Paths, log: Path, function: str) -> None:
+    by_gate(home, BAD)
+    serve(log, BAD, 120)
+    before = len(history.events(versions.all_versions(NAME)))
+    checkout = Checkout(home.root, checkout_environment())
+    assert not checkout.python(KILLED, str(ROOT / "params.yaml"), str(log), function, check=False)
+    for _ in range(2):
+        done = take(home, log)
+        assert done and done.outcome == "rolled back"
+        assert done.because.startswith("worse: ")
+    assert champion() == publisher.published_champion(home, NAME) == GOOD
+    assert len(history.events(versions.all_versions(NAME))) == before + 1
+
+
+def test_rubbish_is_one_line(home: Paths, log: Path) -> None:
+    by_gate(home, BAD)
+    log.write_bytes(b"no database" * 100)
+    with pytest.raises(DataError, match="is not the inference log of a server"):
+        take(home, log)
+    path = state.folder(home, NAME) / "watch.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"version": "many"}')
+    with pytest.raises(DataError, match="Delete it: the watch begins anew"):
+        take(home, log)
+    assert "is damaged" in record.described(home, NAME)
+
+
+def test_the_same_weights_in_another_file_are_known(home: Paths) -> None:
+    bad, same, good = (versions.find(NAME, number) for number in (BAD, 3, GOOD))
+    assert bad.graph_sha256 == same.graph_sha256 != good.graph_sha256
