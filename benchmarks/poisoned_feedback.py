@@ -45,7 +45,7 @@ def main() -> None:
     began = time.process_time()
     kept = unsuspicious(reported.inputs, poisoned, OfficialSplits(official, test))
     sys.stderr.write(
-        f"held back: {np.mean(~kept[is_wrong]):.1%} of the wrong labels, {np.mean(~kept[~is_wrong]):.1%} of the others, "
+        f"held back: {np.mean(~kept[is_wrong]):.1%} of the wrong labels, {np.mean(~kept[~is_wrong]):.1%} of the right, "
         f"in {time.process_time() - began:.0f} s of processor time\n"
     )
     ways: dict[str, Split] = {

@@ -2,16 +2,19 @@
 
 import os
 import signal
+import socket
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from serving.engine.candidate import CandidateLimits
 from serving.engine.validation import Validator
 from serving.errors import StartError
 from serving.process import cores
+from serving.process.listeners import listen, listen_on_path
 from serving.process.parent import stop_with_parent
-from serving.process.supervisor import inherited_listener, listen, supervise
+from serving.process.supervisor import inherited_listener, supervise
 from serving.settings import Settings
 
 # What stopping takes besides `--drain-seconds`, before a supervisor kills a worker.
@@ -34,11 +37,10 @@ def main() -> None:
             from serving.http.request_log import configure_logging
 
             configure_logging(settings.log_format)
-            listeners = listen(settings.host, settings.port, settings.workers)
-            supervise(sys.argv[1:], listeners, settings.drain_seconds + STOP_SECONDS)
+            supervise(sys.argv[1:], _listeners(settings), settings.drain_seconds + STOP_SECONDS)
             return
         stop_with_parent()
-        listener = listener or listen(settings.host, settings.port)[0]
+        listener = listener or _listeners(settings)[0]
         limits = CandidateLimits(settings.slowest_seconds, settings.candidate_seconds, settings.candidate_bytes)
         validator = Validator(settings.repository, limits, settings.public_key)
         # Imported here, because the validator's first process starts up meanwhile.
@@ -48,6 +50,12 @@ def main() -> None:
     except StartError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    if settings.uds:
+        return listen_on_path(Path(settings.uds), settings.workers)
+    return listen(settings.host, settings.port, settings.workers)
 
 
 def _exit(_: int, __: FrameType | None) -> None:

@@ -22,6 +22,7 @@ from serving.http.connection import HttpConnection
 from serving.http.request_log import configure_logging
 from serving.http.tls import Certificate
 from serving.metrics.prometheus import Metrics
+from serving.process import listeners
 from serving.process.supervisor import shared_folder
 from serving.protocol.pixels import IS_COMPILED
 from serving.settings import Settings
@@ -81,9 +82,9 @@ def serve(settings: Settings, listener: socket.socket, validator: Validator) -> 
     app = create_app(settings, models, metrics, certificate)
     secure = "" if certificate is None else "s"
     with listener:
-        addresses = _address(f"http{secure}", *listener.getsockname()[:2])
+        addresses = listeners.address(listener, f"http{secure}")
         if settings.grpc_port:
-            addresses = f"{_address(f'grpc{secure}', settings.host, settings.grpc_port)} and {addresses}"
+            addresses = f"{listeners.url(f'grpc{secure}', settings.host, settings.grpc_port)} and {addresses}"
         ModelServer(_config(settings, app, certificate), app, models, addresses).run([listener])
 
 
@@ -126,7 +127,3 @@ def _summary(models: ModelManager) -> str:
         return f"{names}; images go to {models.image_classifier().name},"
     except (NotReadyError, UnknownModelError):
         return names
-
-
-def _address(scheme: str, host: str, port: int) -> str:
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -55,6 +55,7 @@ class Settings:
     ] = ""
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 chooses a free one", 0)] = 8000
+    uds: Annotated[str, Setting("path of a Unix socket to listen on in place of host and port; empty for none")] = ""
     grpc_port: Annotated[int, Setting("port of the gRPC service; 0 for none; needs the extra `grpc`", 0)] = 0
     tls_cert: Annotated[
         str,

@@ -1,7 +1,7 @@
 """Supervisor of several server processes on one address: starts workers, replaces those that die, stops them together.
 
-Each worker has a listening socket of its own (SO_REUSEPORT), so that the kernel spreads the connections. The sockets
-belong to the supervisor: connections that wait for a worker that dies are accepted by its successor.
+Each worker has a listening socket, see `listeners`. The sockets belong to the supervisor: connections that wait for a
+worker that dies are accepted by its successor.
 """
 
 import logging
@@ -31,41 +31,6 @@ SHARED_VARIABLE = "MNISTFLOW_SERVE_SHARED"
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.1
-
-
-def listen(host: str, port: int, count: int = 1, option: str = "--port") -> list[socket.socket]:
-    """Open sockets that listen on the same address.
-
-    Args:
-        host: name or address of an interface.
-        port: 0 chooses a free one.
-        count: number of sockets.
-        option: of the command line, that sets the port; named in errors.
-
-    Raises:
-        StartError: the address is in use or not one of this machine, or the system cannot share addresses.
-    """
-    if count > 1 and not hasattr(socket, "SO_REUSEPORT"):
-        raise StartError("this system cannot share an address between processes. Start with --workers 1.")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # First without the option to share the address, so that a second server on it fails at once.
-        first = _bound(family, kind, protocol, address, shared=False)
-        if count == 1:
-            first.listen(2048)
-            return [first]
-        address = first.getsockname()
-        first.close()
-        listeners = [_bound(family, kind, protocol, address, shared=True) for _ in range(count)]
-        for listener in listeners:
-            listener.listen(2048)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {host}:{port} ({error.strerror}). Choose another {option} or --host."
-        ) from None
-    return listeners
 
 
 def inherited_listener() -> socket.socket | None:
@@ -215,16 +180,3 @@ class Workers:
             env=os.environ | environment,
             pass_fds=[listener.fileno(), self._parent],
         )
-
-
-def _bound(family: int, kind: int, protocol: int, address: object, *, shared: bool) -> socket.socket:
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        bound.bind(address)  # type: ignore[arg-type]  # as getaddrinfo and getsockname give it
-    except OSError:
-        bound.close()
-        raise
-    return bound

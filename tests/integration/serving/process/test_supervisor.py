@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -49,6 +50,29 @@ def test_workers_share_the_address_and_the_counts(repository, data, first):
         workers = sum(psutil.Process(child).memory_info().rss for child in children(server.pid))
         assert float(resident[1]) == pytest.approx(workers, rel=0.2)
         assert server.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket_is_one_address_as_well(repository, data, first, tmp_path, workers):
+    path = tmp_path / "server.sock"
+    arguments = ("--uds", str(path), "--workers", workers)
+    for how in (signal.SIGKILL, signal.SIGTERM):  # the second start finds the file of a server that has died
+        with kit.Server(repository, *arguments) as server:
+            assert server.announcement.endswith(f" on unix:{path}")
+            for _ in range(4):
+                with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=WAIT_SECONDS) as client:
+                    answer = client.post(f"http://localhost{INFER}", json=kit.question(data[0][:2])).json()
+                values = np.reshape(answer["outputs"][0]["data"], (2, 10))
+                assert np.allclose(values, first.probabilities(data[0][:2]), atol=1e-5)
+            with kit.Server(repository, *arguments) as second:
+                assert second.announcement == ""
+                assert f"cannot listen on {path}: another server does" in second.log[0]
+            assert server.stop(how) == (-how if how == signal.SIGKILL else 0)
+    path.unlink()
+    path.write_text("notes")
+    with kit.Server(repository, *arguments) as refused:
+        assert "it is no socket" in refused.log[0]
+    assert path.read_text() == "notes"
 
 
 def test_a_worker_that_dies_is_replaced(repository, data):
