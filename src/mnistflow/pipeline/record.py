@@ -137,7 +137,7 @@ def _log_files(workspace: Paths, run: runs.Run, machine: Mapping[str, str]) -> N
 
 def _log_sources(workspace: Paths, run: runs.Run) -> None:
     """Log the sources of a run, unless they are those of a commit."""
-    if not lineage.is_commit(lineage.git_commit(workspace.checkout)):
+    if not lineage.is_commit(runs.read(run.run_id).tags.get(runs.COMMIT, "")):
         with tempfile.TemporaryDirectory() as folder:
             run.log_file(sources.pack(workspace.root, Path(folder)))
 

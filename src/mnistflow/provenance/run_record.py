@@ -20,8 +20,6 @@ from mnistflow.registry.promotion import EVIDENCE
 from mnistflow.tracking import artifacts, runs
 from mnistflow.tracking.runs import Record
 
-COMMIT = "mlflow.source.git.commit"
-
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -52,7 +50,7 @@ class RunRecord:
     @property
     def commit(self) -> str:
         """Git commit of the sources; not a plain hash if none has them."""
-        return self.logged.tags.get(COMMIT, "unknown")
+        return self.logged.tags.get(runs.COMMIT, "unknown")
 
     @property
     def command(self) -> str:

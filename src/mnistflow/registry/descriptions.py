@@ -106,7 +106,7 @@ model.predict({{"{tensor.name}": inputs}})  # {tensor.datatype} {list(tensor.sha
 curl {origin.server}/v2/models/{version.name}/versions/{version.number}
 ```
 
-**Repeat:**{_repeat(recorded)}{_documents(version)}
+**Repeat:** {_repeat(version, recorded)}{_documents(version)}
 
 **See:** {" · ".join(_links(version, origin))}"""
 
@@ -132,12 +132,13 @@ def _rows(evaluation: Evaluation, rows: int) -> str:
     return "\n".join(f"| {name} | {value} | {interval} |" for name, (value, interval) in values.items())
 
 
-def _repeat(recorded: Record) -> str:
+def _repeat(version: Version, recorded: Record) -> str:
+    check = f"`mnistflow reproduce {version.number}` checks that the same model comes out."
     command = recorded.tags.get(runs.COMMAND, "mnistflow retrain")
-    commit, _, dirty = recorded.tags.get("mlflow.source.git.commit", "unknown").partition("-")
+    commit, _, dirty = recorded.tags.get(runs.COMMIT, "unknown").partition("-")
     checkout = f"git checkout {commit}\n" if commit != "unknown" else ""
-    caveat = " the sources differed from that commit; params.yaml is an artifact of the run." if dirty else ""
-    return f"{caveat}\n\n```\n{checkout}{command}\n```"
+    caveat = " The sources differed from this commit; params.yaml is an artifact of the run." if dirty else ""
+    return f"{check}{caveat}\n\n```\n{checkout}{command}\n```"
 
 
 def _documents(version: Version) -> str:
