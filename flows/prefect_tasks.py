@@ -20,7 +20,7 @@ from flows.orchestration import lifecycle
 from mnistflow import config, environment
 from mnistflow.config import Config
 from mnistflow.data import fetch
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, MnistflowError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.monitoring import look as looks
 from mnistflow.monitoring import reference
@@ -33,7 +33,7 @@ from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
-from mnistflow.provenance import bundle, signature
+from mnistflow.provenance import bundle, lineage_graph, open_lineage, signature
 from mnistflow.registry import promotion, reconciliation, status, versions
 from mnistflow.registry.config import GateConfig
 from mnistflow.registry.promotion import Judgement
@@ -175,6 +175,17 @@ def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: 
 def publish(workspace: Paths, version: Version, judgement: Judgement) -> None:
     """Publish the version to the model repository, as the verdict demands."""
     promotion.apply(workspace, version, judgement)
+
+
+@_step("lineage")
+def send_lineage(paths: Paths, version: Version) -> None:
+    """Send the version's OpenLineage event, if an address is configured; the run goes on without."""
+    if not open_lineage.is_wanted():
+        return
+    try:
+        open_lineage.send(lineage_graph.trace(paths, version.name, version.number))
+    except MnistflowError as error:
+        get_run_logger().warning("%s", error)
 
 
 @_step("look")

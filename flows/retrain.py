@@ -142,6 +142,8 @@ def _decide(
         opponent = prefect_tasks.find_champion(version.name)
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
         prefect_tasks.publish(workspace, version, judgement)
+    if known is None:
+        prefect_tasks.send_lineage(workspace, version)
     return GateOutcome(
         version=version,
         registered=known is None,

@@ -58,6 +58,7 @@ def lineage(
     as_mermaid: Annotated[
         bool, typer.Option("--mermaid", help="Print a picture in Mermaid's language, for Markdown.")
     ] = False,
+    as_event: Annotated[bool, typer.Option("--openlineage", help="Print the OpenLineage event.")] = False,
 ) -> None:
     """Show where a version comes from: data, code, run, trials, model, decision; and since when it served."""
     paths, found = _version(dataset, version)
@@ -66,6 +67,11 @@ def lineage(
     graph = lineage_graph.trace(paths, found.name, version)
     if as_json:
         typer.echo(json.dumps(asdict(graph), indent=2))
+        return
+    if as_event:
+        from mnistflow.provenance import open_lineage
+
+        typer.echo(json.dumps(open_lineage.event(graph), indent=2))
         return
     if as_mermaid:
         typer.echo(lineage_graph.mermaid(graph))

@@ -1,11 +1,25 @@
 """Lineage of a version, as the command shows it."""
 
 import json
+import uuid
+from dataclasses import replace
 
 import pytest
+import receivers
 from checkouts import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
+
+# As the flow does after a version was registered.
+SEND = """
+from flows import prefect_tasks
+from mnistflow import environment
+from mnistflow.paths import Paths
+from mnistflow.registry import versions
+paths = Paths.locate()
+environment.configure(paths)
+prefect_tasks.send_lineage.fn(paths, versions.find("digits-classifier", 1))
+"""
 
 
 def test_the_lineage_of_a_champion(retrained: Checkout) -> None:
@@ -43,6 +57,18 @@ def test_its_picture_is_a_chart_of_the_steps(retrained: Checkout) -> None:
         "model --> decision",
         "decision --> served",
     ]
+
+
+def test_its_event_is_sent_to_a_catalogue(retrained: Checkout) -> None:
+    with receivers.webhook() as catalogue:
+        environment = {**retrained.environment, "OPENLINEAGE_URL": catalogue.url}
+        replace(retrained, environment=environment).python(SEND)
+    (event,) = catalogue.bodies
+    assert event == json.loads(retrained.run("lineage", "1", "--openlineage").stdout)
+    assert event["eventType"] == "COMPLETE"
+    assert uuid.UUID(event["run"]["runId"]).hex == event["run"]["facets"]["mnistflow_lineage"]["run"]["id"]
+    assert [each["name"] for each in event["inputs"] + event["outputs"]] == ["digits", "digits-classifier"]
+    assert event["outputs"][0]["facets"]["version"]["datasetVersion"] == "1"
 
 
 def test_a_version_that_does_not_exist(retrained: Checkout) -> None:
