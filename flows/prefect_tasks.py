@@ -17,7 +17,7 @@ from prefect.tasks import Task
 
 from flows import parameters, promotion_watch, response
 from flows.orchestration import lifecycle
-from mnistflow import config, environment
+from mnistflow import config, environment, errors
 from mnistflow.config import Config
 from mnistflow.data import fetch
 from mnistflow.errors import ConfigError, MnistflowError
@@ -183,7 +183,8 @@ def send_lineage(paths: Paths, version: Version) -> None:
     if not open_lineage.is_wanted():
         return
     try:
-        open_lineage.send(lineage_graph.trace(paths, version.name, version.number))
+        with errors.in_one_line():
+            open_lineage.send(lineage_graph.trace(paths, version.name, version.number))
     except MnistflowError as error:
         get_run_logger().warning("%s", error)
 

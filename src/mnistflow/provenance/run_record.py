@@ -68,7 +68,7 @@ class RunRecord:
         if found is None:
             raise NotReproduced(
                 f"run {self.run_id} has recorded no digest of its weights",
-                "Runs of earlier releases have none; others have one when all their stages are done.",
+                "Runs have one that train a model and have finished, and that no earlier release has recorded.",
             )
         return found
 
