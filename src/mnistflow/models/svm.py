@@ -42,7 +42,9 @@ class Svm(Classical):
         machine = LinearSVC(C=self.c, max_iter=self.max_iterations, random_state=seed)
         return make_pipeline(
             Nystroem(gamma=self.gamma, n_components=self.components, random_state=seed, n_jobs=threads),
-            CalibratedClassifierCV(machine, cv=FOLDS, ensemble=False, n_jobs=threads),
+            # One fold after another: the solver's random generator is shared by all threads of a process, so folds
+            # side by side would give other sigmoids in each run.
+            CalibratedClassifierCV(machine, cv=FOLDS, ensemble=False),
         )
 
     def count_parameters(self, fitted: Any) -> int:
