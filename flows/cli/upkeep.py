@@ -1,4 +1,4 @@
-"""Commands that look after a checkout over months: gc, backup, restore."""
+"""Commands that look after a checkout over months: doctor, gc, backup, restore."""
 
 import json
 import os
@@ -13,17 +13,63 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.context import load_context, load_fetch_context
-from flows.cli.options import Json, Overrides, console
+from flows.cli.options import DatasetOption, Json, Overrides, console
 from mnistflow import environment
 
 if TYPE_CHECKING:
+    from mnistflow.upkeep.findings import Finding
     from mnistflow.upkeep.garbage import Garbage
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (gc, backup, restore):
+    for command in (doctor, gc, backup, restore):
         app.command()(command)
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what a command can repair.")] = False,
+    dataset: DatasetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Find what killed processes and full disks have left behind; exit code 1 while something is wrong."""
+    paths, settings = load_context()
+    from flows.orchestration import schedule_diagnosis
+    from mnistflow.registry import status, versions
+    from mnistflow.upkeep import diagnosis
+
+    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+
+    def diagnose() -> "list[Finding]":
+        log = os.environ[environment.INFERENCE_LOG]
+        return [*diagnosis.diagnose(paths, name, settings.gc, log), *schedule_diagnosis.diagnose(paths)]
+
+    found = diagnose()
+    failures = [failure for finding in found if repair and (failure := diagnosis.repair(finding))]
+    left = diagnose() if repair else found
+    repaired = [finding for finding in found if finding not in left]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"wrong": [*map(_plain, left)], "repaired": [*map(_plain, repaired)], "failures": failures}, indent=2
+            )
+        )
+    else:
+        for line in (*(f"repaired: {one.subject}: {one.problem}" for one in repaired), *map(str, left), *failures):
+            typer.echo(line)
+        if not left:
+            typer.echo("nothing is wrong")
+    if left:
+        raise typer.Exit(1)
+
+
+def _plain(finding: "Finding") -> dict[str, object]:
+    return {
+        "subject": finding.subject,
+        "problem": finding.problem,
+        "fix": finding.fix,
+        "repairable": finding.repair is not None,
+    }
 
 
 def gc(

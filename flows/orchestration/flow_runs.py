@@ -101,12 +101,29 @@ def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: boo
     """
     from prefect.states import Crashed
 
-    for run in _under_way(client, deployments):
-        if alone or _is_lost(run):
-            logger.warning("flow run %s has lost its process, and is marked as crashed", run.name)
-            client.set_flow_run_state(run.id, Crashed(message="The process of this run has died."), force=True)
-            text = f"failed: its process has died\nFlow run: {run.name}"
-            notifications.send(Notification("failed", "schedules", text, str(run.id)), str(client.api_url))
+    for run in _under_way(client, deployments) if alone else lost(client, deployments):
+        logger.warning("flow run %s has lost its process, and is marked as crashed", run.name)
+        client.set_flow_run_state(run.id, Crashed(message="The process of this run has died."), force=True)
+        text = f"failed: its process has died\nFlow run: {run.name}"
+        notifications.send(Notification("failed", "schedules", text, str(run.id)), str(client.api_url))
+
+
+def lost(client: SyncPrefectClient, deployments: Sequence[str]) -> list[FlowRun]:
+    """Return the runs whose process has died, or was not started in time."""
+    return [run for run in _under_way(client, deployments) if _is_lost(run)]
+
+
+def orphaned_slots(client: SyncPrefectClient, deployments: Sequence[str]) -> list[str]:
+    """Return the names of limits of deployments whose slots are taken although no run is under way."""
+    if not deployments or _under_way(client, deployments):
+        return []
+    from prefect.client.schemas import filters
+
+    known = client.read_deployments(
+        deployment_filter=filters.DeploymentFilter(name=filters.DeploymentFilterName(any_=list(deployments)))
+    )
+    limits = [found.global_concurrency_limit for found in known if found.global_concurrency_limit]
+    return [limit.name for limit in limits if limit.active_slots]
 
 
 @contextmanager

@@ -183,12 +183,16 @@ def tidy(workspace: Paths) -> None:
 
 def tidy_abandoned(checkout: Paths) -> None:
     """Tidy the workspaces whose process was killed, and remove those that it had not finished making."""
-    for note in checkout.runs.glob(f"*/{OWNER}"):
-        if _has_died(note):
-            if note.parent.name.startswith("."):
-                files.remove(note.parent)
-            else:
-                tidy(Paths(note.parent, checkout.checkout))
+    for folder in abandoned(checkout):
+        if folder.name.startswith("."):
+            files.remove(folder)
+        else:
+            tidy(Paths(folder, checkout.checkout))
+
+
+def abandoned(checkout: Paths) -> list[Path]:
+    """Return the workspaces whose process was killed."""
+    return [note.parent for note in sorted(checkout.runs.glob(f"*/{OWNER}")) if _has_died(note)]
 
 
 def is_used(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.process_identity import ProcessIdentity, user_name
 from mnistflow.tracking.client import mlflow_client
-from mnistflow.tracking.records import RunQuery
+from mnistflow.tracking.records import RunQuery, StoredRun
 from mnistflow.tracking.store import open_store
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
@@ -223,10 +223,15 @@ def finished(run: Run) -> Iterator[None]:
     run.finish()
 
 
+def dead_runs(experiment: str) -> list[StoredRun]:
+    """Return the running runs whose process on this machine has died."""
+    running = open_store().search_runs(RunQuery(experiment, status="RUNNING"))
+    return [run for run in running if _has_died(run.tags)]
+
+
 def close_dead_runs(experiment: str) -> int:
     """End the running runs whose process on this machine has died as KILLED; return how many."""
-    running = open_store().search_runs(RunQuery(experiment, status="RUNNING"))
-    dead = [run for run in running if _has_died(run.tags)]
+    dead = dead_runs(experiment)
     for run in dead:
         mlflow_client().set_terminated(run.run_id, "KILLED")
     return len(dead)

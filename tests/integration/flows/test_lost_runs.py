@@ -1,5 +1,6 @@
 """Runs of deployments wait their turn; those whose process was killed free their slot while the server goes on."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -86,6 +87,10 @@ def test_runs_whose_runner_was_killed_free_their_slots(scheduled: Checkout, pref
         kill_all(first.process)
     for state, run in lost.items():
         assert read_run(prefect_api, run)["state_type"] == state
+    named = json.loads(scheduled.run("doctor", "--json", check=False).stdout)["wrong"]
+    assert {read_run(prefect_api, run)["name"] for run in lost.values()} == {
+        finding["problem"].partition(" ")[0] for finding in named if finding["subject"] == "flow run"
+    }
     with services.running(scheduled, "schedule") as second:
         for run in lost.values():
             wait_until(partial(has_crashed, prefect_api, run), second.process)
@@ -95,6 +100,11 @@ def test_runs_whose_runner_was_killed_free_their_slots(scheduled: Checkout, pref
             assert read_run(prefect_api, run)["state_name"] == "Completed"
             assert read_run(prefect_api, run)["labels"]["mnistflow.process.pid"]
             assert "dataset:digits" in read_run(prefect_api, run)["tags"]
+        limit = get(f"{prefect_api}/deployments/name/ingest/{STATES[0]}").json()["global_concurrency_limit"]["id"]
+        httpx.patch(f"{prefect_api}/v2/concurrency_limits/{limit}", json={"active_slots": 1}).raise_for_status()
+        repaired = json.loads(scheduled.run("doctor", "--repair", "--json").stdout)["repaired"]
+        assert [finding["subject"] for finding in repaired] == ["slot"]
+        assert get(f"{prefect_api}/v2/concurrency_limits/{limit}").json()["active_slots"] == 0
         copy = replace(scheduled, folder=tmp_path / "copy")
         shutil.copytree(scheduled.folder, copy.folder, ignore=shutil.ignore_patterns("var"))
         for state_there in services.schedules(copy).values():

@@ -1,0 +1,63 @@
+"""Diagnosis of schedules and of Prefect's server: runs without process, slots without run, schedules nobody runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from flows.orchestration import deployments, flow_runs, server_address
+from mnistflow.paths import Paths
+from mnistflow.upkeep.diagnosis import REPAIR
+from mnistflow.upkeep.findings import Finding
+
+FINE = ("scheduled", "paused")
+
+
+def diagnose(paths: Paths) -> Iterator[Finding]:
+    """Yield what is wrong with the schedules of a checkout, and with the flow runs of its deployments.
+
+    Raises:
+        ConfigError: prefect.yaml is missing or not valid.
+    """
+    states: dict[str, list[str]] = {}
+    for schedule in deployments.schedules(paths):
+        if schedule.state not in FINE:
+            states.setdefault(schedule.state, []).append(schedule.deployment)
+    for state, names in states.items():
+        problem, _, fix = state.partition(": ")
+        yield Finding("schedule", f"{', '.join(names)}: {problem}", f"{fix}." if fix else "Start `mnistflow schedule`.")
+    url = server_address.running_server(paths)
+    if url and server_address.answers(url):
+        yield from _flow_runs(url, [deployment.name for deployment in deployments.read(paths)])
+
+
+def _flow_runs(url: str, names: Sequence[str]) -> Iterator[Finding]:
+    with flow_runs.api_client(url) as client:
+        lost = [str(run.name) for run in flow_runs.lost(client, names)]
+        slots = flow_runs.orphaned_slots(client, names)
+    for name in lost:
+        yield Finding(
+            "flow run",
+            f"{name} is under way in Prefect, but its process has died",
+            f"{REPAIR} marks it as crashed.",
+            partial(_close_lost, url, names),
+        )
+    for slot in slots:
+        yield Finding(
+            "slot",
+            f"{slot} is taken in Prefect, but no run is under way",
+            f"{REPAIR} frees it.",
+            partial(_free, url, slot),
+        )
+
+
+def _close_lost(url: str, names: Sequence[str]) -> None:
+    with flow_runs.api_client(url) as client:
+        flow_runs.close_lost(client, names)
+
+
+def _free(url: str, slot: str) -> None:
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+    with flow_runs.api_client(url) as client:
+        client.update_global_concurrency_limit(slot, GlobalConcurrencyLimitUpdate(active_slots=0))

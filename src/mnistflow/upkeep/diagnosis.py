@@ -1,0 +1,188 @@
+"""Diagnosis of a checkout: what killed processes, full disks and other machines leave behind, found before it matters.
+
+Each check reads only, and names what is wrong. The repairs are those that commands make anyway when they meet the same.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from mnistflow import files
+from mnistflow.errors import DataError, MnistflowError, RegistryError
+from mnistflow.monitoring import state as monitoring
+from mnistflow.paths import Paths
+from mnistflow.pipeline import workspace
+from mnistflow.registry import aliases, publisher, reconciliation, registration, versions
+from mnistflow.retention import RetentionConfig
+from mnistflow.tracking import lease, runs
+from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import StoredModel
+from mnistflow.tracking.store import open_store
+from mnistflow.upkeep import inferences
+from mnistflow.upkeep.findings import Finding
+
+REPAIR = "`mnistflow doctor --repair`"
+LOG_BYTES = 100_000_000  # of a file in var/logs
+TAIL_BYTES = 1_000_000  # that a repair leaves of it
+
+
+def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> Iterator[Finding]:
+    """Yield what is wrong in a checkout.
+
+    Args:
+        paths: of the checkout.
+        name: of the registered model that it serves.
+        retention: section `gc` of params.yaml.
+        log: path or URL of the inference log.
+
+    Raises:
+        MnistflowError: a store cannot be read.
+    """
+    yield from _dead_runs()
+    yield from _orphaned_workspaces(paths)
+    if model := open_store().model(name):
+        yield from _dead_leases(name, model)
+        yield from _aliases(name)
+        yield from _repository(paths, name, model)
+    yield from _monitoring(paths, name)
+    yield from _inference_log(log, retention)
+    yield from _logs(paths)
+
+
+def _dead_runs() -> Iterator[Finding]:
+    for experiment in mlflow_client().search_experiments():
+        for run in runs.dead_runs(experiment.name):
+            yield Finding(
+                "MLflow run",
+                f"{run.name} ({run.run_id[:8]}) is RUNNING, but its process has died",
+                f"{REPAIR} ends it as KILLED.",
+                partial(runs.close, run.run_id),
+            )
+
+
+def _orphaned_workspaces(paths: Paths) -> Iterator[Finding]:
+    for folder in workspace.abandoned(paths):
+        yield Finding(
+            "workspace",
+            f"{folder} belongs to a process that has died",
+            f"{REPAIR} removes all but its parameters and logs.",
+            partial(workspace.tidy_abandoned, paths),
+        )
+
+
+def _dead_leases(name: str, model: StoredModel) -> Iterator[Finding]:
+    for key, text in model.tags.items():
+        if key.startswith(lease.TAG) and lease.Ticket.parse(text).has_died():
+            yield Finding(
+                "lease",
+                f"a process that has died still holds, or waits for, the right to decide about {name}",
+                f"{REPAIR} removes its ticket.",
+                partial(mlflow_client().delete_registered_model_tag, name, key),
+            )
+
+
+def _aliases(name: str) -> Iterator[Finding]:
+    aliased = versions.by_alias(name)
+    for alias, version in aliased.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = registration.download(version, Path(folder))
+                damaged = version.has_exact_file and files.sha256(found.model) != version.sha256
+            except (RegistryError, DataError) as error:
+                yield Finding("alias", f"{alias} leads to {name} version {version.number}: {error.problem}", error.fix)
+                continue
+        if damaged:
+            yield Finding(
+                "alias",
+                f"{alias} leads to {name} version {version.number}, whose model.onnx in the artifact store is damaged",
+                "Restore the artifact store from a backup, or promote another version.",
+            )
+    if versions.CHAMPION not in aliased:
+        yield Finding("alias", f"{name} has no champion", "`mnistflow promote VERSION` makes one.")
+
+
+def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Finding]:
+    repair = partial(reconciliation.reconcile, paths, name)
+    number = model.aliases.get(versions.CHAMPION)
+    if number is None:
+        return
+    if not aliases.is_settled(model):
+        yield Finding(
+            "registry", f"the last change of the champion of {name} is not recorded", f"{REPAIR} records it.", repair
+        )
+    published, place = publisher.published_champion(paths, name), paths.models / name
+    if published != number:
+        behind = f"version {published}" if published else "nothing"
+        yield Finding(
+            "model repository",
+            f"{place} serves {behind}, but the champion is version {number}",
+            f"{REPAIR} publishes it, as `mnistflow follow --once` does.",
+            repair,
+        )
+    elif not publisher.is_whole(paths, versions.find(name, number)):
+        yield Finding(
+            "model repository",
+            f"files of version {number} in {place} are missing, damaged, or those of another registry",
+            f"{REPAIR} writes them anew, as `mnistflow follow --once` does.",
+            repair,
+        )
+
+
+def _monitoring(paths: Paths, name: str) -> Iterator[Finding]:
+    try:
+        monitoring.read(paths, name)
+    except DataError as error:
+        damaged = monitoring.folder(paths, name) / "state.json"
+        yield Finding("monitoring", error.problem, error.fix, partial(files.remove, damaged))
+
+
+def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    try:
+        old = inferences.collect(log, retention, now, delete=False)
+    except DataError as error:
+        yield Finding("inference log", error.problem, error.fix)
+        return
+    if old.count:
+        yield Finding(
+            "inference log",
+            f"{old.count:,} rows without feedback are older than {retention.inferences} days",
+            f"{REPAIR} removes them, as `mnistflow gc --delete` does.",
+            partial(inferences.collect, log, retention, now, delete=True),
+        )
+
+
+def _logs(paths: Paths) -> Iterator[Finding]:
+    for path in sorted((paths.var / "logs").glob("*.log")):
+        if path.stat().st_size > LOG_BYTES:
+            yield Finding(
+                "log",
+                f"{path} has {path.stat().st_size / 1e6:,.0f} MB",
+                f"{REPAIR} leaves the last {TAIL_BYTES / 1e6:.0f} MB.",
+                partial(_shorten, path),
+            )
+
+
+def _shorten(path: Path) -> None:
+    """Leave the end of a log. Processes that write to it append, so they go on after that."""
+    with path.open("r+b") as stream:
+        stream.seek(-TAIL_BYTES, os.SEEK_END)
+        tail = stream.read()
+        stream.seek(0)
+        stream.truncate()
+        stream.write(tail.partition(b"\n")[2])
+
+
+def repair(finding: Finding) -> str:
+    """Repair what a finding names; return why that failed, or nothing."""
+    try:
+        if finding.repair:
+            finding.repair()
+    except MnistflowError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,135 @@
+"""What killed processes and full disks leave in a retrained checkout is named with a fix, and repaired."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from checkouts import Checkout, copy_checkout
+from configured import configured
+from mlflow import MlflowClient
+
+from mnistflow import config, files
+from mnistflow.monitoring import state as monitoring
+from mnistflow.paths import Paths
+from mnistflow.pipeline import workspace
+from mnistflow.process_identity import ProcessIdentity
+from mnistflow.registry import publisher, versions
+from mnistflow.tracking import lease, runs
+from mnistflow.upkeep import diagnosis
+from mnistflow.upkeep.findings import Finding
+from serving.inference_log.store import LogStore
+
+pytestmark = pytest.mark.slow
+
+NAME = "digits-classifier"
+DEAD = replace(ProcessIdentity.own(), started=0.0)
+
+
+@pytest.fixture
+def paths(retrained: Checkout, tmp_path: Path) -> Iterator[Paths]:
+    copy = copy_checkout(retrained.folder, tmp_path / "checkout")
+    with configured(Paths(copy.folder, copy.folder)) as paths:
+        yield paths
+
+
+def diagnose(paths: Paths) -> list[Finding]:
+    return list(diagnosis.diagnose(paths, NAME, config.load(paths.params).gc, str(paths.var / "inferences.db")))
+
+
+def leave_a_dead_run(paths: Paths) -> None:
+    tags = {"mnistflow.process_started": str(DEAD.started)}
+    runs.start(paths, "digits", "killed", kind="retrain", tags=tags)
+
+
+def leave_a_workspace(paths: Paths) -> None:
+    files.write_json(workspace.create(paths, {}).root / workspace.OWNER, asdict(DEAD))
+
+
+def leave_a_ticket(_: Paths) -> None:
+    ticket = replace(lease.Ticket.own(), number=1, owner=DEAD)
+    MlflowClient().set_registered_model_tag(NAME, f"{lease.TAG}x", json.dumps(asdict(ticket)))
+
+
+def leave_old_rows(paths: Paths) -> None:
+    log = LogStore(str(paths.var / "inferences.db"))
+    log.insert([(str(age), 0, time.time() - age, NAME, 1, b"", "[0]", "[]", "[]") for age in (1e8, 1e8 - 1, 0.0)])
+    log.close()
+
+
+def leave_a_large_log(paths: Paths) -> None:
+    with (paths.var / "logs/predictions.log").open("wb") as log:
+        log.truncate(diagnosis.LOG_BYTES)
+        log.seek(0, 2)
+        log.write(b"\nthe last line\n")
+
+
+def leave_half_a_state(paths: Paths) -> None:
+    path = monitoring.folder(paths, NAME) / "state.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"version": 1')
+
+
+def damage_the_published_file(paths: Paths) -> None:
+    published = paths.models / NAME / "1/model.onnx"
+    published.write_bytes(published.read_bytes()[:-1])
+
+
+DAMAGES = {
+    "MLflow run": leave_a_dead_run,
+    "workspace": leave_a_workspace,
+    "lease": leave_a_ticket,
+    "model repository": damage_the_published_file,
+    "monitoring": leave_half_a_state,
+    "inference log": leave_old_rows,
+    "log": leave_a_large_log,
+}
+
+
+def test_what_a_year_leaves_behind_is_named_and_repaired(paths: Paths) -> None:
+    assert diagnose(paths) == []
+    for damage in DAMAGES.values():
+        damage(paths)
+    found = diagnose(paths)
+    assert [finding.subject for finding in found] == list(DAMAGES)
+    for finding in found:
+        assert len(str(finding).splitlines()) == 1 and finding.fix
+        assert diagnosis.repair(finding) == ""
+    assert diagnose(paths) == []
+    assert (paths.var / "logs/predictions.log").read_bytes().endswith(b"the last line\n")
+
+
+def test_a_repository_behind_the_registry_is_brought_up_to_date(paths: Paths) -> None:
+    shutil.rmtree(paths.models / NAME)
+    (finding,) = diagnose(paths)
+    assert "serves nothing, but the champion is version 1" in finding.problem
+    assert diagnosis.repair(finding) == ""
+    assert publisher.is_whole(paths, versions.find(NAME, 1)) and diagnose(paths) == []
+
+
+def test_an_alias_without_files_is_named_with_what_the_user_can_do(paths: Paths) -> None:
+    for model in paths.mlflow.rglob("model.onnx"):
+        model.unlink()
+    (finding,) = diagnose(paths)
+    assert finding.subject == "alias" and "champion leads to digits-classifier version 1" in finding.problem
+    assert finding.repair is None and finding.fix.startswith("Restore the artifact store")
+    shutil.rmtree(paths.models / NAME)
+    _, behind = diagnose(paths)
+    assert diagnosis.repair(behind).startswith("the files of digits-classifier version 1 are not in the artifact store")
+
+
+def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -> None:
+    published = retrained.folder / "var/models" / NAME / "champion"
+    published.write_text("9\n")
+    done = retrained.run("doctor", check=False)
+    assert done.returncode == 1
+    assert "serves version 9, but the champion is version 1" in done.stdout
+    done = retrained.run("doctor", "--repair", "--json", check=False)
+    told = json.loads(done.stdout)
+    assert published.read_text() == "1\n" and [one["subject"] for one in told["repaired"]] == ["model repository"]
+    # Nothing runs the schedules of this checkout, and no repair can.
+    assert done.returncode == 1 and told["failures"] == []
+    assert [(one["subject"], one["repairable"]) for one in told["wrong"]] == [("schedule", False)]
