@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mnistflow import lineage
+from mnistflow import lineage, yaml_files
 from mnistflow.analysis import ledger
 from mnistflow.errors import NotReproduced
 from mnistflow.paths import Paths
@@ -147,15 +147,24 @@ def _trials(record: RunRecord) -> dict[str, Any]:
 
 
 def _model(record: RunRecord, version: Version) -> dict[str, Any]:
-    parameters = record.logged.parameters
-    origins = {name: parameters.get(name, "None") for name in ("model.ensemble.members", "train.distillation.teacher")}
     return {
         "sha256": version.sha256,
         "weights": record.logged.tags.get(runs.WEIGHTS, ""),
         "metrics": {name: value for name, value in record.logged.metrics.items() if name.startswith("test_")},
-        "trained_from": {name: value for name, value in origins.items() if value not in ("None", "[]")},
+        "trained_from": _trained_from(record),
         "registered": datetime.fromtimestamp(version.created_ms / 1000, UTC).isoformat(timespec="seconds"),
     }
+
+
+def _trained_from(record: RunRecord) -> dict[str, Any]:
+    """Return the members of an ensemble and the teacher of a distillation: versions, or ids of runs."""
+    parameters = record.logged.parameters
+    distillation = yaml_files.parse(parameters.get("train.distillation", "{}"))
+    origins = {
+        "members": yaml_files.parse(parameters.get("model.members", "[]")),
+        "teacher": distillation.get("teacher") if isinstance(distillation, dict) else None,
+    }
+    return {name: value for name, value in origins.items() if value not in ([], None, "None")}
 
 
 def _decision(record: RunRecord, version: Version) -> dict[str, Any]:
@@ -196,7 +205,7 @@ def lines(graph: Lineage) -> Iterator[tuple[str, str]]:
     model = graph.model
     yield "model", f"sha256 {model['sha256'][:DIGITS]}, weights {model['weights'][:DIGITS] or 'without digest'}"
     for name, value in model["trained_from"].items():
-        yield "", f"{name}: {value}"
+        yield "", f"from {name} {value}"
     yield "decision", _decided(graph.decision)
     yield "served", "never" if not graph.served else _times(graph.served[0])
     for service in graph.served[1:]:
