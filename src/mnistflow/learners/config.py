@@ -100,6 +100,7 @@ class TrainConfig(Section):
         weight_decay: of optimizer `adamw`.
         schedule: of the learning rate over all steps.
         from_logits: compute the loss from logits instead of probabilities.
+        warm_start: number of a version to go on from, id of the run that registered it, or an alias; see `warm_start`.
         distillation: of a registered model, whose outputs become part of the targets.
         label_smoothing: share of the target distribution spread evenly over all classes.
         ema: momentum of the exponential moving average of the weights, per step; 0 disables averaging.
@@ -125,6 +126,7 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["constant", "cosine", "one_cycle"]
     from_logits: bool
+    warm_start: PositiveInt | str | None
     distillation: DistillationConfig
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]

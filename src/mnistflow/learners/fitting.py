@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ def fit(
     train: Split,
     validation: Split,
     on_epoch: OnEpoch,
+    start: Callable[[keras.Model], None] | None = None,
     teacher: Teacher | None = None,
     checkpoint_folder: Path | None = None,
 ) -> Training:
@@ -88,6 +90,7 @@ def fit(
         validation: examples for early stopping, never augmented. The validation loss uses the same label smoothing as
             training: without it, early stopping would favour epochs with more confident predictions.
         on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
+        start: gives the network the weights to start from, and says by `trainable` which of its layers are trained.
         teacher: makes soft targets of the training labels.
         checkpoint_folder: where to write a checkpoint after each epoch. A checkpoint found there is resumed, and
             `on_epoch` is called for its epochs too.
@@ -101,7 +104,10 @@ def fit(
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
     extent = Epoch.of(config, len(train))
-    state = _initial_state(task, signature, family, config, extent)
+    model = task.build(family, signature)
+    if start:
+        start(model)
+    state = _initial_state(task, model, config, extent)
     if checkpoint_folder:
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(_metrics_by_epoch(state.history), start=1):
@@ -151,10 +157,9 @@ def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(epoch_seed))]
 
 
-def _initial_state(task: Task, signature: Signature, family: Network, config: TrainConfig, extent: Epoch) -> _State:
+def _initial_state(task: Task, model: keras.Model, config: TrainConfig, extent: Epoch) -> _State:
     import keras
 
-    model = task.build(family, signature)
     fitted_model = accelerated(model, config.precision)
     if config.from_logits:
         fitted_model = task.to_logits(fitted_model)

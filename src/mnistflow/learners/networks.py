@@ -6,15 +6,18 @@ tf2onnx's `from_keras` does not support Keras 3, so a `tf.function` with a named
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.learners import distillation, fitting
+from mnistflow.learners import distillation, fitting, warm_start
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.epoch import Epoch
 from mnistflow.learners.learner import Learner, OnEpoch, Training
+from mnistflow.learners.warm_start import Rehearsal
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
@@ -69,17 +72,43 @@ class Networks(Learner[Network]):
 
         keras.backend.clear_session()
         task = tasks.get(data.task)
-        return fitting.fit(
-            task,
-            task.signature(data.input_shape, data.classes),
-            family,
-            config,
-            train=data.train,
-            validation=data.validation,
-            teacher=distillation.teacher(config.distillation, data),
-            on_epoch=on_epoch,
-            checkpoint_folder=checkpoint_folder,
-        )
+        signature = task.signature(data.input_shape, data.classes)
+        teacher = distillation.teacher(config.distillation, data)
+        if config.warm_start is None:
+            return fitting.fit(
+                task,
+                signature,
+                family,
+                config,
+                train=data.train,
+                validation=data.validation,
+                teacher=teacher,
+                on_epoch=on_epoch,
+                checkpoint_folder=checkpoint_folder,
+            )
+
+        def fit_from(
+            gentle: TrainConfig,
+            rehearsal: Rehearsal,
+            start: Callable[[keras.Model], None],
+            on_epoch: OnEpoch,
+            folder: Path,
+        ) -> Training:
+            return fitting.fit(
+                task,
+                signature,
+                family,
+                gentle,
+                train=rehearsal.train,
+                validation=rehearsal.validation,
+                start=start,
+                teacher=teacher,
+                on_epoch=on_epoch,
+                checkpoint_folder=folder,
+            )
+
+        build = partial(task.build, family, signature)
+        return warm_start.fit(data, config, build, self.predict, fit_from, on_epoch, checkpoint_folder)
 
     def save(self, model: keras.Model, folder: Path) -> None:
         """Write a copy that is not compiled: whoever loads it need not know the loss that it was trained with."""

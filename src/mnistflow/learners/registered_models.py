@@ -1,4 +1,4 @@
-"""Registered models that a training uses: the members of an ensemble, and the teacher of a distillation."""
+"""Registered models that a training uses: members of an ensemble, a teacher, the network of a warm start."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from mnistflow import tasks
 from mnistflow.errors import RegistryError
-from mnistflow.registry import manifest, registration, versions
+from mnistflow.registry import flavors, manifest, registration, versions
 from mnistflow.registry.versions import Version
 from mnistflow.splits import Dataset
+from mnistflow.tracking import artifacts
 
 
 def find(reference: int | str, dataset: str, parameter: str, known: Sequence[Version] | None = None) -> Version:
@@ -64,6 +65,26 @@ def read(version: Version, data: Dataset, sha256: str, parameter: str) -> bytes:
         registered = registration.download(version, Path(folder))
         _check(label, registered.model_json, data)
         return registered.model.read_bytes()
+
+
+def keras_file(version: Version, data: Dataset, parameter: str, folder: Path) -> Path:
+    """Copy the trained network of a version into a folder, after a check of its signature; return the copy.
+
+    Args:
+        version: to read.
+        data: a prepared data set.
+        parameter: dotted key that names the version, for messages.
+        folder: an existing one.
+
+    Raises:
+        RegistryError: the version has no Keras model, or another signature than the data.
+    """
+    label = f"{parameter}: {version.name} version {version.number}"
+    _check(label, registration.download(version, folder).model_json, data)
+    try:
+        return artifacts.of_version(version.name, version.number, flavors.KERAS_FILE, folder)
+    except RegistryError as error:
+        raise RegistryError(f"{label} has no Keras model: {error.problem}", "Name another version.") from error
 
 
 def _check(label: str, model_json: Mapping[str, Any], data: Dataset) -> None:

@@ -1,7 +1,7 @@
 """Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
 
 External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, and the
-members of an ensemble, and the teacher of a distillation.
+members of an ensemble, the teacher of a distillation, and the version that a warm start goes on from.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from mnistflow import learners, tasks
 from mnistflow.config import Config
 from mnistflow.data import catalog, fetch, prepare
+from mnistflow.learners import warm_start
 from mnistflow.learners.config import LearningConfig
 from mnistflow.paths import Paths
 from mnistflow.tracking import runs
@@ -185,7 +186,7 @@ def pin_models(config: LearningConfig, dataset: str) -> dict[str, Any]:
     """
     check_family(config, dataset)
     family = config.model.chosen
-    return learners.of(family).pin(family, config.train, dataset)
+    return {**warm_start.pin(config, dataset), **learners.of(family).pin(family, config.train, dataset)}
 
 
 def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:

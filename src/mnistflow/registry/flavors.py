@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MODEL_JSON = "model.json"
 ONNX_FILE = "model.onnx"  # as `mlflow.onnx` calls it
+KERAS_FILE = "data/model.keras"  # as `mlflow.keras` calls it
 PYFUNC_PACKAGES = ("mlflow", "onnx", "onnxruntime", "numpy")
 
 
@@ -61,9 +62,10 @@ def save_model(
 
 def _add_keras(file: Path, folder: Path, model: Model) -> None:
     """Add the flavour as `mlflow.keras.save_model` writes it, without loading TensorFlow to read and write the file."""
-    data = folder / "data"
+    target = folder / KERAS_FILE
+    data = target.parent
     data.mkdir()
-    shutil.copyfile(file, data / "model.keras")
+    shutil.copyfile(file, target)
     (data / "keras_module.txt").write_text("keras", encoding="utf-8")
     settings = files.read_json(file.with_name("training.json"))["settings"]
     model.add_flavor(

@@ -1,0 +1,220 @@
+"""Warm start: a network goes on from the weights of a registered version, on what that knows least, with replay.
+
+Half of the examples of such a training are drawn in proportion to the version's loss on them, which finds new kinds of
+images among many old ones; the other half is replayed at random, so that the old ones are not forgotten (one replayed
+example of a class is worth much, arXiv:1902.10486). Which part is trained depends on what has changed: other inputs
+want the first block, other labels the head (surgical fine-tuning, arXiv:2210.11466). So each part is trained for an
+epoch, and the one with the lowest validation loss goes on. A fifth of the first half is held out for that, because the
+validation split may hold no image of the new kind.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from mnistflow.errors import ConfigError, StageError
+from mnistflow.learners import registered_models
+from mnistflow.learners.config import LearningConfig, TrainConfig
+from mnistflow.learners.learner import MONITORED, OnEpoch, Training
+from mnistflow.models.family import Network
+from mnistflow.splits import Dataset, Split
+from mnistflow.tracking import runs
+
+if TYPE_CHECKING:
+    import keras
+
+    from mnistflow.arrays import Array, Outputs
+
+logger = logging.getLogger(__name__)
+
+Part = Literal["first block", "head", "all"]
+PARAMETER = "train.warm_start"
+SHARE = 0.1  # of the training examples
+LEAST = 1000  # examples, if there are so many
+HELD_OUT = 0.2  # of those drawn by their loss
+RATE = 0.3  # factor of the learning rate
+STEPS = 1 / 3  # factor of the least number of steps in an epoch
+SMALLEST_PROBABILITY = 1e-7  # losses stay finite
+KERNEL = 2  # least dimensions of weights that make a layer one of its own; the others normalize it
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Examples of a warm start.
+
+    Attributes:
+        train: replayed examples, then those drawn by their loss.
+        validation: the validation split, then held-out examples drawn by their loss.
+    """
+
+    train: Split
+    validation: Split
+
+
+class _EpochIsOver(Exception):
+    """Ends a training after its first epoch, which its checkpoint keeps."""
+
+
+Fit = Callable[[TrainConfig, Rehearsal, Callable[["keras.Model"], None], OnEpoch, Path], Training]
+
+
+def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
+    """Return overrides, by dotted key, that fix the version to start from, and give the network its architecture.
+
+    There is no search: its trials would be other architectures.
+
+    Raises:
+        ConfigError: the family, or that of the version, cannot be warm-started.
+        RegistryError: there is no such version.
+    """
+    reference, family = config.train.warm_start, config.model.family
+    if reference is None:
+        return {}
+    if not isinstance(config.model.chosen, Network):
+        raise ConfigError(f"{PARAMETER}: family {family} cannot go on from an earlier model", "Set it to null.")
+    version = registered_models.find(reference, dataset, PARAMETER)
+    recorded = {name: _value(text) for name, text in runs.read(version.run_id).parameters.items()}
+    theirs = recorded.get("model.family")
+    if theirs != family:
+        raise ConfigError(
+            f"{PARAMETER}: {version.name} version {version.number} is of family {theirs}, not {family}",
+            f"Set model.family to {theirs} if that is a neural network, or name another version.",
+        )
+    known = type(config.model.chosen).model_fields
+    architecture = {
+        f"model.{family}.{name}": recorded[f"model.{name}"] for name in known if f"model.{name}" in recorded
+    }
+    return {PARAMETER: version.run_id, "tune.trials": 0, **architecture}
+
+
+def _value(text: str) -> Any:
+    """Return a parameter as it was before MLflow made it a text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def fit(
+    data: Dataset,
+    config: TrainConfig,
+    build: Callable[[], keras.Model],
+    predict: Callable[[keras.Model, Array], Outputs],
+    fit_network: Fit,
+    on_epoch: OnEpoch,
+    checkpoint_folder: Path | None,
+) -> Training:
+    """Train the part of a registered network that leads to the lowest validation loss.
+
+    Args:
+        data: a prepared data set with classes.
+        config: section `train` of params.yaml.
+        build: returns a new network.
+        predict: returns the outputs of a network.
+        fit_network: fits a network from the given weights; see `fitting.fit`.
+        on_epoch: called with the number of the epoch, from 1, and its metrics.
+        checkpoint_folder: has a checkpoint of each part; None for a temporary one.
+
+    Raises:
+        ConfigError: the data set has no classes.
+        RegistryError: the version is missing, or has another signature than the data.
+        StageError: its network has another architecture.
+    """
+    if not data.classes or config.warm_start is None:
+        raise ConfigError(f"{PARAMETER}: {data.name} has no classes", "Set it to null.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = checkpoint_folder or Path(temporary)
+        version = registered_models.find(config.warm_start, data.name, PARAMETER)
+        weights = registered_models.keras_file(version, data, PARAMETER, Path(temporary))
+        model = build()
+        _load(model, weights)
+        rehearsal = rehearse(data, predict(model, data.train.inputs), config.seed)
+        gentle = config.model_copy(
+            update={"learning_rate": RATE * config.learning_rate, "min_steps": round(STEPS * config.min_steps)}
+        )
+        start = partial(_start, weights=weights)
+        losses = {
+            part: _first_loss(fit_network, gentle, rehearsal, partial(start, part=part), folder / part)
+            for part in get_args(Part)
+        }
+        chosen = min(losses, key=losses.__getitem__)
+        tried = ", ".join(f"{part} {loss:.4f}" for part, loss in losses.items())
+        logger.info("warm start from version %d: %s is trained (validation loss: %s)", version.number, chosen, tried)
+        return fit_network(gentle, rehearsal, partial(start, part=chosen), on_epoch, folder / chosen)
+
+
+def rehearse(data: Dataset, outputs: Outputs, seed: int) -> Rehearsal:
+    """Draw the examples of a warm start.
+
+    Args:
+        data: a prepared data set with classes.
+        outputs: probabilities of the version that is started from, on the training examples, `[n, classes]`.
+        seed: of the draw.
+    """
+    generator = np.random.default_rng(seed)
+    size = len(data.train)
+    half = min(size, max(LEAST, round(SHARE * size))) // 2
+    loss = -np.log(np.maximum(outputs[np.arange(size), data.train.targets], SMALLEST_PROBABILITY))
+    drawn = generator.choice(size, half, replace=False, p=(loss + loss.mean() / size) / (loss.sum() + loss.mean()))
+    held_out, kept = np.split(drawn, [round(HELD_OUT * half)])
+    others = np.setdiff1d(np.arange(size), drawn)
+    replayed = generator.choice(others, min(half, len(others)), replace=False)
+    unseen = data.train.take(held_out)
+    validation = Split(
+        np.concatenate([data.validation.inputs, unseen.inputs]),
+        np.concatenate([data.validation.targets, unseen.targets]),
+    )
+    return Rehearsal(data.train.take(np.concatenate([replayed, kept])), validation)
+
+
+def _start(model: keras.Model, weights: Path, part: Part) -> None:
+    """Give a network the weights to start from, and let only a part of it be trained."""
+    _load(model, weights)
+    layers = [layer for layer in model.layers if layer.trainable_weights]
+    kernels = [number for number, layer in enumerate(layers) if _has_kernel(layer)]
+    ranges: Mapping[Part, range] = {
+        "first block": range(kernels[1] if len(kernels) > 1 else len(layers)),
+        "head": range(kernels[-1], len(layers)),
+        "all": range(len(layers)),
+    }
+    for number, layer in enumerate(layers):
+        layer.trainable = number in ranges[part]
+
+
+def _has_kernel(layer: keras.Layer) -> bool:
+    return any(len(weight.shape) >= KERNEL for weight in layer.trainable_weights)
+
+
+def _load(model: keras.Model, weights: Path) -> None:
+    try:
+        model.load_weights(weights)
+    except (KeyError, ValueError) as error:
+        raise StageError(
+            f"{PARAMETER}: the version has another architecture than this network: {error}",
+            "Start it by `mnistflow retrain`, which takes over the architecture.",
+        ) from error
+
+
+def _first_loss(
+    fit_network: Fit, config: TrainConfig, rehearsal: Rehearsal, start: Callable[[keras.Model], None], folder: Path
+) -> float:
+    """Return the validation loss after the first epoch, whose checkpoint stays in the folder."""
+    losses: list[float] = []
+
+    def end(_: int, metrics: Mapping[str, float]) -> None:
+        losses.append(metrics[MONITORED])
+        raise _EpochIsOver
+
+    with suppress(_EpochIsOver):
+        fit_network(config, rehearsal, start, end, folder)
+    return float(np.nan_to_num(losses[0], nan=np.inf))
