@@ -120,7 +120,7 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     level = alpha_spending.next_level(policy.significance, alpha_spending.spent(version.name), datetime.now(UTC))
     comparison = _compare(workspace, data, champion, level) if champion else None
     verdict = gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
-    if verdict.decision == "promote" and (overruled := _overruled(version)):
+    if verdict.decision == "promote" and (overruled := versions.overruled(version)):
         which = "it" if overruled == version else f"version {overruled.number}, which has the same weights,"
         reason = (
             f"{which} was rolled back or replaced by hand: only `mnistflow promote {version.number}` brings it back"
@@ -148,12 +148,6 @@ def judge_again(workspace: Paths, name: str, evaluation: Evaluation, evidence: M
         _compare(workspace, data, versions.find(name, recorded["version"]), recorded["level"]) if recorded else None
     )
     return gate.decide(evaluation, tasks.get(data.task).headline, comparison, policy)
-
-
-def _overruled(version: Version) -> Version | None:
-    """Return the version itself, or another one with the same weights, if it was rolled back or replaced by hand."""
-    same = (other for other in versions.all_versions(version.name) if other.graph_sha256 == version.graph_sha256 != "")
-    return next((one for one in (version, *same) if one.is_overruled), None)
 
 
 def _compare(workspace: Paths, data: Dataset, champion: Version, level: float) -> Comparison:
@@ -199,7 +193,7 @@ def record_verdict(
         "version": version.number,
         "decision": verdict.decision,
         "reasons": verdict.reasons,
-        "overruled": version.is_overruled,
+        "overruled": versions.overruled(version) is not None,
         "policy": policy.model_dump(mode="json"),
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
@@ -217,7 +211,7 @@ def record_verdict(
 
 def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation, policy: GateConfig) -> str:
     """Return the digest of all that a verdict depends on besides the two models themselves."""
-    facts = [champion, _overruled(version) is not None, evaluation.test_sha256, policy.model_dump(mode="json")]
+    facts = [champion, versions.overruled(version) is not None, evaluation.test_sha256, policy.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
