@@ -5,14 +5,16 @@ The server checks the same file, see `serving.engine.signature`.
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from mnistflow import files
-from mnistflow.errors import ConfigError, RegistryError
+from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, registration
 from mnistflow.registry.versions import Version
@@ -97,10 +99,23 @@ def _verify(folder: Path, key: Path, place: str) -> None:
     try:
         verifier.verify(folder, folder / SIGNATURE)
     except Exception as error:  # of several libraries, by whatever the file holds
+        names = ", ".join(_differing(folder))
+        other = str(error) if isinstance(error, ValueError) else f"{SIGNATURE} is damaged"
+        reason = f"{names} not as signed" if names else other
         raise RegistryError(
-            f"{place}: the signature does not hold: {error or type(error).__name__}",
+            f"{place}: the signature does not hold: {reason}",
             "Restore the files, or sign the version again if you trust them.",
         ) from error
+
+
+def _differing(folder: Path) -> list[str]:
+    """Return the files that were altered, added or removed, as a signature states them that does not hold."""
+    with suppress(DataError, KeyError, TypeError, ValueError):
+        payload = json.loads(base64.b64decode(files.read_json(folder / SIGNATURE)["dsseEnvelope"]["payload"]))
+        signed = {one["name"]: one["digest"] for one in payload["predicate"]["resources"]}
+        found = {path.name: files.sha256(path) for path in folder.iterdir() if path.name != SIGNATURE}
+        return sorted(name for name in {**signed, **found} if signed.get(name) != found.get(name))
+    return []
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_an_altered_byte_is_found(retrained: Checkout, published: Path, public: 
     alter(published / "bom.json")
     done = retrained.run("verify", "1", "--key", str(public), check=False)
     assert done.returncode == 1
-    assert "the signature does not hold: Signature mismatch: [\"Hash mismatch for 'bom.json'" in done.stderr
+    assert "the signature does not hold: bom.json not as signed" in done.stderr
 
 
 def test_another_key_is_told_apart_and_can_sign_again(
