@@ -157,12 +157,13 @@ def _model(record: RunRecord, version: Version) -> dict[str, Any]:
 
 
 def _trained_from(record: RunRecord) -> dict[str, Any]:
-    """Return the members of an ensemble and the teacher of a distillation: versions, or ids of runs."""
+    """Return the members of an ensemble, the teacher of a distillation, and a warm start: versions, or ids of runs."""
     parameters = record.logged.parameters
     distillation = yaml_files.parse(parameters.get("train.distillation", "{}"))
     origins = {
         "members": yaml_files.parse(parameters.get("model.members", "[]")),
         "teacher": distillation.get("teacher") if isinstance(distillation, dict) else None,
+        "warm_start": parameters.get("train.warm_start"),
     }
     return {name: value for name, value in origins.items() if value not in ([], None, "None")}
 
