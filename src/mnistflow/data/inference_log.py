@@ -9,6 +9,13 @@ from typing import Any, LiteralString
 from mnistflow.errors import DataError
 
 TIMEOUT_SECONDS = 10
+# Feedback as its review has left it: corrected, or not at all if it was rejected.
+FEEDBACK: LiteralString = """(
+    SELECT said.id, said.number, said.time, coalesce(reviews.class_name, said.class_name) AS class_name
+    FROM feedback said LEFT JOIN reviews
+    ON reviews.id = said.id AND reviews.number = said.number AND reviews.time >= said.time
+    WHERE coalesce(reviews.decision, 'accept') = 'accept'
+)"""
 
 
 def query(location: str, statement: LiteralString, parameters: tuple[object, ...], fix: str) -> list[tuple[Any, ...]]:

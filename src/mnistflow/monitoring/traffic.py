@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import LiteralString
 
 import numpy as np
 
@@ -18,11 +19,11 @@ IMAGES = """
 SELECT image, probabilities FROM inferences WHERE rowid > ? AND rowid <= ? AND model = ? AND version = ? AND shape = ?
 ORDER BY rowid DESC LIMIT ?
 """
-LABELS = """
-SELECT i.probabilities, i.classes, f.class_name, f.time FROM feedback f
+LABELS: LiteralString = f"""
+SELECT i.probabilities, i.classes, f.class_name, f.time FROM {inference_log.FEEDBACK} f
 JOIN inferences i ON i.id = f.id AND i.number = f.number
 WHERE f.time > ? AND i.model = ? AND i.version = ? AND i.shape = ? ORDER BY f.time
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 
@@ -23,11 +23,11 @@ from mnistflow.registry import registration, server_client, versions
 from mnistflow.registry.server_client import Counts
 from mnistflow.runtime import onnx_session
 
-ROWS = """
-SELECT i.image, i.classes, i.probabilities, f.class_name FROM feedback f
+ROWS: LiteralString = f"""
+SELECT i.image, i.classes, i.probabilities, f.class_name FROM {inference_log.FEEDBACK} f
 JOIN inferences i ON i.id = f.id AND i.number = f.number
 WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.time, i.id, i.number LIMIT ?
-"""
+"""  # noqa: S608
 CLASSIFIED_IMAGE = 3  # dimensions of a batch of images
 
 

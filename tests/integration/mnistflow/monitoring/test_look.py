@@ -15,6 +15,8 @@ from configured import configured
 from mlflow import MlflowClient
 
 from mnistflow import config, files, splits
+from mnistflow.data import catalog
+from mnistflow.data.feedback import reports, reviews
 from mnistflow.errors import DataError, MnistflowError
 from mnistflow.monitoring import look as looks
 from mnistflow.monitoring import reference, state
@@ -130,7 +132,9 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
 def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, server: Server) -> None:
     ids = server.answer(server.images[:220])
     right = [CLASSES[label] for label in server.classifier.probabilities(server.images[:220]).argmax(axis=1)]
-    server.report(ids[:50], right[:50])
+    server.report(ids[:51], [*right[:50], CLASSES[(int(right[50]) + 1) % 10]])
+    rejected = [report for report in reports.read(str(server.log), None, catalog.get("digits")) if report.id == ids[50]]
+    reviews.record(str(server.log), rejected, "reject", "ada@laptop")
     assert "of 50 labelled 100.0%" in take(home, server, 0).summary
     more = server.answer(server.images[:220])
     server.report(more[:150], [CLASSES[(int(name) + 1) % 10] for name in right[:150]])
