@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 PARENT = "mlflow.parentRunId"
 PAGE = 1000
-# Parameters of runs that name the models which they have learned from: the members of an ensemble, and a teacher.
-MEMBERS, DISTILLATION = "model.members", "train.distillation"
+# Parameters of runs that name the models which they have learned from: members of an ensemble, a teacher, and the
+# version that a warm start went on from.
+MEMBERS, DISTILLATION, WARM_START = "model.members", "train.distillation", "train.warm_start"
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Lineage:
         """Return the versions that its runs have learned from: numbers of versions, ids of runs, or aliases."""
         found: list[Any] = []
         for run in self.runs:
-            members, distilled = (_parsed(run.data.params.get(name, "")) for name in (MEMBERS, DISTILLATION))
-            found += members if isinstance(members, list) else []
+            named = (MEMBERS, DISTILLATION, WARM_START)
+            members, distilled, warm_start = (_parsed(run.data.params.get(name, "")) for name in named)
+            found += [*members, warm_start] if isinstance(members, list) else [warm_start]
             found += [distilled.get("teacher")] if isinstance(distilled, dict) else []
         return {one for one in found if isinstance(one, int | str)}
 

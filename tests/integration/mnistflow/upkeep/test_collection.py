@@ -50,7 +50,7 @@ class Year:
     def run(self, *, tags: Mapping[str, str] | None = None, parent: str | None = None, **params: object) -> runs.Run:
         """Add a finished run with a dvc.lock that names a file in DVC's cache."""
         run = runs.start(self.paths, "digits", "candidate", kind="retrain", parent=parent, tags=tags)
-        run.log_params({name.replace("_", "."): value for name, value in params.items()})
+        run.log_params({name.replace("_", ".", 1): value for name, value in params.items()})
         run.log_text(f"stages: {{train: {{outs: [{{path: model, md5: {run.run_id}}}]}}}}\n", "dvc.lock")
         path = self.cached(run)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,9 @@ def test_what_anything_holds_stays(year: Year) -> None:
     tagged = year.run(tags={runs.KEEP: "for the paper"})
     member = year.run()
     year.version(member)
-    ensemble = year.run(model_members=[member.run_id])
+    origin = year.run()
+    year.version(origin)
+    ensemble = year.run(model_members=[member.run_id], train_warm_start=origin.run_id)
     for run, tags in ((ensemble, {runs.KEEP: "yes"}), (once := year.run(), {versions.TAG + "history": "a line"})):
         year.version(run, **tags)
     challenger = year.run()
@@ -122,7 +124,7 @@ def test_what_anything_holds_stays(year: Year) -> None:
     newest = year.run()
     found = year.collect(delete=True)
     assert not year.has(spare)
-    for run in (tagged, member, ensemble, once, challenger, compared, running, newest):
+    for run in (tagged, member, origin, ensemble, once, challenger, compared, running, newest):
         assert year.has(run)
     assert set(found["MLflow runs"].kept) >= {
         "held by alias champion",
