@@ -47,11 +47,11 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A checkout after one whole retraining with the quick settings as its params.yaml.
 
-    Tests may add runs and versions to it; whoever moves the champion brings version 1 back.
+    A module may add runs and versions to its copy; whoever moves the champion brings version 1 back.
     """
     original = session_guard.shared("retrained", retrain_once)
     made = copy_checkout(original / "checkout", tmp_path_factory.mktemp("retrained") / "checkout")
