@@ -43,8 +43,10 @@ def _copy(store: object, location: str, uri: str, file: str, folder: Path) -> Pa
         uri: by which MLflow finds it.
     """
     if isinstance(store, RestStore) and store.serves(location):
-        store.fetch(f"{location}/{file}", folder / file)
-        return folder / file
+        copy = folder / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        store.fetch(f"{location}/{file}", copy)
+        return copy
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
