@@ -14,8 +14,10 @@ from mnistflow import environment
 from mnistflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mnistflow.data.config import PrepareConfig
     from mnistflow.data.feedback.reports import Decision, Report
-    from mnistflow.data.prepare import Review
+    from mnistflow.data.prepare import Reported
+    from mnistflow.paths import Paths
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Reports, as `review` names them.")]
 Source = Annotated[str | None, typer.Option(metavar="NAME", help="All reports of this source that wait as well.")]
@@ -34,15 +36,19 @@ def review(
     as_json: Json = False,
 ) -> None:
     """List the reports that are held back from training, and why."""
-    found = _review()
-    held = list(found.selection.held.values())
+    paths, config = _context()
+    from mnistflow.data import prepare
+
+    found = prepare.reported(paths, config)
+    selection = prepare.review(paths, config, found)
+    held = list(selection.held.values())
     if picture and held:
         from mnistflow.data.feedback import pictures
 
         pictures.draw(picture, [report for report, _ in held])
     if as_json:
         rows = [{**_described(report), "held": why} for report, why in held]
-        counts = {"used": len(found.selection.used), "excluded": len(found.selection.excluded)}
+        counts = {"used": len(selection.used), "excluded": len(selection.excluded)}
         typer.echo(json.dumps({**counts, "held": rows}, indent=2))
         return
     if held:
@@ -55,8 +61,8 @@ def review(
             table.add_row(*map(escape, (report.key, report.answered, report.class_name, report.source, why)))
         console.print(table)
     typer.echo(
-        f"{found.entry.name}: {len(found.selection.used)} reports are used for training, {len(held)} are held back, "
-        f"{len(found.selection.excluded)} excluded"
+        f"{found.entry.name}: {len(selection.used)} reports are used for training, {len(held)} are held back, "
+        f"{len(selection.excluded)} excluded"
     )
     if held:
         typer.echo("`mnistflow feedback accept KEY` and `reject KEY` decide.")
@@ -79,10 +85,12 @@ def reject(keys: Keys = None, source: Source = None) -> None:
 
 
 def _decide(decision: "Decision", keys: Sequence[str], source: str | None, correct: str | None) -> None:
+    paths, config = _context()
+    from mnistflow.data import prepare
     from mnistflow.data.feedback import reviews
     from mnistflow.process_identity import user_at_host
 
-    before = _review()
+    before = prepare.reported(paths, config)
     chosen = _chosen(before, keys, source)
     if correct is not None and correct not in before.entry.classes:
         raise ConfigError(
@@ -90,7 +98,8 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     reviews.record(before.log, chosen, decision, user_at_host(), correct or "")
     wanted = {report.key for report in chosen}
-    decided = [report for report in _review().reports if report.key in wanted and report.decision == decision]
+    after = prepare.reported(paths, config).reports
+    decided = [report for report in after if report.key in wanted and report.decision == decision]
     if len(decided) < len(chosen):
         raise DataError(
             f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
@@ -99,7 +108,7 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
     typer.echo(f"{decision}ed {len(decided)} reports, read back from the inference log")
 
 
-def _chosen(found: "Review", keys: Sequence[str], source: str | None) -> "list[Report]":
+def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":
     known = {report.key: report for report in found.reports}
     if unknown := [key for key in keys if key not in known]:
         raise ConfigError(f"there is no report {unknown[0]}", "`mnistflow feedback review` lists those that wait.")
@@ -112,18 +121,16 @@ def _chosen(found: "Review", keys: Sequence[str], source: str | None) -> "list[R
     return list(chosen.values())
 
 
-def _review() -> "Review":
-    """Return the reports of the log that params.yaml names, else of the one that `mnistflow serve` writes."""
+def _context() -> "tuple[Paths, PrepareConfig]":
+    """Return the section `prepare`, with the log that `mnistflow serve` writes if params.yaml names none."""
     paths, settings = load_context()
-    from mnistflow.data import prepare
-
     config = settings.prepare
     if config.feedback is None:
         log = os.environ[environment.INFERENCE_LOG]
         if not log:
             raise ConfigError("there is no inference log", f"Set prepare.feedback or {environment.INFERENCE_LOG}.")
         config = config.model_copy(update={"feedback": log})
-    return prepare.review(paths, config)
+    return paths, config
 
 
 def _described(report: "Report") -> dict[str, object]:

@@ -46,20 +46,18 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Review:
+class Reported:
     """Feedback on a data set.
 
     Attributes:
         log: path or URL of the inference log.
         entry: the data set.
         reports: all of them.
-        selection: those that become training examples, and those that do not.
     """
 
     log: str
     entry: Entry
     reports: Sequence[Report]
-    selection: Selection
 
 
 def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
@@ -101,8 +99,8 @@ def pin(config: PrepareConfig, paths: Paths) -> dict[str, float]:
     return {"prepare.feedback_until": newest} if newest is not None else {}
 
 
-def review(paths: Paths, config: PrepareConfig) -> Review:
-    """Return all feedback on the data set that was fetched last, and what would become of it.
+def reported(paths: Paths, config: PrepareConfig) -> Reported:
+    """Return all feedback on the data set that was fetched last.
 
     Args:
         paths: of the checkout.
@@ -116,8 +114,21 @@ def review(paths: Paths, config: PrepareConfig) -> Review:
         raise ConfigError("prepare.feedback is null", "Set it to the inference log of a server.")
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
-    found = reports.read(location, None, entry)
-    return Review(location, entry, found, selection.select(found, entry, entry.read(paths.raw), config))
+    return Reported(location, entry, reports.read(location, None, entry))
+
+
+def review(paths: Paths, config: PrepareConfig, found: Reported) -> Selection:
+    """Return which feedback would become training examples, and why the other would not.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml.
+        found: all feedback.
+
+    Raises:
+        DataError: the raw files cannot be read.
+    """
+    return selection.select(found.reports, found.entry, found.entry.read(paths.raw), config)
 
 
 def _selected(paths: Paths, config: PrepareConfig, entry: Entry, official: splits.OfficialSplits) -> Selection:

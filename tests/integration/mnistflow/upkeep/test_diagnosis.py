@@ -128,8 +128,8 @@ def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -
     assert done.returncode == 1
     assert "serves version 9, but the champion is version 1" in done.stdout
     done = retrained.run("doctor", "--repair", "--json", check=False)
-    told = json.loads(done.stdout)
-    assert published.read_text() == "1\n" and [one["subject"] for one in told["repaired"]] == ["model repository"]
+    report = json.loads(done.stdout)
+    assert published.read_text() == "1\n" and [one["subject"] for one in report["repaired"]] == ["model repository"]
     # Nothing runs the schedules of this checkout, and no repair can.
-    assert done.returncode == 1 and told["failures"] == []
-    assert [(one["subject"], one["repairable"]) for one in told["wrong"]] == [("schedule", False)]
+    assert done.returncode == 1 and report["failures"] == []
+    assert [(one["subject"], one["repairable"]) for one in report["wrong"]] == [("schedule", False)]
