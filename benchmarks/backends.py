@@ -1,6 +1,6 @@
 """Which backend trains fastest: TensorFlow, JAX and PyTorch side by side, as far as they are installed.
 
-Each trains the same networks with `fitting.fit` on 6,000 images of MNIST, with the same order of batches, in a process
+Each trains the same networks with `loop.fit` on 6,000 images of MNIST, with the same order of batches, in a process
 of its own; the backends take turns. The first epoch holds tracing and compilation; the speed is that of
 the epochs behind it, with validation.
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from mnistflow import config, environment, tasks
 from mnistflow.data.sources import idx
-from mnistflow.learners import fitting
+from mnistflow.learners.fitting import loop
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 
@@ -59,7 +59,7 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
     task = tasks.get("image_classification")
     ends = [time.perf_counter()]
     assert isinstance(settings.model.chosen, Network)
-    training = fitting.fit(
+    training = loop.fit(
         task,
         task.signature((28, 28), tuple("0123456789")),
         settings.model.chosen,

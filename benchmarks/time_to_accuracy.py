@@ -102,7 +102,7 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     from bare_keras import read
 
     from mnistflow import config, tasks
-    from mnistflow.learners import fitting
+    from mnistflow.learners.fitting import loop
     from mnistflow.models.family import Network
     from mnistflow.runtime import backend
     from mnistflow.splits import Split
@@ -116,7 +116,7 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     signature = task.signature((28, 28), tuple("0123456789"))
     train, validation = official.take(order[:54000]), official.take(order[54000:])
     assert isinstance(settings.model.chosen, Network)
-    training = fitting.fit(
+    training = loop.fit(
         task,
         signature,
         settings.model.chosen,

@@ -16,7 +16,7 @@ from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
-    from flows.sweep import SweepOutcome
+    from flows.sweep.flow import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
     from mnistflow.monitoring.look import Look
 

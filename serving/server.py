@@ -11,9 +11,9 @@ import uvicorn
 
 from serving.app import create_app
 from serving.engine.availability import Availability
+from serving.engine.challenger.rollout import ChallengerLimits
 from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
-from serving.engine.rollout import ChallengerLimits
 from serving.engine.signature import TrustedKey
 from serving.engine.validation import Validator
 from serving.errors import NotReadyError, StartError, UnknownModelError

@@ -24,7 +24,7 @@ import strokes
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import InvalidRequestError
-from serving.images.number import choose_digits, read_number, text
+from serving.images.numbers.number import choose_digits, read_number, text
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_PIXELS = 16_000_000

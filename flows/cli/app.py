@@ -11,11 +11,9 @@ from flows.cli import (
     feedback,
     inspection,
     leaderboard,
-    migration,
     monitoring,
     promotion,
     provenance,
-    scoring,
     services,
     stages,
     training,
@@ -38,9 +36,7 @@ def build() -> typer.Typer:
         feedback,
         promotion,
         provenance,
-        scoring,
         services,
-        migration,
         upkeep,
     )
     for group in groups:

@@ -1,15 +1,14 @@
-"""Commands that serve: predict, serve, follow, schedule, ui, up, team-up."""
+"""Commands that serve: serve, follow, schedule, ui, up, team-up."""
 
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli.context import become, load_context, load_fetch_context
-from flows.cli.options import DatasetOption, Host
+from flows.cli.options import Host
 from mnistflow.workers import signals
 
 FOLLOW_SECONDS = 5.0
@@ -17,18 +16,8 @@ FOLLOW_SECONDS = 5.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (predict, serve, follow, schedule, ui, up, team_up):
+    for command in (serve, follow, schedule, ui, up, team_up):
         app.command()(command)
-
-
-def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
-    """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
-    paths, config = load_fetch_context()
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
-
-    model = versions.model_name(state.choose_dataset(paths, config, dataset))
-    become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
 def serve(

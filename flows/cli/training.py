@@ -119,10 +119,10 @@ def sweep(
     logs.log_to_terminal()
     paths, base = load_context()
     _, values, settings = _chosen(base, preset, overrides, without=["model.family"])
-    from flows import report, sweep_plan
-    from flows import sweep as flow
+    from flows import report
+    from flows.sweep import flow, plan
 
-    names = sweep_plan.choose_families(families, settings)
+    names = plan.choose_families(families, settings)
     with resumable():
         result = flow.sweep(paths, names, values, seeds, jobs)
     if as_json:

@@ -1,4 +1,4 @@
-"""Commands that look after a checkout over months: doctor, gc, backup, restore."""
+"""Commands that look after a checkout over months: doctor, gc, backup, restore, migrate."""
 
 import json
 import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (doctor, gc, backup, restore):
+    for command in (doctor, gc, backup, restore, migrate):
         app.command()(command)
 
 
@@ -61,6 +61,28 @@ def doctor(
             typer.echo("nothing is wrong")
     if left:
         raise typer.Exit(1)
+
+
+def migrate(
+    to: Annotated[str, typer.Argument(metavar="DATABASE", help="Such as postgresql://user@host/mlflow.")],
+    artifacts: Annotated[str, typer.Argument(metavar="ARTIFACTS", help="Folder, or URL such as s3://bucket/mlflow.")],
+    from_artifacts: Annotated[
+        str | None, typer.Option(metavar="ARTIFACTS", help="Where they are now, if a tracking server hides that.")
+    ] = None,
+    served: Annotated[
+        bool, typer.Option("--served", help="A tracking server is to serve ARTIFACTS, its --artifacts-destination.")
+    ] = False,
+) -> None:
+    """Copy runs, models and artifacts from the store of MLFLOW_TRACKING_URI to another, in either direction."""
+    load_fetch_context()
+    from mnistflow.tracking import migration
+
+    done = migration.migrate(os.environ["MLFLOW_TRACKING_URI"], to, from_artifacts, artifacts, served)
+    rows = done.rows
+    typer.echo(
+        f"{rows['runs']} runs, {rows['registered_models']} models, {rows['model_versions']} versions, "
+        f"{done.files} artifacts ({done.copied} copied now): read back, complete"
+    )
 
 
 def _plain(finding: "Finding") -> dict[str, object]:

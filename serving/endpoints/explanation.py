@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.images import steps
-from serving.images.number import NumberReading
+from serving.images.numbers.number import NumberReading
 from serving.images.preprocessing import Reading
 from serving.images.steps import Step
 

@@ -19,7 +19,7 @@ from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.images.ink import Grey
-from serving.images.number import Candidates, Digit, choose_digits, limited, read_number, text
+from serving.images.numbers.number import Candidates, Digit, choose_digits, limited, read_number, text
 from serving.images.payload import convert_each, parse_images
 from serving.images.preprocessing import ImagePayload, Reading, read
 from serving.inference_log.log import InferenceLog

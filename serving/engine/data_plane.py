@@ -9,10 +9,10 @@ from functools import partial
 from typing import TypeVar
 
 from serving.engine.batcher import Batcher, BatchLimits, OnDone, Outputs
-from serving.engine.canary import RolloutRequest, RolloutRouter
+from serving.engine.challenger.canary import RolloutRequest, RolloutRouter
+from serving.engine.challenger.shadow import ShadowQueue
 from serving.engine.model import READINESS_ROWS, Model
 from serving.engine.model_manager import ModelManager
-from serving.engine.shadow import ShadowQueue
 from serving.errors import ServingError
 from serving.metrics.prometheus import Metrics
 from serving.protocol.tensors import Array

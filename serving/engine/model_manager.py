@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from serving.engine.availability import Availability
+from serving.engine.challenger.rollout import ChallengerLimits, RolloutManager
 from serving.engine.model import IMAGE_SHAPE, Model
 from serving.engine.repository import ModelRepository, RolloutSpec
 from serving.engine.repository_watcher import RepositoryWatcher
 from serving.engine.residency import ModelLoader, Residency
-from serving.engine.rollout import ChallengerLimits, RolloutManager
 from serving.engine.validation import Validator
 from serving.errors import ModelRefusedError, NotReadyError, StartError, UnknownModelError
 from serving.metrics.prometheus import Metrics

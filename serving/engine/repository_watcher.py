@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from serving.engine.availability import Availability
+from serving.engine.challenger.rollout import RolloutManager
 from serving.engine.model import Model
 from serving.engine.repository import ModelEntry, ModelRepository, RolloutSpec
 from serving.engine.residency import ModelLoader, Residency
-from serving.engine.rollout import RolloutManager
 from serving.errors import ModelRefusedError
 from serving.metrics.prometheus import Metrics
 

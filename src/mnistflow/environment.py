@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from mnistflow import relocation
+from mnistflow.checkout import relocation
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 

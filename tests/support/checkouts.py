@@ -18,7 +18,8 @@ import signing_keys
 import stores
 from waiting import GENEROUS, WAIT_SECONDS
 
-from mnistflow import config, environment, relocation
+from mnistflow import config, environment
+from mnistflow.checkout import relocation
 from mnistflow.paths import Paths
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from waiting import QUICK_TURNS, wait_until
 
 from flows.orchestration import server_address
 from flows.orchestration.api_server import RECORDS_ONLY
-from mnistflow import relocation
+from mnistflow.checkout import relocation
 from mnistflow.paths import Paths
 from mnistflow.tracking.client import mlflow_client
 

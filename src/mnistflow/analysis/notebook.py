@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mnistflow import environment, files, splits, stage_outputs
+from mnistflow import environment, files, splits
 from mnistflow.analysis import leaderboard, side_by_side
 from mnistflow.analysis.leaderboard import COLUMNS, Filters, Row
 from mnistflow.arrays import Array, Outputs
+from mnistflow.checkout import stage_outputs
 from mnistflow.data.config import FetchConfig
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths

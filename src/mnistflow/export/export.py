@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mnistflow
-from mnistflow import files, learners, lineage, splits, tasks
+from mnistflow import files, learners, splits, tasks
 from mnistflow.arrays import Array, Outputs
+from mnistflow.checkout import lineage
 from mnistflow.errors import ParityError
 from mnistflow.export import calibration, quantization, test_time_augmentation
 from mnistflow.export.config import ExportConfig

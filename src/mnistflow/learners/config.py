@@ -4,10 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from mnistflow.learners.acceleration import Precision
 from mnistflow.models import ModelConfig
 from mnistflow.runtime.backend import Backend
 from mnistflow.schema import Section, Seed
+
+Precision = Literal["float32", "bfloat16", "auto"]
 
 # Of augmentation: strengths that grow on small data and fade at the end of a training.
 GEOMETRIC = {"shift", "rotation", "scale", "shear", "elastic", "cutout"}

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.learners import distillation, fitting, warm_start
+from mnistflow.learners import distillation, warm_start
 from mnistflow.learners.config import TrainConfig
-from mnistflow.learners.epoch import Epoch
+from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting.epoch import Epoch
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.learners.warm_start import Rehearsal
 from mnistflow.models.family import Network
@@ -75,7 +76,7 @@ class Networks(Learner[Network]):
         signature = task.signature(data.input_shape, data.classes)
         teacher = distillation.teacher(config.distillation, data)
         if config.warm_start is None:
-            return fitting.fit(
+            return loop.fit(
                 task,
                 signature,
                 family,
@@ -94,7 +95,7 @@ class Networks(Learner[Network]):
             on_epoch: OnEpoch,
             folder: Path,
         ) -> Training:
-            return fitting.fit(
+            return loop.fit(
                 task,
                 signature,
                 family,

@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from mnistflow import learners, lineage, splits, tasks
+from mnistflow import learners, splits, tasks
+from mnistflow.checkout import lineage
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED, History, Learner, Training

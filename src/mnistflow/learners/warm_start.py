@@ -121,7 +121,7 @@ def fit(
         config: section `train` of params.yaml.
         build: returns a new network.
         predict: returns the outputs of a network.
-        fit_network: fits a network from the given weights; see `fitting.fit`.
+        fit_network: fits a network from the given weights; see `loop.fit`.
         on_epoch: called with the number of the epoch, from 1, and its metrics.
         checkpoint_folder: has a checkpoint of each part; None for a temporary one.
 

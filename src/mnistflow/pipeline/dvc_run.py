@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import yaml
 
-from mnistflow import files, lineage, splits, yaml_files
+from mnistflow import files, splits, yaml_files
+from mnistflow.checkout import lineage
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mnistflow import files, lineage, splits
+from mnistflow import files, splits
+from mnistflow.checkout import lineage
 from mnistflow.config import Config
 from mnistflow.data import fetch, raw
 from mnistflow.evaluation import evaluate

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mnistflow import stage_outputs
+from mnistflow.checkout import stage_outputs
 from mnistflow.pipeline.workspace import SOURCES
 
 ARCHIVE = "sources.tar.gz"

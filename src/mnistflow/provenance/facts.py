@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mnistflow import lineage, tasks
+from mnistflow import tasks
+from mnistflow.checkout import lineage
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.provenance.run_record import RunRecord
 from mnistflow.registry import manifest, versions

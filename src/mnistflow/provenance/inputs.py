@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mnistflow import files, stage_outputs
+from mnistflow import files
+from mnistflow.checkout import stage_outputs
 from mnistflow.errors import MnistflowError, NotReproduced
 from mnistflow.paths import Paths
 from mnistflow.pipeline import dvc_stage, pipeline, replay, sources

@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mnistflow import lineage, yaml_files
+from mnistflow import yaml_files
 from mnistflow.analysis import ledger
+from mnistflow.checkout import lineage
 from mnistflow.errors import NotReproduced
 from mnistflow.paths import Paths
 from mnistflow.provenance.run_record import RunRecord

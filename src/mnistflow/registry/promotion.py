@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import mnistflow
-from mnistflow import lineage, splits, tasks
+from mnistflow import splits, tasks
 from mnistflow.arrays import Outputs
+from mnistflow.checkout import lineage
 from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation

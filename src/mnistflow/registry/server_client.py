@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistflow import service_record
+from mnistflow.checkout import service_record
 from mnistflow.paths import Paths
 
 if TYPE_CHECKING:

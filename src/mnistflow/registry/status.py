@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnistflow import files, stage_outputs
+from mnistflow import files
+from mnistflow.checkout import stage_outputs
 from mnistflow.data import catalog
 from mnistflow.data.config import FetchConfig
 from mnistflow.errors import ConfigError, DataError, RegistryError

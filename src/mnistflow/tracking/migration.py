@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from mnistflow.checkout.relocation import COLUMNS
 from mnistflow.errors import RegistryError
-from mnistflow.relocation import COLUMNS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from mnistflow import service_record
+from mnistflow.checkout import service_record
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.tracking.rest_store import RestStore

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnistflow import lineage
+from mnistflow.checkout import lineage
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.process_identity import ProcessIdentity, user_name

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from mnistflow import lineage, splits, tasks
+from mnistflow import splits, tasks
+from mnistflow.checkout import lineage
 from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, remove, write_json
 from mnistflow.learners.config import LearningConfig

@@ -10,7 +10,8 @@ from functools import cache
 from threading import Lock
 from types import TracebackType
 
-from mnistflow import environment, lineage
+from mnistflow import environment
+from mnistflow.checkout import lineage
 from mnistflow.errors import StageError
 from mnistflow.runtime import backend, tensorflow_import
 from mnistflow.workers import dask_scheduler

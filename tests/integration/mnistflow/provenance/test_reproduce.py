@@ -12,7 +12,7 @@ from checkouts import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
-LEARNER = "src/mnistflow/learners/fitting.py"
+LEARNER = "src/mnistflow/learners/fitting/loop.py"
 
 
 @pytest.fixture

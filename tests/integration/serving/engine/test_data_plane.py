@@ -9,10 +9,10 @@ import serving_kit as kit
 
 from serving.engine.batcher import BatchLimits
 from serving.engine.candidate import CandidateLimits
+from serving.engine.challenger.rollout import ChallengerLimits
 from serving.engine.data_plane import DataPlane
 from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
-from serving.engine.rollout import ChallengerLimits
 from serving.engine.validation import Validator
 from serving.errors import OverloadedError
 from serving.metrics.prometheus import Metrics

@@ -19,7 +19,8 @@ from mnistflow.config import Config
 from mnistflow.errors import ParityError, StageError
 from mnistflow.evaluation import evaluate
 from mnistflow.export import export, test_time_augmentation
-from mnistflow.learners import acceleration, fitting, optimizers, train
+from mnistflow.learners import train
+from mnistflow.learners.fitting import acceleration, loop, optimizers
 from mnistflow.learners.learner import Training
 from mnistflow.models import families
 from mnistflow.models.family import Network
@@ -370,12 +371,12 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mnistflow import config, splits, tasks
-from mnistflow.learners import fitting
+from mnistflow.learners.fitting import loop
 from mnistflow.paths import Paths
 folder, params, checkpoint_folder = map(Path, sys.argv[1:])
 data, settings = splits.load(Paths(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
-fitting.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
+loop.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
             train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder,
             on_epoch=lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)))
 """
@@ -411,7 +412,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     replayed: list[int] = []
     task = tasks.get(digits.task)
     assert isinstance(longer.model.chosen, Network)
-    resumed = fitting.fit(
+    resumed = loop.fit(
         task,
         task.signature(digits.input_shape, digits.classes),
         longer.model.chosen,

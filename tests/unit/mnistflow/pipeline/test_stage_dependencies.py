@@ -27,7 +27,7 @@ EXEMPT = {
     "mnistflow.arrays": "type aliases",
     "mnistflow.environment": "names of environment variables that are passed to Dask workers",
     "mnistflow.errors": "messages of runs that fail and leave no output",
-    "mnistflow.lineage": "names of the folders of unfinished work, and metadata of the ONNX file",
+    "mnistflow.checkout.lineage": "names of the folders of unfinished work, and metadata of the ONNX file",
     "mnistflow.paths": "names of folders; dvc.yaml has the same names, and DVC checks that the outputs exist",
     "mnistflow.registry": "finds members of an ensemble and teachers, whose sha256 are parameters of the stage",
     "mnistflow.transient": "decides whether a failed run is tried again",

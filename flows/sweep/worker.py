@@ -20,7 +20,7 @@ from mnistflow.pipeline.stage_runner import StageJob
 from mnistflow.runtime import backend
 from mnistflow.tracking import runs
 
-logger = logging.getLogger("mnistflow.sweep_worker")
+logger = logging.getLogger("mnistflow.sweep")
 
 OUTPUT = (1, 2)  # file descriptors of standard output and standard error
 

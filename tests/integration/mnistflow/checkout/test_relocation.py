@@ -15,7 +15,8 @@ from checkouts import Checkout, make_checkout
 from mlflow import MlflowClient
 from PIL import Image, ImageDraw
 
-from mnistflow import files, relocation
+from mnistflow import files
+from mnistflow.checkout import relocation
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 

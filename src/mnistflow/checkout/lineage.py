@@ -19,7 +19,7 @@ def digest(*parts: object) -> str:
 @cache
 def code_digest() -> str:
     """Return a digest of this package's sources, so that checkpoints of other code are not resumed."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(package.rglob("*.py"))]
     return digest(hashes)
 

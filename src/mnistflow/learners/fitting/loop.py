@@ -20,15 +20,15 @@ import numpy as np
 
 from mnistflow.arrays import Array
 from mnistflow.errors import StageError
-from mnistflow.learners import checkpoint, optimizers
-from mnistflow.learners.acceleration import accelerated
-from mnistflow.learners.augmentation import augment
-from mnistflow.learners.checkpoint import Checkpoint
+from mnistflow.learners.augmentation.pipeline import augment
 from mnistflow.learners.config import AugmentConfig, TrainConfig
 from mnistflow.learners.distillation import Teacher
-from mnistflow.learners.epoch import Epoch
+from mnistflow.learners.fitting import checkpoint, optimizers
+from mnistflow.learners.fitting.acceleration import accelerated
+from mnistflow.learners.fitting.checkpoint import Checkpoint
+from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.normalization import BatchStatistics
 from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
-from mnistflow.learners.normalization import BatchStatistics
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched, threads

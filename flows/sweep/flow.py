@@ -19,12 +19,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from flows import sweep_plan, sweep_worker
-from flows.sweep_plan import SweepPlan
-from flows.sweep_worker import SweepRun
-from mnistflow import files, lineage, splits, tasks
+from flows.sweep import worker
+from flows.sweep.plan import SweepPlan, make_plan
+from flows.sweep.worker import SweepRun
+from mnistflow import files, splits, tasks
 from mnistflow.analysis import comparison
 from mnistflow.analysis.comparison import FamilySummary, Result
+from mnistflow.checkout import lineage
 from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
@@ -80,7 +81,7 @@ def sweep(
         MnistflowError: the data set is not available or not valid, or the Dask scheduler does not answer.
     """
     workspaces.tidy_abandoned(checkout)
-    plan = sweep_plan.make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
+    plan = make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
     headline, data_sha256 = _prepare(checkout, plan)
     runs.close_dead_runs(plan.dataset)
     folder = checkout.sweeps / lineage.digest(data_sha256, *plan.identity(), lineage.code_digest())
@@ -209,7 +210,7 @@ def _execute(missing: Sequence[SweepRun], workers: Workers[SweepRun, str], jobs:
             while waiting and len(running) < min(jobs, workers.capacity()):
                 started = waiting.pop(0)
                 logger.info("%s: started", started.name)
-                running[workers.submit(sweep_worker.run, started)] = started
+                running[workers.submit(worker.run, started)] = started
             done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
             # Dask executes a finished run again if its worker dies while anything refers to the run's future.
             while done:

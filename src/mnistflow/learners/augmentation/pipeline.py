@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mnistflow.learners import outliers
+from mnistflow.learners.augmentation import outliers
+from mnistflow.learners.augmentation.photometry import photometric
 from mnistflow.learners.config import AugmentConfig
-from mnistflow.learners.photometry import photometric
 
 GRID = 5  # nodes on each side of the coarse grid of elastic displacements
 

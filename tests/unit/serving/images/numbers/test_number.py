@@ -12,7 +12,7 @@ import strokes
 from PIL import Image, ImageOps
 
 from serving.errors import InvalidRequestError
-from serving.images.number import choose_digits, limited, read_number, text
+from serving.images.numbers.number import choose_digits, limited, read_number, text
 from serving.images.preprocessing import read
 
 MAX_PIXELS = 16_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistflow import stage_outputs
+from mnistflow.checkout import stage_outputs
 from mnistflow.paths import Paths
 
 PARAMS = "fetch: {dataset: digits}\nprepare: {seed: 0, train_limit: null}\ntrain: {epochs: 3, augment: {shift: 0.1}}\n"

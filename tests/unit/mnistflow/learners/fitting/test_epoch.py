@@ -5,7 +5,7 @@ import pytest
 from checkouts import ROOT
 
 from mnistflow import config
-from mnistflow.learners.epoch import Epoch
+from mnistflow.learners.fitting.epoch import Epoch
 
 TRAIN = config.load(ROOT / "params.yaml").train
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from mnistflow import tasks
 from mnistflow.config import Config
-from mnistflow.learners import fitting
-from mnistflow.learners.augmentation import augment
+from mnistflow.learners.augmentation.pipeline import augment
 from mnistflow.learners.config import AugmentConfig
+from mnistflow.learners.fitting import loop
 from mnistflow.models.family import Network
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
@@ -154,7 +154,7 @@ def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits
     for shift in (0.0, 0.1):
         chosen = settings.with_values({"train.augment.shift": shift, "train.epochs": 1})
         assert isinstance(chosen.model.chosen, Network)
-        fitted = fitting.fit(
+        fitted = loop.fit(
             tasks.get(digits.task),
             signature,
             chosen.model.chosen,

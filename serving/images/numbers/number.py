@@ -13,9 +13,9 @@ from serving.images import ink
 from serving.images.components import Box, Floats
 from serving.images.decoding import decode
 from serving.images.ink import Grey
+from serving.images.numbers.segmentation import Line, segment
+from serving.images.numbers.sequence import best_sequence
 from serving.images.preprocessing import Handwriting, ImagePayload, Reading, find_handwriting, read
-from serving.images.segmentation import Line, segment
-from serving.images.sequence import best_sequence
 from serving.images.text_lines import all_digits
 
 # Larger images are reduced by a whole factor to at most this side, so that each digit of a number keeps enough pixels.

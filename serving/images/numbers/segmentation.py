@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.errors import InvalidRequestError
-from serving.images import seams, text_lines
+from serving.images import text_lines
 from serving.images.components import Box, Integers, Mask, extent
 from serving.images.digit import grown, stroke_width
 from serving.images.ink import Grey
 from serving.images.mnist_form import to_mnist_form
+from serving.images.numbers import seams
 from serving.images.preprocessing import Handwriting
 
 MOST_DIGITS = 32

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.engine.batcher import Outputs
+from serving.engine.challenger.rollout import Rollout, is_finite
 from serving.engine.model import Model
-from serving.engine.rollout import Rollout, is_finite
 from serving.errors import InferenceFailedError
 from serving.protocol.tensors import Array
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from serving.engine.batcher import OnDone, Outputs
+from serving.engine.challenger.rollout import FAILURES, Rollout
+from serving.engine.challenger.shadow import ShadowQueue
 from serving.engine.model import Model
-from serving.engine.rollout import FAILURES, Rollout
-from serving.engine.shadow import ShadowQueue
 from serving.errors import OverloadedError, ServingError
 from serving.protocol.tensors import Array
 

@@ -1,5 +1,6 @@
-"""Command that predicts for whole data sets: score."""
+"""Commands that predict without a server: predict, score."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,19 @@ BLOCK_ROWS = 10_000
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(score)
+    """Add the commands."""
+    for command in (predict, score):
+        app.command()(command)
+
+
+def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
+    """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
+    paths, config = load_fetch_context()
+    from mnistflow.registry import status as state
+    from mnistflow.registry import versions
+
+    model = versions.model_name(state.choose_dataset(paths, config, dataset))
+    become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
 def score(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from serving.images.components import Floats
-from serving.images.segmentation import Candidate, Cut, Line
+from serving.images.numbers.segmentation import Candidate, Cut, Line
 
 # Costs, in nats, chosen by random search on numbers written from MNIST's training images. The model is sure of many
 # strokes that are no digits, so that any doubt of it counts, but only so much.

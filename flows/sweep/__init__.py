@@ -1,0 +1,1 @@
+"""Sweeps: model families side by side. Imports `mnistflow` and `processes`."""

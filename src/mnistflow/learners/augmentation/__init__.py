@@ -1,0 +1,1 @@
+"""Augmentation of training images, on batches of TensorFlow. Imports the configuration only."""
