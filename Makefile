@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up team-up test test-team test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-long test-team test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -53,13 +53,16 @@ run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promo
 up: $(READY)  ## MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all
 	@mnistflow up
 
-EVERY_TEST := python -m pytest -m "not team" -n 3 --dist loadgroup --no-loadscope-reorder
+TESTS := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 team-up: $(READY)  ## a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all
 	@mnistflow team-up
 
-test: lint docs  ## lint, types, layers, and every test but that of a team's servers
-	@$(EVERY_TEST)
+test: lint docs  ## lint, types, layers, and the tests but those of `test-long` and `test-team`
+	@$(TESTS) -m "not long and not team"
+
+test-long: $(READY)  ## the tests of kills, outages, several machines and every family: three quarters of an hour
+	@$(TESTS) -m "long and not team"
 
 test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: a quarter of an hour
 	@python -m pytest -m team
@@ -72,7 +75,7 @@ coverage: $(READY)  ## every test, with the coverage of each file; lists the fil
 	@rm -rf var/coverage
 	mkdir -p var/coverage
 	failed=0
-	$(EVERY_TEST) --cov --cov-report= --deselect tests/integration/flows/test_bad_input.py::test_a_disk_that_takes_no_more || failed=$$?
+	$(TESTS) -m "not team" --cov --cov-report= --deselect tests/integration/flows/test_bad_input.py::test_a_disk_that_takes_no_more || failed=$$?
 	coverage report | tee var/coverage/report.txt
 	coverage html --quiet
 	echo "Each line is in var/coverage/html/index.html. Files below 90 %:"

@@ -16,7 +16,7 @@ from checkouts import Checkout
 from playwright.sync_api import Browser, Page, expect
 from services import Running
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.xdist_group("retrained")]
 
 
 @pytest.fixture(scope="module")

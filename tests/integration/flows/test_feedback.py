@@ -21,6 +21,7 @@ def say(server: kit.Server, image: np.ndarray, class_name: str) -> None:
     server.client.post("/feedback", json={"id": given, "class_name": class_name}).raise_for_status()
 
 
+@pytest.mark.long
 def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Path, prefect_api: str) -> None:
     checkout = make_checkout(tmp_path / "checkout", PREFECT_API_URL=prefect_api)
     images, labels = kit.digits()

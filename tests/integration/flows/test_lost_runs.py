@@ -19,7 +19,7 @@ import yaml
 from checkouts import Checkout, kill_all, make_checkout, write_params
 from waiting import get, post, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 STATES = ("PENDING", "RUNNING")

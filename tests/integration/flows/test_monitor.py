@@ -87,6 +87,7 @@ def requested(api: str, deployment: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 def test_drift_is_shown_and_starts_one_retraining(eager: Checkout, prefect_api: str, deployment: str) -> None:
     data = splits.load(Paths(eager.folder, eager.folder).prepared)
     assert "0 images since the last look" in eager.run("monitor").stdout

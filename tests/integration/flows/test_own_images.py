@@ -117,6 +117,7 @@ def test_the_server_answers_for_the_new_model(walked: Walked) -> None:
     server.wait()
 
 
+@pytest.mark.long
 def test_the_same_images_as_an_npz_file_and_what_is_added(walked: Walked) -> None:
     checkout, _ = walked
     letters = checkout.folder.parent / "letters"
@@ -149,6 +150,7 @@ def draw_shapes(folder: Path, each: int) -> None:
             image.save(folder / name / f"{number:02}.png")
 
 
+@pytest.mark.long
 def test_three_classes_of_forty_images_are_learned_and_served(walked: Walked) -> None:
     """Another data set in the same checkout; `/predict` goes on answering with the first."""
     checkout, _ = walked

@@ -151,6 +151,7 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
+@pytest.mark.long
 def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(reporting: Checkout) -> None:
     before = registered(reporting), champion(reporting), status(reporting)["last_run"]
     options = ("--name", "a try", "--note", "**why** it runs", "--experiment", "mine", "--no-register")
@@ -190,6 +191,7 @@ def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout
     assert webhook.texts[-1].startswith("failed: stage export failed")
 
 
+@pytest.mark.long
 def test_two_retrainings_with_other_parameters_at_the_same_time(
     reporting: Checkout, prefect_api: str, webhook: receivers.Webhook
 ) -> None:
@@ -286,6 +288,7 @@ def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retra
     assert "no other version is tried" in retrained.run("shadow", "off").stdout
 
 
+@pytest.mark.long
 def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout, reporting: Checkout) -> None:
     worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
     assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout
@@ -341,6 +344,7 @@ def rollout_is_asked_for_and_shown(checkout: Checkout, challenger: int) -> None:
     assert served["rollout"]["challenger"] == challenger
 
 
+@pytest.mark.long
 def test_an_ensemble_goes_the_whole_road(reporting: Checkout) -> None:
     """Of two published versions, one named by its number and one by its run."""
     known, models = registered(reporting), reporting.folder / MODEL
@@ -365,6 +369,7 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(probabilities.max(axis=1) / probabilities.min(axis=1)))
 
 
+@pytest.mark.long
 def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, reporting: Checkout) -> None:
     known = registered(retrained)
     next_one = max(known) + 1
@@ -408,6 +413,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_end_from_outside_ends_the_whole_family(
     retrained: Checkout, reporting: Checkout, prefect_api: str, signal_sent: signal.Signals
@@ -458,6 +464,7 @@ def wait_for_an_epoch(checkout: Checkout, process: subprocess.Popen[str]) -> Non
     wait_until(lambda: bool(finished() - before), process)
 
 
+@pytest.mark.long
 def test_without_a_mirror_there_is_one_clear_error_or_the_fallback_under_its_own_name(
     tmp_path: Path, prefect_api: str
 ) -> None:

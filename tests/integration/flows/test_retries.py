@@ -26,6 +26,7 @@ from mnistflow.data.sources import digits
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(1800),  # waits a second or two at each step
     pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql"),
 ]

@@ -86,6 +86,7 @@ def each_server_is_asked(checkout: Checkout, url: str) -> None:
     assert "no answer" not in one
 
 
+@pytest.mark.long
 def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(checkout: Checkout, tmp_path: Path) -> None:
     """One of them is killed with -9, which leaves no process of it either."""
     with closing(make_checkout(tmp_path / "other")) as other:
@@ -101,6 +102,7 @@ def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(check
         assert [*first.stop(), *second.stop(signal.SIGKILL)] == []
 
 
+@pytest.mark.long
 def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved(
     scheduled: Checkout, tmp_path: Path
 ) -> None:

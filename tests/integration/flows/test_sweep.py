@@ -131,6 +131,7 @@ def swept(checkout: Checkout) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(
     checkout: Checkout, swept: dict[str, Any]
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_sweep_of_all_families_that_is_killed_goes_on_and_ends_with_a_table(
     assert all(name in again.stdout for name in EVERY)
 
 
+@pytest.mark.long
 def test_every_family_is_published_and_served_from_what_its_run_has_kept(
     checkout: Checkout, swept: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
     assert ("sweep of 3 families patch=5",) in checkout.query("select name from runs")
 
 
+@pytest.mark.long
 def test_runs_on_a_dask_cluster_outlive_a_worker(checkout: Checkout) -> None:
     """A run has a worker to itself, where its own trials are executed too."""
     on_workers = """
@@ -256,6 +259,7 @@ def test_runs_on_a_dask_cluster_outlive_a_worker(checkout: Checkout) -> None:
     assert not running(checkout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("signal_sent", "under_way"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
 def test_ctrl_c_ends_all_runs(checkout: Checkout, signal_sent: signal.Signals, under_way: int) -> None:
     """While the workers start, and in the middle of a family."""

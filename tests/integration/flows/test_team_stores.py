@@ -23,7 +23,7 @@ from mnistflow.tracking import migration
 from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAME = "digits-classifier"
 # No credentials from a cloud's machine.

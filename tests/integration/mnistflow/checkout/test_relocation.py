@@ -20,7 +20,7 @@ from mnistflow.checkout import relocation
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAME = "digits-classifier"
 STORE = "var/mlflow/mlflow.db"

@@ -21,7 +21,7 @@ from waiting import wait_until
 
 from mnistflow.paths import Paths
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAME = "digits-classifier"
 

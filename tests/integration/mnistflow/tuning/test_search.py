@@ -125,6 +125,7 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
+@pytest.mark.long
 def test_two_dask_workers_prune_and_one_that_is_killed_costs_one_trial_which_is_tried_again(
     prepared: Checkout, cluster: Cluster
 ) -> None:
@@ -147,6 +148,7 @@ def test_two_dask_workers_prune_and_one_that_is_killed_costs_one_trial_which_is_
     assert not list((prepared.folder / "var").glob("**/*.journal"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql")
 def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_local_worker(
     prepared: Checkout,
@@ -223,6 +225,7 @@ def test_a_bad_address_is_told_in_one_line(prepared: Checkout, address: str, pro
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_what_answers_and_is_no_scheduler_is_told_in_one_line(prepared: Checkout, tmp_path: Path) -> None:
     """Something that says nothing, and a web server."""
     with socket.create_server(("127.0.0.1", 0)) as silent, Mirror(tmp_path) as web:

@@ -21,7 +21,7 @@ from mnistflow.tracking import runs
 from mnistflow.upkeep import backup, restoration
 from serving.inference_log.store import LogStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,7 @@ def test_rows_with_feedback_and_the_newest_row_stay(year: Year) -> None:
     assert year.collect(delete=False)["rows of the inference log"].count == 1  # that the newer one follows
 
 
+@pytest.mark.long
 def test_the_command_lists_each_kind_with_prefects_runs(retrained: Checkout) -> None:
     before = retrained.query("select count(*) from runs")
     found = json.loads(retrained.run("gc", "--json").stdout)

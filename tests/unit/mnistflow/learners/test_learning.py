@@ -281,6 +281,7 @@ def test_the_average_of_the_weights_is_kept_and_the_training_is_not_disturbed(lo
     assert loss == pytest.approx(average.best["val_loss"], abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["cnn", "mlp"])
 def test_batch_normalization_goes_by_training_inputs_as_they_are(settings, digits, family) -> None:
     """Augmentation blackens a quarter of each image and dropout a half of each layer: the statistics are of neither."""
@@ -302,6 +303,7 @@ def test_batch_normalization_goes_by_training_inputs_as_they_are(settings, digit
         assert not np.allclose(running.get_layer(layer.name).moving_mean, layer.moving_mean, atol=0.05 * spread)
 
 
+@pytest.mark.long
 def test_augmentation_fades_through_the_last_epochs(longer, digits) -> None:
     strong = longer.with_values({"train.augment": {"rotation": 180.0, "cutout": 0.5}})
     steady, fading = (fit(strong.with_values({"train.augment_fade": share}), digits).history for share in (0.0, 0.5))
@@ -327,6 +329,7 @@ def test_one_cycle_rises_in_a_fifth_of_the_steps_and_ends_at_zero(settings) -> N
     assert rates[100] == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["resnet", "attention"])
 def test_bfloat16_trains_a_float32_model(settings, small, family) -> None:
     smaller = {"model.attention.patch": 4, "model.resnet.filters": [4], "model.resnet.blocks": 2}
@@ -394,6 +397,7 @@ EVERY_OPTION = {
 }
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepared, tmp_path) -> None:
     from mnistflow import config
 
