@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from mnistflow.registry import alpha_spending
-from mnistflow.registry.alpha_spending import Spent
+from mnistflow.registry.gate import alpha_spending
+from mnistflow.registry.gate.alpha_spending import Spent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BETTER = (0.1, 0.2, 0.3)  # points of accuracy

@@ -35,7 +35,7 @@ from mnistflow.data import catalog, prepare
 from mnistflow.data.sources.digits import to_mnist_format
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.learners.learner import MONITORED
-from mnistflow.registry import gate
+from mnistflow.registry.gate.verdict import decide
 from mnistflow.splits import Dataset, OfficialSplits, Split
 
 logger = logging.getLogger("own_data")
@@ -137,7 +137,7 @@ def trained(settings: Config, own: Own) -> tuple[float, float, bool]:
     outputs = learner.predict(training.model, own.data.test.inputs)
     measured = task.measure(outputs, own.data.test.targets, own.data.classes, bins=1)
     evaluation = Evaluation(measured.metrics, measured.by_class, measured.support, {}, 0, "", "")
-    verdict = gate.decide(evaluation, task.headline, None, settings.gate)
+    verdict = decide(evaluation, task.headline, None, settings.gate)
     accuracy = task.score(learner.predict(training.model, own.held_out.inputs), own.held_out.targets)
     return training.best[MONITORED], accuracy, verdict.promoted
 

@@ -6,7 +6,7 @@ from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.registry import versions
-from mnistflow.registry.gate import Verdict
+from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import Version
 
 

@@ -34,9 +34,9 @@ from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.provenance import bundle, lineage_graph, open_lineage, signature
-from mnistflow.registry import promotion, reconciliation, status, versions
-from mnistflow.registry.config import GateConfig
-from mnistflow.registry.promotion import Judgement
+from mnistflow.registry import promotion, reconciliation, registration, status, versions
+from mnistflow.registry.gate.config import GateConfig
+from mnistflow.registry.gate.judgement import Judgement, judge, record_verdict
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
@@ -142,7 +142,7 @@ def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     """Register the exported model, unless it is registered already."""
     reference.log(workspace, run.start())  # first, so that no version is without
     documents = bundle.log(run.start(), evaluation)
-    version = promotion.register(workspace, run.start(), evaluation, documents)
+    version = registration.register_candidate(workspace, run.start(), evaluation, documents)
     if key := os.environ.get(environment.SIGNING_KEY):
         version = signature.sign(workspace, version, Path(key))
     get_run_logger().info("%s version %d", version.name, version.number)
@@ -164,8 +164,8 @@ def decide(name: str) -> Lease:
 @_step("compare")
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
     """Judge the candidate against the champion and keep the verdict with the version."""
-    judgement = promotion.judge(workspace, version, evaluation, policy)
-    promotion.record_verdict(workspace, version, judgement, evaluation, policy)
+    judgement = judge(workspace, version, evaluation, policy)
+    record_verdict(workspace, version, judgement, evaluation, policy)
     earlier = "as decided before, " if judgement.recorded else ""
     get_run_logger().info("%s%s: %s", earlier, judgement.verdict.decision, "; ".join(judgement.verdict.reasons))
     return judgement

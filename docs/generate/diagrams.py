@@ -42,7 +42,11 @@ RETRAINING = [
     Step("export", "src/mnistflow/export/export.py", "ONNX, equal to the trained model on the test split."),
     Step("evaluate", "src/mnistflow/evaluation/evaluate.py", "Metrics of the ONNX file, also under corruptions."),
     Step("record", "src/mnistflow/pipeline/record.py", "Parameters, curves, sources and reports go to MLflow."),
-    Step("register, compare", "src/mnistflow/registry/gate.py", "A version, and its verdict against the champion."),
+    Step(
+        "register, compare",
+        "src/mnistflow/registry/gate/verdict.py",
+        "A version, and the verdict on it.",
+    ),
     Step("promote, publish", "src/mnistflow/registry/publisher.py", "The alias moves, then the served folder follows."),
 ]
 

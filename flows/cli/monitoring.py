@@ -72,8 +72,8 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
 def explain(version: int, dataset: DatasetOption = None) -> None:
     """Explain the gate's verdict on a version in one paragraph."""
     paths, settings = load_context()
-    from mnistflow.analysis import verdict
     from mnistflow.registry import status, versions
+    from mnistflow.registry.gate import explanation
 
     name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
-    typer.echo(verdict.explain(name, version))
+    typer.echo(explanation.explain(name, version))

@@ -14,7 +14,7 @@ from mnistflow.evaluation.config import EvaluateConfig
 from mnistflow.export.config import ExportConfig
 from mnistflow.learners.config import LearningConfig
 from mnistflow.monitoring.config import MonitorConfig
-from mnistflow.registry.config import GateConfig
+from mnistflow.registry.gate.config import GateConfig
 from mnistflow.retention import RetentionConfig
 from mnistflow.schema import set_value
 from mnistflow.tuning.config import TuneConfig

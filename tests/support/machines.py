@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, versions
-from mnistflow.registry.gate import Verdict
-from mnistflow.registry.promotion import Judgement
+from mnistflow.registry.gate.judgement import Judgement
+from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.tracking.store import open_store
 
 SECONDS_OF_AN_ACTION = 1.0

@@ -29,7 +29,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.provenance import inputs
 from mnistflow.provenance.run_record import RunRecord
-from mnistflow.registry import promotion
+from mnistflow.registry.gate.judgement import judge_again
 from mnistflow.tasks.task import Task
 from mnistflow.tracking import runs
 from mnistflow.tracking.runs import Run
@@ -144,7 +144,7 @@ def _check_verdict(record: RunRecord, workspace: Paths) -> str | None:
     if evidence is None or evidence.get("overruled"):
         return None
     name = record.logged.tags["mnistflow.version"].partition("/")[0]
-    verdict = promotion.judge_again(workspace, name, evaluate.load(workspace), evidence)
+    verdict = judge_again(workspace, name, evaluate.load(workspace), evidence)
     if verdict.decision != evidence["decision"]:
         raise NotReproduced(
             f"the gate's decision differs: {verdict.decision} instead of {evidence['decision']}, because "

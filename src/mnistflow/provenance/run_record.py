@@ -16,7 +16,7 @@ from mnistflow import yaml_files
 from mnistflow.arrays import Outputs
 from mnistflow.errors import NotReproduced, RegistryError
 from mnistflow.pipeline import record
-from mnistflow.registry.promotion import EVIDENCE
+from mnistflow.registry.gate.judgement import EVIDENCE
 from mnistflow.tracking import artifacts, runs
 from mnistflow.tracking.runs import Record
 

@@ -5,7 +5,7 @@ Links to pages of MLflow are relative, so that they hold at any address of its U
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,9 +13,8 @@ from mnistflow import files, splits, tasks
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.registry import manifest, server_client
-from mnistflow.registry.gate import Verdict
 from mnistflow.registry.manifest import Manifest, Tensor
-from mnistflow.registry.versions import BUNDLE, Version
+from mnistflow.registry.versions import BUNDLE, Decision, Version
 from mnistflow.tasks.intervals import wilson
 from mnistflow.tracking import mlflow_ui, runs
 from mnistflow.tracking.runs import Record
@@ -79,15 +78,17 @@ They take raw inputs: preprocessing is part of the model.
 Load the champion with `mlflow.pyfunc.load_model("models:/{facts.name}@champion")`."""
 
 
-def of_version(version: Version, origin: Origin, evaluation: Evaluation, verdict: Verdict) -> str:
-    """Return verdict, metrics and data of a version, how to use and how to repeat it, and links."""
+def of_version(
+    version: Version, origin: Origin, evaluation: Evaluation, decision: Decision, reasons: Sequence[str]
+) -> str:
+    """Return decision, reasons, metrics and data of a version, how to use and how to repeat it, and links."""
     recorded, tensor = origin.recorded, origin.model_input
     uri = f"models:/{version.name}/{version.number}"
     sizes = ", ".join(f"{count:,} {split}" for split, count in origin.counts.items())
     data = f"{recorded.parameters['data.name']}, sha256 {recorded.parameters['data.sha256']}"
     return f"""{recorded.name}: {version.quality}
 
-**{_DECIDED[verdict.decision]}:** {"; ".join(verdict.reasons)}.
+**{_DECIDED[decision]}:** {"; ".join(reasons)}.
 
 | on the test split | value | 95 % interval |
 | --- | ---: | ---: |

@@ -7,20 +7,27 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnistflow import files
+import mnistflow
+from mnistflow import files, splits, tasks
 from mnistflow.arrays import Array
+from mnistflow.checkout import lineage
+from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
+from mnistflow.evaluation.evaluate import Evaluation
+from mnistflow.paths import Paths
 from mnistflow.process_identity import user_at_host
-from mnistflow.registry import flavors, versions
-from mnistflow.registry.manifest import Manifest, Tensor
+from mnistflow.registry import descriptions, flavors, versions
+from mnistflow.registry.manifest import Manifest, Tensor, tensors
 from mnistflow.registry.versions import TAG, Version
 from mnistflow.runtime import onnx_session
 from mnistflow.tasks import identity
+from mnistflow.tasks.doubt import Doubt
 from mnistflow.tracking import artifacts, runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
@@ -46,6 +53,45 @@ class RegisteredFiles:
     probe: Path
     model_json: Mapping[str, Any]
     bundle: tuple[Path, ...]
+
+
+def register_candidate(workspace: Paths, run: runs.Run, evaluation: Evaluation, bundle: Sequence[str] = ()) -> Version:
+    """Register the exported model of a workspace, unless the very same file is registered already.
+
+    Args:
+        workspace: that of the model.
+        run: the run that has trained it.
+        evaluation: of the model.
+        bundle: names of the documents about the model that the run has.
+    """
+    data = splits.load(workspace.prepared)
+    name = versions.model_name(data.name)
+    known = versions.registered_as(name, evaluation.model_sha256)
+    if known:
+        return known
+    signature = tasks.get(data.task).signature(data.input_shape, data.classes)
+    facts = Manifest(
+        name=name,
+        task=data.task,
+        dataset=data.name,
+        classes=data.classes,
+        **tensors(signature),
+        preprocessing=catalog.described(data.name, data.classes).preprocessing,
+        sha256=evaluation.model_sha256,
+        data_sha256=data.data_sha256,
+        metrics={**evaluation.metrics, **evaluation.speed},
+        doubt=Doubt.read(workspace.exported),
+        run_id=run.run_id,
+        git_commit=lineage.git_commit(workspace.checkout),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        mnistflow_version=mnistflow.__version__,
+    )
+    example = data.test.inputs[:PROBE_ROWS]
+    version = register(run, workspace.exported / "model.onnx", workspace.trained, example, facts, bundle)
+    describe_model(name, descriptions.of_model(facts))
+    note = descriptions.of_run(runs.read(run.run_id), name, version.number)
+    run.set_tags({runs.VERSION: f"{name}/{version.number}", runs.NOTE: note})
+    return version
 
 
 def register(

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, alpha_spending, publisher, reconciliation, versions
+from mnistflow.registry import aliases, publisher, reconciliation, versions
+from mnistflow.registry.gate import alpha_spending
 from mnistflow.retention import RetentionConfig
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client

@@ -30,8 +30,8 @@ import serving_kit, tracking_server
 from mnistflow import environment, splits
 from mnistflow.paths import Paths
 from mnistflow.registry import promotion, reconciliation
-from mnistflow.registry.gate import Verdict
-from mnistflow.registry.promotion import Judgement
+from mnistflow.registry.gate.verdict import Verdict
+from mnistflow.registry.gate.judgement import Judgement
 
 paths = Paths.locate()
 environment.configure(paths)

@@ -51,7 +51,7 @@ from mlflow.artifacts import download_artifacts
 from mnistflow import environment
 from mnistflow.evaluation import evaluate
 from mnistflow.paths import Paths
-from mnistflow.registry import promotion
+from mnistflow.registry import promotion, registration
 from mnistflow.tracking import runs
 
 run_ids, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
@@ -62,7 +62,7 @@ for family, run in run_ids.items():
     download_artifacts(run_id=run, artifact_path="dvc.lock", dst_path=str(home.root))
     with Repo() as repository:
         repository.checkout(force=True)
-    version = promotion.register(home, runs.resume(run), evaluate.load(home))
+    version = registration.register_candidate(home, runs.resume(run), evaluate.load(home))
     promotion.make_champion(home, version, "test")
     shutil.copyfile(home.evaluated / "predictions.npz", folder / f"{family}.npz")
     versions[family] = version.number

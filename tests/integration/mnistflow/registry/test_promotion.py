@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, status, versions
-from mnistflow.registry.gate import Verdict
-from mnistflow.registry.promotion import Judgement
+from mnistflow.registry.gate.judgement import Judgement
+from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mnistflow.tracking import runs
 

@@ -17,7 +17,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.process_identity import ProcessIdentity
 from mnistflow.registry import publisher, versions
-from mnistflow.registry.alpha_spending import SPENT_TAG
+from mnistflow.registry.gate.alpha_spending import SPENT_TAG
 from mnistflow.tracking import runs
 from mnistflow.upkeep import collection
 from mnistflow.upkeep.garbage import Garbage

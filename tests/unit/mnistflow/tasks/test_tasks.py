@@ -10,8 +10,7 @@ from mnistflow.arrays import Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.models import ModelConfig, families
-from mnistflow.registry import gate
-from mnistflow.registry.gate import Comparison
+from mnistflow.registry.gate.verdict import Comparison, decide
 from mnistflow.tasks.task import PairedTest
 
 POLICY = config.load(ROOT / "params.yaml").gate
@@ -43,7 +42,7 @@ def champion(mse: float, p_value: float, favours_candidate: bool) -> Comparison:
     ],
 )
 def test_the_gate_asks_for_a_small_error(candidate, comparison, decision, reason) -> None:
-    verdict = gate.decide(forecaster(candidate), FORECASTING.headline, comparison, POLICY)
+    verdict = decide(forecaster(candidate), FORECASTING.headline, comparison, POLICY)
     assert verdict.decision == decision
     assert reason in "; ".join(verdict.reasons)
 

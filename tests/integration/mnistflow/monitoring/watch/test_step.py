@@ -20,8 +20,8 @@ from mnistflow.monitoring.watch import record, step
 from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
 from mnistflow.registry import history, promotion, publisher, reconciliation, versions
-from mnistflow.registry.gate import Verdict
-from mnistflow.registry.promotion import Judgement
+from mnistflow.registry.gate.judgement import Judgement
+from mnistflow.registry.gate.verdict import Verdict
 from serving.inference_log.store import Feedback, LogStore
 
 # A look whose process is killed where it enters a function.

@@ -1,4 +1,4 @@
-"""Gate: decides from evidence alone whether a candidate is promoted, held or rejected.
+"""Verdict: decides from evidence alone whether a candidate is promoted, held or rejected.
 
 At 99.3 % of 10,000 images the standard error of an accuracy is 0.08 points, so two models are compared example by
 example with the paired test of their task (McNemar's exact test for classifiers), not by their metrics alone, at a
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mnistflow.evaluation.evaluate import Evaluation
-from mnistflow.registry.config import GateConfig
+from mnistflow.registry.gate.config import GateConfig
 from mnistflow.registry.versions import Decision
 from mnistflow.tasks.identity import Headline
 from mnistflow.tasks.task import PairedTest

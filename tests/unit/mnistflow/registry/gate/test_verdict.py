@@ -8,8 +8,7 @@ from checkouts import ROOT
 
 from mnistflow import config
 from mnistflow.evaluation.evaluate import Evaluation
-from mnistflow.registry import gate
-from mnistflow.registry.gate import Comparison
+from mnistflow.registry.gate.verdict import Comparison, decide
 from mnistflow.tasks.classification import calibration_error
 from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import PairedTest
@@ -59,7 +58,7 @@ def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Co
     ],
 )
 def test_decisions(evaluation, comparison, decision, reason) -> None:
-    verdict = gate.decide(evaluation, TASK.headline, comparison, POLICY)
+    verdict = decide(evaluation, TASK.headline, comparison, POLICY)
     assert verdict.decision == decision
     assert reason in "; ".join(verdict.reasons)
 

@@ -10,7 +10,7 @@ from typing import Any
 from mnistflow import files
 from mnistflow.errors import DataError
 from mnistflow.registry import versions
-from mnistflow.registry.promotion import EVIDENCE
+from mnistflow.registry.gate.judgement import EVIDENCE
 from mnistflow.registry.versions import Version
 
 DECISIONS = {"promote": "promoted", "hold": "held", "reject": "rejected"}

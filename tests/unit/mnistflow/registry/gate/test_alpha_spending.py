@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from mnistflow.registry import alpha_spending
-from mnistflow.registry.alpha_spending import Spent
+from mnistflow.registry.gate import alpha_spending
+from mnistflow.registry.gate.alpha_spending import Spent
 
 BUDGET = 0.05
 START = datetime(2026, 1, 1, tzinfo=UTC)
