@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from flows.orchestration import deployments, server_address
+from flows.orchestration import automations, deployments, server_address
 from flows.processes import ports, probes
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import files
@@ -33,11 +33,12 @@ def up(paths: Paths, settings: Config, host: str) -> None:
     """Run the MLflow UI, the Prefect server, the schedules and the prediction server until Ctrl-C.
 
     Raises:
-        ConfigError: prefect.yaml is not valid.
+        ConfigError: prefect.yaml or automations.yaml is not valid.
         MnistflowError: a service does not start, or ended by itself; or this checkout is up already; or no Prefect
             API answers at `PREFECT_API_URL`.
     """
     deployments.read(paths)
+    automations.read(paths)
     with files.claim(paths.var / UP_LOCK) as alone:
         if not alone:
             raise MnistflowError("this checkout is up already", "Stop that process first.")
@@ -62,11 +63,12 @@ def schedule(paths: Paths) -> None:
     """Run the schedules, and a Prefect server unless `PREFECT_API_URL` names one, until Ctrl-C.
 
     Raises:
-        ConfigError: prefect.yaml is not valid.
+        ConfigError: prefect.yaml or automations.yaml is not valid.
         MnistflowError: a service does not start, or ended by itself; or the schedules run already; or no Prefect API
             answers at `PREFECT_API_URL`.
     """
     deployments.read(paths)
+    automations.read(paths)
     with server_address.claim(paths) as claimed:
         if not claimed:
             raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
@@ -222,6 +224,7 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None, restart_sec
     def report_start() -> None:
         if api:
             server_address.note_server(paths, api)
+            _register_automations(paths, api)
         print_addresses(services, api)
 
     console.print("starting " + ", ".join(service.name for service in services))
@@ -231,6 +234,16 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None, restart_sec
     finally:
         if api:
             server_address.forget_server(paths)
+
+
+def _register_automations(paths: Paths, api: str) -> None:
+    # Not before the schedules work: only then the server knows the deployments, which automations may name.
+    wanted = automations.read(paths)
+    if wanted is not None:
+        problems = automations.register(api, wanted)
+        console.print(f"{len(wanted) - len(problems)} of {len(wanted)} automations are registered")
+        for problem in problems:
+            console.print(problem)
 
 
 def print_addresses(services: Sequence[Service], api: str | None, note: str = "") -> None:

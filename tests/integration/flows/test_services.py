@@ -12,7 +12,7 @@ import serving_kit as kit
 import stores
 import waiting
 import yaml
-from checkouts import Checkout, make_checkout, write_params
+from checkouts import ROOT, Checkout, make_checkout, write_params
 from cluster import free_port, wait_for_port
 from services import Running
 from waiting import wait_until
@@ -21,11 +21,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
 REMOTE = "var/elsewhere"
 ZONES = ("UTC", "Europe/Berlin")
+PAGE = (ROOT / "docs/how-to/coming-from-prefect.md").read_text(encoding="utf-8")
+DOCUMENTED = PAGE.split("```yaml\n")[1].split("```")[0]
 
 
 @pytest.fixture
 def scheduled(checkout: Checkout) -> Checkout:
-    """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own."""
+    """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own.
+
+    It has the automations of the documentation.
+    """
     stores.copy_prefect(checkout.folder)
     write_params(checkout, **{"fetch.dataset": "digits"})
     checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
@@ -34,6 +39,7 @@ def scheduled(checkout: Checkout) -> Checkout:
     described["deployments"] = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
     described["deployments"][0]["schedules"] = [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]
     path.write_text(yaml.safe_dump(described))
+    (checkout.folder / "automations.yaml").write_text(DOCUMENTED)
     return checkout
 
 
@@ -109,6 +115,11 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
     eager = replace(scheduled, environment={**scheduled.environment, **waiting.QUICK_TURNS})
     with services.running(eager, "schedule") as first:
         api = first.addresses["Prefect's API"]
+        assert "1 of 2 automations are registered" in first.said
+        assert "the Prefect server has no block document pager-duty-webhook/on-call" in first.said
+        (known,) = waiting.post(f"{api}/automations/filter").json()
+        deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()["id"]
+        assert (known["name"], known["actions"][0]["deployment_id"]) == ("fetch data after a rejection", deployment)
         ended = wait_for_a_skipped_run(api, first)
         assert {run["state_name"] for run in ended} == {"Completed", "Skipped"}
         due = [run["expected_start_time"] for run in ended if run["state_name"] == "Completed"]
@@ -144,7 +155,7 @@ def wait_for_a_skipped_run(api: str, running: Running) -> list[dict[str, Any]]:
     return ended()
 
 
-def test_nonsense_in_prefect_yaml(checkout: Checkout) -> None:
+def test_nonsense_in_prefect_yaml_and_automations_yaml(checkout: Checkout) -> None:
     path: Path = checkout.folder / "prefect.yaml"
     sound = path.read_text()
     for found, written, said in (
@@ -155,9 +166,17 @@ def test_nonsense_in_prefect_yaml(checkout: Checkout) -> None:
     ):
         assert found in sound
         path.write_text(sound.replace(found, written, 1))
-        done = checkout.run("schedule", check=False)
-        assert done.returncode == 1
-        error = done.stderr.splitlines()[-1]
-        assert error.startswith("error:")
-        assert said in error
-        assert "Traceback" not in done.stderr
+        assert said in refused(checkout)
+    path.write_text(sound)
+    (checkout.folder / "automations.yaml").write_text(DOCUMENTED.replace("trigger:", "triger:"))
+    assert "automations.yaml: automations.0.trigger: Field required" in refused(checkout)
+
+
+def refused(checkout: Checkout) -> str:
+    """Return the line with which `schedule` ends at its start."""
+    done = checkout.run("schedule", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error:")
+    return error
