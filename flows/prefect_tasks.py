@@ -33,7 +33,7 @@ from mnistflow.pipeline import run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
-from mnistflow.provenance import bundle, lineage_graph, open_lineage, signature
+from mnistflow.provenance import bundle, golden_sets, lineage_graph, open_lineage, signature
 from mnistflow.registry import promotion, reconciliation, registration, status, versions
 from mnistflow.registry.gate.config import GateConfig
 from mnistflow.registry.gate.judgement import Judgement, judge, record_verdict
@@ -84,7 +84,8 @@ def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
 def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members.
 
-    A key that could not sign the version afterwards is refused here.
+    A key that could not sign the version afterwards is refused here, and with a key, so is a golden set that it has not
+    signed.
 
     Args:
         chosen: parameters of the flow.
@@ -94,6 +95,8 @@ def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> Run
         signature.require_private_key(Path(key))
     base = config.load(paths.params)
     plan = run_plan.resolve(paths, base, parameters.values(base, chosen), options)
+    if key:
+        golden_sets.check_signature(paths, plan.dataset, Path(key))
     if plan.is_fallback:
         get_run_logger().warning(fetch.fallback_warning(plan.requested_dataset, plan.dataset))
     for warning in plan.warnings:

@@ -1,8 +1,9 @@
-"""Commands about labels that users have reported: feedback review, accept, reject."""
+"""Commands about labels that users have reported: feedback review, accept, reject, golden."""
 
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ Source = Annotated[str | None, typer.Option(metavar="NAME", help="All reports of
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, help="Review labels that users have reported for served images.")
-    for command in (review, accept, reject):
+    for command in (review, accept, reject, golden):
         group.command()(command)
     app.add_typer(group, name="feedback")
 
@@ -82,6 +83,51 @@ def accept(
 def reject(keys: Keys = None, source: Source = None) -> None:
     """Keep reports out of training."""
     _decide("reject", keys or (), source, None)
+
+
+def golden(
+    draw: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw N accepted reports at random as the new golden set.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    sign: Annotated[bool, typer.Option(help=f"Sign the current set with {environment.SIGNING_KEY}.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or draw the golden set: checked images of users that the gate reads and no training sees."""
+    paths, config = _context()
+    from mnistflow.data import prepare
+    from mnistflow.process_identity import user_at_host
+    from mnistflow.provenance import golden_sets
+
+    key = os.environ.get(environment.SIGNING_KEY)
+    if sign and not key:
+        raise ConfigError("there is no key to sign with", f"Set {environment.SIGNING_KEY} to a file.")
+    signer = Path(key) if key else None
+    found = prepare.reported(paths, config)
+    if draw is not None:
+        golden_sets.draw(paths, found, number=draw, seed=seed, by=user_at_host(), key=signer)
+    elif sign and signer:
+        golden_sets.sign(paths, found.entry.name, signer)
+    _show_golden(paths, found.entry.name, as_json)
+
+
+def _show_golden(paths: "Paths", dataset: str, as_json: bool) -> None:
+    from mnistflow.data.feedback import golden as sets
+    from mnistflow.provenance import golden_sets
+
+    current = sets.current(paths, dataset)
+    if current is None:
+        hint = f"{dataset} has no golden set. `mnistflow feedback golden --draw N` draws one."
+        typer.echo("null" if as_json else hint)
+        return
+    signed = golden_sets.is_signed(current)
+    if as_json:
+        typer.echo(json.dumps({**asdict(current), "folder": str(current.folder), "signed": signed}, indent=2))
+        return
+    typer.echo(
+        f"{dataset}: golden set {current.number} of {current.examples} examples, {current.sha256[: sets.DIGITS]}, "
+        f"drawn at {current.drawn} by {current.by}, {'signed' if signed else 'not signed'}"
+    )
 
 
 def _decide(decision: "Decision", keys: Sequence[str], source: str | None, correct: str | None) -> None:

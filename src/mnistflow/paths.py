@@ -55,7 +55,7 @@ class Paths:
 
     @property
     def prepared(self) -> Path:
-        """`train.npz`, `validation.npz`, `test.npz` and `dataset.json`."""
+        """`train.npz`, `validation.npz`, `test.npz`, `golden.npz` if there is a golden set, and `dataset.json`."""
         return self.root / "var/data/prepared"
 
     @property
@@ -114,6 +114,11 @@ class Paths:
     def models(self) -> Path:
         """Model repository that servers read."""
         return self.var / "models"
+
+    @property
+    def golden(self) -> Path:
+        """Golden sets, one folder a data set."""
+        return self.var / "golden"
 
     @property
     def runs(self) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnistflow import files
 from mnistflow.errors import DataError
 
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "golden"]
 MANIFEST = "dataset.json"
 
 
@@ -66,6 +66,7 @@ class Dataset:
         sha256: name of a split -> hash of its examples.
         data_sha256: hash over all splits.
         feedback: number of training examples from users' feedback, which are the last ones.
+        golden: checked examples of users that no training sees; None without a golden set.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Dataset:
     sha256: Mapping[SplitName, str]
     data_sha256: str
     feedback: int = 0
+    golden: Split | None = None
 
     @property
     def test_sha256(self) -> str:
@@ -85,11 +87,12 @@ class Dataset:
 
     @property
     def splits(self) -> Mapping[SplitName, Split]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        found: dict[SplitName, Split] = {"train": self.train, "validation": self.validation, "test": self.test}
+        return found if self.golden is None else {**found, "golden": self.golden}
 
 
 def save(dataset: Dataset, folder: Path) -> None:
-    """Write `train.npz`, `validation.npz`, `test.npz` and `dataset.json`. The same data gives the same bytes."""
+    """Write an `.npz` file for each split, and `dataset.json`. The same data gives the same bytes."""
     for name, split in dataset.splits.items():
         np.savez(folder / f"{name}.npz", inputs=split.inputs, targets=split.targets)
     manifest = {
@@ -124,6 +127,7 @@ def load(prepared: Path) -> Dataset:
             sha256=manifest["sha256"],
             data_sha256=manifest["data_sha256"],
             feedback=manifest.get("feedback", 0),  # manifests of earlier releases do not count it
+            golden=load_split(prepared, "golden") if "golden" in manifest["sha256"] else None,
         )
     except (KeyError, TypeError) as error:
         raise DataError(

@@ -43,6 +43,7 @@ class PrepareConfig(Section):
         train_limit: largest number of training examples; None means all.
         feedback: inference log with feedback: path of an SQLite file or URL of a PostgreSQL database; None means none.
         feedback_until: time of the newest feedback and review used, in seconds since 1970, set for each run.
+        golden: hash of the golden set, set for each run; None means the current one, if there is one.
         feedback_use: which feedback becomes training examples: all, unsuspicious or accepted by a review, or only the
             latter.
         feedback_per_source: most reports of a source (the holder of a key) without a review; None means no limit.
@@ -55,6 +56,7 @@ class PrepareConfig(Section):
     train_limit: PositiveInt | None
     feedback: str | None
     feedback_until: float | None
+    golden: str | None
     feedback_use: Literal["all", "unsuspicious", "reviewed"]
     feedback_per_source: PositiveInt | None
     feedback_trust: Annotated[float, Field(ge=0, le=1)]

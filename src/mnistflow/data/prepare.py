@@ -12,7 +12,7 @@ from mnistflow.data import catalog, raw, report
 from mnistflow.data.checks import check
 from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry
-from mnistflow.data.feedback import reports, selection
+from mnistflow.data.feedback import golden, reports, selection
 from mnistflow.data.feedback.reports import Report
 from mnistflow.data.feedback.selection import Selection
 from mnistflow.errors import ConfigError, DataError
@@ -33,6 +33,7 @@ class Prepared:
         test: number of test examples.
         feedback: number of training examples from users' feedback.
         held: number of reports of users that are held back until a review.
+        golden: number of examples of the golden set.
         data_sha256: hash over all splits.
     """
 
@@ -42,6 +43,7 @@ class Prepared:
     test: int
     feedback: int
     held: int
+    golden: int
     data_sha256: str
 
 
@@ -70,8 +72,9 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
     official = entry.read(paths.raw)
-    chosen = _selected(paths, config, entry, official)
-    dataset = build(entry, config, official, chosen.examples(entry) if chosen.used else None)
+    frozen = golden.load(paths, entry, config.golden)
+    chosen = _selected(paths, config, entry, official, frozen)
+    dataset = build(entry, config, official, chosen.examples(entry) if chosen.used else None, frozen)
     with files.atomic_write(paths.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
@@ -84,19 +87,29 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         test=len(dataset.test),
         feedback=dataset.feedback,
         held=len(chosen.held),
+        golden=len(frozen) if frozen else 0,
         data_sha256=dataset.data_sha256,
     )
 
 
-def pin(config: PrepareConfig, paths: Paths) -> dict[str, float]:
-    """Return overrides, by dotted key, that fix the feedback of a run before it starts.
+def pin(config: PrepareConfig, paths: Paths, dataset: str) -> dict[str, float | str]:
+    """Return overrides, by dotted key, that fix the feedback and the golden set of a run before it starts.
+
+    Args:
+        config: section `prepare` of params.yaml.
+        paths: of the checkout.
+        dataset: the data set of the run.
 
     Raises:
-        DataError: the configured file or database cannot be read as an inference log.
+        DataError: the configured file or database cannot be read as an inference log, or a golden set is damaged.
     """
     location = _log_location(paths, config)
     newest = reports.newest(location) if location else None
-    return {"prepare.feedback_until": newest} if newest is not None else {}
+    frozen = golden.current(paths, dataset)
+    return {
+        **({"prepare.feedback_until": newest} if newest is not None else {}),
+        **({"prepare.golden": frozen.sha256} if frozen and config.golden is None else {}),
+    }
 
 
 def reported(paths: Paths, config: PrepareConfig) -> Reported:
@@ -128,14 +141,17 @@ def review(paths: Paths, config: PrepareConfig, found: Reported) -> Selection:
     Raises:
         DataError: the raw files cannot be read.
     """
-    return selection.select(found.reports, found.entry, found.entry.read(paths.raw), config)
+    frozen = golden.load(paths, found.entry, config.golden)
+    return selection.select(found.reports, found.entry, found.entry.read(paths.raw), config, frozen)
 
 
-def _selected(paths: Paths, config: PrepareConfig, entry: Entry, official: splits.OfficialSplits) -> Selection:
+def _selected(
+    paths: Paths, config: PrepareConfig, entry: Entry, official: splits.OfficialSplits, frozen: Split | None
+) -> Selection:
     location = _log_location(paths, config)
     if location is None:
         return Selection(())
-    return selection.select(reports.read(location, config.feedback_until, entry), entry, official, config)
+    return selection.select(reports.read(location, config.feedback_until, entry), entry, official, config, frozen)
 
 
 def _log_location(paths: Paths, config: PrepareConfig) -> str | None:
@@ -146,7 +162,11 @@ def _log_location(paths: Paths, config: PrepareConfig) -> str | None:
 
 
 def build(
-    entry: Entry, config: PrepareConfig, official: splits.OfficialSplits, feedback_examples: Split | None = None
+    entry: Entry,
+    config: PrepareConfig,
+    official: splits.OfficialSplits,
+    feedback_examples: Split | None = None,
+    golden_set: Split | None = None,
 ) -> Dataset:
     """Return the prepared data set. The official test split is unchanged.
 
@@ -158,6 +178,7 @@ def build(
         config: section `prepare` of params.yaml.
         official: the official splits.
         feedback_examples: additional training examples.
+        golden_set: examples that become a split of their own, and whose images leave the official training split.
 
     Raises:
         DataError: the data does not match its entry, or a class is too small to be in each split.
@@ -165,18 +186,21 @@ def build(
     """
     check(official.train, entry, "train")
     check(official.test, entry, "test")
+    known = official.train if golden_set is None else _without(official.train, golden_set)
     if tasks.get(entry.task).chronological:
-        train, validation = split_off_latest(official.train, config.validation_fraction)
+        train, validation = split_off_latest(known, config.validation_fraction)
         train = train.take(np.arange(len(train))[-(config.train_limit or 0) :])
     else:
-        fraction = validation_fraction(config, len(official.train), len(entry.classes))
-        train, validation = split_off(official.train, fraction, config.seed)
+        fraction = validation_fraction(config, len(known), len(entry.classes))
+        train, validation = split_off(known, fraction, config.seed)
         train = stratified_subset(train, config.train_limit, config.seed)
     if feedback_examples:
         train = _concatenated(train, feedback_examples)
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
     for name, part in parts.items():
         _require_every_class(part, entry, name)
+    if golden_set is not None:
+        parts["golden"] = golden_set
     hashes = {name: part.sha256() for name, part in parts.items()}
     identity = sha256("".join(f"{digest}  {name}\n" for name, digest in hashes.items()).encode())
     return Dataset(
@@ -184,7 +208,10 @@ def build(
         task=entry.task,
         classes=entry.classes,
         input_shape=entry.input_shape,
-        **parts,
+        train=train,
+        validation=validation,
+        test=official.test,
+        golden=golden_set,
         sha256=hashes,
         data_sha256=identity.hexdigest(),
         feedback=len(feedback_examples) if feedback_examples else 0,
@@ -201,6 +228,10 @@ def validation_fraction(config: PrepareConfig, examples: int, classes: int) -> f
     """
     enough = config.min_validation * classes / examples
     return max(config.validation_fraction, min(enough, LARGEST_SHARE))
+
+
+def _without(split: Split, golden_set: Split) -> Split:
+    return split.take(np.flatnonzero(~golden.among(split.inputs, golden_set.inputs)))
 
 
 def _concatenated(first: Split, second: Split) -> Split:

@@ -71,7 +71,7 @@ def _target_figures(split: Split, classes: tuple[str, ...]) -> dict[str, float]:
     if not classes:
         mean, std = _moments(split.targets)
         return {"target_mean": round(mean, 4), "target_std": round(std, 4)}
-    counts = np.bincount(split.targets)
+    counts = np.bincount(split.targets, minlength=len(classes))
     return {"smallest_class": int(counts.min()), "largest_class": int(counts.max())}
 
 

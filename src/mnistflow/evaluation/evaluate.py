@@ -15,11 +15,14 @@ from mnistflow.evaluation import doubt, robustness
 from mnistflow.evaluation.config import EvaluateConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
+from mnistflow.splits import Dataset
 from mnistflow.tasks.doubt import Doubt
+from mnistflow.tasks.task import Task
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+GOLDEN = "golden"  # array of predictions.npz: outputs on the golden set
 WARM_UP_CALLS = 20
 MAX_SECONDS = 2.0  # per batch size, unless fewer than MIN_CALLS were timed
 MIN_CALLS = 5
@@ -39,6 +42,8 @@ class Evaluation:
         model_sha256: of the ONNX file.
         robustness: headline metric on corrupted inputs; see `robustness.Robustness.metrics`.
         doubt: prediction sets and refusals; see `doubt.measure`.
+        golden: `golden_<headline metric>` and `golden_examples`; empty without a golden set.
+        golden_sha256: of the golden set; empty without one.
     """
 
     metrics: Mapping[str, float]
@@ -50,6 +55,8 @@ class Evaluation:
     model_sha256: str
     robustness: Mapping[str, float] = field(default_factory=dict)
     doubt: Mapping[str, float] = field(default_factory=dict)
+    golden: Mapping[str, float] = field(default_factory=dict)
+    golden_sha256: str = ""
 
     @property
     def logged(self) -> dict[str, float]:
@@ -58,6 +65,7 @@ class Evaluation:
             **{f"test_{name}": value for name, value in self.metrics.items()},
             **{f"test_recall.{_plain(name)}": value for name, value in self.by_class.items()},
             **{f"test_{_plain(name)}": value for name, value in (*self.robustness.items(), *self.doubt.items())},
+            **self.golden,
             **self.speed,
             "file_megabytes": self.file_bytes / 1e6,
         }
@@ -82,6 +90,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
 
     robust = robustness.measure(task, predict, data.test, config.robustness_images)
     thresholds = Doubt.read(paths.exported)
+    golden_outputs: dict[str, Any] = {} if data.golden is None else {GOLDEN: predict(data.golden.inputs)}
     evaluation = Evaluation(
         metrics=measurement.metrics,
         by_class=measurement.by_class,
@@ -92,20 +101,29 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         model_sha256=files.sha256(path),
         robustness=robust.metrics,
         doubt=doubt.measure(thresholds, predict, data, outputs, robust) if thresholds else {},
+        golden=_measure_golden(task, golden_outputs, data),
+        golden_sha256=data.sha256.get("golden", ""),
     )
     with files.atomic_write(paths.evaluated) as folder:
         folder.mkdir()
         files.write_json(folder / "evaluation.json", asdict(evaluation))
-        np.savez(folder / "predictions.npz", outputs=outputs)
+        np.savez(folder / "predictions.npz", outputs=outputs, **golden_outputs)
     with files.atomic_write(paths.reports / "evaluate") as folder:
         folder.mkdir()
-        figures = evaluation.metrics, evaluation.robustness, evaluation.doubt, evaluation.speed
+        figures = evaluation.metrics, evaluation.robustness, evaluation.doubt, evaluation.golden, evaluation.speed
         files.write_json(folder / "metrics.json", {name: value for part in figures for name, value in part.items()})
         for kind in ("tables", "pictures"):
             (folder / kind).mkdir()
         task.report(folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.mistakes)
         robustness.draw(folder / "pictures/robustness.png", robust)
     return evaluation
+
+
+def _measure_golden(task: Task, outputs: Mapping[str, Outputs], data: Dataset) -> dict[str, float]:
+    if data.golden is None:
+        return {}
+    score = task.score(outputs[GOLDEN], data.golden.targets)
+    return {f"golden_{task.headline.name}": score, "golden_examples": len(data.golden)}
 
 
 def load(paths: Paths) -> Evaluation:

@@ -1,7 +1,7 @@
 """Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
 
-External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, and the
-members of an ensemble, the teacher of a distillation, and the version that a warm start goes on from.
+External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, the golden
+set, the members of an ensemble, the teacher of a distillation, and the version that a warm start goes on from.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
     config = base.with_values(overrides)
     pinned: dict[str, Any] = fetch.pin(config.fetch, paths)
     dataset = pinned.get("fetch.dataset", config.fetch.dataset)
-    pinned |= prepare.pin(config.prepare, paths) | pin_models(config, dataset)
+    pinned |= prepare.pin(config.prepare, paths, dataset) | pin_models(config, dataset)
     return RunPlan(
         name=options.name or title(base, overrides),
         requested_dataset=config.fetch.dataset,

@@ -101,3 +101,11 @@ class Facts:
             yield Metric("recall", recall, f"class {name}", interval)
         for name, value in evaluation.robustness.items():
             yield Metric(name, value)
+
+    def golden(self) -> Iterator[Metric]:
+        """Yield the headline metric on the golden set and the number of its examples; nothing without one."""
+        headline, golden = self.task.headline, self.evaluation.golden
+        for name, value in golden.items():
+            rows = int(golden["golden_examples"])
+            is_share = name == f"golden_{headline.name}" and headline.is_share
+            yield Metric(name, value, interval=wilson(round((1 - value) * rows), rows) if is_share else None)

@@ -19,6 +19,8 @@ def _sections(facts: Facts) -> Iterator[str]:
     metrics = [metric for metric in facts.metrics() if metric.name.count(".") <= 1]  # without single severities
     intro = "On the official test split, which takes no part in training or choice of parameters."
     yield f"## Metrics\n\n{intro}\n\n{_table(metrics)}"
+    if facts.evaluation.golden:
+        yield _golden(facts)
     yield _limits(facts)
     yield _reproduce(facts)
 
@@ -63,6 +65,11 @@ Data set {data["name"]}, sha256 `{data["sha256"]}`. {feedback:,} of the training
 def _table(metrics: list[Metric]) -> str:
     rows = "\n".join(f"| {_title(one)} | {one.value:,.5g} | {_interval(one)} |" for one in metrics)
     return f"| metric | value | 95 % interval |\n| --- | ---: | --- |\n{rows}"
+
+
+def _golden(facts: Facts) -> str:
+    intro = "On the golden set: images of users with labels that a person has checked, which no training sees."
+    return f"## Golden set\n\n{intro}\n\n{_table(list(facts.golden()))}"
 
 
 def _title(metric: Metric) -> str:

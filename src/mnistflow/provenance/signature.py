@@ -1,4 +1,4 @@
-"""Signature of a version: `model.sig` over all its published files, made and checked by OpenSSF's model-signing.
+"""Signature of a folder, such as a version's: `model.sig` over all its files, by OpenSSF's model-signing.
 
 The server checks the same file, see `serving.engine.signature`.
 """
@@ -45,21 +45,49 @@ def sign(paths: Paths, version: Version, key: Path) -> Version:
         RegistryError: the artifact store does not have the version's files.
     """
     require_private_key(key)
-    from model_signing import hashing, signing
-
     with tempfile.TemporaryDirectory(dir=paths.var) as temporary:
         folder = Path(temporary) / version.name
         folder.mkdir()
         publisher.write(paths, _unsigned(version), folder)
-        covered = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
-        signer = signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(covered)
-        signer.sign(folder, folder / SIGNATURE)
+        sign_folder(folder, key)
         signed = registration.add_document(runs.resume(version.run_id), version, folder / SIGNATURE)
     with publisher.locked(paths, version.name):
         if (published := publisher.folder_of(paths, version)).is_dir():
             files.remove(published / SIGNATURE)
             publisher.publish(paths, signed)
     return signed
+
+
+def sign_folder(folder: Path, key: Path) -> None:
+    """Sign all files of a folder with a private key.
+
+    Raises:
+        ConfigError: the key cannot sign, or model-signing is not installed.
+    """
+    require_private_key(key)
+    from model_signing import hashing, signing
+
+    covered = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+    signer = signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(covered)
+    signer.sign(folder, folder / SIGNATURE)
+
+
+def verify_folder(folder: Path, key: Path) -> None:
+    """Check that a folder is as it was signed by a private key.
+
+    Raises:
+        ConfigError: the file holds no private key, or model-signing is not installed.
+        RegistryError: the folder is not signed, by another key, or a file differs from what was signed.
+    """
+    require_private_key(key)
+    from cryptography.hazmat.primitives import serialization
+
+    private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    encoding, kind = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    with tempfile.TemporaryDirectory() as temporary:
+        public = Path(temporary) / "public.pem"
+        public.write_bytes(private.public_key().public_bytes(encoding, kind))
+        _verify(folder, public, str(folder))
 
 
 def verify(paths: Paths, version: Version, key: Path) -> tuple[str, ...]:
@@ -95,7 +123,9 @@ def _verify(folder: Path, key: Path, place: str) -> None:
 
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
     if not (folder / SIGNATURE).is_file():
-        raise RegistryError(f"{place}: {SIGNATURE} is missing", "`mnistflow sign` makes it.")
+        raise RegistryError(
+            f"{place}: {SIGNATURE} is missing", "`mnistflow sign` signs versions, `mnistflow feedback golden` sets."
+        )
     try:
         verifier.verify(folder, folder / SIGNATURE)
     except Exception as error:  # of several libraries, by whatever the file holds
@@ -104,7 +134,7 @@ def _verify(folder: Path, key: Path, place: str) -> None:
         reason = f"{names} not as signed" if names else other
         raise RegistryError(
             f"{place}: the signature does not hold: {reason}",
-            "Restore the files, or sign the version again if you trust them.",
+            "Restore the files, or sign them again if you trust them.",
         ) from error
 
 

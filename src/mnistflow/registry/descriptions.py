@@ -127,6 +127,7 @@ def _rows(evaluation: Evaluation, rows: int) -> str:
     if evaluation.by_class:
         worst = min(evaluation.by_class, key=lambda name: evaluation.by_class[name])
         values[f"lowest recall, class {worst}"] = (f"{evaluation.by_class[worst]:.2%}", "")
+    values |= {name.replace("_", " "): (f"{value:,.5g}", "") for name, value in evaluation.golden.items()}
     if latency := evaluation.speed.get("latency_ms_batch_1"):
         values["ms for one input, one thread"] = (f"{latency:.3f}", "")
     values["MB of the ONNX file"] = (f"{evaluation.file_bytes / 1e6:.2f}", "")

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry
-from mnistflow.data.feedback import suspicion
+from mnistflow.data.feedback import golden, suspicion
 from mnistflow.data.feedback.reports import Report
 from mnistflow.splits import OfficialSplits, Split
 
@@ -48,7 +48,13 @@ def as_examples(reports: Sequence[Report], entry: Entry) -> Split:
     return Split(inputs, np.array([entry.classes.index(report.class_name) for report in reports], np.int64))
 
 
-def select(reports: Sequence[Report], entry: Entry, official: OfficialSplits, config: PrepareConfig) -> Selection:
+def select(
+    reports: Sequence[Report],
+    entry: Entry,
+    official: OfficialSplits,
+    config: PrepareConfig,
+    golden_set: Split | None = None,
+) -> Selection:
     """Select the reports that become training examples.
 
     Args:
@@ -56,9 +62,12 @@ def select(reports: Sequence[Report], entry: Entry, official: OfficialSplits, co
         entry: the data set.
         official: its official splits. Images of the test split are excluded.
         config: section `prepare` of params.yaml.
+        golden_set: its examples are excluded as well; None without one.
     """
     test_images = {image.tobytes() for image in official.test.inputs}
     excluded = {report.key: (report, why) for report in reports if (why := _exclusion(report, entry, test_images))}
+    if golden_set is not None:
+        excluded |= _golden(reports, golden_set)
     others = [report for report in reports if report.key not in excluded]
     accepted = [report for report in others if report.decision == "accept"]
     waiting = [report for report in others if report.decision is None]
@@ -76,6 +85,16 @@ def _exclusion(report: Report, entry: Entry, test_images: Collection[bytes]) -> 
     if report.class_name not in entry.classes:
         return f"{entry.name} has no class {report.class_name}"
     return "the image is in the test split" if report.image.tobytes() in test_images else None
+
+
+def _golden(reports: Sequence[Report], golden_set: Split) -> dict[str, tuple[Report, str]]:
+    images = np.stack([report.image for report in reports]) if reports else golden_set.inputs[:0]
+    found = golden.among(images, golden_set.inputs)
+    return {
+        report.key: (report, "the image is in the golden set")
+        for report, is_golden in zip(reports, found, strict=True)
+        if is_golden
+    }
 
 
 def _reasons(

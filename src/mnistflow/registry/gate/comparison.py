@@ -1,21 +1,27 @@
-"""Comparison of a workspace's model with the champion, example by example on the same test split."""
+"""Comparison of a workspace's model with the champion, example by example on test split and golden set."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnistflow import tasks
 from mnistflow.arrays import Outputs
+from mnistflow.evaluation.evaluate import GOLDEN
 from mnistflow.paths import Paths
 from mnistflow.registry import registration
-from mnistflow.registry.gate.verdict import Comparison
+from mnistflow.registry.gate.verdict import Comparison, GoldenComparison
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
+from mnistflow.tasks.task import Task
 from mnistflow.tracking import runs
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 
 def compare(workspace: Paths, data: Dataset, champion: Version, level: float) -> Comparison:
@@ -33,9 +39,11 @@ def compare(workspace: Paths, data: Dataset, champion: Version, level: float) ->
     task = tasks.get(data.task)
     with np.load(workspace.evaluated / "predictions.npz") as arrays:
         candidate: Outputs = arrays["outputs"]
+        candidate_golden: Outputs | None = arrays.get(GOLDEN)
     with tempfile.TemporaryDirectory(dir=workspace.var) as folder:
         session = onnx_session.open_session(registration.download(champion, Path(folder)).model)
         outputs = onnx_session.predict(session, data.test.inputs)
+        golden = None if candidate_golden is None else _compare_golden(task, data, candidate_golden, session)
     measured = task.measure(outputs, data.test.targets, data.classes, bins=1)
     return Comparison(
         version=champion.number,
@@ -44,6 +52,22 @@ def compare(workspace: Paths, data: Dataset, champion: Version, level: float) ->
         test=task.paired_test(candidate, outputs, data.test.targets),
         level=level,
         robustness=_recorded_robustness(champion, task.headline.name),
+        golden=golden,
+    )
+
+
+def _compare_golden(
+    task: Task, data: Dataset, candidate: Outputs, session: InferenceSession
+) -> GoldenComparison | None:
+    if data.golden is None:
+        return None
+    outputs, targets = onnx_session.predict(session, data.golden.inputs), data.golden.targets
+    return GoldenComparison(
+        sha256=data.sha256["golden"],
+        examples=len(targets),
+        candidate=task.score(candidate, targets),
+        score=task.score(outputs, targets),
+        test=task.paired_test(candidate, outputs, targets),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mnistflow.errors import DataError
 from mnistflow.registry import versions
 from mnistflow.registry.gate.judgement import EVIDENCE
 from mnistflow.registry.versions import Version
+from mnistflow.tasks.identity import Headline
 
 DECISIONS = {"promote": "promoted", "hold": "held", "reject": "rejected"}
 
@@ -66,11 +67,27 @@ def _recorded(version: Version, evidence: Any) -> Iterator[str]:
         f"{champion['version']}, {headline.format(champion['score'])}: it did better on {test['wins']:,} examples and "
         f"worse on {test['losses']:,} ({test['name']}, two-sided p = {test['p_value']:.3g})."
     )
+    golden = champion.get("golden")
+    if golden:
+        yield _on_golden(headline, golden)
     if "level" in champion:
+        needed = 2 * champion["level"] / (2 if golden else 1)
+        shared = " and is shared by both tests" if golden else ""
         yield (
-            f"A promotion needed p below {2 * champion['level']:.3g}, as gate.significance "
-            f"{evidence['policy']['significance']} holds for a year of comparisons."
+            f"A promotion needed p below {needed:.3g}, as gate.significance "
+            f"{evidence['policy']['significance']} holds for a year of comparisons{shared}."
         )
+    if golden:
+        yield f"On the other of the two, it might lose at most gate.margin {evidence['policy']['margin']}."
+
+
+def _on_golden(headline: Headline, golden: Mapping[str, Any]) -> str:
+    test = golden["test"]
+    return (
+        f"On the golden set of {golden['examples']:,} examples, {golden['sha256'][:12]}, it reached "
+        f"{headline.format(golden['candidate'])} and the champion {headline.format(golden['score'])}: better on "
+        f"{test['wins']:,} and worse on {test['losses']:,} (two-sided p = {test['p_value']:.3g})."
+    )
 
 
 def _now(version: Version) -> str:

@@ -41,7 +41,7 @@ class Judgement:
 
 
 def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
-    """Compare a registered candidate with the champion on the workspace's test split; change nothing.
+    """Compare a registered candidate with the champion on the workspace's test split and golden set; change nothing.
 
     The champion itself keeps its verdict, and so does a version that was judged against the same champion before, under
     the same policy. A version that was rolled back or replaced by hand is held, however good it is, and so is another
@@ -80,7 +80,8 @@ def judge_again(workspace: Paths, name: str, evaluation: Evaluation, evidence: M
         RegistryError: the registry or the artifact store does not have that champion.
     """
     data = splits.load(workspace.prepared)
-    policy = GateConfig.validated(evidence["policy"], "the recorded policy of the gate")
+    # Verdicts from before there were golden sets name no margin, and need none.
+    policy = GateConfig.validated({"margin": 0.0, **evidence["policy"]}, "the recorded policy of the gate")
     recorded = evidence["champion"]
     comparison = (
         compare(workspace, data, versions.find(name, recorded["version"]), recorded["level"]) if recorded else None
@@ -109,6 +110,7 @@ def record_verdict(
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
         "test_sha256": evaluation.test_sha256,
+        "golden_sha256": evaluation.golden_sha256,
         "decided": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if judgement.comparison and verdict.decision != "reject":  # a floor rejects without the paired test
@@ -124,5 +126,12 @@ def record_verdict(
 
 def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation, policy: GateConfig) -> str:
     """Return the digest of all that a verdict depends on besides the two models themselves."""
-    facts = [champion, versions.overruled(version) is not None, evaluation.test_sha256, policy.model_dump(mode="json")]
+    has_golden = bool(evaluation.golden_sha256)
+    facts = [
+        champion,
+        versions.overruled(version) is not None,
+        evaluation.test_sha256,
+        policy.model_dump(mode="json", exclude=set() if has_golden else {"margin"}),
+        *([evaluation.golden_sha256] if has_golden else []),
+    ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,6 +5,9 @@ example with the paired test of their task (McNemar's exact test for classifiers
 level that keeps `gate.significance` over a year (`alpha_spending`). A tie is held. No class may lose more recall than
 `gate.max_recall_drop`.
 
+With a golden set, a candidate has to be significantly better on one of test split and golden set, and may lose at most
+`gate.margin` on the other. Either can promote it, so each of the two tests has half of the level.
+
 A share misses its floor only if it is significantly below, by an exact binomial test: one error in nine test images
 makes 88.9 %, but a model that is right in 95 % of all cases makes at least one in 37 of 100 such splits.
 """
@@ -24,6 +27,24 @@ ROUNDING = 1e-6  # of a number of predictions that is computed from their share
 
 
 @dataclass(frozen=True)
+class GoldenComparison:
+    """Both models on the golden set.
+
+    Attributes:
+        sha256: of the set.
+        examples: number of them.
+        candidate: its headline metric.
+        score: the champion's headline metric.
+    """
+
+    sha256: str
+    examples: int
+    candidate: float
+    score: float
+    test: PairedTest
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The champion on the same test split, and the paired test of the candidate against it.
 
@@ -32,6 +53,7 @@ class Comparison:
         by_class: the champion's recall of each class.
         level: of the comparison; see `alpha_spending`.
         robustness: the champion's mean headline metric under the same corruptions; None if it was not measured.
+        golden: the same on the golden set; None without one.
     """
 
     version: int
@@ -40,6 +62,32 @@ class Comparison:
     test: PairedTest
     level: float
     robustness: float | None = None
+    golden: GoldenComparison | None = None
+
+    @property
+    def needed(self) -> float:
+        """Two-sided p-value that a win has to be below, of which one side promotes; two splits share the level."""
+        return 2 * self.level / (1 if self.golden is None else 2)
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """A candidate against the champion on one split.
+
+    Attributes:
+        wins: whether the candidate is better.
+        loss: by how much the candidate's headline metric is worse; negative if it is better.
+        evidence: the paired test in words.
+    """
+
+    split: str
+    test: PairedTest
+    wins: bool
+    loss: float
+    evidence: str
+
+    def is_won(self, needed: float) -> bool:
+        return self.wins and self.test.p_value < needed
 
 
 @dataclass(frozen=True)
@@ -116,23 +164,48 @@ def _chance_of_as_few(share: float, rows: int, floor: float) -> float:
 
 
 def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig) -> Verdict:
-    test = champion.test
-    evidence = f"{test.wins} won and {test.losses} lost against version {champion.version}, p = {test.p_value:.3g}"
-    needed = 2 * champion.level  # the test is two-sided, and one side promotes
-    dropped = [
+    contests = list(_contests(candidate, headline, champion))
+    evidence = "; ".join(contest.evidence for contest in contests)
+    better = [contest for contest in contests if contest.wins]
+    won = [contest for contest in contests if contest.is_won(champion.needed)]
+    if not better:
+        return Verdict("hold", (f"not better: {evidence}",))
+    if not won:
+        return Verdict("hold", (f"better, but not significantly: {evidence}, not below {champion.needed:.3g}",))
+    if dropped := _dropped(candidate, headline, champion, policy, contests):
+        return Verdict("hold", (f"better overall: {evidence}", *dropped))
+    where = f" on {won[0].split}" if len(won) < len(contests) else ""
+    return Verdict("promote", (f"significantly better{where}: {evidence}, below {champion.needed:.3g}",))
+
+
+def _contests(candidate: Evaluation, headline: Headline, champion: Comparison) -> Iterator[_Contest]:
+    splits = [("the test split", champion.test, candidate.metrics[headline.name], champion.score)]
+    if golden := champion.golden:
+        splits.append(("the golden set", golden.test, golden.candidate, golden.score))
+    for split, test, value, score in splits:
+        # A rank test and the mean squared error may disagree: a candidate has to be better by both.
+        wins = test.favours_candidate and headline.is_better(value, score)
+        against = f" against version {champion.version}" if test is champion.test else ""
+        where = f" on {split}" if champion.golden else ""
+        evidence = f"{test.wins} won and {test.losses} lost{against}{where}, p = {test.p_value:.3g}"
+        yield _Contest(split, test, wins, score - value if headline.larger_is_better else value - score, evidence)
+
+
+def _dropped(
+    candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig, contests: list[_Contest]
+) -> list[str]:
+    """Return what a candidate loses more of than the policy allows."""
+    lost = [
+        f"{headline.name} drops by {contest.loss:.4f} on {contest.split}, more than gate.margin {policy.margin}"
+        for contest in contests
+        if contest.loss > policy.margin + ROUNDING
+    ]
+    recalls = [
         f"recall of class {name} drops by {champion.by_class[name] - recall:.4f}"
         for name, recall in candidate.by_class.items()
         if champion.by_class.get(name, 0.0) - recall > policy.max_recall_drop
     ]
-    dropped += _dropped_robustness(candidate, headline, champion, policy)
-    # A rank test and the mean squared error may disagree: a candidate has to be better by both.
-    if not (test.favours_candidate and headline.is_better(candidate.metrics[headline.name], champion.score)):
-        return Verdict("hold", (f"not better: {evidence}",))
-    if test.p_value >= needed:
-        return Verdict("hold", (f"better, but not significantly: {evidence}, not below {needed:.3g}",))
-    if dropped:
-        return Verdict("hold", (f"better overall: {evidence}", *dropped))
-    return Verdict("promote", (f"significantly better: {evidence}, below {needed:.3g}",))
+    return [*lost, *recalls, *_dropped_robustness(candidate, headline, champion, policy)]
 
 
 def _dropped_robustness(

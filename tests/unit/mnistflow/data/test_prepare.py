@@ -23,6 +23,7 @@ SETTINGS = PrepareConfig(
     train_limit=None,
     feedback=None,
     feedback_until=None,
+    golden=None,
     feedback_use="unsuspicious",
     feedback_per_source=None,
     feedback_trust=0.5,

@@ -41,7 +41,7 @@ def reports(images: Array, labels: Sequence[int], source: str = "") -> list[Repo
 def config(**values: object) -> PrepareConfig:
     section = {
         **{"validation_fraction": 0.1, "min_validation": 8, "seed": 0, "train_limit": None},
-        **{"feedback": None, "feedback_until": None, "feedback_use": "unsuspicious"},
+        **{"feedback": None, "feedback_until": None, "golden": None, "feedback_use": "unsuspicious"},
         **{"feedback_per_source": None, "feedback_trust": 0.0},
     }
     return PrepareConfig.validated({**section, **values}, "prepare")

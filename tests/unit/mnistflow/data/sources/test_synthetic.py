@@ -17,6 +17,7 @@ SETTINGS = PrepareConfig(
     train_limit=1000,
     feedback=None,
     feedback_until=None,
+    golden=None,
     feedback_use="unsuspicious",
     feedback_per_source=None,
     feedback_trust=0.5,

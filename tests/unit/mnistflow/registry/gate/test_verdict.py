@@ -1,14 +1,16 @@
 """The gate: who becomes champion."""
 
+from dataclasses import replace
 from math import comb, nan
 
 import numpy as np
 import pytest
 from checkouts import ROOT
+from scipy.stats import binomtest
 
 from mnistflow import config
 from mnistflow.evaluation.evaluate import Evaluation
-from mnistflow.registry.gate.verdict import Comparison, decide
+from mnistflow.registry.gate.verdict import Comparison, GoldenComparison, decide
 from mnistflow.tasks.classification import calibration_error
 from mnistflow.tasks.image_classification import ImageClassification
 from mnistflow.tasks.task import PairedTest
@@ -59,6 +61,36 @@ def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Co
 )
 def test_decisions(evaluation, comparison, decision, reason) -> None:
     verdict = decide(evaluation, TASK.headline, comparison, POLICY)
+    assert verdict.decision == decision
+    assert reason in "; ".join(verdict.reasons)
+
+
+def with_golden(wins: int, losses: int, on_golden: tuple[int, int], score: float = 0.98) -> Comparison:
+    """Return the comparison of a candidate, whose accuracy is 0.99 on the test split, with exact p-values."""
+    won, lost = on_golden
+    p_values = [binomtest(a, a + b).pvalue for a, b in ((wins, losses), on_golden)]
+    golden = GoldenComparison(
+        "g", 1000, 0.9 + (won - lost) / 1000, 0.9, PairedTest("McNemar exact", won, lost, p_values[1], won > lost)
+    )
+    return replace(champion(wins, losses, p_values[0]), score=score, golden=golden)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "decision", "reason"),
+    [
+        (with_golden(5, 6, (40, 5), score=0.9901), "promote", "better on the golden set"),
+        (with_golden(5, 25, (40, 5), score=0.992), "hold", "accuracy drops by 0.0020 on the test split"),
+        (with_golden(30, 5, (10, 11)), "promote", "better on the test split"),
+        (with_golden(30, 5, (10, 12)), "hold", "accuracy drops by 0.0020 on the golden set"),
+        (with_golden(30, 5, (40, 5)), "promote", "significantly better: "),
+        (with_golden(5, 5, (5, 5), score=0.99), "hold", "not better"),
+        # Either split can promote, so each needs half of the level: p = 0.0386 would do without a golden set.
+        (with_golden(17, 6, (5, 5)), "hold", "not significantly"),
+        (replace(with_golden(17, 6, (5, 5)), golden=None), "promote", "significantly better"),
+    ],
+)
+def test_a_golden_set_may_promote_and_may_hold(comparison: Comparison, decision: str, reason: str) -> None:
+    verdict = decide(candidate(), TASK.headline, comparison, POLICY)
     assert verdict.decision == decision
     assert reason in "; ".join(verdict.reasons)
 
