@@ -87,3 +87,6 @@ imagePullSecrets:
 - {name: PREFECT_API_URL, value: {{ include "mnistflow.prefectUrl" . | quote }}}
 - {name: PREFECT_CLIENT_MAX_RETRIES, value: "8"}
 {{- end }}
+{{- define "mnistflow.scheme" }}
+{{- ternary "http" "https" (empty .Values.server.tlsSecret) }}
+{{- end }}

@@ -25,6 +25,8 @@ EVERYTHING = {
         "settings": {"MNISTFLOW_SERVE_QUEUE_SECONDS": 2, "MNISTFLOW_SERVE_LOG_FORMAT": "json"},
         "keys": [{"secret": "client-a", "key": "api-key"}, {"secret": "client-b", "key": "api-key"}],
         "adminKeys": [{"secret": "admin", "key": "api-key"}],
+        "grpc": True,
+        "tlsSecret": "server-tls",
         "autoscaling": {"metric": "requestsInFlight"},
         "maxUnavailable": "25%",
     },
@@ -221,6 +223,37 @@ def test_what_is_chosen_is_there(everything: dict[tuple[str, str], dict[str, Any
         "topology.kubernetes.io/zone",
         "kubernetes.io/hostname",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "probe", "ports"),
+    [
+        ({}, {"httpGet": "HTTP"}, {"http": 80}),
+        ({"grpc": True}, {"grpc": {"port": 8001}}, {"http": 80, "grpc": 8001}),
+        ({"grpc": True, "tlsSecret": "server-tls"}, {"httpGet": "HTTPS"}, {"http": 443, "grpc": 8001}),
+    ],
+    ids=["HTTP", "gRPC", "TLS"],
+)
+def test_probes_ask_what_is_served(values: dict[str, Any], probe: dict[str, Any], ports: dict[str, int]) -> None:
+    rendered = {(one["kind"], one["metadata"]["name"]): one for one in render({"server": values})}
+    name = f"{RELEASE}-mnistflow-server"
+    pod = rendered["Deployment", name]["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    for ready in (server["startupProbe"], server["readinessProbe"]):
+        asked = {key: ready[key] for key in ("grpc", "httpGet") if key in ready}
+        assert {key: one.get("scheme", one) for key, one in asked.items()} == probe
+    service = {port["name"]: port for port in rendered["Service", name]["spec"]["ports"]}
+    assert {key: port["port"] for key, port in service.items()} == ports
+    (allowed, *_) = rendered["NetworkPolicy", name]["spec"]["ingress"]
+    assert len(allowed["ports"]) == len(ports)
+    variables = {one["name"]: one.get("value") for one in server["env"]}
+    assert ("MNISTFLOW_SERVE_GRPC_PORT" in variables) == ("grpc" in ports)
+    if secret := values.get("tlsSecret"):
+        (volume,) = (one for one in pod["volumes"] if one["name"] == "tls")
+        (mount,) = (one for one in server["volumeMounts"] if one["name"] == "tls")
+        assert volume["secret"] == {"secretName": secret}
+        assert variables["MNISTFLOW_SERVE_TLS_CERT"] == f"{mount['mountPath']}/tls.crt"
+        assert variables["MNISTFLOW_SERVE_TLS_KEY"] == f"{mount['mountPath']}/tls.key"
 
 
 @pytest.mark.parametrize(
