@@ -13,6 +13,7 @@ from serving.endpoints.invocations import InvocationsEndpoints
 from serving.endpoints.metrics import MetricsEndpoint
 from serving.endpoints.page import PageEndpoints
 from serving.endpoints.predict import PredictEndpoints
+from serving.endpoints.review import ReviewEndpoints
 from serving.endpoints.status import StatusEndpoint
 from serving.endpoints.triton import TritonEndpoints
 from serving.endpoints.v2 import V2Endpoints
@@ -62,6 +63,7 @@ def create_app(
         *TritonEndpoints(service, settings).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
+        *ReviewEndpoints(inference_log, api_keys).routes(),
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
         *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),

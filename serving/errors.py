@@ -37,6 +37,10 @@ class UnknownRequestError(ServingError):
     """Feedback names a request that is not in the inference log."""
 
 
+class ConflictError(ServingError):
+    """What the request concerns has changed since the client read it."""
+
+
 class LogUnavailableError(ServingError):
     """The server has no inference log, or cannot write to it now."""
 

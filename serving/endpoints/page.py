@@ -1,4 +1,4 @@
-"""Web page: `/` to draw or open an image and see its prediction, `/docs` with the reference of the HTTP API."""
+"""Web pages: `/` to draw or open an image, `/review` to review feedback, `/docs` with the HTTP API."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,9 @@ FILES = {
     "/page/script.js": ("script.js", "text/javascript"),
     "/page/reading.js": ("reading.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/review": ("review.html", "text/html"),
+    "/page/review.css": ("review.css", "text/css"),
+    "/page/review.js": ("review.js", "text/javascript"),
     "/docs": ("docs.html", "text/html"),
     "/page/docs.css": ("docs.css", "text/css"),
     "/page/docs.js": ("docs.js", "text/javascript"),
@@ -31,7 +34,7 @@ HEADERS = {
 
 
 class PageEndpoints:
-    """Endpoints /, /docs, /openapi.json and the files they need. The files are read once, at the start."""
+    """Endpoints /, /review, /docs, /openapi.json and the files they need. The files are read once, at the start."""
 
     def __init__(self) -> None:
         self._responses = {

@@ -25,6 +25,10 @@ class ApiKeys:
         """Return a name for the sender of a request: the begin of its key's SHA-256; empty if the server is open."""
         return _digest(_token(authorization)).hex()[:SOURCE_DIGITS] if self._clients else ""
 
+    def reviewer(self, authorization: str) -> str:
+        """Return a name for the admin who sent a request."""
+        return f"admin {_digest(_token(authorization)).hex()[:SOURCE_DIGITS]}"
+
     def require_client(self, authorization: str) -> None:
         """Check the Authorization header of a client.
 

@@ -11,6 +11,7 @@ import orjson
 from serving.errors import (
     BodyTimeoutError,
     ClientGoneError,
+    ConflictError,
     DeadlineError,
     ForbiddenError,
     InferenceFailedError,
@@ -38,6 +39,7 @@ STATUS: Mapping[type[ServingError], int] = {
     UnknownModelError: 404,
     UnknownRequestError: 404,
     BodyTimeoutError: 408,
+    ConflictError: 409,
     TooLargeError: 413,
     UnsupportedMediaError: 415,
     ClientGoneError: 499,

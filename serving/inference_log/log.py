@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import orjson
 
@@ -22,6 +23,8 @@ from serving.inference_log.store import Feedback, LogStore
 from serving.protocol.tensors import Array
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 QUEUE_SIZE = 1024
 CLOSING_SECONDS = 5.0
@@ -121,20 +124,31 @@ class InferenceLog:
             InvalidRequestError: the model that answered has no such class.
             LogUnavailableError: there is no log, or it cannot be written to now.
         """
+        await self.call(lambda store: store.record_feedback(feedback, source))
+
+    async def call(self, work: Callable[[LogStore], T]) -> T:
+        """Call a function with the log's database, on the thread that writes to it, and return what it returns.
+
+        Raises:
+            LogUnavailableError: there is no log, or it cannot be used now.
+            ServingError: the function has raised it.
+        """
         if not self._location:
             raise LogUnavailableError("this server has no inference log, so it accepts no feedback")
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Exception | None] = loop.create_future()
+        results: list[T] = []
 
         def on_done(error: Exception | None) -> None:
             loop.call_soon_threadsafe(lambda: None if outcome.done() else outcome.set_result(error))
 
-        self._put(_Task(lambda store: store.record_feedback(feedback, source), on_done))
+        self._put(_Task(lambda store: results.append(work(store)), on_done))
         error = await outcome
         if isinstance(error, ServingError):
             raise error
         if error is not None:
             raise LogUnavailableError("the inference log cannot be written to now, try again later")
+        return results[0]
 
     def close(self) -> None:
         """Write the entries that wait, and stop the thread."""

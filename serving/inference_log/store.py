@@ -91,11 +91,11 @@ class LogStore:
 
     def insert(self, entries: Sequence[tuple[object, ...]]) -> None:
         """Insert images with their predictions; rows with an id that exists already are skipped."""
-        self._write(INSERT, entries)
+        self.write(INSERT, entries)
 
     def prune(self, rows: int) -> None:
         """Delete all rows but the newest ones and those with feedback."""
-        self._write(PRUNE, [(rows,)])
+        self.write(PRUNE, [(rows,)])
 
     def record_feedback(self, feedback: Feedback, source: str) -> None:
         """Store feedback on an image; it replaces earlier feedback on the same image.
@@ -109,22 +109,28 @@ class LogStore:
             InvalidRequestError: the model that answered has no such class.
         """
         key = (feedback.id, feedback.number)
-        with closing(self._connection.cursor()) as cursor:
-            found = cursor.execute(self._dialect(CLASSES), key).fetchone()
-        self._connection.commit()
-        if found is None:
+        found = self.read(CLASSES, key)
+        if not found:
             raise UnknownRequestError("the inference log has no answer with this id")
-        classes: list[str] = orjson.loads(found[0])
+        classes: list[str] = orjson.loads(found[0][0])
         if feedback.class_name not in classes:
             raise InvalidRequestError(f"class_name has to be one of: {', '.join(classes)}")
         label = classes.index(feedback.class_name)
-        self._write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name, source)])
+        self.write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name, source)])
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def read(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, with `?` for each parameter."""
+        with closing(self._connection.cursor()) as cursor:
+            rows: list[tuple[Any, ...]] = cursor.execute(self._dialect(query), parameters).fetchall()
+        self._connection.commit()
+        return rows
+
+    def write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Execute a statement once for each row, with `?` for each value, in one transaction."""
         with closing(self._connection.cursor()) as cursor:
             cursor.executemany(self._dialect(query), rows)
         self._connection.commit()

@@ -3,8 +3,7 @@
 // How an image was read: its steps, and the digits of a number with their boxes.
 
 function drawPixels(canvas, pixels) {
-  const side = pixels.length;
-  const image = new ImageData(side, side);
+  const image = new ImageData(pixels[0].length, pixels.length);
   pixels.flat().forEach((grey, index) => image.data.set([grey, grey, grey, 255], 4 * index));
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import serving_kit as kit
-from axe_playwright_python.sync_playwright import Axe
 from browsing import PAGE_SECONDS, draw, verdict
+from page_checks import VIEWS, fits, violations
 from PIL import Image
 from strokes import SHAPES, Hand, Photo, every_shape
 
@@ -27,20 +27,6 @@ DIGITS = {
         ]
     ],
 }
-VIEWS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"color_scheme": "light", "viewport": {"width": 360, "height": 780}, "has_touch": True, "is_mobile": True},
-    "phone-dark": {
-        "color_scheme": "dark",
-        "viewport": {"width": 360, "height": 780},
-        "has_touch": True,
-        "is_mobile": True,
-    },
-}
-
-# WCAG 2.0 to 2.2, levels A and AA, in the names of axe-core.
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 
 HANDS = [Hand(), Hand(size=0.45, centre=(0.32, 0.65)), Hand(slant=0.3), Hand(tremor=0.01)]
 PHOTOS = [
@@ -287,10 +273,6 @@ def test_the_page_fits_its_screen_and_shuts_nobody_out(open_page, screenshots, v
     assert fits(page)
 
 
-def fits(page):
-    return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-
-
 def test_nobody_is_shut_out_of_what_went_wrong(open_page):
     for view in VIEWS.values():
         page = open_page(**view)
@@ -318,12 +300,6 @@ def test_the_endpoints_are_described_without_outside_resources_and_nobody_is_shu
     assert fits(page)
     page.evaluate("document.querySelectorAll('details').forEach((endpoint) => { endpoint.open = true; })")
     assert violations(page) == ""
-
-
-def violations(page):
-    """Return what axe-core finds against WCAG 2, A and AA, in words; an empty text when there is nothing."""
-    found = Axe().run(page, options=WCAG)
-    return found.generate_report() if found.violations_count else ""
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""`/feedback/reviews`: reports that wait for a person, and the decisions of one who has an admin key."""
+
+import math
+
+from serving.errors import InvalidRequestError
+from serving.http.auth import ApiKeys
+from serving.http.request import Request
+from serving.http.response import Response, json_response
+from serving.http.router import Route
+from serving.inference_log import reviews
+from serving.inference_log.log import InferenceLog
+from serving.inference_log.reviews import Review
+from serving.protocol.json_fields import parse_json
+
+MAX_BYTES = 4096
+RECEIVE_SECONDS = 10.0
+SHOWN = 50
+MOST_SHOWN = 500
+PATH = "/feedback/reviews"
+KEYS = frozenset({"id", "number", "time", "decision", "class_name"})
+
+
+class ReviewEndpoints:
+    """Endpoint /feedback/reviews, for admins.
+
+    Args:
+        inference_log: holds reports and decisions.
+        api_keys: name the reviewer.
+    """
+
+    def __init__(self, inference_log: InferenceLog, api_keys: ApiKeys) -> None:
+        self._log = inference_log
+        self._api_keys = api_keys
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", PATH, self.waiting, is_admin=True, endpoint="/feedback"),
+            Route("POST", PATH, self.decide, is_admin=True, endpoint="/feedback"),
+        ]
+
+    async def waiting(self, request: Request) -> Response:
+        """Respond with the most doubtful reports that wait, at most `limit`, and how many wait."""
+        limit = _limit(request.query_parameter("limit"))
+        count, reports = await self._log.call(lambda store: reviews.waiting(store, limit))
+        return json_response({"waiting": count, "reports": reports})
+
+    async def decide(self, request: Request) -> Response:
+        """Store a decision, which `mnistflow feedback review` and the next training heed."""
+        review = parse_review(await request.body(MAX_BYTES, RECEIVE_SECONDS))
+        reviewer = self._api_keys.reviewer(request.header(b"authorization"))
+        await self._log.call(lambda store: reviews.record(store, review, reviewer))
+        return json_response(review)
+
+
+def parse_review(body: bytes) -> Review:
+    """Parse `{"id": ..., "number": 0, "time": ..., "decision": "accept", "class_name": ...}`.
+
+    Raises:
+        InvalidRequestError: the body is not such an object.
+    """
+    tree = parse_json(body)
+    if not isinstance(tree, dict) or tree.keys() != KEYS:
+        raise InvalidRequestError(f"a review is an object with {', '.join(sorted(KEYS))}")
+    if tree["decision"] not in ("accept", "reject", None):
+        raise InvalidRequestError("decision has to be accept, reject, or null to take one back")
+    if not (isinstance(tree["id"], str) and isinstance(tree["class_name"], str) and type(tree["number"]) is int):
+        raise InvalidRequestError("id and class_name have to be strings, number an integer")
+    if not 0 <= tree["number"] < 2**31:
+        raise InvalidRequestError("number has to be the index of an image")
+    if type(tree["time"]) not in (int, float) or not math.isfinite(tree["time"]):
+        raise InvalidRequestError("time has to be a number")
+    return Review(tree["id"], tree["number"], float(tree["time"]), tree["decision"], tree["class_name"])
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return SHOWN
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MOST_SHOWN):
+        raise InvalidRequestError(f"limit has to be between 1 and {MOST_SHOWN}")
+    return int(text)
