@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.context import become, load_fetch_context
+from flows.cli.context import become, load_context, load_fetch_context
 from flows.cli.options import DatasetOption
 
 BLOCK_ROWS = 10_000
@@ -37,18 +37,32 @@ def score(
     ] = None,
     block: Annotated[int, typer.Option(metavar="ROWS", min=1, help="Rows that are written at once.")] = BLOCK_ROWS,
     workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes; 0 for one a core.")] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Scheduler of a Dask cluster, whose workers compute instead; by default that of a search.",
+        ),
+    ] = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Predict for every row of an input, on all cores; after a kill, the same command goes on."""
-    paths, config = load_fetch_context()
+    """Predict for every row of an input, on all cores or a Dask cluster; after a kill, the same command goes on."""
+    paths, config = load_context()
     from mnistflow.registry import publisher, versions
     from mnistflow.registry import status as state
+    from mnistflow.workers import dask_scheduler
 
-    name = versions.model_name(state.choose_dataset(paths, config, dataset))
+    address = dask_scheduler.find(scheduler or config.tune.scheduler)
+    if address:
+        dask_scheduler.connect(address).close()
+    name = versions.model_name(state.choose_dataset(paths, config.fetch, dataset))
     if version:
         with publisher.locked(paths, name):
             publisher.publish(paths, versions.find(name, version))
-    chosen = ("--version", str(version)) if version else ()
+    chosen = (
+        *(("--version", str(version)) if version else ()),
+        *(("--scheduler", address) if address else ()),
+    )
     become(
         "serving.scoring",
         *("--repository", str(paths.models), "--model", name, *chosen),

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--version", type=int, help="instead of the champion")
     parser.add_argument("--block", type=int, required=True, help="rows of a block")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 for one a core")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, instead of processes here")
     parser.add_argument("input")
     parser.add_argument("output")
     arguments = parser.parse_args()
@@ -36,15 +37,20 @@ def main() -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     try:
-        from serving.scoring import job, sources, worker
+        from serving.scoring import job, pools, sources, worker
     except ModuleNotFoundError as error:
         raise StartError(f"scoring needs {error.name}: pip install pyarrow fsspec.") from error
     version = arguments.version or _champion(arguments.repository, arguments.model)
-    chosen = worker.Job(arguments.repository, arguments.model, version, arguments.input, arguments.output)
+    read, written = _absolute(arguments.input), _absolute(arguments.output)
+    chosen = worker.Job(arguments.repository.absolute(), arguments.model, version, read, written)
     model = worker.load(chosen)
     (spec,) = model.inputs.values()
-    source = sources.open_source(arguments.input, spec)
-    summary = job.run(chosen, source, model.manifest, arguments.block, arguments.workers or cores.usable())
+    source = sources.open_source(read, spec)
+    if arguments.scheduler:
+        workers = pools.dask_cluster(arguments.scheduler)
+    else:
+        workers = pools.processes(arguments.workers or cores.usable())
+    summary = job.run(chosen, source, model.manifest, arguments.block, workers)
     sys.stdout.write(
         f"{summary.rows:,} rows in {summary.files:,} files in {arguments.output}, read back: "
         f"{arguments.model} version {version}, sha256 {model.manifest.sha256[:12]}\n"
@@ -52,6 +58,11 @@ def _score(arguments: argparse.Namespace) -> None:
     if summary.bad:
         sys.stderr.write(f"{summary.bad:,} rows have no answer; column `error` says why\n")
         sys.stderr.writelines(f"  {line}\n" for line in summary.named)
+
+
+def _absolute(place: str) -> str:
+    """Return a URL unchanged, and a path as one that means the same in every process."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def _champion(repository: Path, model: str) -> int:

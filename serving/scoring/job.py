@@ -1,4 +1,4 @@
-"""Job of batch scoring: its blocks on all cores, those that are finished left out, and what was written read back."""
+"""Job of batch scoring: its blocks on all workers, those that are finished left out, and what was written read back."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import fsspec
@@ -18,6 +16,7 @@ import fsspec
 from serving.errors import StartError
 from serving.manifest import Manifest
 from serving.scoring import worker
+from serving.scoring.pools import Pool
 from serving.scoring.sources import Block, Source
 from serving.scoring.worker import Job
 
@@ -58,13 +57,13 @@ class Summary:
     named: tuple[str, ...]
 
 
-def run(job: Job, source: Source, manifest: Manifest, rows: int, workers: int) -> Summary:
+def run(job: Job, source: Source, manifest: Manifest, rows: int, workers: AbstractContextManager[Pool]) -> Summary:
     """Score all rows of a source, but those of blocks that an earlier process has finished, and read the result back.
 
     Args:
         manifest: of the version.
         rows: of a block.
-        workers: number of processes, each with one thread.
+        workers: compute the blocks.
 
     Raises:
         StartError: the output belongs to another input or version, a worker was killed, or something cannot be read
@@ -74,13 +73,9 @@ def run(job: Job, source: Source, manifest: Manifest, rows: int, workers: int) -
     done = _finished(job)
     report = _Progress(source.count)
     try:
-        for count in _score(job, _missing(source.blocks(rows), done, report), workers):
-            report.add(count)
-    except BrokenProcessPool:
-        raise StartError(
-            "a worker process was killed, most likely because memory ran out. "
-            "Start again with smaller --block or fewer --workers: finished blocks are not computed again."
-        ) from None
+        with workers as pool:
+            for count in _score(job, _missing(source.blocks(rows), done, report), pool):
+                report.add(count)
     except OSError as error:
         raise StartError(f"{job.output} cannot be written, or {job.input} not be read: {error}.") from error
     return _read_back(job, source.count)
@@ -120,21 +115,17 @@ def _missing(blocks: Iterator[Block], done: set[str], report: _Progress) -> Iter
             yield block
 
 
-def _score(job: Job, blocks: Iterator[Block], workers: int) -> Iterator[int]:
+def _score(job: Job, blocks: Iterator[Block], pool: Pool) -> Iterator[int]:
     """Yield the number of rows of each block when its file is written."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=worker.start, initargs=(job,))
     running: set[Future[int]] = set()
-    try:
-        for block in blocks:
-            running.add(pool.submit(worker.score, block))
-            while len(running) >= workers * (1 + WAITING_BLOCKS):
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        while running:
+    for block in blocks:
+        running.add(pool.executor.submit(worker.score, job, block))
+        while len(running) >= pool.workers * (1 + WAITING_BLOCKS):
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    while running:
+        finished, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in finished)
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""Worker process of batch scoring: computes blocks with one thread, and writes each as one Parquet file."""
+"""Worker of batch scoring: computes blocks with one thread, and writes each as one Parquet file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,13 +59,12 @@ def load(job: Job) -> Model:
     return Model(ModelRepository(job.repository).read(job.model, job.version))
 
 
-def start(job: Job) -> None:
-    """Prepare this process for the blocks of a job. It ends with the process that has started it."""
+def start() -> None:
+    """Prepare this process for blocks. It ends with the process that has started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which ends its workers
     parent = multiprocessing.parent_process()
     if parent:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _Worker.current = _Worker(job)
 
 
 def _end_with(parent: BaseProcess) -> None:
@@ -72,14 +72,22 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def score(block: Block) -> int:
-    """Score a block, write its file, and return the number of its rows."""
-    return _Worker.current.score(block)
+# A worker of a Dask cluster may call with several threads.
+_one_at_a_time = threading.Lock()
+
+
+def score(job: Job, block: Block) -> int:
+    """Score a block of a job, write its file, and return the number of its rows."""
+    with _one_at_a_time:
+        return _worker(job).score(block)
+
+
+@lru_cache(maxsize=1)
+def _worker(job: Job) -> _Worker:
+    return _Worker(job)
 
 
 class _Worker:
-    current: _Worker
-
     def __init__(self, job: Job) -> None:
         self._job = job
         self._model = load(job)

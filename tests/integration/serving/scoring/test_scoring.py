@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import serving_kit as kit
 import tracking_server
+from cluster import dask_cluster
 from PIL import Image
 from waiting import wait_until
 
@@ -137,6 +138,29 @@ def test_a_scoring_that_was_killed_goes_on_where_it_stopped(repository: Path, tm
     assert found["row"].to_pylist() == list(range(40_000))
     expected = kit.untrained(2).probabilities(images).max(1)
     np.testing.assert_allclose(found["confidence"].to_numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.long
+def test_a_dask_cluster_scores_as_processes_do_and_outlives_a_worker(repository: Path, tmp_path: Path) -> None:
+    images = np.tile(kit.digits()[0][:1000], (20, 1, 1))
+    source, output = write_npy(tmp_path, images), tmp_path / "out"
+    with dask_cluster(2) as cluster:
+        chosen = ("--block", "500", "--scheduler", cluster.address)
+        process = subprocess.Popen([*command(repository, source, output), *chosen], stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: len(list(output.glob("part-*.parquet"))) >= 2, process)
+        cluster.workers[0].kill()
+        printed, _ = process.communicate()
+        assert "20,000 rows in 40 files" in printed
+        cluster.workers[1].kill()
+        cluster.workers[1].wait()
+        refused = score(repository, source, tmp_path / "other", *chosen, check=False)
+        assert "has no workers" in refused.stderr
+    found = pq.read_table(output, columns=["row", "confidence"])
+    assert found["row"].to_pylist() == list(range(20_000))
+    np.testing.assert_allclose(found["confidence"].to_numpy(), kit.untrained(2).probabilities(images).max(1), atol=1e-5)
+    gone = score(repository, source, tmp_path / "other", *chosen, check=False)
+    (line,) = gone.stderr.splitlines()
+    assert "no Dask scheduler answers" in line
 
 
 @pytest.fixture
