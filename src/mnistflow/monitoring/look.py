@@ -25,6 +25,7 @@ from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 
 FIRST_HOURS = 1.0  # that the first look at a version stands for
+MOST_HOURS = 168.0  # that a look stands for, whatever the clock says: one that jumps ahead by years is no evidence
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _take(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, 
     hours = (now - datetime.fromisoformat(before.looked)).total_seconds() / 3600 if before.looked else FIRST_HOURS
     detectors = {question: Detector(components) for question, components in before.evidence.items()}
     sample = Sample(statistics.of_images(seen.images), seen.probabilities, seen.right)
-    findings = examine(known, sample, detectors, max(hours, 0.0), config)
+    findings = examine(known, sample, detectors, min(max(hours, 0.0), MOST_HOURS), config)
     return _keep(paths, dataset, champion, before, known, seen, findings, now)
 
 

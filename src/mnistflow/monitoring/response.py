@@ -1,7 +1,8 @@
 """Response to alarms: the next step from what is to what should be. Pure.
 
 The step follows from the state alone, so one that a kill or an unreachable server has prevented is taken at the next
-look, and an alarm that is being dealt with starts nothing twice.
+look, and an alarm that is being dealt with starts nothing twice. What has a later time than the look was recorded by a
+clock that was ahead: it blocks nothing, or the loop would stand still until the clock is there again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def next_step(state: State, retrained: datetime | None, now: datetime, config: M
     alarm = next((alarm for alarm in reversed(state.alarms) if alarm.version == state.version), None)
     if alarm is None or not config.retrain:
         return Step("nothing", "no alarm" if alarm is None else "monitor.retrain is false")
-    if retrained and retrained >= datetime.fromisoformat(alarm.time):
+    if retrained and datetime.fromisoformat(alarm.time) <= retrained <= now:
         return Step("nothing", f"retrained at {retrained.isoformat(timespec='seconds')}, since the last alarm")
     return _deal_with(alarm, state, now, config)
 
@@ -56,9 +57,9 @@ def _deal_with(alarm: Alarm, state: State, now: datetime, config: MonitorConfig)
     attempts = state.attempts
     if attempts and attempts[-1].outcome == "running":
         return Step("wait", f"a retraining is under way since {attempts[-1].time}", alarm)
-    if attempts and (end := _begun(attempts[-1]) + _pause(attempts, config)) > now:
+    if attempts and _begun(attempts[-1]) <= now < (end := _begun(attempts[-1]) + _pause(attempts, config)):
         return Step("wait", f"the next retraining may begin at {end.isoformat(timespec='seconds')}", alarm)
-    of_day = sum(now - _begun(attempt) < DAY for attempt in attempts)
+    of_day = sum(timedelta(0) <= now - _begun(attempt) < DAY for attempt in attempts)
     if of_day >= config.retrainings_a_day:
         used_up = f"{of_day} retrainings within 24 hours have not ended the alarm"
         return Step("wait" if state.asked == alarm.time else "ask", used_up, alarm)

@@ -143,6 +143,16 @@ def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, se
     assert "of 200 labelled 25.0%" in wrong.summary
 
 
+def test_a_clock_that_jumps_neither_raises_an_alarm_nor_prevents_one(home: Paths, server: Server) -> None:
+    server.answer(server.images[:200])
+    take(home, server, 0)
+    server.answer(server.images[:200])
+    years = 30 * 8766
+    assert take(home, server, years).alarms == ()
+    server.answer(255 - server.images[:250])
+    assert {"inputs", "outputs"} <= {alarm.question for alarm in take(home, server, 1).alarms}
+
+
 def test_another_champion_begins_anew_where_the_log_has_come_to(home: Paths, server: Server) -> None:
     server.answer(255 - server.images[:250])
     assert take(home, server, 0).alarms

@@ -65,6 +65,14 @@ def test_a_person_is_asked_once_when_the_retrainings_of_a_day_are_used_up() -> N
     assert step(25, alarm(13), *done, asked=alarm(13).time).kind == "retrain"
 
 
+def test_a_clock_that_was_ahead_blocks_nothing() -> None:
+    year = 8766
+    ahead = (attempt(year, "done"), attempt(year + 7, "failed"))
+    assert step(14, alarm(13), *ahead).kind == "retrain"
+    assert step(14, alarm(13), *ahead, attempt(13.5, "done")).kind == "wait"  # the pause after one by the right clock
+    assert step(14, alarm(13), retrained=year).kind == "retrain"
+
+
 def test_nothing_is_started_where_that_is_switched_off() -> None:
     state = State(version=3, alarms=(alarm(0),))
     assert next_step(state, None, at(1), SETTINGS.with_values({"retrain": False})).kind == "nothing"
