@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def extent(mask: Mask) -> tuple[slice, slice]:
     """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
+    """Return the pixels along the four sides of an image `[height, width]`."""
+    return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
 
 
 class Box(NamedTuple):

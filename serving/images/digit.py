@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,6 @@ import numpy.typing as npt
 from serving.errors import NoInkError
 from serving.images import components
 from serving.images.components import Components, Floats, Mask
-from serving.images.ink import Sheet
 
 # Selects components, with the ink of each, which is 0 for those that are no candidates; None if there are only specks.
 Choice = Callable[[Components, npt.NDArray[np.float64]], Mask | None]
@@ -25,7 +24,7 @@ STRONG_SHARE = 0.4
 # does not touch the whole side, only beside something else that has this share of its ink.
 FRAME_CONTACT = 0.4
 WHOLE_SIDE = 0.92
-COMPARABLE_SHARE = 0.25
+COMPARABLE_SHARE = 0.1
 # A digit within a frame has at least this share of the frame's ink; otherwise the frame is a digit cropped closely.
 LEAST_SHARE = 0.02
 # Printed lines are thinner than this share of the width of the strokes, unless there are several.
@@ -36,64 +35,15 @@ LINE_SECTIONS = 12
 LINE_FILL = 0.6
 # Part of the image's sides that the box of a form spans at least.
 BOX_SPAN = 0.5
-# A stroke apart from the largest one belongs to the digit if it has this share of its ink, and is not further away than
-# this share of its size.
+# A stroke apart from the largest one belongs to the digit if it has this share of its ink, is not further away than
+# this share of its size, and is no longer than this multiple of it, as printed lines are.
 PART_SHARE = 0.06
 PART_DISTANCE = 0.25
-SPECK_SHARE = 0.001
+LONGEST_PART = 1.25
+# A component that is wider than this multiple of its height is a printed line, if there is another one.
+FLAT = 3
+SPECK_SHARE = 0.0003
 ROUNDS = 3
-# Length of the strokes of a digit, as a multiple of their width; a disc has 3.1, a square 4.
-SHORTEST_STROKE = 8.0
-# Another reading has at least this share of the likeliest reading's ink; the edges of strokes have less.
-NOT_SLIVERS = 0.4
-# Share of each side of its bounding box that a sheet fills, even if it is turned by this share of its size.
-SHEET_SIDE = 0.8
-SHEET_TILT = 0.1
-# Length of a sheet at most, as a multiple of its width; a single upright stroke is longer.
-SHEET_ASPECT = 4
-
-
-def locate(readings: Iterable[Sheet], choose: Choice) -> tuple[Sheet, Mask]:
-    """Return the first reading of an image that shows strokes, and the pixels chosen there; else the very first.
-
-    Args:
-        readings: of the image, the likeliest first.
-        choose: selects components.
-
-    Raises:
-        NoInkError: there is no ink.
-    """
-    likeliest: tuple[Sheet, Mask] | None = None
-    amount = 0.0  # of ink in the gaps that the likeliest reading shows
-    for sheet in readings:
-        try:
-            found = mask(sheet.ink, choose)
-        except NoInkError:
-            continue
-        is_sheet, own_amount = _is_sheet(found), float(sheet.ink[found].sum())
-        if not is_sheet and _is_long(found) and own_amount > NOT_SLIVERS * amount:
-            return sheet, found
-        if likeliest is None:
-            likeliest, amount = (sheet, found), 0.0 if is_sheet else own_amount
-    if likeliest is None:
-        raise NoInkError("no ink found in the image")
-    return likeliest
-
-
-def _is_long(mask: Mask) -> bool:
-    """Return whether a mask is much longer than wide, as strokes are, and the gaps between them are not."""
-    return int(mask.sum()) >= SHORTEST_STROKE * stroke_width(mask) ** 2
-
-
-def _is_sheet(mask: Mask) -> bool:
-    """Return whether a mask fills the four sides of its bounding box, as a sheet with a digit left out does."""
-    cropped = mask[components.extent(mask)]
-    if max(cropped.shape) > SHEET_ASPECT * min(cropped.shape):
-        return False
-    height, width = (max(1, round(SHEET_TILT * size)) for size in cropped.shape)
-    sides = (cropped[:height].any(axis=0), cropped[-height:].any(axis=0))
-    across = (cropped[:, :width].any(axis=1), cropped[:, -width:].any(axis=1))
-    return min(float(side.mean()) for side in (*sides, *across)) > SHEET_SIDE
 
 
 def mask(ink: Floats, choose: Choice) -> Mask:
@@ -190,11 +140,19 @@ def _lines(mask: Mask) -> Mask:
     return enough
 
 
+def inside(mask: Mask) -> Mask:
+    """Return the pixels of a mask whose four neighbours belong to it too."""
+    result = mask.copy()
+    for axis in (0, 1):
+        lines, whole = result.swapaxes(0, axis), mask.swapaxes(0, axis)
+        lines[[0, -1]] = False
+        lines[1:-1] &= whole[:-2] & whole[2:]
+    return result
+
+
 def stroke_width(mask: Mask) -> float:
     """Return the mean width of the strokes in pixels: twice their area for each pixel of their outline."""
-    padded = np.pad(mask, 1)
-    inside = padded[1:-1, :-2] & padded[1:-1, 2:] & padded[:-2, 1:-1] & padded[2:, 1:-1] & mask
-    edge = int(mask.sum()) - int(inside.sum())
+    edge = int(mask.sum()) - int(inside(mask).sum())
     return 2 * int(mask.sum()) / edge if edge else 0.0
 
 
@@ -222,20 +180,25 @@ def _is_box(parts: Components, number: int) -> bool:
 
 
 def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
-    """Return the mask of the component with the most ink and of those near it, or None if there are only specks.
+    """Return the mask of the largest digit, which is a component and those near it, or None if there are only specks.
 
     Args:
         ink_of: ink of each component; 0 for those that are no candidates.
     """
-    main = parts.main(ink_of, SPECK_SHARE)
+    inner = ink_of * (1 - parts.contact)  # what lies along the border is rather a part of something else
+    main = parts.main(np.where(parts.width > FLAT * parts.height, 0, inner), SPECK_SHARE)
+    if main is None:
+        main = parts.main(ink_of, SPECK_SHARE)
     if main is None:
         return None
     touches = parts.contact > 0
     if not touches[main]:
         ink_of = np.where(touches, 0, ink_of)
-    reach = PART_DISTANCE * max(parts.height[main], parts.width[main])
+    size = np.maximum(parts.height, parts.width)
+    reach = PART_DISTANCE * size[main]
     near = (
-        (parts.top < parts.bottom[main] + reach)
+        (size <= LONGEST_PART * size[main])
+        & (parts.top < parts.bottom[main] + reach)
         & (parts.bottom > parts.top[main] - reach)
         & (parts.left < parts.right[main] + reach)
         & (parts.right > parts.left[main] - reach)

@@ -4,16 +4,12 @@ The procedure is MNIST's (http://yann.lecun.com/exdb/mnist/): the ink is scaled 
 and its centre of mass is placed in the middle of the 28x28 field.
 """
 
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving.images.components import extent
+from serving.images.components import border, extent
 from serving.images.ink import Grey, window_maximum
-
-Pixel = TypeVar("Pixel", bound=np.generic)
 
 SIDE = 28
 BOX = 20
@@ -40,11 +36,6 @@ def to_mnist_form(ink: Grey) -> Grey:
     """Return an image of ink, cropped to it, in MNIST's form: uint8 [28, 28]."""
     fine = _scaled_to(Image.fromarray(ink), BOX * FINE_SCALE)
     return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
-
-
-def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
-    """Return the pixels along the four sides of an image `[height, width]`."""
-    return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
 
 
 def _scaled_to(ink: Image.Image, box: int) -> Image.Image:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from serving.images import digit, ink, text_lines
-from serving.images.components import Box, Mask, extent
+from serving.images import digit, ink, polarity, text_lines
+from serving.images.components import Box, Mask, border, extent
 from serving.images.decoding import Picture, decode
 from serving.images.ink import Grey, Sheet
-from serving.images.mnist_form import SIDE, border, is_mnist_form, to_mnist_form
+from serving.images.mnist_form import SIDE, is_mnist_form, to_mnist_form
 from serving.images.mode import Mode
 
 # Larger images are reduced by a whole factor to at most this side, before anything is computed on their pixels.
@@ -112,7 +112,8 @@ def find_handwriting(grey: Grey, choose: digit.Choice) -> Handwriting:
     Raises:
         InvalidRequestError: there is no ink.
     """
-    sheet, mask = digit.locate(ink.both_readings(grey), choose)
+    sheet = ink.reading(grey, bright_paper=polarity.is_paper_bright(grey, choose))
+    mask = digit.mask(sheet.ink, choose)
     inside = np.where(digit.grown(mask, 2), sheet.ink, 0)
     values = sheet.ink[mask]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]

@@ -305,24 +305,20 @@ def _crop_marks(scene: Scene, strength: int) -> None:
 
 
 def _at_the_border(share: Sequence[float]) -> Fault:
-    """Crop the sheet so that the digit touches one side, or loses a share of its size there."""
+    """Move the digit so that it touches one side of the sheet, or loses a share of its size there."""
 
     def fault(scene: Scene, strength: int) -> None:
-        rows, columns = (np.flatnonzero((scene.ink > 0.5).any(axis=axis)) for axis in (1, 0))
-        side = int(scene.rng.integers(4))
-        lines = rows if side < 2 else columns
+        axis, is_last = divmod(int(scene.rng.integers(4)), 2)
+        lines = np.flatnonzero((scene.ink > 0.5).any(axis=1 - axis))
         lost = round(share[strength - 1] * (lines[-1] - lines[0]))
-        first = slice(lines[0] + lost, SIDE) if side % 2 == 0 else slice(0, lines[-1] + 1 - lost)
-        scene.over.insert(0, lambda sheet: sheet[first] if side < 2 else sheet[:, first])
-        # later faults expect the side of the sheet
-        scene.over.insert(1, _to_sheet)
+        ink = scene.ink.swapaxes(0, axis)
+        if is_last:
+            moved = np.pad(ink[: lines[-1] + 1 - lost], ((SIDE - 1 - int(lines[-1]) + lost, 0), (0, 0)))
+        else:
+            moved = np.pad(ink[lines[0] + lost :], ((0, int(lines[0]) + lost), (0, 0)))
+        scene.ink = moved.swapaxes(0, axis)
 
     return fault
-
-
-def _to_sheet(sheet: Floats) -> Floats:
-    image = Image.fromarray(np.clip(sheet, 0, 255).astype(np.uint8))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), float)
 
 
 def _light(kind: str) -> Fault:

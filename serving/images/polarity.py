@@ -1,0 +1,91 @@
+"""Polarity of an image: dark ink on bright paper, or the reverse.
+
+Both readings are tried, and what they find as handwriting is compared. Strokes have an edge along their whole outline,
+contrast with all that is around them, and are long beside their width; they neither lie along the border of the image
+nor fill the sides of their box. The wrong reading finds paper: a piece of it between strokes and a frame, the inside of
+a loop, the whole sheet, or slivers along the edges of strokes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from serving.errors import NoInkError
+from serving.images import components, digit, ink
+from serving.images.components import Mask
+from serving.images.ink import Grey, Sheet, window_maximum
+
+# Images are compared at a whole fraction of their size, down to about this side.
+SIDE = 96
+# Pixels around the handwriting that it is compared with, and side of the window in which an edge is sought.
+MARGIN = 3
+EDGE_WINDOW = 5
+# An edge has this share of the contrast between handwriting and paper.
+EDGE_SHARE = 0.35
+# Depth of the sides of a box that a sheet fills, which may be turned a little, as a share of the box's size.
+TILT = 0.1
+# From this length on, as a multiple of the width, handwriting is certainly of strokes.
+LONG = 16.0
+# Share of each side of its box that digits may fill.
+USUAL_SIDES = 0.5
+# Weights of a logistic regression between the right and the wrong readings of hard images.
+EDGES, SEPARATION, LENGTH, CONTRAST, AT_THE_BORDER, FILLED_SIDES = 15.8, 9.9, 5.4, 6.1, -3.0, -15.5
+
+
+def is_paper_bright(grey: Grey, choose: digit.Choice) -> bool:
+    """Return whether the paper of an image `[height, width]` is brighter than the ink.
+
+    Args:
+        grey: the image.
+        choose: selects the components that are handwriting.
+    """
+    factor = max(1, max(grey.shape) // SIDE)
+    smooth = ink.smoothed(ink.reduced(grey, factor))
+    scores = [_score(smooth, sheet, choose) for sheet in ink.both_readings(smooth)]
+    return scores[0] >= scores[1]
+
+
+def _score(smooth: Grey, sheet: Sheet, choose: digit.Choice) -> float:
+    """Return how much the handwriting of a reading is like strokes; minus infinity if there is none."""
+    try:
+        mask = digit.mask(sheet.ink, choose)
+    except NoInkError:
+        return -math.inf
+    rows, columns = components.extent(mask)
+    around = tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in (rows, columns))
+    strokes, grey = mask[around], smooth[around]
+    contrast = abs(float(grey[strokes].mean()) - float(np.median(sheet.paper[around][strokes])))
+    length = int(mask.sum()) / digit.stroke_width(mask) ** 2
+    return (
+        EDGES * _edge_share(grey, strokes, EDGE_SHARE * contrast)
+        + SEPARATION * _separation(grey, strokes)
+        + LENGTH * math.log(min(length, LONG))
+        + CONTRAST * contrast / max(1, int(np.ptp(smooth)))
+        + AT_THE_BORDER * float(components.border(mask).mean())
+        + FILLED_SIDES * max(0, _filled_sides(mask[rows, columns]) - USUAL_SIDES)
+    )
+
+
+def _edge_share(grey: Grey, mask: Mask, least: float) -> float:
+    """Return the share of a mask's outline that has an edge of at least this difference in brightness."""
+    outline = mask & ~digit.inside(mask)
+    spread = window_maximum(grey, EDGE_WINDOW).astype(np.int16) - ~window_maximum(~grey, EDGE_WINDOW)
+    return float((spread[outline] > least).mean())
+
+
+def _separation(grey: Grey, mask: Mask) -> float:
+    """Return the share of the variance of the brightness that is between the mask and the rest (Otsu, 1979)."""
+    share = float(mask.mean())
+    if share == 1:
+        return 0.0
+    difference = float(grey[mask].mean()) - float(grey[~mask].mean())
+    return share * (1 - share) * difference**2 / max(float(grey.var()), 1e-6)
+
+
+def _filled_sides(box: Mask) -> float:
+    """Return the share that a mask fills of the side of its box that it fills least."""
+    depth = max(1, round(TILT * min(box.shape)))
+    along = (box[:depth].any(axis=0), box[-depth:].any(axis=0), box[:, :depth].any(axis=1), box[:, -depth:].any(axis=1))
+    return min(float(side.mean()) for side in along)
