@@ -3,15 +3,19 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import serving_kit as kit
 import stores
 import tracking_server
 from checkouts import ROOT, Checkout, checkout_environment
 from configured import configured
+from onnx import TensorProto, helper, numpy_helper
 
 from mnistflow import config, files
 from mnistflow.errors import DataError
@@ -19,7 +23,7 @@ from mnistflow.monitoring import state
 from mnistflow.monitoring.watch import record, step
 from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
-from mnistflow.registry import history, promotion, publisher, reconciliation, versions
+from mnistflow.registry import history, promotion, publisher, reconciliation, server_client, versions
 from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.gate.verdict import Verdict
 from serving.inference_log.store import Feedback, LogStore
@@ -55,6 +59,31 @@ CLASSES = tuple("0123456789")
 SETTINGS = config.load(ROOT / "params.yaml").monitor.with_values(
     {"watch_hours": 24.0, "watch_labels": 400, "report_ratio": 1.0}
 )
+
+
+@dataclass(frozen=True)
+class Fragile(kit.Classifier):
+    """A classifier that fails on images whose first pixel is white, which no validation shows it."""
+
+    def onnx(self) -> onnx.ModelProto:
+        model = super().onnx()
+        graph = model.graph
+        graph.node[-1].output[0] = "answers"
+        graph.node.extend(
+            [
+                helper.make_node("Gather", ["layer0", "first"], ["corner"], axis=1),
+                helper.make_node("Cast", ["corner"], ["place"], to=TensorProto.INT64),
+                helper.make_node("Gather", ["nothing", "place"], ["looked_up"]),
+                helper.make_node("Add", ["answers", "looked_up"], ["probabilities"]),
+            ]
+        )
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(np.array([0]), "first"),
+                numpy_helper.from_array(np.zeros(1, np.float32), "nothing"),
+            ]
+        )
+        return model
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +243,29 @@ def test_rubbish_is_one_line(home: Paths, log: Path) -> None:
 def test_the_same_weights_in_another_file_are_known(home: Paths) -> None:
     bad, same, good = (versions.find(NAME, number) for number in (BAD, 3, GOOD))
     assert bad.graph_sha256 == same.graph_sha256 != good.graph_sha256
+
+
+def test_a_version_on_which_a_server_fails_is_rolled_back(home: Paths, log: Path) -> None:
+    images, labels = kit.digits()
+    known = kit.linear_classifier(images[:600], labels[:600])
+    fragile = tracking_server.register(home, DATASET, Fragile(known.weights, known.biases), images).number
+    with kit.Server(home.models) as server:
+        server_client.record_address(home, server.url)
+
+        def statuses(shown: np.ndarray) -> set[int]:
+            return {server.client.post("/predict", content=image.tobytes()).status_code for image in shown}
+
+        assert statuses(images[:100]) == {200}
+        by_gate(home, fragile)
+        kit.wait_until(lambda: server.client.get("/status").json()["models"][NAME]["champion"] == fragile)
+        assert statuses(images[:100]) == {200}
+        begun = take(home, log)
+        assert begun and (begun.version, begun.outcome) == (fragile, "watching")
+        spotted = images[:60].copy()
+        spotted[:, 0, 0] = 255
+        assert statuses(spotted) == {500}
+        done = take(home, log)
+        assert done and done.outcome == "rolled back"
+        assert done.because.startswith("failing: 60 of 160 requests")
+        kit.wait_until(lambda: server.client.get("/status").json()["models"][NAME]["champion"] == GOOD)
+        assert statuses(spotted) == {200}
