@@ -24,6 +24,9 @@ logger = logging.getLogger("mnistflow.sweep")
 
 ALL = "all"
 SEEDS = ("train.seed", "tune.seed")  # which the names of the runs state
+# What no result of a run depends on, besides how a search is executed; the data has a digest of its own.
+OTHER_SECTIONS = ("fetch", "gate", "gc", "monitor")
+SEARCH_EXECUTION = {"workers", "scheduler", "storage"}
 BYTES_PER_RUN = 1_500_000_000  # TensorFlow, the data and the export of one model
 
 
@@ -56,10 +59,8 @@ class SweepPlan:
 
     def identity(self) -> tuple[object, ...]:
         """Return everything but the data and the code that the results of the runs depend on."""
-        settings = self.settings.model_dump(
-            mode="json", exclude={"fetch": True, "gate": True, "gc": True, "tune": {"workers", "scheduler", "storage"}}
-        )
-        return self.runs, settings
+        exclude: dict[str, Any] = {**dict.fromkeys(OTHER_SECTIONS, True), "tune": SEARCH_EXECUTION}
+        return self.runs, self.settings.model_dump(mode="json", exclude=exclude)
 
 
 def choose_families(text: str, settings: Config) -> list[str]:

@@ -59,9 +59,14 @@ class ProcessIdentity:
         """Return what `dataclasses.asdict` has made of an identity, which may have passed through JSON."""
         return cls(str(value["host"]), int(value["pid"]), float(value["started"]))
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is a process of another machine, of which nothing is known here."""
+        return self.host != socket.gethostname()
+
     def has_died(self) -> bool:
-        """Return whether the process has ended. Of a process on another machine, nothing is known: it returns False."""
-        if self.host != socket.gethostname():
+        """Return whether the process has ended; False for one of another machine."""
+        if self.is_elsewhere:
             return False
         try:
             process = psutil.Process(self.pid)

@@ -184,15 +184,31 @@ def tidy(workspace: Paths) -> None:
 def tidy_abandoned(checkout: Paths) -> None:
     """Tidy the workspaces whose process was killed, and remove those that it had not finished making."""
     for folder in abandoned(checkout):
-        if folder.name.startswith("."):
-            files.remove(folder)
-        else:
-            tidy(Paths(folder, checkout.checkout))
+        clear(checkout, folder)
+
+
+def clear(checkout: Paths, folder: Path) -> None:
+    """Tidy the folder of a workspace that nobody uses any more; remove it if it was never finished."""
+    if folder.name.startswith("."):
+        files.remove(folder)
+    else:
+        tidy(Paths(folder, checkout.checkout))
 
 
 def abandoned(checkout: Paths) -> list[Path]:
     """Return the workspaces whose process was killed."""
     return [note.parent for note in sorted(checkout.runs.glob(f"*/{OWNER}")) if _has_died(note)]
+
+
+def elsewhere(checkout: Paths, before: datetime) -> list[Path]:
+    """Return the workspaces of other machines to which nothing was written since a time: their owners may have died."""
+    notes = sorted(checkout.runs.glob(f"*/{OWNER}"))
+    folders = [note.parent for note in notes if (owner := _owner(note)) and owner.is_elsewhere]
+    return [folder for folder in folders if _last_written(folder) < before.timestamp()]
+
+
+def _last_written(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.exists()), default=0.0)
 
 
 def is_used(folder: Path) -> bool:
@@ -202,10 +218,15 @@ def is_used(folder: Path) -> bool:
 
 
 def _has_died(note: Path) -> bool:
+    owner = _owner(note)
+    return owner is not None and owner.has_died()
+
+
+def _owner(note: Path) -> ProcessIdentity | None:
     try:
-        return ProcessIdentity.from_json(files.read_json(note)).has_died()
+        return ProcessIdentity.from_json(files.read_json(note))
     except (DataError, KeyError, ValueError):  # removed meanwhile
-        return False
+        return None
 
 
 def lock(workspace: Paths) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,13 @@ def dead_runs(experiment: str) -> list[StoredRun]:
     return [run for run in running if _has_died(run.tags)]
 
 
+def runs_elsewhere(experiment: str, before: datetime) -> list[StoredRun]:
+    """Return the running runs of other machines that began before a time: their processes may have died."""
+    running = open_store().search_runs(RunQuery(experiment, status="RUNNING"))
+    old = [run for run in running if run.started_ms < before.timestamp() * 1000]
+    return [run for run in old if (owner := _owner(run.tags)) and owner.is_elsewhere]
+
+
 def close_dead_runs(experiment: str) -> int:
     """End the running runs whose process on this machine has died as KILLED; return how many."""
     dead = dead_runs(experiment)
@@ -245,9 +253,13 @@ def close(run_id: str) -> None:
 
 
 def _has_died(tags: Mapping[str, str]) -> bool:
+    owner = _owner(tags)
+    return owner is not None and owner.has_died()
+
+
+def _owner(tags: Mapping[str, str]) -> ProcessIdentity | None:
     if "mnistflow.process" not in tags:
-        return False
-    owner = ProcessIdentity(
+        return None
+    return ProcessIdentity(
         tags["mnistflow.host"], int(tags["mnistflow.process"]), float(tags["mnistflow.process_started"])
     )
-    return owner.has_died()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from mnistflow.upkeep import inferences
 from mnistflow.upkeep.findings import Finding
 
 REPAIR = "`mnistflow doctor --repair`"
+SILENCE = timedelta(days=7)  # after which what belongs to another machine is named
 LOG_BYTES = 100_000_000  # of a file in var/logs
 TAIL_BYTES = 1_000_000  # that a repair leaves of it
 
@@ -55,23 +56,30 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
 
 
 def _dead_runs() -> Iterator[Finding]:
+    before = datetime.now(UTC) - SILENCE
     for experiment in mlflow_client().search_experiments():
-        for run in runs.dead_runs(experiment.name):
+        dead = [(run, "its process has died") for run in runs.dead_runs(experiment.name)]
+        for run in runs.runs_elsewhere(experiment.name, before):
+            dead.append((run, f"it began on {run.tags['mnistflow.host']} more than {SILENCE.days} days ago"))
+        for run, reason in dead:
             yield Finding(
                 "MLflow run",
-                f"{run.name} ({run.run_id[:8]}) is RUNNING, but its process has died",
+                f"{run.name} ({run.run_id[:8]}) is RUNNING, but {reason}",
                 f"{REPAIR} ends it as KILLED.",
                 partial(runs.close, run.run_id),
             )
 
 
 def _orphaned_workspaces(paths: Paths) -> Iterator[Finding]:
-    for folder in workspace.abandoned(paths):
+    abandoned = [(folder, "belongs to a process that has died") for folder in workspace.abandoned(paths)]
+    for folder in workspace.elsewhere(paths, datetime.now(UTC) - SILENCE):
+        abandoned.append((folder, f"belongs to another machine, which has not used it for {SILENCE.days} days"))
+    for folder, reason in abandoned:
         yield Finding(
             "workspace",
-            f"{folder} belongs to a process that has died",
+            f"{folder} {reason}",
             f"{REPAIR} removes all but its parameters and logs.",
-            partial(workspace.tidy_abandoned, paths),
+            partial(workspace.clear, paths, folder),
         )
 
 

@@ -1,9 +1,12 @@
 """What killed processes and full disks leave in a retrained checkout is named with a fix, and repaired."""
 
 import json
+import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,6 +30,8 @@ pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
 DEAD = replace(ProcessIdentity.own(), started=0.0)
+ELSEWHERE = replace(ProcessIdentity.own(), host="worker-7d9f")
+LONG_AGO = time.time() - 2 * diagnosis.SILENCE.total_seconds()
 
 
 @pytest.fixture
@@ -47,6 +52,22 @@ def leave_a_dead_run(paths: Paths) -> None:
 
 def leave_a_workspace(paths: Paths) -> None:
     files.write_json(workspace.create(paths, {}).root / workspace.OWNER, asdict(DEAD))
+
+
+def leave_a_run_of_another_machine(paths: Paths) -> None:
+    tags = {"mnistflow.host": ELSEWHERE.host}
+    runs.start(paths, "digits", "running", kind="retrain", tags=tags)  # began just now
+    run = runs.start(paths, "digits", "vanished", kind="retrain", tags=tags)
+    with closing(sqlite3.connect(paths.mlflow / "mlflow.db")) as store, store:
+        store.execute("update runs set start_time = ? where run_uuid = ?", (int(LONG_AGO * 1000), run.run_id))
+
+
+def leave_a_workspace_of_another_machine(paths: Paths) -> None:
+    for age in (0.0, LONG_AGO):
+        folder = workspace.create(paths, {}).root
+        files.write_json(folder / workspace.OWNER, asdict(ELSEWHERE))
+        for path in (folder, *folder.rglob("*")) if age else ():
+            os.utime(path, (age, age))
 
 
 def leave_a_ticket(_: Paths) -> None:
@@ -78,23 +99,25 @@ def damage_the_published_file(paths: Paths) -> None:
     published.write_bytes(published.read_bytes()[:-1])
 
 
-DAMAGES = {
-    "MLflow run": leave_a_dead_run,
-    "workspace": leave_a_workspace,
-    "lease": leave_a_ticket,
-    "model repository": damage_the_published_file,
-    "monitoring": leave_half_a_state,
-    "inference log": leave_old_rows,
-    "log": leave_a_large_log,
-}
+DAMAGES = (
+    ("MLflow run", leave_a_dead_run),
+    ("MLflow run", leave_a_run_of_another_machine),
+    ("workspace", leave_a_workspace),
+    ("workspace", leave_a_workspace_of_another_machine),
+    ("lease", leave_a_ticket),
+    ("model repository", damage_the_published_file),
+    ("monitoring", leave_half_a_state),
+    ("inference log", leave_old_rows),
+    ("log", leave_a_large_log),
+)
 
 
 def test_what_a_year_leaves_behind_is_named_and_repaired(paths: Paths) -> None:
     assert diagnose(paths) == []
-    for damage in DAMAGES.values():
+    for _, damage in DAMAGES:
         damage(paths)
     found = diagnose(paths)
-    assert [finding.subject for finding in found] == list(DAMAGES)
+    assert [finding.subject for finding in found] == [subject for subject, _ in DAMAGES]
     for finding in found:
         assert len(str(finding).splitlines()) == 1 and finding.fix
         assert diagnosis.repair(finding) == ""
