@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from flows.orchestration import automations, deployments, server_address
+from flows.orchestration import automations, deployments, prefect_yaml, server_address
 from flows.processes import ports, probes
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import files
@@ -37,7 +37,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
         MnistflowError: a service does not start, or ended by itself; or this checkout is up already; or no Prefect
             API answers at `PREFECT_API_URL`.
     """
-    deployments.read(paths)
+    prefect_yaml.read(paths)
     automations.read(paths)
     with files.claim(paths.var / UP_LOCK) as alone:
         if not alone:
@@ -67,7 +67,7 @@ def schedule(paths: Paths) -> None:
         MnistflowError: a service does not start, or ended by itself; or the schedules run already; or no Prefect API
             answers at `PREFECT_API_URL`.
     """
-    deployments.read(paths)
+    prefect_yaml.read(paths)
     automations.read(paths)
     with server_address.claim(paths) as claimed:
         if not claimed:

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import httpx
-import yaml
-from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
-from flows.orchestration import flow_runs, server_address
+from flows.orchestration import flow_runs, prefect_yaml, server_address
+from flows.orchestration.prefect_yaml import Deployment, Times
 from flows.orchestration.server_address import API_VARIABLE
-from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 
 if TYPE_CHECKING:
@@ -47,52 +44,6 @@ class Schedule:
     timezone: str
     next_run: str
     state: str
-
-
-class Times(BaseModel):
-    """An entry of `schedules` in prefect.yaml."""
-
-    cron: str
-    timezone: str = "UTC"
-    active: bool = True
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is not a time zone") from None
-        return name
-
-    @field_validator("cron")
-    @classmethod
-    def _is_a_cron_expression(cls, expression: str) -> str:
-        try:
-            CronSim(expression, datetime.now(UTC))
-        except CronSimError as error:
-            raise ValueError(f"{expression!r} is not a cron expression: {error}") from None
-        return expression
-
-    def after(self, moment: datetime) -> datetime:
-        """Return the next time after `moment`, in UTC."""
-        return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
-
-
-class Deployment(BaseModel):
-    """An entry of `deployments` in prefect.yaml, without the keys that only workers use."""
-
-    name: str
-    entrypoint: str
-    description: str | None = None
-    tags: list[str] = []
-    concurrency_limit: int | dict[str, Any] | None = None
-    schedules: list[Times] = []
-
-    @property
-    def full_name(self) -> str:
-        """Name of the flow, which Prefect derives from that of the function, and of the deployment."""
-        return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
 
 
 class KnownTimes(BaseModel):
@@ -125,17 +76,13 @@ class KnownDeployment(BaseModel):
     pull_steps: list[dict[str, Any]] | None = None
 
 
-class _PrefectYaml(BaseModel):
-    deployments: list[Deployment]
-
-
 def schedules(paths: Paths) -> list[Schedule]:
     """Return the schedules of prefect.yaml and whether a runner will execute them.
 
     Raises:
         ConfigError: prefect.yaml is missing or not valid.
     """
-    deployments = read(paths)
+    deployments = prefect_yaml.read(paths)
     server = server_address.running_server(paths)
     known = _known(server, deployments) if server else _not_running(paths)
     now = datetime.now(UTC)
@@ -152,33 +99,16 @@ def schedules(paths: Paths) -> list[Schedule]:
     ]
 
 
-def read(paths: Paths) -> list[Deployment]:
-    """Return the deployments of prefect.yaml.
-
-    Raises:
-        ConfigError: prefect.yaml is missing or not valid.
-    """
-    path = paths.checkout / "prefect.yaml"
-    try:
-        return _PrefectYaml.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).deployments
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = str(error)
-    raise ConfigError(f"{path}: {problem}", "Correct it, or restore it with git.")
-
-
 def moved(paths: Paths, url: str) -> list[str]:
     """Return the folders, other than this checkout, that the deployments of prefect.yaml have run in until now."""
-    known = _known(url, read(paths))
+    known = _known(url, prefect_yaml.read(paths))
     folders = [] if isinstance(known, str) else [_elsewhere(found, paths.checkout) for found in known.values() if found]
     return sorted({folder for folder in folders if folder})
 
 
 def are_served(paths: Paths, url: str) -> bool:
     """Return whether a runner polls the Prefect API for due runs of every deployment, to run them in this checkout."""
-    known = _known(url, read(paths))
+    known = _known(url, prefect_yaml.read(paths))
     return not isinstance(known, str) and all(
         found and found.status == "READY" and _path_is_here(found, paths.checkout) for found in known.values()
     )
@@ -194,7 +124,7 @@ def serve(paths: Paths, alone: bool) -> None:
     """
     import prefect
 
-    url, deployments = os.environ[API_VARIABLE], read(paths)
+    url, deployments = os.environ[API_VARIABLE], prefect_yaml.read(paths)
     names = [deployment.name for deployment in deployments]
     with flow_runs.api_client(url) as client:
         flow_runs.close_lost(client, names, alone=alone)

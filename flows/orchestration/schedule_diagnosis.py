@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from flows.orchestration import deployments, flow_runs, server_address
+from flows.orchestration import deployments, flow_runs, prefect_yaml, server_address
 from mnistflow.paths import Paths
 from mnistflow.upkeep.diagnosis import REPAIR
 from mnistflow.upkeep.findings import Finding
@@ -28,7 +28,7 @@ def diagnose(paths: Paths) -> Iterator[Finding]:
         yield Finding("schedule", f"{', '.join(names)}: {problem}", f"{fix}." if fix else "Start `mnistflow schedule`.")
     url = server_address.running_server(paths)
     if url and server_address.answers(url):
-        yield from _flow_runs(url, [deployment.name for deployment in deployments.read(paths)])
+        yield from _flow_runs(url, [deployment.name for deployment in prefect_yaml.read(paths)])
 
 
 def _flow_runs(url: str, names: Sequence[str]) -> Iterator[Finding]:

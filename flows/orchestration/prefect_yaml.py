@@ -1,0 +1,81 @@
+"""prefect.yaml: the deployments of this project and their schedules, read and checked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ValidationError, field_validator
+
+from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
+
+
+class Times(BaseModel):
+    """An entry of `schedules` in prefect.yaml."""
+
+    cron: str
+    timezone: str = "UTC"
+    active: bool = True
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone") from None
+        return name
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_cron_expression(cls, expression: str) -> str:
+        try:
+            CronSim(expression, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f"{expression!r} is not a cron expression: {error}") from None
+        return expression
+
+    def after(self, moment: datetime) -> datetime:
+        """Return the next time after `moment`, in UTC."""
+        return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
+
+
+class Deployment(BaseModel):
+    """An entry of `deployments` in prefect.yaml, without the keys that only workers use."""
+
+    name: str
+    entrypoint: str
+    description: str | None = None
+    tags: list[str] = []
+    concurrency_limit: int | dict[str, Any] | None = None
+    schedules: list[Times] = []
+
+    @property
+    def full_name(self) -> str:
+        """Name of the flow, which Prefect derives from that of the function, and of the deployment."""
+        return f"{self.entrypoint.rpartition(':')[2].replace('_', '-')}/{self.name}"
+
+
+class _PrefectYaml(BaseModel):
+    deployments: list[Deployment]
+
+
+def read(paths: Paths) -> list[Deployment]:
+    """Return the deployments of prefect.yaml.
+
+    Raises:
+        ConfigError: prefect.yaml is missing or not valid.
+    """
+    path = paths.checkout / "prefect.yaml"
+    try:
+        return _PrefectYaml.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).deployments
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = str(error)
+    raise ConfigError(f"{path}: {problem}", "Correct it, or restore it with git.")
