@@ -12,6 +12,7 @@ from flows.cli import (
     inspection,
     leaderboard,
     monitoring,
+    prediction,
     promotion,
     provenance,
     services,
@@ -36,6 +37,7 @@ def build() -> typer.Typer:
         feedback,
         promotion,
         provenance,
+        prediction,
         services,
         upkeep,
     )
