@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import serving_kit as kit
+from cluster import free_port
 from configured import configured
 from mlflow import MlflowClient
 
@@ -25,6 +26,7 @@ from mnistflow.paths import Paths
 from mnistflow.registry import versions
 from mnistflow.splits import Dataset, Split
 from mnistflow.tracking import runs
+from mnistflow.transient import is_transient
 from serving.inference_log.store import Feedback, LogStore
 
 pytestmark = pytest.mark.slow
@@ -151,6 +153,25 @@ def test_a_clock_that_jumps_neither_raises_an_alarm_nor_prevents_one(home: Paths
     assert take(home, server, years).alarms == ()
     server.answer(255 - server.images[:250])
     assert {"inputs", "outputs"} <= {alarm.question for alarm in take(home, server, 1).alarms}
+
+
+def test_a_night_without_the_registry_loses_no_image(
+    home: Paths, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer(server.images[:200])
+    take(home, server, 0)
+    before = state.read(home, NAME)
+    with monkeypatch.context() as night:
+        night.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+        night.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        for hour in range(1, 9):
+            server.answer(server.images[:30])
+            with pytest.raises(Exception, match="127") as failure:
+                take(home, server, hour)
+            assert is_transient(failure.value)  # so the flow tries again, and then fails with a notification
+    assert state.read(home, NAME) == before
+    morning = take(home, server, 9)
+    assert (morning.images, morning.alarms) == (240, ())
 
 
 def test_another_champion_begins_anew_where_the_log_has_come_to(home: Paths, server: Server) -> None:
