@@ -59,17 +59,26 @@ def calibrated(model: onnx.ModelProto, signature: Signature, temperature: float)
     from onnx import compose, helper, numpy_helper
 
     inner = compose.add_prefix(model, "uncalibrated/").graph
+    *others, last = inner.node
+    probabilities = inner.output[0].name
+    if last.op_type == "Softmax" and last.output[0] == probabilities:
+        body, logits = others, last.input[0]
+    else:  # such as the mean of an ensemble
+        logits = "logarithms"
+        body = [
+            *inner.node,
+            helper.make_node("Max", [probabilities, "smallest"], ["positive"]),
+            helper.make_node("Log", ["positive"], [logits]),
+        ]
     constants = {"smallest": np.float32(SMALLEST_PROBABILITY), "temperature": np.float32(temperature)}
     nodes = [
         helper.make_node("Identity", [signature.input_name], [inner.input[0].name]),
-        *inner.node,
-        helper.make_node("Max", [inner.output[0].name, "smallest"], ["positive"]),
-        helper.make_node("Log", ["positive"], ["logarithms"]),
-        helper.make_node("Div", ["logarithms", "temperature"], ["scaled"]),
+        *body,
+        helper.make_node("Div", [logits, "temperature"], ["scaled"]),
         helper.make_node("Softmax", ["scaled"], [signature.output_name], axis=1),
     ]
+    used = {name for node in nodes for name in node.input}
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(
-        nodes, "calibrated", model.graph.input, model.graph.output, [*initializers, *inner.initializer]
-    )
+    initializers = [tensor for tensor in (*initializers, *inner.initializer) if tensor.name in used]
+    graph = helper.make_graph(nodes, "calibrated", model.graph.input, model.graph.output, initializers)
     return helper.make_model(graph, opset_imports=model.opset_import)

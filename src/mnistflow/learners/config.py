@@ -113,7 +113,8 @@ class TrainConfig(Section):
         min_delta: smallest decrease of the validation loss that counts as improvement.
         threads: intra-op threads of TensorFlow and PyTorch; 0 means one per core.
         precision: of the forward and backward pass; weights are float32.
-        steps_per_execution: steps per call of the compiled training function.
+        steps_per_execution: steps per call of the compiled training function; `epoch` means all of an epoch with
+            TensorFlow, which loops inside the graph, and one with the other backends.
     """
 
     backend: Backend
@@ -139,11 +140,11 @@ class TrainConfig(Section):
     min_delta: Annotated[float, Field(ge=0)]
     threads: Annotated[int, Field(ge=0)]
     precision: Precision
-    steps_per_execution: PositiveInt
+    steps_per_execution: PositiveInt | Literal["epoch"]
 
     @model_validator(mode="after")
     def _pytorch_runs_single_steps(self) -> Self:
-        if self.backend == "torch" and self.steps_per_execution > 1:
+        if self.backend == "torch" and self.steps_per_execution not in (1, "epoch"):
             raise ValueError("steps_per_execution: must be 1 with backend torch")
         return self
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mnistflow.models.family import Activation, Initializer, Network, activate
+from mnistflow.models.family import Activation, Initializer, Network, activate, flatten
 from mnistflow.schema import Penalty, Positive, Rate, Sizes
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Cnn(Network):
         blocks: number of filters of each convolution in each block.
         kernel: side of the kernels in pixels.
         stem_kernel: side of the first convolution's kernel in pixels; None means `kernel`.
-        stem_stride: with 2, the first convolution halves height and width, and its block has no pooling.
+        stem_stride: of the first convolution; above 1, its block has no pooling.
+        padding: of convolutions and pooling; with `valid`, kernels stay inside the image, which shrinks.
         pooling: with `stride`, the last convolution of a block halves height and width instead, which computes a
             quarter of the values; with `none`, all blocks keep height and width.
         head: `flatten`, or `max` for global max pooling instead of the last block's pooling.
@@ -48,7 +49,8 @@ class Cnn(Network):
     blocks: Annotated[tuple[Sizes, ...], Field(strict=False, min_length=1)] = ((32,), (64,), (128,))
     kernel: Positive = 3
     stem_kernel: Positive | None = 5
-    stem_stride: Annotated[int, Field(ge=1, le=2)] = 2
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
+    padding: Literal["same", "valid"] = "same"
     pooling: Literal["max", "stride", "none"] = "max"
     head: Literal["flatten", "max"] = "max"
     dense: Sizes = ()
@@ -65,7 +67,7 @@ class Cnn(Network):
         x = keras.layers.Reshape((*inputs.shape[1:], 1))(self._normalized(inputs))
         for number, filters in enumerate(self.blocks):
             x = self._block(x, filters, first=number == 0, last=number == len(self.blocks) - 1)
-        x = keras.layers.GlobalMaxPooling2D()(x) if self.head == "max" else keras.layers.Flatten()(x)
+        x = keras.layers.GlobalMaxPooling2D()(x) if self.head == "max" else flatten(x)
         for units in self.dense:
             dense = keras.layers.Dense(
                 units,
@@ -93,13 +95,13 @@ class Cnn(Network):
                 count,
                 (self.stem_kernel or self.kernel) if stem else self.kernel,
                 strides=2 if halves and self.pooling == "stride" else self.stem_stride if stem else 1,
-                padding="same",
+                padding=self.padding,
                 use_bias=not self.batch_normalization,
                 kernel_initializer=self.initializer,
                 kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
             )(x)
             if halves and self.pooling == "max":
-                x = keras.layers.MaxPooling2D(2, padding="same")(x)
+                x = keras.layers.MaxPooling2D(2, padding=self.padding)(x)
             x = self._activated(x)
         return self._dropped(x)
 

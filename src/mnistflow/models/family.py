@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from mnistflow.schema import Section
@@ -93,3 +94,13 @@ def activate(x: keras.KerasTensor, name: Activation) -> keras.KerasTensor:
     if name == "gelu":
         return keras.ops.gelu(x, approximate=True)
     return keras.layers.Activation(name)(x)
+
+
+def flatten(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the values of each example in one dimension: `[batch, n]`.
+
+    The size is a constant: tf2onnx converts `keras.layers.Flatten` to seven operators that compute it for each request.
+    """
+    import keras
+
+    return keras.ops.reshape(x, (-1, prod(x.shape[1:])))

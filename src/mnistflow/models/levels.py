@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 ITERATIONS = 3
 MIN_CONTRAST = 0.04  # between the means of foreground and background; noise below it is not amplified further
@@ -21,7 +23,8 @@ class Levels(keras.layers.Layer):  # type: ignore[misc]
     """Keras layer that gives images, float32 `[batch, height, width]` in 0 to 1, a dark background and full contrast.
 
     The background is what most pixels of the border belong to, dark or bright. A single layer in float32, because
-    tf2onnx converts constants of free-standing operations to inputs of the graph.
+    tf2onnx converts constants of free-standing operations to inputs of the graph. Computed with few operations on
+    flattened images: for a single image, onnxruntime spends most of its time between operations.
 
     Args:
         settings: arguments of `keras.layers.Layer`; dtype is always float32.
@@ -31,33 +34,47 @@ class Levels(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**{**settings, "dtype": "float32"})
 
     def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        dark = ops.min(images, axis=(1, 2), keepdims=True)
-        bright = ops.max(images, axis=(1, 2), keepdims=True)
+        height, width = images.shape[1:]
+        pixels = ops.reshape(images, (-1, height * width))
+        threshold = (_reduced(ops.min, pixels) + _reduced(ops.max, pixels)) * 0.5
         for _ in range(ITERATIONS):
-            dark, bright = _means(images, (dark + bright) / 2)
-        is_bright = ops.cast(images > (dark + bright) / 2, "float32")
-        on_bright_paper = _border_mean(is_bright) > 0.5
-        background = ops.where(on_bright_paper, bright, dark)
-        contrast = ops.where(on_bright_paper, dark, bright) - background
-        limited = ops.where(on_bright_paper, -1.0, 1.0) * ops.maximum(ops.abs(contrast), MIN_CONTRAST)
-        return ops.clip((images - background) / limited, 0.0, BRIGHTEST)
+            dark, bright = _means(pixels, threshold)
+            threshold = (dark + bright) * 0.5
+        border = _border(height, width)
+        bright_on_border = ops.matmul(_above(pixels, threshold), border)
+        on_bright_paper = ops.cast(bright_on_border > border.sum() / 2, "float32")
+        sign = 1 - 2 * on_bright_paper
+        half = threshold - dark  # of the contrast
+        background = threshold - sign * half
+        limited = sign * ops.maximum(2 * half, MIN_CONTRAST)
+        levelled = ops.clip((pixels - background) / limited, 0.0, BRIGHTEST)
+        return ops.reshape(levelled, (-1, height, width))
 
 
-def _means(images: keras.KerasTensor, threshold: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Return the mean pixel up to and above a threshold: each float32 `[batch, 1, 1]`."""
-    above = ops.cast(images > threshold, "float32")
-    count = ops.sum(above, axis=(1, 2), keepdims=True)
-    total = ops.sum(images, axis=(1, 2), keepdims=True)
-    total_above = ops.sum(images * above, axis=(1, 2), keepdims=True)
-    pixels = float(images.shape[1] * images.shape[2])
-    bright = total_above / ops.maximum(count, 1.0)
-    dark = (total - total_above) / ops.maximum(pixels - count, 1.0)
-    return dark, ops.where(count > 0, bright, dark)
+def _reduced(reduction: Any, pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return a reduction over the pixels of each image: float32 `[batch, 1]`."""
+    return reduction(pixels, axis=1, keepdims=True)
 
 
-def _border_mean(values: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the mean over the pixels of the border, one pixel wide: float32 `[batch, 1, 1]`."""
-    height, width = values.shape[1:]
-    inner = ops.sum(values[:, 1:-1, 1:-1], axis=(1, 2), keepdims=True)
-    count = 2 * (height + width) - 4
-    return (ops.sum(values, axis=(1, 2), keepdims=True) - inner) / count
+def _above(pixels: keras.KerasTensor, threshold: keras.KerasTensor) -> keras.KerasTensor:
+    """Return 1 for each pixel above the threshold of its image, else 0: float32 `[batch, pixels]`."""
+    return ops.cast(pixels > threshold, "float32")
+
+
+def _means(pixels: keras.KerasTensor, threshold: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Return the mean pixel up to and above a threshold: each float32 `[batch, 1]`; 0 without such a pixel.
+
+    No pixel is above the threshold of an image of a single colour. It becomes black, whatever the other mean.
+    """
+    above = _above(pixels, threshold)
+    count, total = _reduced(ops.sum, above), _reduced(ops.sum, pixels)
+    total_above = _reduced(ops.sum, pixels * above)
+    dark = (total - total_above) / ops.maximum(pixels.shape[1] - count, 1.0)
+    return dark, total_above / ops.maximum(count, 1.0)
+
+
+def _border(height: int, width: int) -> NDArray[np.float32]:
+    """Return 1 for the pixels of the border, one pixel wide, else 0: float32 `[height * width, 1]`."""
+    border = np.ones((height, width), np.float32)
+    border[1:-1, 1:-1] = 0
+    return border.reshape(-1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Network
+from mnistflow.models.family import Network, flatten
 
 if TYPE_CHECKING:
     import keras
@@ -18,6 +18,4 @@ class Linear(Network):
     """
 
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        import keras
-
-        return keras.layers.Flatten()(inputs)
+        return flatten(inputs)

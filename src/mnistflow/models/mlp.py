@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Initializer, Network, activate
+from mnistflow.models.family import Activation, Initializer, Network, activate, flatten
 from mnistflow.schema import Penalty, Rate, Sizes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Mlp(Network):
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
-        x = keras.layers.Flatten()(inputs)
+        x = flatten(inputs)
         for units in self.units:
             x = keras.layers.Dense(
                 units,

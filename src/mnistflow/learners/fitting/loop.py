@@ -168,8 +168,14 @@ def _initial_state(task: Task, model: keras.Model, config: TrainConfig, extent: 
     task.compile(model, keras.optimizers.SGD(), config.label_smoothing)
     optimizer = optimizers.build(config, steps_per_epoch=extent.steps)
     task.compile(fitted_model, optimizer, config.label_smoothing)
-    fitted_model.steps_per_execution = config.steps_per_execution
+    fitted_model.steps_per_execution = _steps_per_execution(config, extent)
     return _State(model, fitted_model, statistics, _copied_weights(model), {})
+
+
+def _steps_per_execution(config: TrainConfig, extent: Epoch) -> int:
+    if config.steps_per_execution != "epoch":
+        return config.steps_per_execution
+    return extent.steps if backend.current() == "tensorflow" else 1
 
 
 def _copied_weights(model: keras.Model) -> list[Array]:

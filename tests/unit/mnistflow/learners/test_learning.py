@@ -89,6 +89,15 @@ VARIANTS: list[dict[str, Any]] = [
     {"model.family": "resnet", "model.resnet.stem_stride": 2, "model.resnet.l2": 1e-4},
     {"model.family": "svm", "model.svm.gamma": 0.2, "train.threads": 1, "export.opset": 18, "export.views": 5},
     {"model.family": "cnn", "model.cnn.pooling": "stride", "model.cnn.stem_stride": 1, "train.betas": [0.7, 0.9]},
+    {
+        "model.family": "cnn",
+        "model.cnn.auto_levels": False,
+        "model.cnn.stem_stride": 3,
+        "model.cnn.stem_kernel": 3,
+        "model.cnn.kernel": 2,
+        "model.cnn.padding": "valid",
+        "train.steps_per_execution": "epoch",
+    },
     {"model.family": "tree", "model.tree.criterion": "gini", "model.tree.pruning": 1e-4},
     {"model.family": "forest", "model.forest.thresholds": "random", "model.forest.max_features": 0.1},
     {
