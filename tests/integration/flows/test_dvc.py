@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import session_guard
 from checkouts import ROOT, Checkout, copy_checkout, retrain_once
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 PAGE = ROOT / "docs/how-to/coming-from-dvc.md"
 AUTHOR = {f"GIT_{role}_{field}": "somebody" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
 EXPERIMENT = "mlp epochs=2 tune.trials=0"
+QUEUED = {"three-epochs": "3", "four-epochs": "4"}  # numbers of epochs
 
 
 def commands(heading: str) -> list[str]:
@@ -60,6 +62,12 @@ def of_version(checkout: Checkout, number: int) -> float:
 def evaluated(checkout: Checkout) -> dict[str, Any]:
     """Return the rows of the leaderboard by name."""
     return {row["name"]: row for row in json.loads(checkout.run("leaderboard", "--json").stdout)}
+
+
+def outputs(checkout: Checkout) -> dict[str, Any]:
+    """Return what `mnistflow status` shows of the outputs in the checkout."""
+    found: dict[str, Any] = json.loads(checkout.run("status", "--json").stdout)["outputs"]
+    return found
 
 
 def test_dvc_finds_all_of_a_retraining(checkout: Checkout) -> None:
@@ -115,8 +123,38 @@ def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
     assert checkout.tool("git", "status", "--short", "--branch") == "## shorter\n"
 
 
-def test_figures_follow_the_branch(checkout: Checkout) -> None:
+def test_queued_experiments_are_runs_in_mlflow(checkout: Checkout) -> None:
+    """The worker of the queue outlives the command that starts it."""
+    execute(checkout, "The queue")
+    evaluations = (
+        "select 1 from latest_metrics join tags using (run_uuid) where latest_metrics.key = 'test_accuracy'"
+        " and tags.key = 'mnistflow.dvc_experiment' and tags.value in ('three-epochs', 'four-epochs')"
+    )
+    wait_until(lambda: len(checkout.query(evaluations)) == len(QUEUED))
+    wait_until(lambda: checkout.tool("dvc", "queue", "status").count("Success") == len(QUEUED))
+    checkout.tool("dvc", "queue", "stop")
+    ranked = evaluated(checkout)
+    first = "select key, value from params join model_versions on run_uuid = run_id where version = 1"
+    retrained = dict(checkout.query(first))
+    for name, epochs in QUEUED.items():
+        row = ranked[f"mlp epochs={epochs}"]  # a search is none of the branch's either
+        tags = dict(checkout.query("select key, value from tags where run_uuid = ?", row["run_id"]))
+        parameters = dict(checkout.query("select key, value from params where run_uuid = ?", row["run_id"]))
+        assert (tags["mnistflow.dvc_experiment"], tags["mlflow.source.name"]) == (name, "dvc exp run")
+        assert parameters["train.epochs"] == epochs
+        assert parameters.keys() == retrained.keys()
+    assert all(name in checkout.tool("dvc", "exp", "show", "--csv") for name in QUEUED)
+    assert checkout.tool("git", "status", "--short", "--branch") == "## shorter\n"
+
+
+def test_figures_of_experiments_follow_the_branch(checkout: Checkout) -> None:
+    """By DVC's hooks; without them, `status` shows no figure of the branch that was left."""
     of_experiment = accuracy(checkout.folder, checkout)
+    assert outputs(checkout)["mismatch"] is None
+    checkout.tool("git", "switch", "-q", "main")
+    assert outputs(checkout)["quality"] is None
+    assert "is not what dvc.lock describes" in outputs(checkout)["mismatch"]
+    checkout.tool("git", "switch", "-q", "shorter")
     execute(checkout, "Branches")
     first = of_version(checkout, 1)
     assert accuracy(checkout.folder, checkout) == first != of_experiment

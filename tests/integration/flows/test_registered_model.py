@@ -78,8 +78,11 @@ def test_a_version_describes_itself(retrained: Checkout) -> None:
     }
     assert float(version.tags["mnistflow.accuracy"]) == served["metrics"]["accuracy"]
     assert max(map(len, version.tags.values())) < 200
+    wanted = "tags.`mnistflow.decision` = 'promote' and tags.`mnistflow.family` = 'mlp'"
+    assert [found.version for found in client.search_model_versions(wanted)] == [version.version]
     page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    for text in ("**Promoted:** no champion yet", "95 % interval", "models:/digits-classifier@champion", page):
+    links = (page, "[prediction server](http://")
+    for text in ("**Promoted:** no champion yet", "95 % interval", "models:/digits-classifier@champion", *links):
         assert text in version.description
     commit = retrained.tool("git", "rev-parse", "HEAD").strip()
     assert f"git checkout {commit}\nmnistflow retrain" in version.description
