@@ -34,7 +34,7 @@ from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.provenance import bundle, golden_sets, lineage_graph, open_lineage, signature
-from mnistflow.registry import promotion, reconciliation, registration, status, versions
+from mnistflow.registry import dataset_choice, promotion, reconciliation, registration, versions
 from mnistflow.registry.gate.config import GateConfig
 from mnistflow.registry.gate.judgement import Judgement, judge, record_verdict
 from mnistflow.registry.versions import Version
@@ -196,7 +196,7 @@ def send_lineage(paths: Paths, version: Version) -> None:
 def look(paths: Paths, dataset: str | None) -> Look:
     """Compare the traffic since the last look with the champion's reference."""
     settings = config.load(paths.params)
-    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    chosen = dataset_choice.choose(paths, settings.fetch, dataset)
     taken = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
     get_run_logger().info(taken.summary)
     return taken
@@ -206,7 +206,7 @@ def look(paths: Paths, dataset: str | None) -> Look:
 def watch(paths: Paths, dataset: str | None) -> Watch | None:
     """Compare the version that the gate promoted last with the one before it, and roll it back if it is worse."""
     settings = config.load(paths.params)
-    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    chosen = dataset_choice.choose(paths, settings.fetch, dataset)
     log = os.environ[environment.INFERENCE_LOG]
     found = promotion_watch.follow(paths, chosen, settings.monitor, log, datetime.now(UTC), lifecycle.notify)
     get_run_logger().info("watch: %s", found or "no promotion")
@@ -218,7 +218,7 @@ def respond(paths: Paths, dataset: str | None) -> Step:
     """Take the next step after a look: submit a retraining, notify a person, or nothing."""
     settings = config.load(paths.params)
     step = response.respond(
-        paths, status.choose_dataset(paths, settings.fetch, dataset), settings.monitor, datetime.now(UTC)
+        paths, dataset_choice.choose(paths, settings.fetch, dataset), settings.monitor, datetime.now(UTC)
     )
     get_run_logger().info("%s: %s", step.kind, step.because)
     return step

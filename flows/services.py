@@ -17,7 +17,7 @@ from mnistflow.config import Config
 from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, server_client, status, versions
+from mnistflow.registry import dataset_choice, publisher, server_client, versions
 from mnistflow.tracking import mlflow_ui
 from mnistflow.tracking.store import open_store
 
@@ -46,7 +46,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
             api, scheduling = _scheduling(paths, host) if claimed else (None, [])
             if not claimed:
                 console.print("Prefect and the schedules are run by another process of this checkout")
-            dataset = status.current_dataset(paths, settings.fetch)
+            dataset = dataset_choice.current(paths, settings.fetch)
             _run(
                 paths,
                 [
@@ -193,7 +193,7 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
     `/predict` uses the model of the current data set if it classifies images. By itself, the server would choose the
     newest champion of any data set.
     """
-    dataset = status.current_dataset(paths, settings.fetch)
+    dataset = dataset_choice.current(paths, settings.fetch)
     name = versions.model_name(dataset)
     takes_images = versions.task_of(dataset).name == IMAGE_CLASSIFICATION
     is_chosen = takes_images and publisher.published_champion(paths, name) and MODEL_VARIABLE not in os.environ

@@ -69,11 +69,10 @@ def compare(
         raise ConfigError(f"{wrong!r} is no number of a version", "`mnistflow leaderboard` lists the versions.")
     paths, settings = load_context()
     from mnistflow.analysis import side_by_side
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
+    from mnistflow.registry import dataset_choice, versions
     from mnistflow.tracking import mlflow_ui
 
-    name = versions.model_name(state.choose_dataset(paths, settings.fetch, dataset))
+    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
     found = side_by_side.compare(name, [int(text) for text in version])
     ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     page = mlflow_ui.comparison_page(ui, [run.run_id for run in found.runs], [run.experiment_id for run in found.runs])
@@ -111,10 +110,10 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     from flows.orchestration import deployments
     from mnistflow.monitoring import state as monitoring
     from mnistflow.monitoring.watch import record as watches
+    from mnistflow.registry import dataset_choice, versions
     from mnistflow.registry import status as state
-    from mnistflow.registry import versions
 
-    now = state.read(paths, state.choose_dataset(paths, settings.fetch, dataset))
+    now = state.read(paths, dataset_choice.choose(paths, settings.fetch, dataset))
     schedules = deployments.schedules(paths)
     name = versions.model_name(now.dataset)
     looked = {"monitor": monitoring.described(paths, name), "watch": watches.described(paths, name)}

@@ -56,10 +56,9 @@ def leaderboard(
     """Rank runs and versions, the best first; runs with less data or fewer epochs are marked."""
     paths, settings = load_context()
     from mnistflow.analysis import leaderboard as ranking
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
+    from mnistflow.registry import dataset_choice, versions
 
-    name = state.choose_dataset(paths, settings.fetch, dataset)
+    name = dataset_choice.choose(paths, settings.fetch, dataset)
     since_ms = int(moment(since).timestamp() * 1000) if since else None
     rows = ranking.rank(name, ranking.Filters(experiment, family, since_ms, _tags(tag or ()), limit))
     chosen = [column.strip() for column in columns.split(",") if column.strip()] if columns else []
@@ -86,10 +85,9 @@ def recommend(
     """Name the best version to serve within limits of latency, size and accuracy."""
     paths, settings = load_context()
     from mnistflow.analysis import leaderboard as ranking
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
+    from mnistflow.registry import dataset_choice, versions
 
-    name = state.choose_dataset(paths, settings.fetch, dataset)
+    name = dataset_choice.choose(paths, settings.fetch, dataset)
     limits = ranking.Limits(max_ms, max_megabytes, min_accuracy, min_robust)
     row = ranking.recommend(ranking.rank(name), limits)
     if as_json:

@@ -28,9 +28,9 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
     from flows.orchestration import notifications, server_address
     from flows.orchestration.notifications import Event, Notification
     from mnistflow.monitoring import look as looks
-    from mnistflow.registry import status
+    from mnistflow.registry import dataset_choice
 
-    chosen = status.choose_dataset(paths, settings.fetch, dataset)
+    chosen = dataset_choice.choose(paths, settings.fetch, dataset)
 
     def notify(event: Event, subject: str, text: str) -> None:
         notifications.send(Notification(event, subject, text), server_address.running_server(paths))
@@ -52,9 +52,9 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show every change of the champion: when, from which version to which, by whom, and why."""
     paths, settings = load_context()
     from mnistflow.analysis import ledger
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
 
-    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
     entries = ledger.read(name)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
@@ -72,8 +72,8 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
 def explain(version: int, dataset: DatasetOption = None) -> None:
     """Explain the gate's verdict on a version in one paragraph."""
     paths, settings = load_context()
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
     from mnistflow.registry.gate import explanation
 
-    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
     typer.echo(explanation.explain(name, version))

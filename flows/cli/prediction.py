@@ -20,10 +20,9 @@ def register(app: typer.Typer) -> None:
 def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
     """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
     paths, config = load_fetch_context()
-    from mnistflow.registry import status as state
-    from mnistflow.registry import versions
+    from mnistflow.registry import dataset_choice, versions
 
-    model = versions.model_name(state.choose_dataset(paths, config, dataset))
+    model = versions.model_name(dataset_choice.choose(paths, config, dataset))
     become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
@@ -48,14 +47,13 @@ def score(
 ) -> None:
     """Predict for every row of an input, on all cores or a Dask cluster; after a kill, the same command goes on."""
     paths, config = load_context()
-    from mnistflow.registry import publisher, versions
-    from mnistflow.registry import status as state
+    from mnistflow.registry import dataset_choice, publisher, versions
     from mnistflow.workers import dask_scheduler
 
     address = dask_scheduler.find(scheduler or config.tune.scheduler)
     if address:
         dask_scheduler.connect(address).close()
-    name = versions.model_name(state.choose_dataset(paths, config.fetch, dataset))
+    name = versions.model_name(dataset_choice.choose(paths, config.fetch, dataset))
     if version:
         with publisher.locked(paths, name):
             publisher.publish(paths, versions.find(name, version))

@@ -100,9 +100,9 @@ def _set_rollout(
 def _model(dataset: str | None) -> "tuple[Paths, str]":
     """Return the paths of the checkout, and the registered name of the models of a data set."""
     paths, settings = load_context()
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
 
-    return paths, versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    return paths, versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
 
 
 def _notify(paths: "Paths", event: "Event", name: str, text: str) -> None:

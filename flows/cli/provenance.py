@@ -117,9 +117,9 @@ def verify(
 
 def _version(dataset: str | None, number: int) -> tuple[Paths, Version]:
     paths, settings = load_context()
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
 
-    return paths, versions.find(versions.model_name(status.choose_dataset(paths, settings.fetch, dataset)), number)
+    return paths, versions.find(versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset)), number)
 
 
 def _key(given: Path | None, variable: str) -> Path:
@@ -133,6 +133,6 @@ def _run_id(paths: Paths, settings: Config, model: str, dataset: str | None) -> 
     """Return the id of a run, which may be named by the version that was registered from it."""
     if not (model.isdecimal() and len(model) < 10):
         return model
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
 
-    return versions.find(versions.model_name(status.choose_dataset(paths, settings.fetch, dataset)), int(model)).run_id
+    return versions.find(versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset)), int(model)).run_id

@@ -90,19 +90,18 @@ def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
     """Start the MLflow UI; the printed address opens the runs of the data set, best first."""
     paths, settings = load_context()
     from flows import services
-    from mnistflow.registry import status as state
+    from mnistflow.registry import dataset_choice
 
-    services.ui(paths, state.current_dataset(paths, settings.fetch), host, port)
+    services.ui(paths, dataset_choice.current(paths, settings.fetch), host, port)
 
 
 def up(host: Host = "127.0.0.1") -> None:
     """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all."""
     paths, settings = load_context()
     from flows import services
-    from mnistflow.registry import reconciliation, versions
-    from mnistflow.registry import status as state
+    from mnistflow.registry import dataset_choice, reconciliation, versions
 
-    reconciliation.reconcile(paths, versions.model_name(state.current_dataset(paths, settings.fetch)))
+    reconciliation.reconcile(paths, versions.model_name(dataset_choice.current(paths, settings.fetch)))
 
     services.up(paths, settings, host)
 

@@ -35,10 +35,10 @@ def doctor(
     """Find what killed processes and full disks have left behind; exit code 1 while something is wrong."""
     paths, settings = load_context()
     from flows.orchestration import schedule_diagnosis
-    from mnistflow.registry import status, versions
+    from mnistflow.registry import dataset_choice, versions
     from mnistflow.upkeep import diagnosis
 
-    name = versions.model_name(status.choose_dataset(paths, settings.fetch, dataset))
+    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
 
     def diagnose() -> "list[Finding]":
         log = os.environ[environment.INFERENCE_LOG]

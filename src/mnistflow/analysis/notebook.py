@@ -20,7 +20,7 @@ from mnistflow.checkout import stage_outputs
 from mnistflow.data.config import FetchConfig
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, status, versions
+from mnistflow.registry import dataset_choice, publisher, versions
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
 from mnistflow.tasks.identity import Headline
@@ -171,7 +171,7 @@ def _locate(dataset: str | None) -> tuple[Paths, str]:
     paths = Paths.locate()
     environment.configure(paths)
     fetch = FetchConfig.validated(read_yaml(paths.params).get("fetch"), f"{paths.params}: fetch")
-    return paths, status.choose_dataset(paths, fetch, dataset)
+    return paths, dataset_choice.choose(paths, fetch, dataset)
 
 
 def _as_row(row: Row, headline: Headline) -> dict[str, Any]:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from mnistflow import files
 from mnistflow.checkout import stage_outputs
-from mnistflow.data import catalog
-from mnistflow.data.config import FetchConfig
-from mnistflow.errors import ConfigError, DataError, RegistryError
+from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, rollouts, server_client, versions
 from mnistflow.registry.publisher import Rollout
@@ -104,31 +102,6 @@ class Status:
     model_repository: str
     rollout: Rollout | None
     servers: tuple[Server, ...]
-
-
-def current_dataset(paths: Paths, config: FetchConfig) -> str:
-    """Return the configured data set, or its fallback when only the fallback has a champion, or any run at all."""
-    wanted, fallback = config.dataset, config.fallback
-    if fallback is None or _has_champion(paths, wanted):
-        return wanted
-    is_fallback = _has_champion(paths, fallback) or (runs.has_experiment(fallback) and not runs.has_experiment(wanted))
-    return fallback if is_fallback else wanted
-
-
-def choose_dataset(paths: Paths, config: FetchConfig, name: str | None) -> str:
-    """Return the data set of that name; without one, the current one.
-
-    Raises:
-        ConfigError: no data set of that name is known, nor has any run used one.
-    """
-    if name is None:
-        return current_dataset(paths, config)
-    if _has_champion(paths, name):
-        return name
-    known = {*catalog.entries(), *config.own}
-    if name not in known and not runs.has_experiment(name):
-        raise ConfigError(f"unknown data set {name!r}", f"Known: {', '.join(sorted(known))}.")
-    return name
 
 
 def read(paths: Paths, dataset: str) -> Status:
@@ -262,10 +235,6 @@ def _server_lines(address: str, served: Served) -> Iterator[tuple[str, str]]:
             yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} without an answer{mean}"
         if rollout.agreement is not None:
             yield "", f"both predict the same class for {rollout.agreement:.2%} of {rollout.compared:,}"
-
-
-def _has_champion(paths: Paths, dataset: str) -> bool:
-    return publisher.published_champion(paths, versions.model_name(dataset)) is not None
 
 
 def _state(version: Version | None) -> VersionState | None:

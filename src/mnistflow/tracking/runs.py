@@ -122,11 +122,6 @@ def experiment_id(paths: Paths, name: str) -> str:
     )
 
 
-def has_experiment(name: str) -> bool:
-    """Return whether MLflow has an experiment of that name."""
-    return open_store().experiment_id(name) is not None
-
-
 def start(
     paths: Paths,
     experiment: str,

@@ -18,6 +18,7 @@ from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mnistflow.tracking import runs
+from mnistflow.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -248,7 +249,7 @@ def test_the_last_run_is_the_one_that_a_later_retraining_confirmed(
 def test_status_before_the_first_run_is_empty_and_creates_nothing(paths: Paths) -> None:
     now = status.read(paths, "never_used")
     assert (now.champion, now.challenger, now.previous, now.last_run) == (None, None, None, None)
-    assert not runs.has_experiment("never_used")
+    assert open_store().experiment_id("never_used") is None
 
 
 def test_a_store_that_does_not_exist_yet_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglo
 
 
 def commands(application: typer.Typer) -> set[str]:
-    functions = [command.callback for command in application.registered_commands]
-    names = {function.__name__.replace("_", "-") for function in functions if function}
+    functions = {one.callback: one.name for one in application.registered_commands if one.callback}
+    names = {name or function.__name__.replace("_", "-") for function, name in functions.items()}
     return names | {str(group.name) for group in application.registered_groups}
 
 
