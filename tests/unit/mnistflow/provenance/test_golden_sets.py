@@ -1,0 +1,61 @@
+"""Golden sets: never drawn from what the champion was trained on, and refused if they are not as signed."""
+
+import numpy as np
+import pytest
+import serving_kit as kit
+import signing_keys
+from tracking_server import register
+
+from mnistflow.data import catalog
+from mnistflow.data.feedback import golden
+from mnistflow.data.feedback.reports import Report
+from mnistflow.data.prepare import Reported
+from mnistflow.errors import ConfigError, RegistryError
+from mnistflow.paths import Paths
+from mnistflow.pipeline import record
+from mnistflow.provenance import golden_sets
+from mnistflow.registry import promotion
+from mnistflow.splits import Dataset
+from mnistflow.tracking import runs
+
+pytestmark = pytest.mark.slow
+
+LEARNED_UNTIL = 5.0
+
+
+@pytest.fixture
+def reported(digits: Dataset) -> Reported:
+    """Ten accepted reports of pictures that the official splits do not have, a second apart."""
+    images = np.ascontiguousarray(np.rot90(digits.train.inputs[:10], axes=(1, 2)))
+    reports = [Report(f"r{row}", 0, float(row), image, "0", "3", "", "accept") for row, image in enumerate(images)]
+    return Reported("", catalog.get("digits"), reports)
+
+
+def test_what_the_champion_was_trained_on_is_not_drawn(paths: Paths, digits: Dataset, reported: Reported) -> None:
+    version = register(paths, "digits", kit.untrained(0), digits.train.inputs)
+    promotion.make_champion(paths, version, "gate")
+    run = runs.resume(version.run_id)
+    run.log_json({"feedback": {"examples": 6, "until": LEARNED_UNTIL}}, record.DATA)
+    with pytest.raises(ConfigError, match="4 reports are accepted and are newer than the feedback"):
+        golden_sets.draw(paths, reported, number=5, seed=0, by="ada", key=None)
+    assert golden_sets.draw(paths, reported, number=4, seed=0, by="ada", key=None).since == LEARNED_UNTIL
+    run.log_json({"feedback": {"examples": 0, "until": LEARNED_UNTIL}}, record.DATA)
+    assert golden_sets.draw(paths, reported, number=10, seed=0, by="ada", key=None).since is None
+
+
+def test_a_set_that_is_not_as_signed_is_refused(paths: Paths, reported: Reported) -> None:
+    (private, _), (other, _) = signing_keys.write(paths.var / "a"), signing_keys.write(paths.var / "b")
+    golden_sets.check_signature(paths, "digits", private)  # there is no set yet
+    golden_sets.draw(paths, reported, number=5, seed=0, by="ada", key=None)
+    with pytest.raises(RegistryError, match=r"model.sig is missing"):
+        golden_sets.check_signature(paths, "digits", private)
+    drawn = golden_sets.draw(paths, reported, number=6, seed=0, by="ada", key=private)
+    assert golden_sets.is_signed(drawn)
+    golden_sets.check_signature(paths, "digits", private)
+    with pytest.raises(RegistryError, match="the signature does not hold"):
+        golden_sets.check_signature(paths, "digits", other)
+    (drawn.folder / golden.RECORD).write_text((drawn.folder / golden.RECORD).read_text().replace("ada", "eve"))
+    with pytest.raises(RegistryError, match=r"golden.json not as signed"):
+        golden_sets.check_signature(paths, "digits", private)
+    golden_sets.sign(paths, "digits", private)
+    golden_sets.check_signature(paths, "digits", private)
