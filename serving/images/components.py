@@ -122,6 +122,13 @@ def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
     return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
 
 
+def middle(values: npt.NDArray[Pixel]) -> Pixel:
+    """Return the upper median of an array, several times as fast as np.median."""
+    rank = values.size // 2
+    median: Pixel = np.partition(values, rank, axis=None)[rank]
+    return median
+
+
 class Box(NamedTuple):
     """A box in the pixels of an image; x and y are those of its upper left corner."""
 
@@ -141,9 +148,9 @@ def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integer
     """Return for each of `count` runs the smallest number among those that links connect it with."""
     numbers = np.arange(count)
     while True:
-        smaller = np.minimum(numbers[upper], numbers[lower])
-        if np.array_equal(smaller, numbers[upper]) and np.array_equal(smaller, numbers[lower]):
+        if np.array_equal(numbers[upper], numbers[lower]):
             return numbers
+        smaller = np.minimum(numbers[upper], numbers[lower])
         np.minimum.at(numbers, upper, smaller)
         np.minimum.at(numbers, lower, smaller)
         numbers = numbers[numbers]

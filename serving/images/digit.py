@@ -82,7 +82,9 @@ def mask(ink: Floats, choose: Choice) -> Mask:
 
 def _noise(ink: Floats) -> float:
     """Return the standard deviation of the noise, from the differences between neighbours (median absolute)."""
-    return float(np.median(np.abs(np.diff(ink[::NOISE_STEP], axis=1)))) / 0.6745 / 2**0.5 if ink.shape[1] > 1 else 0.0
+    if ink.shape[1] < 2:
+        return 0.0
+    return float(components.middle(np.abs(np.diff(ink[::NOISE_STEP], axis=1)))) / 0.6745 / 2**0.5
 
 
 def grown(mask: Mask, radius: int) -> Mask:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from serving.images import components
 from serving.images.components import Floats
 
 Grey = npt.NDArray[np.uint8]
@@ -69,11 +70,6 @@ def _plane(colours: Grey, number: int) -> Grey:
     return plane
 
 
-def both_readings(grey: Grey) -> tuple[Sheet, Sheet]:
-    """Return an image `[height, width]` as dark ink on bright paper, and as bright ink on dark paper."""
-    return reading(grey, bright_paper=True), reading(grey, bright_paper=False)
-
-
 def reading(grey: Grey, *, bright_paper: bool) -> Sheet:
     """Return an image `[height, width]` as ink on paper that is brighter than the ink, or darker."""
     smooth = smoothed(grey)
@@ -99,7 +95,7 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     """
     difference = np.maximum(difference, 0)
     share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER), dtype=np.float32)
-    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(np.median(paper))))
+    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper))))
     share *= limit / max(float(share.max()), 1e-6)
     return share
 
