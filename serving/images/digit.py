@@ -80,6 +80,11 @@ def mask(ink: Floats, choose: Choice) -> Mask:
     return framed
 
 
+def strong(ink: Floats) -> Mask:
+    """Return the pixels whose ink is neither shadow nor smear beside the strongest one."""
+    return ink > STRONG_SHARE * float(ink.max())
+
+
 def _noise(ink: Floats) -> float:
     """Return the standard deviation of the noise, from the differences between neighbours (median absolute)."""
     if ink.shape[1] < 2:

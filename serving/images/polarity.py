@@ -9,6 +9,7 @@ a loop, the whole sheet, or slivers along the edges of strokes.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,28 +37,52 @@ EDGES, SEPARATION, LENGTH, CONTRAST, AT_THE_BORDER, FILLED_SIDES = 15.8, 9.9, 5.
 CERTAIN = 43.6
 
 
-def is_paper_bright(grey: Grey, choose: digit.Choice) -> bool:
-    """Return whether the paper of an image `[height, width]` is brighter than the ink.
+class Polarity(NamedTuple):
+    """Polarity of an image.
+
+    Attributes:
+        is_paper_bright: whether the paper is brighter than the ink.
+        mask: of the handwriting on the reduced image that was looked at, `[height / factor, width / factor]`.
+        factor: by which it was reduced.
+    """
+
+    is_paper_bright: bool
+    mask: Mask
+    factor: int
+
+
+def find(grey: Grey, choose: digit.Choice) -> Polarity:
+    """Return the polarity of an image `[height, width]`.
 
     Args:
         grey: the image.
         choose: selects the components that are handwriting.
+
+    Raises:
+        NoInkError: there is no ink.
     """
-    smooth = ink.smoothed(ink.reduced(grey, max(1, max(grey.shape) // SIDE)))
+    factor = max(1, max(grey.shape) // SIDE)
+    smooth = ink.smoothed(ink.reduced(grey, factor))
     is_mostly_bright = 2 * int(components.middle(smooth)) >= int(smooth.min()) + int(smooth.max())
-    first = _score(smooth, ink.reading(smooth, bright_paper=is_mostly_bright), choose)
-    if first >= CERTAIN:
-        return is_mostly_bright
-    second = _score(smooth, ink.reading(smooth, bright_paper=not is_mostly_bright), choose)
-    return is_mostly_bright == (first >= second)
+    best, polarity = -math.inf, None
+    for is_paper_bright in (is_mostly_bright, not is_mostly_bright):
+        sheet = ink.reading(smooth, bright_paper=is_paper_bright)
+        try:
+            mask = digit.mask(sheet.ink, choose)
+        except NoInkError:
+            continue
+        score = _score(smooth, sheet, mask)
+        if score > best:
+            best, polarity = score, Polarity(is_paper_bright, mask, factor)
+        if score >= CERTAIN:
+            break
+    if polarity is None:
+        raise NoInkError("no ink found in the image")
+    return polarity
 
 
-def _score(smooth: Grey, sheet: Sheet, choose: digit.Choice) -> float:
-    """Return how much the handwriting of a reading is like strokes; minus infinity if there is none."""
-    try:
-        mask = digit.mask(sheet.ink, choose)
-    except NoInkError:
-        return -math.inf
+def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
+    """Return how much the handwriting of a reading is like strokes."""
     rows, columns = components.extent(mask)
     around = tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in (rows, columns))
     strokes, grey = mask[around], smooth[around]

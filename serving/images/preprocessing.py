@@ -101,7 +101,7 @@ def read(image: ImagePayload, *, mode: Mode, max_pixels: int) -> Reading:
     if is_mnist_form(luminance):
         return _used_whole(picture, luminance)
     grey = ink.most_contrasting(picture.colours)
-    found = find_handwriting(grey, digit.one_digit)
+    found = _find_digit(grey)
     pixels = to_mnist_form(found.pixels[extent(found.mask)])
     return Reading(grey, picture.width, picture.height, found, pixels)
 
@@ -112,8 +112,22 @@ def find_handwriting(grey: Grey, choose: digit.Choice) -> Handwriting:
     Raises:
         InvalidRequestError: there is no ink.
     """
-    sheet = ink.reading(grey, bright_paper=polarity.is_paper_bright(grey, choose))
-    mask = digit.mask(sheet.ink, choose)
+    sheet = ink.reading(grey, bright_paper=polarity.find(grey, choose).is_paper_bright)
+    return _cleaned(sheet, digit.mask(sheet.ink, choose))
+
+
+def _find_digit(grey: Grey) -> Handwriting:
+    """Find the digit on an image `[height, width]`: on the reduced image, and its strokes there on the image itself."""
+    found = polarity.find(grey, digit.one_digit)
+    sheet = ink.reading(grey, bright_paper=found.is_paper_bright)
+    if found.factor == 1:
+        return _cleaned(sheet, found.mask)
+    near = digit.grown(found.mask, 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
+    return _cleaned(sheet, digit.strong(np.where(near[: grey.shape[0], : grey.shape[1]], sheet.ink, 0)))
+
+
+def _cleaned(sheet: Sheet, mask: Mask) -> Handwriting:
+    """Return the handwriting of a mask, with all of its ink and nothing else."""
     inside = np.where(digit.grown(mask, 2), sheet.ink, 0)
     values = sheet.ink[mask]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]

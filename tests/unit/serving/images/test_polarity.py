@@ -7,8 +7,8 @@ import serving_kit as kit
 import strokes
 from PIL import Image, ImageDraw
 
+from serving.images import polarity
 from serving.images.digit import one_digit
-from serving.images.polarity import is_paper_bright
 
 SIDE = hard_images.SIDE
 PAPER, INK = 240, 30
@@ -62,5 +62,5 @@ SHEETS = {
 def test_strokes_are_ink(sheet):
     grey = np.rint(sheet()).astype(np.uint8)
 
-    assert is_paper_bright(grey, one_digit)
-    assert not is_paper_bright(~grey, one_digit)
+    assert polarity.find(grey, one_digit).is_paper_bright
+    assert not polarity.find(~grey, one_digit).is_paper_bright
