@@ -1,24 +1,30 @@
 """How images of real handwriting are read in spite of one fault of sheet, pen, light or camera, or of two.
 
-The digits are test images of MNIST and of scikit-learn's digits, drawn anew at high resolution, and pen strokes. The
-model is the champion of a model repository, and the images go through the server's preprocessing.
+The digits are test images of MNIST and of scikit-learn's digits, drawn anew at high resolution, and pen strokes; at the
+end, printed digits of matplotlib's fonts. The model is the champion of a model repository, and the images go through
+the server's preprocessing. `--picture` draws a hundred of the images with what was read instead.
 
     MNISTFLOW_MIRRORS=../shared/datasets python benchmarks/serving/hard_images.py --repository var/models
 """
 
 import argparse
+import io
+import itertools
 import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import hard_images
 import serving_kit as kit
 import strokes
+import unusual_images
 
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
@@ -27,6 +33,10 @@ from serving.images.preprocessing import to_model_input
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 100
+FONTS = ("DejaVuSans", "DejaVuSerif-Bold", "STIXGeneral", "STIXGeneralItalic", "cmr10", "cmb10", "cmss10", "cmtt10")
+# Of a tile of the picture: side of an image, and height of the line below it.
+TILE, CAPTION = 72, 13
+COLUMNS, ROWS = 10, 10
 
 Digit = tuple[hard_images.Floats, int]
 Faults = Sequence[tuple[str, int]]
@@ -57,15 +67,20 @@ class Reader:
         """Mean processor time of the preprocessing of an image."""
         return 1000 * self._seconds / max(self._count, 1)
 
-    def accuracy(self, digits: Sequence[Digit], faults: Faults) -> float:
-        """Return the share of digits that are read right with these faults."""
-        inputs = [self._prepared(hard_images.make(ink, faults, seed)) for seed, (ink, _) in enumerate(digits)]
-        (name,), (output,) = self._model.inputs, self._model.outputs
+    def read(self, files: Sequence[bytes]) -> list[int]:
+        """Return the digits on image files."""
+        inputs = [self.prepare(file) for file in files]
+        (name,), (output, *_) = self._model.inputs, self._model.outputs
         batches = [np.stack(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH)]
-        probabilities = np.concatenate([self._model.run({name: batch}, [output])[output] for batch in batches])
-        return float(np.mean(probabilities.argmax(axis=1) == [label for _, label in digits]))
+        probabilities = [self._model.run({name: batch}, [output])[output] for batch in batches]
+        return [int(label) for label in np.concatenate(probabilities).argmax(axis=1)]
 
-    def _prepared(self, file: bytes) -> np.ndarray:
+    def accuracy(self, files: Sequence[bytes], digits: Sequence[Digit]) -> float:
+        """Return the share of digits that are read right on their image files."""
+        return float(np.mean([found == label for found, (_, label) in zip(self.read(files), digits, strict=True)]))
+
+    def prepare(self, file: bytes) -> np.ndarray:
+        """Return the input of the model for an image file; an empty one if there is no ink."""
         start = time.process_time()
         try:
             return to_model_input(file)
@@ -84,6 +99,78 @@ def pairs(count: int) -> Iterator[Faults]:
         yield [(name, 2) for name in chosen.sample(names, 2)]
 
 
+def printed() -> list[Digit]:
+    """Return all digits of several fonts."""
+    digits = []
+    for name, digit in itertools.product(FONTS, range(10)):
+        font = ImageFont.truetype(Path(mpl.get_data_path()) / f"fonts/ttf/{name}.ttf", 200)
+        sheet = Image.new("L", (hard_images.SIDE,) * 2)
+        ImageDraw.Draw(sheet).text((hard_images.SIDE / 2,) * 2, str(digit), fill=255, font=font, anchor="mm")
+        digits.append((np.asarray(sheet, float) / 255, digit))
+    return digits
+
+
+def with_faults(digits: Sequence[Digit], faults: Faults) -> list[bytes]:
+    """Return an image file of each digit with these faults."""
+    return [hard_images.make(ink, faults, seed) for seed, (ink, _) in enumerate(digits)]
+
+
+def unusual(digits: Sequence[Digit], kind: str, strength: int) -> list[bytes]:
+    """Return an image file of each digit of an unusual kind."""
+    return [unusual_images.make(ink, kind, strength, seed) for seed, (ink, _) in enumerate(digits)]
+
+
+def print_tables(reader: Reader, digits: Sequence[Digit], pair_count: int) -> None:
+    """Print the accuracy by fault and kind, each at three strengths, and of pairs of faults."""
+    print(f"{len(digits)} digits, accuracy in % at strengths 1, 2, 3")
+    single = []
+    for fault in hard_images.FAULTS:
+        row = [reader.accuracy(with_faults(digits, [(fault, each)]), digits) for each in hard_images.STRENGTHS]
+        single += row
+        print(f"{fault:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
+    for kind in unusual_images.KINDS:
+        row = [reader.accuracy(unusual(digits, kind, each), digits) for each in hard_images.STRENGTHS]
+        single += row
+        print(f"{kind:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
+    print(f"{'mean':<18}{100 * np.mean(single):>8.1f}")
+    few = digits[:: max(1, len(digits) // 60)]
+    double = {
+        faults[0][0] + " and " + faults[1][0]: reader.accuracy(with_faults(few, faults), few)
+        for faults in pairs(pair_count)
+    }
+    print(f"mean of {len(double)} pairs at strength 2, {len(few)} digits: {100 * np.mean(list(double.values())):.1f}")
+    for name, value in sorted(double.items(), key=lambda entry: entry[1])[:10]:
+        print(f"  {name:<36}{100 * value:>6.1f}")
+    fonts = printed()
+    shares = [reader.accuracy(unusual(fonts, kind, 2), fonts) for kind in unusual_images.KINDS]
+    print(f"printed digits of {len(FONTS)} fonts, of all unusual kinds at strength 2: {100 * np.mean(shares):.1f}")
+
+
+def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
+    """Return a picture of a hundred images: each beside the input of the model, with what was read below."""
+    chosen = random.Random(1)
+    sheet = Image.new("L", (COLUMNS * TILE * 2, ROWS * (TILE + CAPTION)), 255)
+    drawing = ImageDraw.Draw(sheet)
+    for number in range(COLUMNS * ROWS):
+        ink, label = chosen.choice(digits)
+        kind, strength = chosen.choice([*hard_images.FAULTS, *unusual_images.KINDS]), chosen.choice((2, 3))
+        if kind in unusual_images.KINDS:
+            file = unusual_images.make(ink, kind, strength, number)
+        else:
+            file = hard_images.make(ink, [(kind, strength)], number)
+        (found,) = reader.read([file])
+        x, y = number % COLUMNS * TILE * 2, number // COLUMNS * (TILE + CAPTION)
+        image = Image.open(io.BytesIO(file)).convert("RGBA")
+        paper = Image.new("RGBA", image.size, "lightgrey")
+        paper.alpha_composite(image)
+        small = paper.convert("L")
+        small.thumbnail((TILE, TILE))
+        sheet.paste(small, (x, y))
+        sheet.paste(Image.fromarray(reader.prepare(file)).resize((TILE - 2, TILE - 2)), (x + TILE, y))
+        drawing.text((x + 2, y + TILE), f"{kind}: {found}" + ("" if found == label else f", not {label}"), fill=0)
+    return sheet
+
+
 def main() -> None:
     """Print the accuracy by fault and strength, and of pairs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,20 +178,13 @@ def main() -> None:
     parser.add_argument("--model", default="mnist-classifier")
     parser.add_argument("--digits", type=int, default=100, help="of each data set")
     parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--picture", type=Path, help="PNG file to draw")
     arguments = parser.parse_args()
     reader, digits = Reader(arguments.repository, arguments.model), handwriting(arguments.digits)
-    print(f"{len(digits)} digits, accuracy in % at strengths 1, 2, 3")
-    single = []
-    for fault in hard_images.FAULTS:
-        row = [reader.accuracy(digits, [(fault, strength)]) for strength in hard_images.STRENGTHS]
-        single += row
-        print(f"{fault:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
-    print(f"{'mean':<18}{100 * np.mean(single):>8.1f}")
-    few = digits[:: max(1, len(digits) // 60)]
-    double = {faults[0][0] + " and " + faults[1][0]: reader.accuracy(few, faults) for faults in pairs(arguments.pairs)}
-    print(f"mean of {len(double)} pairs at strength 2, {len(few)} digits: {100 * np.mean(list(double.values())):.1f}")
-    for name, value in sorted(double.items(), key=lambda entry: entry[1])[:10]:
-        print(f"  {name:<36}{100 * value:>6.1f}")
+    if arguments.picture:
+        draw(reader, digits).quantize(16).save(arguments.picture, optimize=True)
+        return
+    print_tables(reader, digits, arguments.pairs)
     print(f"{reader.milliseconds:.2f} ms of processor time for the preprocessing of an image, in the mean")
 
 

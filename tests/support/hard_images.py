@@ -110,7 +110,7 @@ def _slanted(scene: Scene, strength: int) -> None:
     scene.ink = _warp(scene.ink, (1, shear, 0, 1))
 
 
-def _grown(ink: Floats, radius: int) -> Floats:
+def grown(ink: Floats, radius: int) -> Floats:
     """Return ink with strokes wider by twice the radius in pixels; narrower by a negative one."""
     image = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
     for step in range(abs(radius)):  # a square and a cross in turn give nearly a disc
@@ -139,7 +139,7 @@ def _pen_of_width(ink: Floats, width: int) -> Floats:
     mask = _thinned(ink > 0.5)
     return (
         np.asarray(
-            Image.fromarray(np.rint(_grown(mask.astype(float), max(0, width // 2)) * 255).astype(np.uint8)).filter(
+            Image.fromarray(np.rint(grown(mask.astype(float), max(0, width // 2)) * 255).astype(np.uint8)).filter(
                 ImageFilter.GaussianBlur(0.6)
             ),
             float,
@@ -171,7 +171,7 @@ def _thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _thick(scene: Scene, strength: int) -> None:
-    scene.ink = _grown(scene.ink, (4, 7, 10)[strength - 1])
+    scene.ink = grown(scene.ink, (4, 7, 10)[strength - 1])
 
 
 def _small(scene: Scene, strength: int) -> None:

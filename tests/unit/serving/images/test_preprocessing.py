@@ -8,6 +8,7 @@ import hard_images
 import numpy as np
 import pytest
 import serving_kit as kit
+import unusual_images
 from PIL import Image, ImageFilter, ImageOps
 
 from serving.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
@@ -109,6 +110,17 @@ def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(seven, fault,
     clean = to_model_input(hard_images.make(ink, [], seed=0))
 
     found = to_model_input(hard_images.make(ink, [(fault, strength)], seed=strength))
+
+    assert likeness(found, clean) > 0.8
+
+
+@pytest.mark.parametrize("strength", hard_images.STRENGTHS[:2])
+@pytest.mark.parametrize("kind", sorted(unusual_images.KINDS))
+def test_unusual_images_show_the_same_digit(seven, kind, strength):
+    ink = hard_images.from_outline(np.asarray(seven))
+    clean = to_model_input(hard_images.make(ink, [], seed=0))
+
+    found = to_model_input(unusual_images.make(ink, kind, strength, seed=strength))
 
     assert likeness(found, clean) > 0.8
 
