@@ -101,7 +101,7 @@ def pairs(count: int) -> Iterator[Faults]:
 
 def printed() -> list[Digit]:
     """Return all digits of several fonts."""
-    digits = []
+    digits: list[Digit] = []
     for name, digit in itertools.product(FONTS, range(10)):
         font = ImageFont.truetype(Path(mpl.get_data_path()) / f"fonts/ttf/{name}.ttf", 200)
         sheet = Image.new("L", (hard_images.SIDE,) * 2)

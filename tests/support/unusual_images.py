@@ -158,7 +158,8 @@ def _photograph(scene: Scene, strength: int) -> None:
         scenery = Image.fromarray(np.clip(table, 0, 255).astype(np.uint8))
         corner = (side - turned.width) // 2
         scenery.paste(turned, (corner, corner), turned)
-        return np.asarray(scenery, float) * light[..., None]
+        shaded: Floats = np.asarray(scenery, float) * light[..., None]
+        return shaded
 
     scene.over.append(laid)
     scene.encoding = {"format": "JPEG", "quality": 75}
