@@ -24,8 +24,9 @@ def make(ink: Floats, kind: str, strength: int, seed: int) -> bytes:
 def _clouds(scene: Scene, shape: tuple[int, int], blur: float, deviation: float) -> Floats:
     """Return smooth noise, `[height, width, 1]`."""
     grains = Image.fromarray(scene.rng.integers(0, 256, shape, np.uint8)).filter(ImageFilter.GaussianBlur(blur))
-    noise: Floats = np.asarray(grains, float)[..., None]
-    return (noise - noise.mean()) / noise.std() * deviation
+    noise = np.asarray(grains, float)[..., None]
+    scaled: Floats = (noise - noise.mean()) / noise.std() * deviation
+    return scaled
 
 
 def _placed(ink: Floats, height: float, shape: tuple[int, int], top: int, left: int) -> Floats:
