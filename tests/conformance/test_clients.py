@@ -23,7 +23,7 @@ model = "nothing"
 
 # Most bodies that fit the schema fit no model, picture or entry of the log: that is not for the schema to say.
 [[operations]]
-include-path-regex = "/(infer|invocations|predict(/[^/]+)?|feedback)$"
+include-path-regex = "/(infer|invocations|predict(/[^/]+)?|feedback(/reviews)?)$"
 [operations.checks]
 positive_data_acceptance.enabled = false
 """
