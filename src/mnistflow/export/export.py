@@ -12,7 +12,7 @@ from mnistflow import files, learners, splits, tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.checkout import lineage
 from mnistflow.errors import ParityError
-from mnistflow.export import calibration, quantization, test_time_augmentation
+from mnistflow.export import calibration, normalization, quantization, test_time_augmentation
 from mnistflow.export.config import ExportConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
@@ -74,6 +74,7 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
 
     expected, temperature, doubt = predict(data.test.inputs), 1.0, None
     proto = learner.convert(model, signature, config.opset)
+    normalization.merge_normalizations(proto)
     if config.precision == "int8":
         proto = quantization.quantized(proto, signature, data.validation.inputs, all_layers=config.quantize_ends)
     proto = test_time_augmentation.averaging(proto, signature, offsets)

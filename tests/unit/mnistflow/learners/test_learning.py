@@ -18,7 +18,7 @@ from mnistflow import learners, splits, tasks
 from mnistflow.config import Config
 from mnistflow.errors import ParityError, StageError
 from mnistflow.evaluation import evaluate
-from mnistflow.export import export, test_time_augmentation
+from mnistflow.export import export, normalization, test_time_augmentation
 from mnistflow.learners import train
 from mnistflow.learners.fitting import acceleration, loop, optimizers
 from mnistflow.learners.learner import Training
@@ -121,6 +121,7 @@ def exported(training: Training, settings: Config, data: Dataset, path: Path) ->
     signature = task.signature(data.input_shape, data.classes)
     moves = test_time_augmentation.offsets(signature, settings.export.views)
     proto = learner.convert(training.model, signature, settings.export.opset)
+    normalization.merge_normalizations(proto)
     export.save(test_time_augmentation.averaging(proto, signature, moves), path, {"dataset": data.name})
     expected = test_time_augmentation.mean(
         lambda inputs: learner.predict(training.model, inputs), data.test.inputs, moves
