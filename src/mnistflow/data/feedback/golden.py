@@ -188,14 +188,18 @@ def _eligible(entry: Entry, reports: Sequence[Report], official: OfficialSplits,
     for report in _accepted(entry, reports):
         labels[report.image.tobytes()].add(entry.classes.index(report.class_name))
     first = {report.image.tobytes(): report for report in reversed(list(_accepted(entry, reports)))}
-    chosen = [
-        report for image, report in first.items() if len(labels[image]) == 1 and (since is None or report.time > since)
-    ]
-    images = [report.image for report in chosen]
-    inputs = np.stack(images) if images else np.empty((0, *entry.input_shape), np.uint8)
+    chosen = [report for image, report in first.items() if len(labels[image]) == 1]
     targets = np.array([entry.classes.index(report.class_name) for report in chosen], np.int64)
-    is_official = among(inputs, np.concatenate([official.train.inputs, official.test.inputs]))
-    return Split(inputs, targets).take(np.flatnonzero(~is_official))
+    found = Split(_images(entry, chosen), targets)
+    # A picture may have been reported again since the champion was trained on it.
+    learned = _images(entry, [report for report in reports if since is not None and report.time <= since])
+    is_known = among(found.inputs, np.concatenate([official.train.inputs, official.test.inputs, learned]))
+    return found.take(np.flatnonzero(~is_known))
+
+
+def _images(entry: Entry, reports: Sequence[Report]) -> Array:
+    images = [report.image for report in reports]
+    return np.stack(images) if images else np.empty((0, *entry.input_shape), np.uint8)
 
 
 def _accepted(entry: Entry, reports: Sequence[Report]) -> Iterator[Report]:

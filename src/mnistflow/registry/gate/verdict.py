@@ -87,6 +87,7 @@ class _Contest:
     evidence: str
 
     def is_won(self, needed: float) -> bool:
+        """Whether the candidate is better with a two-sided p-value below `needed`."""
         return self.wins and self.test.p_value < needed
 
 

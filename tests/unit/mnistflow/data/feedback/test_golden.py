@@ -119,6 +119,9 @@ def test_only_what_a_review_has_accepted_is_drawn(
         draw(tmp_path, official, reports, 36)
     with pytest.raises(ConfigError, match="29 reports are accepted and are newer"):
         draw(tmp_path, official, reports, 30, since=30.0)
+    earlier = replace(accepted[59], id="earlier", time=1.0, decision=None, image=altered(accepted[59].image, 2))
+    with pytest.raises(ConfigError, match="28 reports are accepted and are newer"):
+        draw(tmp_path, official, [*reports, earlier], 30, since=30.0)
 
 
 def test_a_renewed_set_leaves_the_earlier_one_for_the_runs_that_used_it(
