@@ -114,7 +114,9 @@ def experiment(up: Running) -> str:
     return found["experiment"]["experiment_id"]
 
 
-def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: Path) -> None:
+def test_a_retraining_is_told_in_prefect_and_linked(
+    up: Running, retrained: Checkout, page: Page, screenshots: Path
+) -> None:
     api = up.addresses["Prefect's API"]
     finished = {"sort": "START_TIME_DESC", "flows": {"name": {"any_": ["retrain"]}}}
     finished["flow_runs"] = {"state": {"type": {"any_": ["COMPLETED"]}}}
@@ -131,7 +133,16 @@ def test_a_retraining_is_told_in_prefect(up: Running, page: Page, screenshots: P
     for heading in ("What differs from the champion", "Metrics", "See also"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     expect(page.get_by_role("cell", name="test_accuracy", exact=True)).to_be_visible()
+    for name in (f"MLflow run {latest['name']}", re.compile(r"digits-classifier version \d+")):
+        link = page.get_by_role("link", name=name).last
+        expect(link).to_have_attribute("href", re.compile(re.escape(up.addresses["MLflow"])))
     page.screenshot(path=screenshots / "prefect-artifact.png")
+    ((run, address),) = retrained.query(
+        "select run_uuid, value from tags where key = 'prefect.flow_run_url' and value like ?", f"%{latest['id']}"
+    )
+    assert address.startswith(up.addresses["Prefect"])
+    ((note,),) = retrained.query("select value from tags where key = 'mlflow.note.content' and run_uuid = ?", run)
+    assert f"({address})" in note
 
 
 def test_ctrl_c_ends_all_of_it_and_leaves_nothing_behind(up: Running, retrained: Checkout) -> None:
