@@ -110,39 +110,42 @@ def printed() -> list[Digit]:
     return digits
 
 
-def with_faults(digits: Sequence[Digit], faults: Faults) -> list[bytes]:
-    """Return an image file of each digit with these faults."""
-    return [hard_images.make(ink, faults, seed) for seed, (ink, _) in enumerate(digits)]
+def files_of(digits: Sequence[Digit], name: str, strength: int, first_seed: int = 0) -> list[bytes]:
+    """Return an image file of each digit with a fault, or of an unusual kind."""
+    seeded = enumerate((ink for ink, _ in digits), first_seed)
+    if name in unusual_images.KINDS:
+        return [unusual_images.make(ink, name, strength, seed) for seed, ink in seeded]
+    return [hard_images.make(ink, [(name, strength)], seed) for seed, ink in seeded]
 
 
-def unusual(digits: Sequence[Digit], kind: str, strength: int) -> list[bytes]:
-    """Return an image file of each digit of an unusual kind."""
-    return [unusual_images.make(ink, kind, strength, seed) for seed, (ink, _) in enumerate(digits)]
-
-
-def print_tables(reader: Reader, digits: Sequence[Digit], pair_count: int) -> None:
-    """Print the accuracy by fault and kind, each at three strengths, and of pairs of faults."""
+def print_table(reader: Reader, digits: Sequence[Digit], names: Sequence[str]) -> None:
+    """Print the accuracy by fault and kind, each at three strengths."""
     print(f"{len(digits)} digits, accuracy in % at strengths 1, 2, 3")
     single = []
-    for fault in hard_images.FAULTS:
-        row = [reader.accuracy(with_faults(digits, [(fault, each)]), digits) for each in hard_images.STRENGTHS]
+    for name in names:
+        row = [reader.accuracy(files_of(digits, name, each), digits) for each in hard_images.STRENGTHS]
         single += row
-        print(f"{fault:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
-    for kind in unusual_images.KINDS:
-        row = [reader.accuracy(unusual(digits, kind, each), digits) for each in hard_images.STRENGTHS]
-        single += row
-        print(f"{kind:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
+        print(f"{name:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
     print(f"{'mean':<18}{100 * np.mean(single):>8.1f}")
-    few = digits[:: max(1, len(digits) // 60)]
-    double = {
-        faults[0][0] + " and " + faults[1][0]: reader.accuracy(with_faults(few, faults), few)
-        for faults in pairs(pair_count)
-    }
-    print(f"mean of {len(double)} pairs at strength 2, {len(few)} digits: {100 * np.mean(list(double.values())):.1f}")
-    for name, value in sorted(double.items(), key=lambda entry: entry[1])[:10]:
+
+
+def print_pairs(reader: Reader, digits: Sequence[Digit], count: int) -> None:
+    """Print the accuracy of pairs of faults, the worst first."""
+    shares = {}
+    for faults in pairs(count):
+        files = [hard_images.make(ink, faults, seed) for seed, (ink, _) in enumerate(digits)]
+        shares[faults[0][0] + " and " + faults[1][0]] = reader.accuracy(files, digits)
+    print(
+        f"mean of {len(shares)} pairs at strength 2, {len(digits)} digits: {100 * np.mean(list(shares.values())):.1f}"
+    )
+    for name, value in sorted(shares.items(), key=lambda entry: entry[1])[:10]:
         print(f"  {name:<36}{100 * value:>6.1f}")
-    fonts = printed()
-    shares = [reader.accuracy(unusual(fonts, kind, 2), fonts) for kind in unusual_images.KINDS]
+
+
+def print_printed(reader: Reader) -> None:
+    """Print the accuracy of printed digits."""
+    digits = printed()
+    shares = [reader.accuracy(files_of(digits, kind, 2), digits) for kind in unusual_images.KINDS]
     print(f"printed digits of {len(FONTS)} fonts, of all unusual kinds at strength 2: {100 * np.mean(shares):.1f}")
 
 
@@ -154,10 +157,7 @@ def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
     for number in range(COLUMNS * ROWS):
         ink, label = chosen.choice(digits)
         kind, strength = chosen.choice([*hard_images.FAULTS, *unusual_images.KINDS]), chosen.choice((2, 3))
-        if kind in unusual_images.KINDS:
-            file = unusual_images.make(ink, kind, strength, number)
-        else:
-            file = hard_images.make(ink, [(kind, strength)], number)
+        (file,) = files_of([(ink, label)], kind, strength, number)
         (found,) = reader.read([file])
         x, y = number % COLUMNS * TILE * 2, number // COLUMNS * (TILE + CAPTION)
         image = Image.open(io.BytesIO(file)).convert("RGBA")
@@ -173,18 +173,23 @@ def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
 
 def main() -> None:
     """Print the accuracy by fault and strength, and of pairs."""
+    names = [*hard_images.FAULTS, *unusual_images.KINDS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=ROOT / "var/models")
     parser.add_argument("--model", default="mnist-classifier")
     parser.add_argument("--digits", type=int, default=100, help="of each data set")
     parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help="faults and unusual kinds")
     parser.add_argument("--picture", type=Path, help="PNG file to draw")
     arguments = parser.parse_args()
     reader, digits = Reader(arguments.repository, arguments.model), handwriting(arguments.digits)
     if arguments.picture:
         draw(reader, digits).quantize(16).save(arguments.picture, optimize=True)
         return
-    print_tables(reader, digits, arguments.pairs)
+    print_table(reader, digits, arguments.only or names)
+    if not arguments.only:
+        print_pairs(reader, digits[:: max(1, len(digits) // 60)], arguments.pairs)
+        print_printed(reader)
     print(f"{reader.milliseconds:.2f} ms of processor time for the preprocessing of an image, in the mean")
 
 
