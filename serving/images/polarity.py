@@ -33,8 +33,8 @@ LONG = 16.0
 USUAL_SIDES = 0.5
 # Weights of a logistic regression between the right and the wrong readings of hard images.
 EDGES, SEPARATION, LENGTH, CONTRAST, AT_THE_BORDER, FILLED_SIDES = 15.8, 9.9, 5.4, 6.1, -3.0, -15.5
-# One of 1,000 wrong readings of hard images has this score, and more than half of the right ones; then the other reading,
-# which is the less likely one, is not tried.
+# One of 1,000 wrong readings of hard images has this score, and more than half of the right ones; then the other, less
+# likely reading is not tried.
 CERTAIN = 43.0
 
 
