@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up team-up test test-long test-team test-fast coverage lint docs docs-serve pictures bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-long test-team test-fast coverage lint docs docs-serve pictures demo bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -96,6 +96,9 @@ docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8080, rebuil
 
 pictures: $(READY)  ## take the screenshots in docs/images anew from short retrainings; needs chromium
 	@PYTHONPATH=tests/support python docs/generate/pictures.py
+
+demo: $(READY)  ## a simulated quarter of drifting traffic, with the loop and without it, in a folder of its own
+	@PYTHONPATH=benchmarks python -m demo
 
 # Each prints its figures whatever became of the one before; bare_keras.py is a part of orchestration.py.
 BENCH = @failed=; for script in $(filter-out %/bare_keras.py,$^); do python "$$script" || failed+=" $$script"; done; \

@@ -1,0 +1,1 @@
+"""A simulated quarter without a person: traffic that drifts, with the loop and without it."""
