@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
+from serving.errors import NoInkError
 from serving.images import digit, ink, polarity, text_lines
 from serving.images.components import Box, Mask, border, extent
 from serving.images.decoding import Picture, decode
@@ -120,10 +121,11 @@ def _find_digit(grey: Grey) -> Handwriting:
     """Find the digit on an image `[height, width]`: on the reduced image, and its strokes there on the image itself."""
     found = polarity.find(grey, digit.one_digit)
     sheet = ink.reading(grey, bright_paper=found.is_paper_bright)
-    if found.factor == 1:
-        return _cleaned(sheet, found.mask)
     near = digit.grown(found.mask, 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
-    return _cleaned(sheet, digit.strong(np.where(near[: grey.shape[0], : grey.shape[1]], sheet.ink, 0)))
+    nearby = np.where(near[: grey.shape[0], : grey.shape[1]], sheet.ink, 0)
+    if not nearby.any():
+        raise NoInkError("no ink found in the image")
+    return _cleaned(sheet, digit.strong(nearby))
 
 
 def _cleaned(sheet: Sheet, mask: Mask) -> Handwriting:
