@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up team-up test test-long test-team test-fast coverage lint docs docs-serve pictures demo bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-all test-team test-fast coverage lint docs docs-serve pictures demo bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -58,11 +58,11 @@ TESTS := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 team-up: $(READY)  ## a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all
 	@mnistflow team-up
 
-test: lint docs  ## lint, types, layers, and the tests but those of `test-long` and `test-team`
+test: lint docs  ## lint, types, layers, and the tests but those that take minutes
 	@$(TESTS) -m "not long and not team"
 
-test-long: $(READY)  ## the tests of kills, outages, several machines and every family: three quarters of an hour
-	@$(TESTS) -m "long and not team"
+test-all: lint docs  ## `test`, with kills, outages, several machines and every family: an hour
+	@$(TESTS) -m "not team"
 
 test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: a quarter of an hour
 	@python -m pytest -m team

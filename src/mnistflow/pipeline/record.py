@@ -94,6 +94,7 @@ def _log_curves(run: runs.Run, history: Mapping[str, list[float]]) -> None:
 def _log_dataset(run: runs.Run, data: Dataset) -> None:
     from mlflow.entities import Dataset as LoggedDataset
     from mlflow.entities import DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     profile = {name: len(split) for name, split in data.splits.items()}
     logged = LoggedDataset(
@@ -104,7 +105,13 @@ def _log_dataset(run: runs.Run, data: Dataset) -> None:
         schema=json.dumps({"input_shape": data.input_shape, "classes": data.classes}),
         profile=json.dumps(profile),
     )
-    mlflow_client().log_inputs(run.run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(logged, [InputTag("mlflow.data.context", "training")])]
+    try:
+        mlflow_client().log_inputs(run.run_id, inputs)
+    except MlflowException:
+        # MLflow inserts a data set that it does not find; of two runs that are its first ones at the same moment, one
+        # fails, and finds it at its second attempt.
+        mlflow_client().log_inputs(run.run_id, inputs)
 
 
 def _data_record(workspace: Paths, config: Config, data: Dataset) -> dict[str, Any]:

@@ -103,7 +103,6 @@ def test_the_lock_is_committed_alone(checkout: Checkout) -> None:
     checkout.tool("git", "commit", "-qm", "Notes")
 
 
-@pytest.mark.long
 def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
     """The experiment runs in a temporary folder, and its model is registered by a retraining that finds it done."""
     shown = execute(checkout, "Experiments")

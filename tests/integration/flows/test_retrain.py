@@ -151,7 +151,6 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
-@pytest.mark.long
 def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(reporting: Checkout) -> None:
     before = registered(reporting), champion(reporting), status(reporting)["last_run"]
     options = ("--name", "a try", "--note", "**why** it runs", "--experiment", "mine", "--no-register")
@@ -172,7 +171,7 @@ def test_presets_are_listed_with_what_they_override(retrained: Checkout) -> None
     shown = retrained.run("presets").stdout
     names = yaml.safe_load((retrained.folder / "params.yaml").read_text())["presets"]
     assert all(f" {name} " in shown for name in names)
-    assert 'model.family="cnn", train.epochs=2,' in shown
+    assert 'model.family="cnn", model.cnn.auto_levels=false,' in shown
 
 
 def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout, webhook: receivers.Webhook) -> None:
@@ -191,7 +190,6 @@ def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout
     assert webhook.texts[-1].startswith("failed: stage export failed")
 
 
-@pytest.mark.long
 def test_two_retrainings_with_other_parameters_at_the_same_time(
     reporting: Checkout, prefect_api: str, webhook: receivers.Webhook
 ) -> None:
@@ -288,7 +286,6 @@ def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retra
     assert "no other version is tried" in retrained.run("shadow", "off").stdout
 
 
-@pytest.mark.long
 def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout, reporting: Checkout) -> None:
     worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
     assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout
