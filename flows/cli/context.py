@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ def resumable() -> Iterator[None]:
         with signals.interrupting():
             yield
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would only change the exit code
         typer.echo("interrupted: the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None
 

@@ -98,7 +98,11 @@ def tune(paths: Paths, learning: LearningConfig, config: TuneConfig) -> Search:
         with runs.stage_run(paths, data.name, "tune") as run:
             opened = study.open_study(folder.name, storage, config)
             metric = f"val_{task.headline.name}"
-            trials = _search(opened, paths, learning, config, space=space, run=run, metric=metric)
+            try:
+                trials = _search(opened, paths, learning, config, space=space, run=run, metric=metric)
+            finally:
+                # A worker that ends between the start of its MLflow run and the block that finishes it leaves it open.
+                runs.close_dead_runs(data.name)
         search = _write(paths, trials)
         remove(folder)
     return search

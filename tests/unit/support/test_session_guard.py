@@ -11,6 +11,7 @@ import pytest
 import session_guard
 from waiting import WAIT_SECONDS
 
+OF_THIS_SESSION = {session_guard.MARK, "PYTEST_ADDOPTS"}
 CONFTEST = """
 import session_guard
 
@@ -37,7 +38,7 @@ def test_that_waits_for_a_service():
 def test_a_service_ends_with_an_interrupted_session(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(TEST)
-    environment = {name: value for name, value in os.environ.items() if name != session_guard.MARK}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THIS_SESSION}
     session = subprocess.Popen(
         [sys.executable, "-c", PYTEST, "-s", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)],
         env={**environment, "PYTHONPATH": str(Path(session_guard.__file__).parent)},
