@@ -27,7 +27,7 @@ RETRAIN = (
     *(str(Path(sys.executable).with_name("mnistflow")), "retrain", "--preset", "cnn_128"),
     *(part for setting in SAME for part in ("-S", setting)),
 )
-SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".dvc", "src", "flows")
+SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows", "serving")
 
 
 def timed(command: list[str], folder: Path) -> float:
@@ -41,10 +41,13 @@ def timed(command: list[str], folder: Path) -> float:
 
 def copy_checkout(target: Path) -> Path:
     """Return a fresh checkout without anything written at run time."""
-    target.mkdir()
+    target.mkdir(parents=True)
     for name in SOURCES:
         source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target / name)
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
+        else:
+            shutil.copyfile(source, target / name)
     return target
 
 

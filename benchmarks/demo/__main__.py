@@ -25,6 +25,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from orchestration import ROOT
+
 from demo import picture, summary, system
 from demo.quarter import Quarter, Week
 from demo.system import System
@@ -40,7 +42,7 @@ HOURS_A_WEEK, MOMENT = 168.0, 0.001
 PARAMS: Mapping[str, Any] = {
     "fetch.dataset": "mnist",
     "fetch.fallback": None,
-    "fetch.mirrors": [str(system.ROOT / "var/downloads"), str(system.ROOT.parent / "shared/datasets"), "public"],
+    "fetch.mirrors": [str(ROOT / "var/downloads"), str(ROOT.parent / "shared/datasets"), "public"],
     "prepare.feedback": "var/inferences.db",
     "prepare.feedback_per_source": None,
     "model.family": "cnn",

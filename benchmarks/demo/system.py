@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import yaml
+from orchestration import ROOT, copy_checkout
 
 from flows.orchestration import requested_runs, server_address
 from flows.processes import ports
@@ -22,8 +23,6 @@ from mnistflow import config, environment
 from mnistflow.monitoring import state
 from mnistflow.paths import Paths
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ("params.yaml", "dvc.yaml", "prefect.yaml", ".dvcignore", ".gitignore", ".dvc", "src", "flows", "serving")
 OF_TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "MNISTFLOW_")
 KEPT = "MNISTFLOW_MIRRORS"
 HOST = "127.0.0.1"
@@ -46,13 +45,7 @@ def make_checkout(folder: Path) -> Paths:
     Args:
         folder: must not exist.
     """
-    folder.mkdir(parents=True)
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
-        else:
-            shutil.copyfile(source, folder / name)
+    copy_checkout(folder)
     paths = Paths(folder, folder)
     _without_times(folder / "prefect.yaml")
     identity = ("-c", "user.name=demo", "-c", "user.email=demo@localhost")

@@ -8,7 +8,7 @@ used them can be repeated.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mnistflow import files
 from mnistflow.arrays import Array
 from mnistflow.data.entry import Entry
-from mnistflow.data.feedback.reports import Report
+from mnistflow.data.feedback.reports import Report, as_examples, images
 from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.splits import OfficialSplits, Split
@@ -185,25 +185,16 @@ def among(images: Array, golden: Array) -> NDArray[np.bool_]:
 
 def _eligible(entry: Entry, reports: Sequence[Report], official: OfficialSplits, since: float | None) -> Split:
     labels: dict[bytes, set[int]] = defaultdict(set)
-    for report in _accepted(entry, reports):
+    accepted = [report for report in reports if report.decision == "accept" and report.class_name in entry.classes]
+    for report in accepted:
         labels[report.image.tobytes()].add(entry.classes.index(report.class_name))
-    first = {report.image.tobytes(): report for report in reversed(list(_accepted(entry, reports)))}
+    first = {report.image.tobytes(): report for report in reversed(accepted)}
     chosen = [report for image, report in first.items() if len(labels[image]) == 1]
-    targets = np.array([entry.classes.index(report.class_name) for report in chosen], np.int64)
-    found = Split(_images(entry, chosen), targets)
+    found = as_examples(chosen, entry)
     # A picture may have been reported again since the champion was trained on it.
-    learned = _images(entry, [report for report in reports if since is not None and report.time <= since])
+    learned = images([report for report in reports if since is not None and report.time <= since], entry)
     is_known = among(found.inputs, np.concatenate([official.train.inputs, official.test.inputs, learned]))
     return found.take(np.flatnonzero(~is_known))
-
-
-def _images(entry: Entry, reports: Sequence[Report]) -> Array:
-    images = [report.image for report in reports]
-    return np.stack(images) if images else np.empty((0, *entry.input_shape), np.uint8)
-
-
-def _accepted(entry: Entry, reports: Sequence[Report]) -> Iterator[Report]:
-    return (report for report in reports if report.decision == "accept" and report.class_name in entry.classes)
 
 
 def _folder(paths: Paths, dataset: str, digest: str) -> Path:

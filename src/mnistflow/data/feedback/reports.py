@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from mnistflow.arrays import Array
 from mnistflow.data import inference_log
 from mnistflow.data.entry import Entry
+from mnistflow.splits import Split
 
 Decision = Literal["accept", "reject"]
 
@@ -52,6 +54,18 @@ class Report:
     def key(self) -> str:
         """How commands name the report: `ID`, or `ID:NUMBER` for another image than the first of its request."""
         return f"{self.id}:{self.number}" if self.number else self.id
+
+
+def images(reports: Sequence[Report], entry: Entry) -> Array:
+    """Return the images of reports on a data set: uint8 `[n, height, width]`."""
+    found = [report.image for report in reports]
+    return np.stack(found) if found else np.empty((0, *entry.input_shape), np.uint8)
+
+
+def as_examples(reports: Sequence[Report], entry: Entry) -> Split:
+    """Return the images of reports on a data set, uint8 `[n, height, width]`, with the reported labels."""
+    targets = np.array([entry.classes.index(report.class_name) for report in reports], np.int64)
+    return Split(images(reports, entry), targets)
 
 
 def newest(log_location: str) -> float | None:

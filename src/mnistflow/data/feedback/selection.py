@@ -11,12 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry
 from mnistflow.data.feedback import golden, suspicion
-from mnistflow.data.feedback.reports import Report
+from mnistflow.data.feedback.reports import Report, as_examples, images
 from mnistflow.splits import OfficialSplits, Split
 
 LEAST_OF_SOURCE = 10  # reports without which a source is not judged as a whole
@@ -41,13 +39,6 @@ class Selection:
         return as_examples(self.used, entry)
 
 
-def as_examples(reports: Sequence[Report], entry: Entry) -> Split:
-    """Return the images of reports, uint8 `[n, height, width]`, with the reported labels."""
-    images = [report.image for report in reports]
-    inputs = np.stack(images) if images else np.empty((0, *entry.input_shape), np.uint8)
-    return Split(inputs, np.array([entry.classes.index(report.class_name) for report in reports], np.int64))
-
-
 def select(
     reports: Sequence[Report],
     entry: Entry,
@@ -67,7 +58,7 @@ def select(
     test_images = {image.tobytes() for image in official.test.inputs}
     excluded = {report.key: (report, why) for report in reports if (why := _exclusion(report, entry, test_images))}
     if golden_set is not None:
-        excluded |= _golden(reports, golden_set)
+        excluded |= _golden(reports, entry, golden_set)
     others = [report for report in reports if report.key not in excluded]
     accepted = [report for report in others if report.decision == "accept"]
     waiting = [report for report in others if report.decision is None]
@@ -87,9 +78,8 @@ def _exclusion(report: Report, entry: Entry, test_images: Collection[bytes]) -> 
     return "the image is in the test split" if report.image.tobytes() in test_images else None
 
 
-def _golden(reports: Sequence[Report], golden_set: Split) -> dict[str, tuple[Report, str]]:
-    images = np.stack([report.image for report in reports]) if reports else golden_set.inputs[:0]
-    found = golden.among(images, golden_set.inputs)
+def _golden(reports: Sequence[Report], entry: Entry, golden_set: Split) -> dict[str, tuple[Report, str]]:
+    found = golden.among(images(reports, entry), golden_set.inputs)
     return {
         report.key: (report, "the image is in the golden set")
         for report, is_golden in zip(reports, found, strict=True)
