@@ -2,10 +2,6 @@
 
 import concurrent.futures
 import json
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +11,17 @@ import httpx
 import numpy as np
 import pytest
 import serving_kit as kit
+import triton_server
 import waiting
 from cluster import free_port
 from google.protobuf import json_format, text_format
 
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher
-from mnistflow.registry.versions import Version
 from serving.protocol import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 CONFIG = f"/v2/models/{kit.NAME}/config"
-ENVIRONMENT = ROOT / "var/triton"
-INSTALL = (
-    f"no Triton in {ENVIRONMENT}. To install it: uv venv --python .venv/bin/python var/triton && "
-    "uv pip sync --python var/triton --require-hashes tests/conformance/triton.lock"
-)
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +31,8 @@ def published(tmp_path_factory, images, classifiers) -> Path:
     paths = Paths(folder, folder)
     for number, classifier in classifiers.items():
         kit.publish(paths.models, number, classifier, images)
-    publisher.serve(paths, version(2))
+    triton_server.promote(paths, 2)
     return paths.models
-
-
-def version(number: int) -> Version:
-    return Version(
-        name=kit.NAME,
-        number=number,
-        run_id="0" * 32,
-        task="image_classification",
-        sha256="0" * 64,
-        metrics={},
-        decision="promote",
-        reasons=(),
-        verdict_key="",
-        aliases=(),
-        created_ms=0,
-        history=(),
-        is_overruled=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -95,52 +66,12 @@ class Triton:
 
 @pytest.fixture(scope="module")
 def triton(published, tmp_path_factory) -> Iterator[Triton]:
-    package = next(iter(ENVIRONMENT.glob("lib/python3.*/site-packages/pytriton")), None)
+    package = triton_server.installed()
     if package is None:
-        pytest.skip(INSTALL)
-    folder = tmp_path_factory.mktemp("triton")
-    repository = folder / "models"
-    shutil.copytree(published, repository)
-    config = repository / kit.NAME / "config.pbtxt"
-    # The wheel has no backend for ONNX; nothing else is changed.
-    config.write_text(re.sub(r'(?s)platform: .*?backend: "onnxruntime"', 'backend: "python"', config.read_text()))
-    shutil.copyfile(ROOT / "tests/conformance/triton_model.py", repository / kit.NAME / "2/model.py")
-    server = package / "tritonserver"
-    shutil.copytree(server / "backends", folder / "backends")
-    python = package.parents[1].name.removeprefix("python")
-    stub = "triton_python_backend_stub"
-    shutil.copy(server / "python_backend_stubs" / python / stub, folder / "backends/python" / stub)
-    port = free_port()
-    options = {
-        "model-repository": repository,
-        "backend-directory": folder / "backends",
-        "http-address": "127.0.0.1",
-        "http-port": port,
-        "allow-grpc": "false",
-        "allow-metrics": "false",
-    }
-    command = [str(server / "bin/tritonserver"), *(f"--{name}={value}" for name, value in options.items())]
-    # The backend embeds the Python that the search path names, with the packages of its environment.
-    search = {"PATH": f"{ENVIRONMENT}/bin:{os.environ['PATH']}"}
-    libraries = {"LD_LIBRARY_PATH": str(package.parent / "nvidia_pytriton.libs")}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | search | libraries, cwd=folder)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=waiting.WAIT_SECONDS)
-
-    def is_ready() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
-        try:
-            return client.get("/v2/health/ready").is_success
-        except httpx.TransportError:
-            return False
-
-    try:
-        waiting.wait_until(is_ready)
+        pytest.skip(triton_server.INSTALL)
+    served = triton_server.running(package, published / kit.NAME, "2", tmp_path_factory.mktemp("triton"))
+    with served as (address, _), httpx.Client(base_url=address, timeout=waiting.WAIT_SECONDS) as client:
         yield Triton(client)
-    finally:
-        client.close()
-        process.terminate()
-        process.wait()
 
 
 def test_triton_reports_the_same_configuration_and_signature(triton: Triton, ours) -> None:
