@@ -84,6 +84,7 @@ def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
 def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members.
 
+    The golden set is the one that MLflow has, on whatever machine it was drawn.
     A key that could not sign the version afterwards is refused here, and with a key, so is a golden set that it has not
     signed.
 
@@ -94,7 +95,9 @@ def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> Run
     if key := os.environ.get(environment.SIGNING_KEY):
         signature.require_private_key(Path(key))
     base = config.load(paths.params)
-    plan = run_plan.resolve(paths, base, parameters.values(base, chosen), options)
+    values = parameters.values(base, chosen)
+    golden_sets.synchronize(paths, base.with_values(values).fetch.dataset)
+    plan = run_plan.resolve(paths, base, values, options)
     if key:
         golden_sets.check_signature(paths, plan.dataset, Path(key))
     if plan.is_fallback:

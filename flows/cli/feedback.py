@@ -108,6 +108,8 @@ def golden(
         golden_sets.draw(paths, found, number=draw, seed=seed, by=user_at_host(), key=signer)
     elif sign and signer:
         golden_sets.sign(paths, found.entry.name, signer)
+    else:
+        golden_sets.synchronize(paths, found.entry.name)
     _show_golden(paths, found.entry.name, as_json)
 
 

@@ -1,4 +1,8 @@
-"""Golden sets: drawn from feedback that the champion has not learned from, signed by the key that signs versions."""
+"""Golden sets: drawn from feedback that the champion has not learned from, signed, and shared through MLflow.
+
+Each set is the artifact of a run in the experiment `<dataset>-golden`, so that the gate reads the same one on every
+machine.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,17 @@ from mnistflow.paths import Paths
 from mnistflow.provenance import signature
 from mnistflow.provenance.run_record import RunRecord
 from mnistflow.registry import versions
+from mnistflow.tracking import artifacts, runs
+from mnistflow.tracking.records import Order, RunQuery, StoredRun
+from mnistflow.tracking.store import open_store
+
+FOLDER = "golden"  # of the artifacts
+SET, SIGNED = "mnistflow.golden", "mnistflow.golden_signed"  # tags: hash of the set, and whether it is signed
+NUMBER, DRAWN = "number", "drawn"  # a metric, and a parameter
 
 
 def draw(paths: Paths, found: Reported, *, number: int, seed: int, by: str, key: Path | None) -> GoldenSet:
-    """Draw a golden set from accepted feedback; it is the current one from then on.
+    """Draw a golden set from accepted feedback; it is the current one from then on, on every machine.
 
     Args:
         paths: of the checkout.
@@ -32,22 +43,50 @@ def draw(paths: Paths, found: Reported, *, number: int, seed: int, by: str, key:
     """
     if key:
         signature.require_private_key(key)
+    synchronize(paths, found.entry.name)
     since = _learned_until(found.entry.name)
     official = found.entry.read(paths.raw)
     drawn = golden.draw(paths, found.entry, found.reports, official, number=number, seed=seed, since=since, by=by)
     if key:
         signature.sign_folder(drawn.folder, key)
+    synchronize(paths, found.entry.name)
     return drawn
 
 
+def synchronize(paths: Paths, dataset: str) -> None:
+    """Let this checkout and MLflow have the same current golden set, with its signature.
+
+    Raises:
+        DataError: a set is damaged or altered, or cannot be written.
+        RegistryError: MLflow's files cannot be read.
+    """
+    here, stored = golden.current(paths, dataset), _stored(dataset)
+    if stored is None:
+        if here:
+            _upload(paths, here)
+        return
+    if here and here.sha256 == stored.tags[SET]:
+        if is_signed(here) and stored.tags[SIGNED] != str(True):
+            _sign_stored(here, stored)
+        elif not is_signed(here) and stored.tags[SIGNED] == str(True):
+            _download(paths, dataset, stored)
+    elif here and here.order > _order(stored):
+        _upload(paths, here)
+    else:
+        _download(paths, dataset, stored)
+
+
 def sign(paths: Paths, dataset: str, key: Path) -> None:
-    """Sign the current golden set, if there is one, with a private key.
+    """Sign the current golden set, if there is one, with a private key; on every machine, it has the signature then.
 
     Raises:
         ConfigError: the key cannot sign.
+        DataError: a set is damaged or altered.
     """
-    if current := golden.current(paths, dataset):
+    synchronize(paths, dataset)
+    if (current := golden.current(paths, dataset)) and (stored := _stored(dataset)):
         signature.sign_folder(current.folder, key)
+        _sign_stored(current, stored)
 
 
 def is_signed(one: GoldenSet) -> bool:
@@ -75,3 +114,43 @@ def _learned_until(dataset: str) -> float | None:
         feedback = RunRecord.read(champion.run_id, Path(folder)).data["feedback"]
     until: float | None = feedback["until"] if feedback["examples"] else None
     return until
+
+
+def _stored(dataset: str) -> StoredRun | None:
+    """Return the run with the current golden set of MLflow."""
+    query = RunQuery(_experiment(dataset), status="FINISHED", order=[Order(NUMBER, descending=True)], limit=100)
+    return max((run for run in open_store().search_runs(query) if SET in run.tags), key=_order, default=None)
+
+
+def _order(run: StoredRun) -> tuple[int, str, str]:
+    return int(run.metrics[NUMBER]), run.parameters[DRAWN], run.tags[SET]
+
+
+def _experiment(dataset: str) -> str:
+    return f"{dataset}-golden"
+
+
+def _upload(paths: Paths, one: GoldenSet) -> None:
+    runs.close_dead_runs(_experiment(one.dataset))
+    tags = {SET: one.sha256, SIGNED: str(is_signed(one)), runs.KEEP: "golden set"}
+    run = runs.start(paths, _experiment(one.dataset), f"golden set {one.number}", "golden", tags=tags)
+    with runs.finished(run):
+        run.log_params({DRAWN: one.drawn, "by": one.by})
+        run.log_metrics({NUMBER: one.number, "examples": one.examples})
+        run.log_folder(one.folder, FOLDER)
+
+
+def _sign_stored(one: GoldenSet, stored: StoredRun) -> None:
+    run = runs.resume(stored.run_id)
+    run.log_file(one.folder / signature.SIGNATURE, FOLDER)
+    run.set_tags({SIGNED: True})
+
+
+def _download(paths: Paths, dataset: str, stored: StoredRun) -> None:
+    files = [golden.EXAMPLES, golden.RECORD, *([signature.SIGNATURE] if stored.tags[SIGNED] == str(True) else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found"
+        found.mkdir()
+        for file in files:
+            artifacts.of_run(stored.run_id, f"{FOLDER}/{file}", Path(folder)).rename(found / file)
+        golden.adopt(paths, dataset, found)

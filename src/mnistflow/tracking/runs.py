@@ -27,7 +27,7 @@ from mnistflow.tracking.store import open_store
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
 COMMANDS = {
     **{"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"},
-    **{"monitor": "monitor", "reproduce": "reproduce"},
+    **{"monitor": "monitor", "reproduce": "reproduce", "golden": "feedback golden"},
 }
 STAGE = "stage"  # run by hand; its run is named as the stage
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to

@@ -1,12 +1,13 @@
 """Golden sets: images of users with labels that a review has accepted, drawn once, frozen, and never trained on.
 
 Each set is a folder `var/golden/<dataset>/<first digits of its hash>` with `examples.npz`, its record `golden.json`,
-and `model.sig` if it is signed. The set that was drawn last is the current one; earlier ones stay, so that runs that
-used them can be repeated.
+and `model.sig` if it is signed. The set with the highest number is the current one, of those with one number, which two
+machines drew at once, the one that was drawn last; earlier ones stay, so that runs that used them can be repeated.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class GoldenSet:
     drawn: str
     by: str
     since: float | None
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """Sort key: the current set of a data set has the highest."""
+        return self.number, self.drawn, self.sha256
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -132,13 +138,30 @@ def draw(
 
 
 def current(paths: Paths, dataset: str) -> GoldenSet | None:
-    """Return the set of a data set that was drawn last; None if there is none.
+    """Return the current set of a data set; None if there is none.
 
     Raises:
         DataError: the record of a set is damaged.
     """
     found = [GoldenSet.read(record.parent) for record in (paths.golden / dataset).glob(f"[!.]*/{RECORD}")]
-    return max(found, key=lambda one: one.number, default=None)
+    return max(found, key=lambda one: one.order, default=None)
+
+
+def adopt(paths: Paths, dataset: str, source: Path) -> GoldenSet:
+    """Copy a set of a data set from another folder, whose examples have to be those of its record.
+
+    Raises:
+        DataError: it is damaged, altered, or of another data set, or the copy cannot be written.
+    """
+    found = GoldenSet.read(source)
+    examples, _ = _read(source / EXAMPLES, found.sha256)
+    if found.dataset != dataset or len(examples) != found.examples:
+        raise DataError(f"golden set {source} is not the one of {dataset} that its record states", FIX)
+    folder = _folder(paths, dataset, found.sha256)
+    with files.atomic_write(folder) as temporary:
+        shutil.copytree(source, temporary)
+        files.remove(folder)
+    return GoldenSet.read(folder)
 
 
 def load(paths: Paths, entry: Entry, digest: str | None) -> Split | None:
@@ -158,15 +181,7 @@ def load(paths: Paths, entry: Entry, digest: str | None) -> Split | None:
             return None
         digest = newest.sha256
     path = _folder(paths, entry.name, digest) / EXAMPLES
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            examples, classes = Split(arrays["inputs"], arrays["targets"]), tuple(map(str, arrays["classes"]))
-    except FileNotFoundError as error:
-        raise DataError(f"golden set {path.parent} is missing", RESTORE) from error
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise DataError(f"golden set {path} is damaged: {error}", RESTORE) from error
-    if examples.sha256() != digest:
-        raise DataError(f"golden set {path} was altered", RESTORE)
+    examples, classes = _read(path, digest)
     if classes != entry.classes:
         raise DataError(f"golden set {path} has other classes than {entry.name} now: {', '.join(classes)}", FIX)
     return examples
@@ -195,6 +210,20 @@ def _eligible(entry: Entry, reports: Sequence[Report], official: OfficialSplits,
     learned = images([report for report in reports if since is not None and report.time <= since], entry)
     is_known = among(found.inputs, np.concatenate([official.train.inputs, official.test.inputs, learned]))
     return found.take(np.flatnonzero(~is_known))
+
+
+def _read(path: Path, digest: str) -> tuple[Split, tuple[str, ...]]:
+    """Return the examples in a file, and the names of the classes."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            examples, classes = Split(arrays["inputs"], arrays["targets"]), tuple(map(str, arrays["classes"]))
+    except FileNotFoundError as error:
+        raise DataError(f"golden set {path.parent} is missing", RESTORE) from error
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise DataError(f"golden set {path} is damaged: {error}", RESTORE) from error
+    if examples.sha256() != digest:
+        raise DataError(f"golden set {path} was altered", RESTORE)
+    return examples, classes
 
 
 def _folder(paths: Paths, dataset: str, digest: str) -> Path:

@@ -1,4 +1,6 @@
-"""Golden sets: never drawn from what the champion was trained on, and refused if they are not as signed."""
+"""Golden sets: never drawn from what the champion was trained on, refused if they are not as signed, and shared."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from mnistflow.data import catalog
 from mnistflow.data.feedback import golden
 from mnistflow.data.feedback.reports import Report
 from mnistflow.data.prepare import Reported
-from mnistflow.errors import ConfigError, RegistryError
+from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record
 from mnistflow.provenance import golden_sets
@@ -59,3 +61,54 @@ def test_a_set_that_is_not_as_signed_is_refused(paths: Paths, reported: Reported
         golden_sets.check_signature(paths, "digits", private)
     golden_sets.sign(paths, "digits", private)
     golden_sets.check_signature(paths, "digits", private)
+
+
+@pytest.fixture
+def other(paths: Paths, tmp_path: Path) -> Paths:
+    """Another machine's checkout, with the same MLflow."""
+    return Paths(tmp_path / "other", tmp_path / "other")
+
+
+def test_machines_with_one_mlflow_have_one_set(paths: Paths, other: Paths, reported: Reported) -> None:
+    golden_sets.synchronize(other, "digits")
+    assert golden.current(other, "digits") is None
+    first = golden_sets.draw(paths, reported, number=4, seed=0, by="ada", key=None)
+    golden_sets.synchronize(other, "digits")
+    there = golden.current(other, "digits")
+    assert there
+    assert there.order == first.order
+    read = golden.load(other, reported.entry, None)
+    assert read is not None
+    assert read.sha256() == first.sha256
+
+    private, _ = signing_keys.write(paths.var / "a")
+    golden_sets.sign(paths, "digits", private)
+    golden_sets.synchronize(other, "digits")
+    golden_sets.check_signature(other, "digits", private)
+
+    # Drawn without MLflow, as before a set was shared, so both have the same number: the last one counts.
+    last = [
+        golden.draw(
+            one, reported.entry, reported.reports, reported.entry.read(paths.raw),
+            number=4, seed=seed, since=None, by="eve",
+        )
+        for seed, one in enumerate((paths, other), start=1)
+    ]  # fmt: skip
+    for one in (other, paths, other):
+        golden_sets.synchronize(one, "digits")
+    counts = max(last, key=lambda one: one.order)
+    for one in (paths, other):
+        current = golden.current(one, "digits")
+        assert current
+        assert current.order == counts.order
+    assert counts.number == 2
+
+
+def test_a_set_that_was_altered_in_mlflow_is_refused(paths: Paths, other: Paths, reported: Reported) -> None:
+    drawn = golden_sets.draw(paths, reported, number=4, seed=0, by="ada", key=None)
+    (stored,) = (paths.mlflow / "artifacts").rglob(golden.EXAMPLES)
+    with np.load(drawn.folder / golden.EXAMPLES) as arrays:
+        np.savez(stored, **{**arrays, "targets": arrays["targets"] + 1})
+    with pytest.raises(DataError, match="was altered"):
+        golden_sets.synchronize(other, "digits")
+    assert golden.current(other, "digits") is None
