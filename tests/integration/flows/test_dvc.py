@@ -103,6 +103,7 @@ def test_the_lock_is_committed_alone(checkout: Checkout) -> None:
     checkout.tool("git", "commit", "-qm", "Notes")
 
 
+@pytest.mark.long
 def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
     """The experiment runs in a temporary folder, and its model is registered by a retraining that finds it done."""
     shown = execute(checkout, "Experiments")
@@ -122,6 +123,7 @@ def test_experiments_of_dvc_are_runs_in_mlflow(checkout: Checkout) -> None:
     assert checkout.tool("git", "status", "--short", "--branch") == "## shorter\n"
 
 
+@pytest.mark.long
 def test_queued_experiments_are_runs_in_mlflow(checkout: Checkout) -> None:
     """The worker of the queue outlives the command that starts it."""
     execute(checkout, "The queue")
@@ -146,6 +148,7 @@ def test_queued_experiments_are_runs_in_mlflow(checkout: Checkout) -> None:
     assert checkout.tool("git", "status", "--short", "--branch") == "## shorter\n"
 
 
+@pytest.mark.long
 def test_figures_of_experiments_follow_the_branch(checkout: Checkout) -> None:
     """By DVC's hooks; without them, `status` shows no figure of the branch that was left."""
     of_experiment = accuracy(checkout.folder, checkout)

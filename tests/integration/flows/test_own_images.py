@@ -16,7 +16,7 @@ from cluster import free_port
 from PIL import Image, ImageDraw
 from waiting import WAIT_SECONDS, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TUTORIAL = (ROOT / "docs/tutorial/own-images.md").read_text(encoding="utf-8")
 Walked = tuple[Checkout, dict[str, str]]
@@ -117,7 +117,6 @@ def test_the_server_answers_for_the_new_model(walked: Walked) -> None:
     server.wait()
 
 
-@pytest.mark.long
 def test_the_same_images_as_an_npz_file_and_what_is_added(walked: Walked) -> None:
     checkout, _ = walked
     letters = checkout.folder.parent / "letters"
@@ -150,7 +149,6 @@ def draw_shapes(folder: Path, each: int) -> None:
             image.save(folder / name / f"{number:02}.png")
 
 
-@pytest.mark.long
 def test_three_classes_of_forty_images_are_learned_and_served(walked: Walked) -> None:
     """Another data set in the same checkout; `/predict` goes on answering with the first."""
     checkout, _ = walked

@@ -665,6 +665,7 @@ def test_pictures_from_the_command_line(repository, data, tmp_path) -> None:
         assert failed.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_server_runs_where_the_training_stack_is_not_installed(tmp_path, repository, data, first) -> None:
     root = Path(__file__).parents[3]

@@ -17,6 +17,7 @@ MOMENTS = 50
 COMMAND = (sys.executable, "-m", "serving", "--port", "0", "--repository")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_signal_ends_a_server_at_every_moment_of_its_start(repository: Path, workers: int) -> None:
     command = [*COMMAND, str(repository), "--workers", str(workers)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from checkouts import QUICK, ROOT, Checkout, write_params
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 BACKENDS = ("jax", "torch")
 

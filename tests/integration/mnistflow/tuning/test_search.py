@@ -198,6 +198,7 @@ def count_complete(url: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.long
 def test_a_worker_with_other_sources_is_refused(prepared: Checkout, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     (tmp_path / "src/mnistflow/checkout/lineage.py").open("a").write("\n# changed\n")

@@ -171,6 +171,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
         yield environment
 
 
+@pytest.mark.long
 def test_input_and_output_in_s3(repository: Path, tmp_path: Path, s3: dict[str, str]) -> None:
     import boto3
 

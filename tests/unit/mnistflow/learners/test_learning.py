@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,16 @@ def test_the_variants_name_every_family_that_needs_nothing_but_data(settings) ->
     assert {variant["model.family"] for variant in VARIANTS} == trainable
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: " ".join(map(str, variant.values())))
+def further_variants_are_long() -> Iterator[Any]:
+    """Yield the variants as parameters; `make test` has one of each family."""
+    seen: set[object] = set()
+    for variant in VARIANTS:
+        marks = [pytest.mark.long] if variant["model.family"] in seen else []
+        seen.add(variant["model.family"])
+        yield pytest.param(variant, marks=marks, id=" ".join(map(str, variant.values())))
+
+
+@pytest.mark.parametrize("variant", further_variants_are_long())
 def test_every_family_trains_and_exports_to_the_contract(settings, small, tmp_path, variant) -> None:
     settings = settings.with_values({**SMALL, "train.epochs": 1, **variant})
     training = fit(settings, small)

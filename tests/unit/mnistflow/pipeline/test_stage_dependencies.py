@@ -102,6 +102,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
         yield repository
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_changed_line_in_any_imported_module_runs_the_stage_again(
     recorded: Repo, closures: dict[str, set[Path]]

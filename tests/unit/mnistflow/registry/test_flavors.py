@@ -66,6 +66,7 @@ def test_an_estimator_of_scikit_learn_is_kept(settings: Config, digits: Dataset,
     assert mlflow.onnx.load_model(str(folder)).graph.input[0].name == "images"
 
 
+@pytest.mark.long
 def test_a_network_with_a_layer_of_its_own_loads_in_keras(settings: Config, digits: Dataset, tmp_path: Path) -> None:
     chosen = {"model.family": "cnn", "model.cnn.blocks": [[4]], "model.cnn.geometry": "box", "train.epochs": 1}
     folder = save(tmp_path, settings.with_values(chosen), digits)

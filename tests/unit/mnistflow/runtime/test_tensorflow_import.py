@@ -37,6 +37,7 @@ def test_several_models_in_a_process_print_nothing() -> None:
     assert run(SEVERAL_MODELS) == ""
 
 
+@pytest.mark.long
 def test_the_same_models_would_make_tensorflow_warn_of_retracing() -> None:
     """The check above means something only as long as this many models do provoke the warning."""
     provoking = SEVERAL_MODELS.replace("import keras\n", f"import keras\n{PROVOKED}\n")

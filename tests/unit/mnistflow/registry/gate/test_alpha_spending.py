@@ -22,7 +22,7 @@ def levels(days: list[float]) -> list[Spent]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("a_year", [1, 12, 100, 1000])
+@pytest.mark.parametrize("a_year", [1, 12, 100, pytest.param(1000, marks=pytest.mark.long)])
 def test_no_365_days_spend_more_than_the_budget(a_year: int) -> None:
     spent = levels([365 * number / a_year for number in range(3 * a_year)])
     for first in spent:
