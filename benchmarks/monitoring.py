@@ -70,11 +70,12 @@ class Year:
         predicted = pool.probabilities.argmax(axis=1)[chosen]
         mixes = np.stack([(predicted == one).sum(axis=1) for one in range(classes)], axis=1)
         tolerance = settings.tolerance
+        answers = np.sort(rounded(reference.probabilities), axis=0)
         self.of: Mapping[Question, Floats] = {
-            "inputs": _of_distances(reference.sorted_inputs, pool.inputs, chosen, tolerance),
+            "inputs": _of_distances(reference.input_parts[0], pool.inputs, chosen, tolerance),
             "outputs": np.concatenate(
                 [
-                    _of_distances(reference.sorted_probabilities, rounded(pool.probabilities), chosen, tolerance),
+                    _of_distances(answers, rounded(pool.probabilities), chosen, tolerance),
                     drift.e_values_of_shares(reference.class_counts, mixes, tolerance)[0],
                 ],
                 axis=1,

@@ -220,9 +220,7 @@ def watch(paths: Paths, dataset: str | None) -> Watch | None:
 def respond(paths: Paths, dataset: str | None) -> Step:
     """Take the next step after a look: submit a retraining, notify a person, or nothing."""
     settings = config.load(paths.params)
-    step = response.respond(
-        paths, dataset_choice.choose(paths, settings.fetch, dataset), settings.monitor, datetime.now(UTC)
-    )
+    step = response.respond(paths, dataset_choice.choose(paths, settings.fetch, dataset), settings, datetime.now(UTC))
     get_run_logger().info("%s: %s", step.kind, step.because)
     return step
 

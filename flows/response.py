@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from flows import parameters
 from flows.orchestration import lifecycle, requested_runs
 from mnistflow import files
+from mnistflow.config import Config
 from mnistflow.monitoring import response, state
-from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.response import Step
 from mnistflow.monitoring.state import Attempt, State
 from mnistflow.paths import Paths
+from mnistflow.pipeline import run_plan
 from mnistflow.registry import versions
 from mnistflow.tracking import runs
 from mnistflow.tracking.records import RunQuery
@@ -19,18 +21,19 @@ from mnistflow.tracking.store import open_store
 DEPLOYMENT = "retrain/weekly"
 
 
-def respond(paths: Paths, dataset: str, config: MonitorConfig, now: datetime) -> Step:
+def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step:
     """Take the next step after a look: submit a retraining, notify a person, or nothing.
 
     Args:
         paths: of the checkout.
         dataset: name of the data set.
-        config: section `monitor` of params.yaml.
+        settings: params.yaml.
         now: time of the look.
 
     Raises:
         DataError: the state cannot be read.
-        MnistflowError: a retraining is due, and the Prefect server does not know the deployment.
+        MnistflowError: a retraining is due, and one of its inputs is missing, or the Prefect server does not know the
+            deployment.
     """
     name = versions.model_name(dataset)
     with files.claim(state.lock(paths, name)) as alone:
@@ -41,8 +44,11 @@ def respond(paths: Paths, dataset: str, config: MonitorConfig, now: datetime) ->
         if known is None or champion is None or champion.number != known.version:
             return Step("nothing", "the champion has not been looked at yet")
         known = _with_outcomes(known)
-        step = response.next_step(known, _last_retraining(dataset), now, config)
-        state.write(paths, name, _taken(known, step, name, dataset, now))
+        step, inputs = response.next_step(known, _last_retraining(dataset), now, settings.monitor), ""
+        if step.kind == "retrain":
+            inputs = run_plan.inputs(paths, settings, parameters.values(settings, {"dataset": dataset}))
+            step = response.unless_repeated(step, known, inputs)
+        state.write(paths, name, _taken(known, step, inputs, name, dataset, now))
     return step
 
 
@@ -57,13 +63,13 @@ def _with_outcomes(known: State) -> State:
     return known.model_copy(update={"attempts": tuple(attempts)})
 
 
-def _taken(known: State, step: Step, name: str, dataset: str, now: datetime) -> State:
+def _taken(known: State, step: Step, inputs: str, name: str, dataset: str, now: datetime) -> State:
     """Take a step, and return the state after it."""
     if step.kind == "retrain" and step.alarm:
         # A kill between the submission and the storage of the state submits nothing twice.
         key = f"{name} {step.alarm.time} {len(known.attempts)}"
         run = requested_runs.submit(DEPLOYMENT, {"dataset": dataset, "note": f"Retraining by an {step.because}"}, key)
-        begun = Attempt(time=now.astimezone(UTC).isoformat(timespec="seconds"), flow_run=run)
+        begun = Attempt(time=now.astimezone(UTC).isoformat(timespec="seconds"), flow_run=run, inputs=inputs)
         return known.model_copy(update={"attempts": (*known.attempts, begun)})
     if step.kind == "ask" and step.alarm:
         lifecycle.notify(

@@ -145,11 +145,11 @@ class Quarter:
         right = self._answered(self._loop.server, arrived, ids)
         unaided = self._answered(self._control, arrived, ids)
         self._report(plan, arrived, ids)
-        alarms, retrained = self._look()
+        alarms, asked = self._look()
         champion = self._champion
         promoted, returned, done = self._changes()
-        if retrained and not done:
-            done = ("retrained: the same data, nothing new",)
+        if asked:
+            done = (*done, "asked a person: nothing new to learn")
         return Week(
             number=number,
             plan=plan,
@@ -165,12 +165,12 @@ class Quarter:
         )
 
     def _look(self) -> tuple[tuple[str, ...], bool]:
-        """Take a look, and return the questions of its alarms, and whether it has started a retraining."""
+        """Take a look, and return the questions of its alarms, and whether a person was asked to help."""
         before = state.read(self._loop.paths, MODEL) or State(version=0)
         self._loop.look()
         after = state.read(self._loop.paths, MODEL) or before
         raised = tuple(alarm.question for alarm in after.alarms[len(before.alarms) :])
-        return raised, len(after.attempts) > len(before.attempts)
+        return raised, after.asked != before.asked
 
     def _answered(self, address: str, arrived: Split, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Send each image by itself, and return which answers are right."""

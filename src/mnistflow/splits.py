@@ -65,7 +65,8 @@ class Dataset:
         test: the publisher's test split, unchanged; evaluated once per model.
         sha256: name of a split -> hash of its examples.
         data_sha256: hash over all splits.
-        feedback: number of training examples from users' feedback, which are the last ones.
+        feedback: number of training examples from users' feedback, which are the last ones, in the order of time.
+        feedback_validation: the same of the validation examples.
         golden: checked examples of users that no training sees; None without a golden set.
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     sha256: Mapping[SplitName, str]
     data_sha256: str
     feedback: int = 0
+    feedback_validation: int = 0
     golden: Split | None = None
 
     @property
@@ -104,6 +106,7 @@ def save(dataset: Dataset, folder: Path) -> None:
         "sha256": dict(dataset.sha256),
         "data_sha256": dataset.data_sha256,
         "feedback": dataset.feedback,
+        "feedback_validation": dataset.feedback_validation,
     }
     files.write_json(folder / MANIFEST, manifest)
 
@@ -126,7 +129,8 @@ def load(prepared: Path) -> Dataset:
             test=load_split(prepared, "test"),
             sha256=manifest["sha256"],
             data_sha256=manifest["data_sha256"],
-            feedback=manifest.get("feedback", 0),  # manifests of earlier releases do not count it
+            feedback=manifest.get("feedback", 0),  # manifests of earlier releases do not count them
+            feedback_validation=manifest.get("feedback_validation", 0),
             golden=load_split(prepared, "golden") if "golden" in manifest["sha256"] else None,
         )
     except (KeyError, TypeError) as error:

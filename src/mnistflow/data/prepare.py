@@ -29,9 +29,9 @@ class Prepared:
     Attributes:
         dataset: name of the data set.
         train: number of training examples, including feedback.
-        validation: number of validation examples.
+        validation: number of validation examples, including feedback.
         test: number of test examples.
-        feedback: number of training examples from users' feedback.
+        feedback: number of training and validation examples from users' feedback.
         held: number of reports of users that are held back until a review.
         golden: number of examples of the golden set.
         data_sha256: hash over all splits.
@@ -85,7 +85,7 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
         train=len(dataset.train),
         validation=len(dataset.validation),
         test=len(dataset.test),
-        feedback=dataset.feedback,
+        feedback=dataset.feedback + dataset.feedback_validation,
         held=len(chosen.held),
         golden=len(frozen) if frozen else 0,
         data_sha256=dataset.data_sha256,
@@ -171,13 +171,13 @@ def build(
     """Return the prepared data set. The official test split is unchanged.
 
     Validation examples are drawn from the official training split at random, stratified by class. Those of a time
-    series are the latest.
+    series are the latest. The same share of the feedback becomes validation examples, evenly spread over time.
 
     Args:
         entry: the data set.
         config: section `prepare` of params.yaml.
         official: the official splits.
-        feedback_examples: additional training examples.
+        feedback_examples: examples besides the official ones, the oldest first.
         golden_set: examples that become a split of their own, and whose images leave the official training split.
 
     Raises:
@@ -194,8 +194,9 @@ def build(
         fraction = validation_fraction(config, len(known), len(entry.classes))
         train, validation = split_off(known, fraction, config.seed)
         train = stratified_subset(train, config.train_limit, config.seed)
-    if feedback_examples:
-        train = _concatenated(train, feedback_examples)
+    reported = feedback_examples or known.take(np.arange(0))
+    learned, held_out = split_off_evenly(reported, config.validation_fraction)
+    train, validation = _concatenated(train, learned), _concatenated(validation, held_out)
     parts: dict[SplitName, Split] = {"train": train, "validation": validation, "test": official.test}
     for name, part in parts.items():
         _require_every_class(part, entry, name)
@@ -214,7 +215,8 @@ def build(
         golden=golden_set,
         sha256=hashes,
         data_sha256=identity.hexdigest(),
-        feedback=len(feedback_examples) if feedback_examples else 0,
+        feedback=len(learned),
+        feedback_validation=len(held_out),
     )
 
 
@@ -275,6 +277,21 @@ def split_off_latest(split: Split, fraction: float) -> tuple[Split, Split]:
         )
     order = np.arange(len(split))
     return split.take(order[:-count]), split.take(order[-count:])
+
+
+def split_off_evenly(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Return examples without every tenth picture, say, and those: a fraction of every stretch of time.
+
+    Copies of a picture stay together, or a model would be validated on what it has learned.
+
+    Args:
+        split: examples in the order of time.
+        fraction: of the pictures.
+    """
+    numbers: dict[bytes, int] = {}
+    number = np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in split.inputs], np.int64)
+    is_held_out = np.floor((number + 1) * fraction) > np.floor(number * fraction)
+    return split.take(np.flatnonzero(~is_held_out)), split.take(np.flatnonzero(is_held_out))
 
 
 def stratified_subset(split: Split, size: int | None, seed: int) -> Split:

@@ -83,7 +83,10 @@ def least_share(count: int, total: int) -> float:
 
 
 def lowest_mean(values: Array, unlucky: float) -> float:
-    """Return a lower bound of the mean that values were drawn from (empirical Bernstein, Maurer and Pontil 2009).
+    """Return a lower bound of the mean that values were drawn from.
+
+    It is the better one of two, each with half of the chance: empirical Bernstein (Maurer and Pontil 2009), for many
+    values of a small variance, and Hoeffding's by relative entropy (1963, theorem 1), for few values.
 
     Args:
         values: `[m]`, 0 to 1.
@@ -92,9 +95,20 @@ def lowest_mean(values: Array, unlucky: float) -> float:
     size = len(values)
     if size < 2:
         return 0.0
-    logarithm = math.log(2 / unlucky)
+    mean, half = float(values.mean()), unlucky / 2
+    logarithm = math.log(2 / half)
     error = math.sqrt(2 * float(values.var(ddof=1)) * logarithm / size) + 7 * logarithm / (3 * (size - 1))
-    return max(0.0, float(values.mean()) - error)
+    return max(0.0, mean - error, _lowest_by_entropy(mean, size, half))
+
+
+def _lowest_by_entropy(mean: float, size: int, unlucky: float) -> float:
+    """Return the smallest mean from which `size` values have a mean as large as this with a chance of `unlucky`."""
+    from scipy.special import rel_entr
+
+    means = np.arange(1, GRID) / GRID
+    entropies = rel_entr(mean, means) + rel_entr(1 - mean, 1 - means)
+    likely = means[(means <= mean) & (size * entropies <= -math.log(unlucky))]
+    return float(likely.min()) - 1 / GRID if len(likely) else 0.0
 
 
 def lower_means(mean: float) -> tuple[float, ...]:

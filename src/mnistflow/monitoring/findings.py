@@ -104,11 +104,12 @@ def examine(
     outputs, output_distances = _outputs(reference, sample, config)
     confidence = sample.probabilities.max(axis=1)
     reference_confidence = reference.probabilities.max(axis=1)
+    promised = [part.max(axis=1) for part in reference.probability_parts]
     evidence: dict[Question, _Evidence] = {
         "inputs": inputs,
         "outputs": outputs,
-        "confidence": _lower_mean(confidence, reference_confidence, "confidence", config),
-        "accuracy": _lower_mean(sample.right, reference.right, "accuracy", config),
+        "confidence": _lower_mean(confidence, promised, "confidence", config),
+        "accuracy": _lower_mean(sample.right, reference.right_parts, "accuracy", config),
     }
     answers = {}
     for question in QUESTIONS:
@@ -132,15 +133,14 @@ def _answer(before: Detector, found: _Evidence, years: float, config: MonitorCon
 
 
 def _inputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tuple[_Evidence, dict[str, float]]:
-    e_values, distances = drift.e_values(reference.sorted_inputs, sample.inputs, config.tolerance)
+    e_values, distances = drift.e_values(reference.input_parts, sample.inputs, config.tolerance)
     named = {name: float(distance) for name, distance in zip(statistics.NAMES, distances, strict=True)}
     return _Evidence(e_values, statistics.NAMES), named
 
 
 def _outputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tuple[_Evidence, dict[str, float]]:
-    probabilities, distances = drift.e_values(
-        reference.sorted_probabilities, rounded(sample.probabilities), config.tolerance
-    )
+    parts = [np.sort(rounded(part), axis=0) for part in reference.probability_parts]
+    probabilities, distances = drift.e_values(parts, rounded(sample.probabilities), config.tolerance)
     shares, differences = drift.e_values_of_shares(
         reference.class_counts, counts(sample.probabilities), config.tolerance
     )
@@ -152,9 +152,9 @@ def _outputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tup
     return _Evidence(np.concatenate([probabilities, shares]), names), named
 
 
-def _lower_mean(values: Sequence[float] | EValues, promised: EValues, name: str, config: MonitorConfig) -> _Evidence:
-    """Return the evidence that a mean has fallen below that of the reference by more than the margin."""
-    floor = accuracy.lowest_mean(np.asarray(promised, float), UNLUCKY) - config.max_accuracy_drop
-    floor = max(floor, LEAST_MEAN)
+def _lower_mean(values: Array, promised: Sequence[Array], name: str, config: MonitorConfig) -> _Evidence:
+    """Return the evidence that a mean has fallen below those of all parts of the reference by more than the margin."""
+    lowest = min(accuracy.lowest_mean(np.asarray(part, float), UNLUCKY / len(promised)) for part in promised)
+    floor = max(lowest - config.max_accuracy_drop, LEAST_MEAN)
     e_values = detection.e_values_of_lower_mean(np.asarray(values, float), floor, accuracy.lower_means(floor))
     return _Evidence(e_values, [f"{name} below {floor:.1%}"] * len(e_values))

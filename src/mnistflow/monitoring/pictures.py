@@ -28,7 +28,7 @@ def draw(path: Path, reference: Reference, images: Array, title: str) -> None:
         title: of the plot.
     """
     found = statistics.of_images(images)
-    moved = np.argsort(drift.distances(reference.sorted_inputs, found))[::-1][:HISTOGRAMS]
+    moved = np.argsort(drift.distances(reference.input_parts, found))[::-1][:HISTOGRAMS]
     figure = new_figure(12, 5.4)
     figure.suptitle(title, fontsize=9, wrap=True)
     grid = figure.add_gridspec(3, COLUMNS, height_ratios=(2.4, 1, 1))

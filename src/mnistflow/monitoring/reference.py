@@ -2,12 +2,18 @@
 
 It is an artifact of the version's run, so every machine with access to MLflow can monitor the version. Validation
 examples, not the test split: the test split answers one question only, whether a candidate is better.
+
+Where feedback was trained on, the reference has parts: the official examples, and those of the feedback, which a model
+has learned so that traffic like them is no drift any more. A kind of image arrives for a time, so the feedback itself
+has parts too, one for each window of time. Statistics of images need no model that has not seen them: they are of all
+feedback that was trained on.
 """
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,13 +27,17 @@ from mnistflow.monitoring import statistics
 from mnistflow.paths import Paths
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
-from mnistflow.splits import Split
+from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
 
 ARTIFACT = "monitor/reference.npz"
 MOST_EXAMPLES = 10_000
+ARRAYS = ("inputs", "probabilities", "right", "images", "classes")  # fields of the file
+COUNTS = ("learned", "held_out")  # fields that files of earlier releases do not have
 IMAGES = 40  # kept to be shown
 DIGITS = 4  # of probabilities: the same image answered in another batch differs in later ones
+LEAST_PART = 200  # examples of feedback; the sampling error of fewer would hide drift
+WINDOW = 1000  # examples of feedback, whose images are a part; each shares half of them with the next one
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,13 @@ class Reference:
     """What traffic is compared with.
 
     Attributes:
-        inputs: statistics of the images, float32 `[m, k]`; see `statistics.NAMES`.
-        probabilities: the model's answers, float32 `[m, classes]`.
+        inputs: statistics of the images, float32 `[i, k]`; see `statistics.NAMES`.
+        probabilities: the model's answers to validation examples, float32 `[m, classes]`.
         right: whether each answer was right, bool `[m]`.
         images: a few of the images, uint8 `[<= 40, height, width]`.
         classes: names of the classes, `[classes]`.
+        learned: how many of the last rows of `inputs` are of feedback that was trained on, in the order of time.
+        held_out: how many of the last rows of `probabilities` and `right` are of feedback that was not.
     """
 
     inputs: Array
@@ -47,21 +59,38 @@ class Reference:
     right: Array
     images: Array
     classes: Array
+    learned: int = 0
+    held_out: int = 0
 
     @cached_property
-    def sorted_inputs(self) -> Array:
-        """The statistics, each column in ascending order."""
-        return np.sort(self.inputs, axis=0)
+    def input_parts(self) -> tuple[Array, ...]:
+        """The statistics of the official images and of windows of the feedback, each column in ascending order."""
+        return tuple(np.sort(part, axis=0) for part in _parts(self.inputs, self.learned, WINDOW))
 
-    @cached_property
-    def sorted_probabilities(self) -> Array:
-        """The probabilities, rounded, each column in ascending order."""
-        return np.sort(rounded(self.probabilities), axis=0)
+    @property
+    def probability_parts(self) -> tuple[Outputs, ...]:
+        """The model's answers to official examples, and to feedback that it was not trained on."""
+        return tuple(_parts(self.probabilities, self.held_out, self.held_out))
+
+    @property
+    def right_parts(self) -> tuple[Array, ...]:
+        """Whether the answers of each part of `probability_parts` were right."""
+        return tuple(_parts(self.right, self.held_out, self.held_out))
 
     @cached_property
     def class_counts(self) -> Array:
-        """Number of examples that were predicted as each class."""
-        return counts(self.probabilities)
+        """Number of examples of each part that were predicted as each class, `[parts, classes]`."""
+        return np.stack([counts(part) for part in self.probability_parts])
+
+
+def _parts(rows: Array, feedback: int, window: int) -> Iterator[Array]:
+    """Return the official rows, then windows of the rows of feedback, the newest first, unless there are too few."""
+    official = len(rows) - feedback
+    yield rows[:official]
+    size = min(window, feedback)
+    if size >= LEAST_PART:
+        for end in range(len(rows), official + size - 1, -(size // 2)):
+            yield rows[end - size : end]
 
 
 def rounded(probabilities: Outputs) -> Outputs:
@@ -74,19 +103,30 @@ def counts(probabilities: Outputs) -> Array:
     return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
 
 
-def build(model: Path, validation: Split, classes: tuple[str, ...]) -> Reference:
+def build(model: Path, data: Dataset) -> Reference:
     """Return the reference of a model.
 
     Args:
         model: the ONNX file.
-        validation: examples that were not trained on.
-        classes: their names.
+        data: what it was trained on.
     """
-    # Splits are shuffled, so the first examples are a sample.
-    inputs, targets = validation.inputs[:MOST_EXAMPLES], validation.targets[:MOST_EXAMPLES]
-    probabilities = onnx_session.predict(onnx_session.open_session(model), inputs)
-    right = probabilities.argmax(axis=1) == targets
-    return Reference(statistics.of_images(inputs), probabilities, right, inputs[:IMAGES], np.array(classes))
+    # Official examples are shuffled, so the first ones are a sample; feedback is in the order of time.
+    number = len(data.validation) - data.feedback_validation
+    official = data.validation.take(np.arange(min(number, MOST_EXAMPLES)))
+    held_out = data.validation.take(np.arange(number, len(data.validation))[-MOST_EXAMPLES:])
+    learned = data.train.inputs[len(data.train) - data.feedback :][-MOST_EXAMPLES:]
+    probabilities = onnx_session.predict(
+        onnx_session.open_session(model), np.concatenate([official.inputs, held_out.inputs])
+    )
+    return Reference(
+        inputs=statistics.of_images(np.concatenate([official.inputs, learned])),
+        probabilities=probabilities,
+        right=probabilities.argmax(axis=1) == np.concatenate([official.targets, held_out.targets]),
+        images=official.inputs[:IMAGES],
+        classes=np.array(data.classes),
+        learned=len(learned),
+        held_out=len(held_out),
+    )
 
 
 def log(workspace: Paths, run: runs.Run) -> None:
@@ -94,11 +134,11 @@ def log(workspace: Paths, run: runs.Run) -> None:
     data = splits.load(workspace.prepared)
     if data.task != IMAGE_CLASSIFICATION or not len(data.validation):
         return
-    reference = build(workspace.exported / "model.onnx", data.validation, data.classes)
+    reference = build(workspace.exported / "model.onnx", data)
     folder, name = ARTIFACT.split("/")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / name
-        np.savez_compressed(path, **{field.name: getattr(reference, field.name) for field in fields(Reference)})
+        np.savez_compressed(path, **asdict(reference))
         run.log_file(path, folder)
 
 
@@ -115,7 +155,9 @@ def load(version: Version) -> Reference:
         with tempfile.TemporaryDirectory() as folder:
             path = download_artifacts(run_id=version.run_id, artifact_path=ARTIFACT, dst_path=folder)
             with np.load(path, allow_pickle=False) as arrays:
-                return Reference(**{field.name: arrays[field.name] for field in fields(Reference)})
+                learned, held_out = (int(arrays[name]) if name in arrays else 0 for name in COUNTS)
+                known = Reference(*(arrays[name] for name in ARRAYS))
+                return replace(known, learned=learned, held_out=held_out)
     except (MlflowException, OSError, KeyError, ValueError) as error:
         raise RegistryError(
             f"{version.name} version {version.number} has no reference to compare traffic with: {error}",

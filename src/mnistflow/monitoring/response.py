@@ -25,8 +25,8 @@ class Step:
     """What to do now.
 
     Attributes:
-        kind: `retrain`: start a retraining; `wait`: one is under way, or the last one was a moment ago; `ask`: notify a
-            person, once an alarm; `nothing`: no alarm is open.
+        kind: `retrain`: start a retraining; `wait`: one is under way, the last one was a moment ago, or a person knows;
+            `ask`: notify a person, once an alarm; `nothing`: no alarm is open.
         because: the reason.
         alarm: the open alarm; None for `nothing`.
     """
@@ -61,9 +61,26 @@ def _deal_with(alarm: Alarm, state: State, now: datetime, config: MonitorConfig)
         return Step("wait", f"the next retraining may begin at {end.isoformat(timespec='seconds')}", alarm)
     of_day = sum(timedelta(0) <= now - _begun(attempt) < DAY for attempt in attempts)
     if of_day >= config.retrainings_a_day:
-        used_up = f"{of_day} retrainings within 24 hours have not ended the alarm"
-        return Step("wait" if state.asked == alarm.time else "ask", used_up, alarm)
+        return _ask(state, alarm, f"{of_day} retrainings within 24 hours have not ended the alarm")
     return Step("retrain", f"alarm at {alarm.time}: {alarm.question}: {alarm.because}", alarm)
+
+
+def unless_repeated(step: Step, state: State, inputs: str) -> Step:
+    """Return a step, or the one to ask a person instead of repeating the last retraining that has succeeded.
+
+    Args:
+        step: to start a retraining.
+        state: after the last look, with up-to-date outcomes of the attempts.
+        inputs: digest of the data, code and parameters that the retraining would use now.
+    """
+    last = next((attempt for attempt in reversed(state.attempts) if attempt.outcome == "done"), None)
+    if step.alarm is None or last is None or last.inputs != inputs:
+        return step
+    return _ask(state, step.alarm, f"nothing has been there to learn since the retraining at {last.time}")
+
+
+def _ask(state: State, alarm: Alarm, because: str) -> Step:
+    return Step("wait" if state.asked == alarm.time else "ask", because, alarm)
 
 
 def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:

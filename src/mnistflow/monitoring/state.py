@@ -40,6 +40,7 @@ class Attempt(BaseModel):
     Attributes:
         time: ISO 8601, UTC.
         flow_run: its id in Prefect.
+        inputs: digest of the data, code and parameters that it was to use; empty if not known.
         outcome: as of the last look.
     """
 
@@ -47,6 +48,7 @@ class Attempt(BaseModel):
 
     time: str
     flow_run: str
+    inputs: str = ""
     outcome: Literal["running", "done", "failed"] = "running"
 
 
@@ -65,7 +67,7 @@ class State(BaseModel):
         labelled: number of answers with feedback.
         alarms: of this version and those before it, oldest first.
         attempts: retrainings by alarms, oldest first.
-        asked: time of the alarm that a person was last notified of, because the retrainings of a day were used up.
+        asked: time of the alarm that a person was last notified of, because another retraining would not help.
         summary: the last look in one line.
     """
 

@@ -126,7 +126,11 @@ def _data_record(workspace: Paths, config: Config, data: Dataset) -> dict[str, A
         "raw": raw.load(workspace.raw).model_dump(mode="json")["files"],
         "sources": fetch.sources(workspace, data.name),
         "own": config.fetch.own.get(data.name),
-        "feedback": {"examples": data.feedback, "until": config.prepare.feedback_until},
+        "feedback": {
+            "examples": data.feedback,
+            "validation": data.feedback_validation,
+            "until": config.prepare.feedback_until,
+        },
     }
 
 

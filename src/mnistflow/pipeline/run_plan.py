@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistflow import learners, tasks
+from mnistflow.checkout import lineage
 from mnistflow.config import Config
 from mnistflow.data import catalog, fetch, prepare
 from mnistflow.learners import warm_start
@@ -123,6 +124,16 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
         },
         warnings=fetch.warnings(config.fetch, paths),
     )
+
+
+def inputs(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> str:
+    """Return a digest of all that a run would depend on if it began now: data, code and parameters.
+
+    Raises:
+        MnistflowError: as `resolve`.
+    """
+    plan = resolve(paths, base, overrides, RunOptions())
+    return lineage.digest(lineage.code_digest(), plan.config.model_dump(mode="json"))
 
 
 def _command(values: Mapping[str, Any]) -> str:

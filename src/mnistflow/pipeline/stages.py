@@ -59,7 +59,7 @@ def _prepare(paths: Paths, settings: Config) -> str:
     done = prepare.prepare(paths, settings.prepare)
     feedback = f" ({done.feedback} of them from feedback)" if done.feedback else ""
     held = f"; {done.held} reports wait for `mnistflow feedback review`" if done.held else ""
-    counts = f"{done.train} training{feedback}, {done.validation} validation, {done.test} test examples"
+    counts = f"{done.train} training, {done.validation} validation, {done.test} test examples{feedback}"
     counts += f", {done.golden} in the golden set" if done.golden else ""
     return f"prepared {done.dataset}: {counts}{held}"
 

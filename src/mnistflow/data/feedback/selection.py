@@ -35,8 +35,8 @@ class Selection:
     excluded: Mapping[str, tuple[Report, str]] = field(default_factory=dict)
 
     def examples(self, entry: Entry) -> Split:
-        """Return the images of the reports that are used, uint8 `[n, height, width]`, with their labels."""
-        return as_examples(self.used, entry)
+        """Return the images of the reports that are used, uint8 `[n, height, width]`, with labels, oldest first."""
+        return as_examples(sorted(self.used, key=lambda report: (report.time, report.key)), entry)
 
 
 def select(

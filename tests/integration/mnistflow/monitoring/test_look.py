@@ -69,7 +69,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
-    """A checkout with two versions, the second without a reference."""
+    """A checkout with three versions: of the first two, the second has no reference; the third has learned feedback."""
     folder = tmp_path_factory.mktemp("monitor")
     paths = Paths(folder, folder)
     images, labels = kit.digits()
@@ -82,15 +82,34 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
         onnx.save(kit.linear_classifier(images[:600], labels[:600]).onnx(), paths.exported / "model.onnx")
         client = MlflowClient()
         client.create_registered_model(NAME)
-        for number in (1, 2):
+        for number in (1, 2, 3):
             run = runs.start(paths, "digits", f"run {number}", kind="retrain")
-            if number == 1:
+            if number == 3:
+                splits.save(with_feedback(data), paths.prepared)
+            if number != 2:
                 reference.log(paths, run)
             run.finish()
             tags = {"mnistflow.task": "image_classification", "mnistflow.sha256": str(number)}
             client.create_model_version(NAME, "mlflow-artifacts:/", run.run_id, tags)
         client.set_registered_model_alias(NAME, versions.CHAMPION, "1")
         yield paths
+
+
+def with_feedback(data: Dataset) -> Dataset:
+    """Return the data set with dark digits on white among its training and validation examples."""
+    inverted = Split(255 - data.train.inputs, data.train.targets)
+
+    def joined(split: Split, rows: slice) -> Split:
+        parts = (split.inputs, inverted.inputs[rows]), (split.targets, inverted.targets[rows])
+        return Split(*(np.concatenate(part) for part in parts))
+
+    return replace(
+        data,
+        train=joined(data.train, slice(0, 500)),
+        validation=joined(data.validation, slice(500, 800)),
+        feedback=500,
+        feedback_validation=300,
+    )
 
 
 @pytest.fixture
@@ -129,6 +148,20 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     assert take(home, server, 4).images == 0  # nothing is looked at twice
     kept = state.read(home, NAME)
     assert kept and [alarm.question for alarm in kept.alarms] == [alarm.question for alarm in drifted.alarms]
+
+
+def test_drift_that_the_champion_has_learned_raises_no_alarm_and_other_drift_does(home: Paths, server: Server) -> None:
+    MlflowClient().set_registered_model_alias(NAME, versions.CHAMPION, "3")
+    try:
+        for hour, share in enumerate((250, 125, 0)):
+            mixed = np.concatenate([255 - server.images[:share], server.images[share:250]])
+            server.answer(mixed, version=3)
+            assert take(home, server, hour).alarms == ()
+        server.answer(np.roll(server.images[:250], 8, axis=2), version=3)
+        drifted = take(home, server, 3)
+    finally:
+        MlflowClient().set_registered_model_alias(NAME, versions.CHAMPION, "1")
+    assert "inputs" in {alarm.question for alarm in drifted.alarms}
 
 
 def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, server: Server) -> None:

@@ -28,7 +28,7 @@ def test_the_lineage_of_a_champion(retrained: Checkout) -> None:
     manifest = json.loads((retrained.folder / "var/models/digits-classifier/1/model.json").read_text())
     assert graph["data"]["sha256"] == manifest["data_sha256"]
     assert graph["data"]["splits"]["test"]["examples"] == 360
-    assert graph["data"]["feedback"] == {"examples": 0, "until": None}
+    assert graph["data"]["feedback"] == {"examples": 0, "validation": 0, "until": None}
     assert graph["code"]["commit"].removesuffix("-dirty") == retrained.tool("git", "rev-parse", "HEAD").strip()
     assert graph["run"]["id"] == run_id
     assert graph["run"]["seed"] == "0"

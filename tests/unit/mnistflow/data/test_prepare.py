@@ -71,6 +71,22 @@ def test_the_seed_decides_the_splits(official: OfficialSplits) -> None:
     assert first.test_sha256 == other.test_sha256
 
 
+def test_a_share_of_the_feedback_of_each_stretch_of_time_validates_and_no_picture_does_both(
+    official: OfficialSplits,
+) -> None:
+    pictures = official.test.take(np.arange(100))
+    numbers = np.concatenate([np.arange(100), np.full(30, 9)])  # the tenth picture is reported 31 times
+    alone, made = (prepare.build(ENTRY, SETTINGS, official, one) for one in (None, pictures.take(numbers)))
+    assert (alone.feedback, alone.feedback_validation) == (0, 0)
+    assert (made.feedback, made.feedback_validation) == (90, 40)
+    assert np.array_equal(made.validation.inputs[: len(alone.validation)], alone.validation.inputs)
+    held_out = pictures.take(np.concatenate([np.arange(9, 100, 10), np.full(30, 9)]))
+    assert np.array_equal(made.validation.inputs[-40:], held_out.inputs)
+    assert np.array_equal(made.validation.targets[-40:], held_out.targets)
+    learned = pictures.take(np.setdiff1d(np.arange(100), np.arange(9, 100, 10)))
+    assert np.array_equal(made.train.inputs[-90:], learned.inputs)
+
+
 def test_a_limit_takes_a_stratified_share_of_training_only(official: OfficialSplits) -> None:
     made = prepare.build(ENTRY, SETTINGS.model_copy(update={"train_limit": 200}), official)
     assert len(made.train) == 200

@@ -47,6 +47,15 @@ def test_the_lower_bound_of_a_mean_is_below_it_and_close_with_many_values() -> N
     values = (np.arange(6000) % 100 > 1).astype(float)
     assert 0.96 < accuracy.lowest_mean(values, 0.001) < 0.98
     assert accuracy.lowest_mean(values[:1], 0.001) == 0
+    few = (np.arange(240) % 20 > 0).astype(float)
+    assert 0.85 < accuracy.lowest_mean(few, 0.001) < 0.9
+    assert accuracy.lowest_mean(np.zeros(50), 0.001) == 0
+
+
+def test_few_values_hardly_ever_exceed_the_lower_bound_of_their_mean() -> None:
+    generator = np.random.default_rng(4)
+    drawn = generator.random((2000, 60)) < 0.9
+    assert np.mean([accuracy.lowest_mean(values.astype(float), 0.1) > 0.9 for values in drawn]) <= 0.1
 
 
 def test_the_bound_of_a_share_holds_at_all_looks_together_although_chances_change() -> None:
