@@ -44,6 +44,12 @@ class Config(LearningConfig):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _has_examples_to_take(self) -> Self:
+        if self.train.online and self.prepare.feedback is None:
+            raise ValueError("train.online: needs prepare.feedback, the log that examples are taken from")
+        return self
+
     @property
     def learning(self) -> LearningConfig:
         """The sections that shape a model: `model` and `train`."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from mnistflow.models import ModelConfig
+from mnistflow.models.family import Network
 from mnistflow.runtime.backend import Backend
 from mnistflow.schema import Section, Seed
 
@@ -102,6 +103,7 @@ class TrainConfig(Section):
         schedule: of the learning rate over all steps.
         from_logits: compute the loss from logits instead of probabilities.
         warm_start: number of a version to go on from, id of the run that registered it, or an alias; see `warm_start`.
+        online: learn the feedback one example at a time, in the order of its time; see `online`.
         distillation: of a registered model, whose outputs become part of the targets.
         label_smoothing: share of the target distribution spread evenly over all classes.
         ema: momentum of the exponential moving average of the weights, per step; 0 disables averaging.
@@ -129,6 +131,7 @@ class TrainConfig(Section):
     schedule: Literal["constant", "cosine", "one_cycle"]
     from_logits: bool
     warm_start: PositiveInt | str | None
+    online: bool
     distillation: DistillationConfig
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     ema: Annotated[float, Field(ge=0, lt=1)]
@@ -154,6 +157,14 @@ class LearningConfig(Section):
 
     model: ModelConfig
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _takes_single_examples(self) -> Self:
+        if self.train.online and not isinstance(self.model.chosen, Network):
+            raise ValueError(
+                f"train.online: family {self.model.family} cannot take one example at a time; neural networks can"
+            )
+        return self
 
     def flattened(self) -> dict[str, object]:
         """Return all parameters by dotted key: `model.family`, `model.dropout`, `train.epochs`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.learners import distillation, warm_start
+from mnistflow.learners import distillation, online, warm_start
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.fitting import loop
 from mnistflow.learners.fitting.epoch import Epoch
@@ -75,41 +75,35 @@ class Networks(Learner[Network]):
         task = tasks.get(data.task)
         signature = task.signature(data.input_shape, data.classes)
         teacher = distillation.teacher(config.distillation, data)
-        if config.warm_start is None:
-            return loop.fit(
-                task,
-                signature,
-                family,
-                config,
-                train=data.train,
-                validation=data.validation,
-                teacher=teacher,
-                on_epoch=on_epoch,
-                checkpoint_folder=checkpoint_folder,
-            )
 
         def fit_from(
-            gentle: TrainConfig,
-            rehearsal: Rehearsal,
+            config: TrainConfig,
+            examples: Rehearsal,
             start: Callable[[keras.Model], None],
             on_epoch: OnEpoch,
-            folder: Path,
+            folder: Path | None,
         ) -> Training:
             return loop.fit(
                 task,
                 signature,
                 family,
-                gentle,
-                train=rehearsal.train,
-                validation=rehearsal.validation,
+                config,
+                train=examples.train,
+                validation=examples.validation,
                 start=start,
                 teacher=teacher,
                 on_epoch=on_epoch,
                 checkpoint_folder=folder,
             )
 
-        build = partial(task.build, family, signature)
-        return warm_start.fit(data, config, build, self.predict, fit_from, on_epoch, checkpoint_folder)
+        if config.online:
+            return online.fit(data, config, fit_from, on_epoch, checkpoint_folder)
+        if config.warm_start is not None:
+            build = partial(task.build, family, signature)
+            return warm_start.fit(data, config, build, self.predict, fit_from, on_epoch, checkpoint_folder)
+        return fit_from(
+            config, Rehearsal(data.train, data.validation), warm_start.as_built, on_epoch, checkpoint_folder
+        )
 
     def save(self, model: keras.Model, folder: Path) -> None:
         """Write a copy that is not compiled: whoever loads it need not know the loss that it was trained with."""

@@ -65,7 +65,7 @@ class _EpochIsOver(Exception):
     """Ends a training after its first epoch, which its checkpoint keeps."""
 
 
-Fit = Callable[[TrainConfig, Rehearsal, Callable[["keras.Model"], None], OnEpoch, Path], Training]
+Fit = Callable[[TrainConfig, Rehearsal, Callable[["keras.Model"], None], OnEpoch, Path | None], Training]
 
 
 def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def fit(
         version = registered_models.find(config.warm_start, data.name, PARAMETER)
         weights = registered_models.keras_file(version, data, PARAMETER, Path(temporary))
         model = build()
-        _load(model, weights)
+        load_weights(model, weights)
         rehearsal = rehearse(data, predict(model, data.train.inputs), config.seed)
         gentle = config.model_copy(
             update={"learning_rate": RATE * config.learning_rate, "min_steps": round(STEPS * config.min_steps)}
@@ -179,7 +179,7 @@ def rehearse(data: Dataset, outputs: Outputs, seed: int) -> Rehearsal:
 
 def _start(model: keras.Model, weights: Path, part: Part) -> None:
     """Give a network the weights to start from, and let only a part of it be trained."""
-    _load(model, weights)
+    load_weights(model, weights)
     layers = [layer for layer in model.layers if layer.trainable_weights]
     kernels = [number for number, layer in enumerate(layers) if _has_kernel(layer)]
     ranges: Mapping[Part, range] = {
@@ -195,7 +195,16 @@ def _has_kernel(layer: keras.Layer) -> bool:
     return any(len(weight.shape) >= KERNEL for weight in layer.trainable_weights)
 
 
-def _load(model: keras.Model, weights: Path) -> None:
+def as_built(_: keras.Model) -> None:
+    """Leave a network with its initial weights."""
+
+
+def load_weights(model: keras.Model, weights: Path) -> None:
+    """Give a network the weights of a version's, read from its Keras file.
+
+    Raises:
+        StageError: the version's network has another architecture.
+    """
     try:
         model.load_weights(weights)
     except (KeyError, ValueError) as error:

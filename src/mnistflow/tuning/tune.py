@@ -151,7 +151,9 @@ def _adopt_runs(finished: Sequence[FrozenTrial], run: runs.Run) -> None:
 
 def _job(paths: Paths, learning: LearningConfig, config: TuneConfig, trial: optuna.Trial, run: runs.Run) -> TrialJob:
     values = {**study.parameters(trial), "train.epochs": config.epochs}
-    return TrialJob(paths, learning.with_values(values), config.train_limit, trial, run.run_id)
+    # Trials learn from a part of the examples, which need not have feedback to take one after another.
+    sampled = learning.with_values({**values, "train.online": False})
+    return TrialJob(paths, sampled, config.train_limit, trial, run.run_id)
 
 
 def _write(paths: Paths, trials: Sequence[FrozenTrial]) -> Search:

@@ -34,12 +34,14 @@ class Epoch:
         batch_size: examples per step.
         passes: how often an epoch shows each training example.
         augmentation: factor of `train.augment`.
+        is_shuffled: whether each pass has another order.
     """
 
     examples: int
     batch_size: int
     passes: int
     augmentation: float
+    is_shuffled: bool = True
 
     @classmethod
     def of(cls, config: TrainConfig, examples: int) -> Epoch:
@@ -53,7 +55,7 @@ class Epoch:
         batch_size = scaled if config.batch_size == "auto" else config.batch_size
         passes = max(1, ceil(config.min_steps * batch_size / examples))
         gain = 1 + (config.augment_gain - 1) * min(1.0, log(passes) / log(MANY_PASSES))
-        return cls(examples, batch_size, passes, gain)
+        return cls(examples, batch_size, passes, gain, is_shuffled=not config.online)
 
     @property
     def steps(self) -> int:
@@ -67,5 +69,7 @@ class Epoch:
             seed: of the training.
             number: of the epoch, from 0.
         """
+        if not self.is_shuffled:
+            return np.tile(np.arange(self.examples), self.passes)
         generator = np.random.default_rng((seed, number))
         return np.concatenate([generator.permutation(self.examples) for _ in range(self.passes)])

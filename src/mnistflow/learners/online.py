@@ -1,0 +1,109 @@
+"""Online learning: a network takes the feedback one example at a time, in the order of its time, a step for each.
+
+That is what a plain online learner does (Bottou, "Online Learning and Stochastic Approximations", 1998): stochastic
+gradient descent with a constant learning rate, each example once, without augmentation and without replay. It begins
+with a registered version, `train.warm_start`, or with a training on the official examples. Normalization layers stay
+as they are then, because one example has no statistics.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow.errors import StageError
+from mnistflow.learners import registered_models
+from mnistflow.learners.config import AugmentConfig, TrainConfig
+from mnistflow.learners.learner import OnEpoch, Training
+from mnistflow.learners.warm_start import PARAMETER as WARM_START
+from mnistflow.learners.warm_start import Fit, Rehearsal, as_built, load_weights
+from mnistflow.splits import Dataset
+
+if TYPE_CHECKING:
+    import keras
+
+PARAMETER = "train.online"
+RATE = 0.1  # factor of the learning rate, which is meant for means over a batch
+
+
+def fit(
+    data: Dataset, config: TrainConfig, fit_network: Fit, on_epoch: OnEpoch, checkpoint_folder: Path | None
+) -> Training:
+    """Train a network on the official examples, unless a version is its start; then take the feedback in order.
+
+    Args:
+        data: a prepared data set.
+        config: section `train` of params.yaml.
+        fit_network: fits a network from the given weights; see `loop.fit`.
+        on_epoch: called with the number of the epoch, from 1, and its metrics; the feedback is the last epoch.
+        checkpoint_folder: has a checkpoint of each of the two; None for a temporary one.
+
+    Raises:
+        RegistryError: the version is missing, or has another signature than the data.
+        StageError: there is no feedback, or the version's network has another architecture.
+    """
+    number = len(data.train) - data.feedback
+    if not data.feedback:
+        raise StageError(f"{PARAMETER}: there is no feedback to learn from", "Report labels, or set it to false.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = checkpoint_folder or Path(temporary)
+        if config.warm_start is None:
+            official = Rehearsal(data.train.take(np.arange(number)), data.validation)
+            plain = config.model_copy(update={"online": False})
+            begun = fit_network(plain, official, as_built, on_epoch, folder / "official")
+            weights = begun.model.get_weights()
+        else:
+            begun = None
+            version = registered_models.find(config.warm_start, data.name, WARM_START)
+            weights = registered_models.keras_file(version, data, WARM_START, Path(temporary))
+        epochs = len(next(iter(begun.history.values()))) if begun else 0
+
+        def on_pass(_: int, metrics: Mapping[str, float]) -> None:
+            on_epoch(epochs + 1, metrics)
+
+        feedback = Rehearsal(data.train.take(np.arange(number, len(data.train))), data.validation)
+        taken = fit_network(_of_single_examples(config), feedback, _start(weights), on_pass, folder / "feedback")
+    before = begun.history if begun else {name: [] for name in taken.history}
+    return Training(
+        model=taken.model,
+        history={name: [*before[name], *values] for name, values in taken.history.items()},
+        best_epoch=epochs + 1,
+        parameters=taken.parameters,
+        seconds=taken.seconds + (begun.seconds if begun else 0.0),
+    )
+
+
+def _of_single_examples(config: TrainConfig) -> TrainConfig:
+    return config.model_copy(
+        update={
+            "epochs": 1,
+            "batch_size": 1,
+            "min_steps": 0,
+            "optimizer": "sgd",
+            "schedule": "constant",
+            "learning_rate": RATE * config.learning_rate,
+            "ema": 0.0,
+            "augment": AugmentConfig(),
+            "statistics": 0,
+        }
+    )
+
+
+def _start(weights: Path | list[Any]) -> Callable[[keras.Model], None]:
+    """Return a function that gives a network the weights to start from, and leaves its normalization as it is."""
+
+    def start(model: keras.Model) -> None:
+        import keras
+
+        if isinstance(weights, Path):
+            load_weights(model, weights)
+        else:
+            model.set_weights(weights)
+        for layer in model.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+
+    return start
