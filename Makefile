@@ -24,7 +24,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up team-up test test-all test-team test-fast coverage lint docs docs-serve pictures demo bench bench-serving lock proto clean distclean
+.PHONY: help setup run up team-up test test-all test-team test-fast coverage checks lint docs docs-serve pictures demo bench bench-serving lock proto clean distclean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -58,16 +58,16 @@ TESTS := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 team-up: $(READY)  ## a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all
 	@mnistflow team-up
 
-test: lint docs  ## lint, types, layers, and the tests but those that take minutes
+test: checks  ## lint, types, layers, and the tests but those that take minutes
 	@$(TESTS) -m "not long and not team"
 
-test-all: lint docs  ## `test`, with kills, outages, several machines and every family: an hour
+test-all: checks  ## `test`, with kills, outages, several machines and every family: an hour
 	@$(TESTS) -m "not team"
 
 test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: a quarter of an hour
 	@python -m pytest -m team
 
-test-fast: lint docs  ## lint, types, layers, and the tests that take no time
+test-fast: checks  ## lint, types, layers, and the tests that take no time
 	@python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 # One test limits the size of files, which holds for the data of coverage.py as well.
@@ -81,6 +81,9 @@ coverage: $(READY)  ## every test, with the coverage of each file; lists the fil
 	echo "Each line is in var/coverage/html/index.html. Files below 90 %:"
 	awk '$$NF ~ /%$$/ && $$1 != "TOTAL" && $$NF + 0 < 90 {print "  " $$1, $$NF}' var/coverage/report.txt
 	exit $$failed
+
+checks: $(READY)  ## lint and docs, at the same time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint docs
 
 lint: $(READY)  ## ruff, mypy, and who may import whom
 	@ruff check .
