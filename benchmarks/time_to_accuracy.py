@@ -1,5 +1,7 @@
 """Seconds of training to 99.0 % of the test images: the preset `fast` beside the plain recipe.
 
+Processor seconds are printed too, of all threads together: they change less than seconds on a machine that is busy.
+
 The plain recipe: convolution 32, pooling, convolution 64, pooling, dense 128, softmax; Adam, batches of 128,
 `model.fit` on arrays; judged after each epoch until 99.0 % are right. `fast` is judged once, when it is done, and by
 the mean over its seeds. Both have oneDNN, see the same 54,000 images, are trained alternately, each in a fresh process,
@@ -10,6 +12,7 @@ and pay for their own tracing; judging is not counted. The plain recipe pays for
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -17,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +32,22 @@ GOAL = 0.99
 MOST_EPOCHS = 15
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A training: its seconds, those of processors, its epochs, and its accuracy on the test images."""
+
+    seconds: float
+    processor_seconds: float
+    epochs: int
+    accuracy: float
+
+
 def main() -> None:
     """Train both, alternately as long as both have seeds left, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="of `fast`")
     parser.add_argument("--plain-seeds", type=int, default=3, help="of the plain recipe")
+    parser.add_argument("--first", type=int, default=0, help="first seed, to continue an earlier run")
     parser.add_argument("--folder", type=Path, default=ROOT / "var/downloads/mnist")
     parser.add_argument("--only", choices=sorted(RECIPES), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -40,45 +55,65 @@ def main() -> None:
     if not arguments.folder.is_dir():
         sys.exit(f"{arguments.folder} is missing. Run `make run` first, or name a folder with --folder.")
     if arguments.only:
-        print(json.dumps(RECIPES[arguments.only](arguments.folder, arguments.seed)))
+        print(json.dumps(dataclasses.asdict(RECIPES[arguments.only](arguments.folder, arguments.seed))))
     else:
-        compare(arguments.folder, {"plain": arguments.plain_seeds, "fast": arguments.seeds})
+        counts = {"plain": arguments.plain_seeds, "fast": arguments.seeds}
+        compare(arguments.folder, {name: range(arguments.first, count) for name, count in counts.items()})
 
 
-def compare(folder: Path, seeds: dict[str, int]) -> None:
+def compare(folder: Path, seeds: dict[str, range]) -> None:
     """Print the seconds and the accuracy of each training, then medians and means."""
-    runs: dict[str, list[tuple[float, int, float]]] = {name: [] for name in RECIPES}
-    for seed in range(max(seeds.values())):
+    runs: dict[str, list[Trained]] = {name: [] for name in RECIPES}
+    for seed in sorted(set().union(*seeds.values())):
         for name, done in runs.items():
-            if seed < seeds[name]:
+            if seed in seeds[name]:
                 done.append(train(name, seed, folder))
-                spent, epochs, accuracy = done[-1]
-                print(f"seed {seed}, {name}: {spent:.1f} s, {epochs} epochs, test accuracy {accuracy:.2%}", flush=True)
+                print(f"seed {seed}, {name}: {described(done[-1])}", flush=True)
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, medians of the seconds, means of the accuracies")
-    plain = statistics.median(seconds for seconds, *_ in runs["plain"])
     for name, done in runs.items():
-        median = statistics.median(seconds for seconds, *_ in done)
-        accuracies = [accuracy for *_, accuracy in done]
+        if not done:
+            continue
+        seconds, processor_seconds = medians(done)
+        share = ""
+        if runs["plain"]:
+            plain, plain_processor = medians(runs["plain"])
+            share = f", {seconds / plain:.3f} and {processor_seconds / plain_processor:.3f} of the plain recipe"
+        accuracies = [one.accuracy for one in done]
         mean, least, most = statistics.mean(accuracies), min(accuracies), max(accuracies)
         print(
-            f"{name:6} {median:6.1f} s ({median / plain:.3f} of the plain recipe), n = {len(done)}, "
+            f"{name:6} {seconds:6.1f} s, {processor_seconds:.1f} of the processor{share}, n = {len(done)}, "
             f"test accuracy {mean:.2%} ({least:.2%} to {most:.2%}){'' if mean >= GOAL else ', short of the goal'}"
         )
 
 
-def train(name: str, seed: int, folder: Path) -> tuple[float, int, float]:
-    """Return seconds, epochs and test accuracy of a training in a process of its own."""
+def described(done: Trained) -> str:
+    """Return a training in a line."""
+    return (
+        f"{done.seconds:.1f} s, {done.processor_seconds:.1f} of the processor, {done.epochs} epochs, "
+        f"test accuracy {done.accuracy:.2%}"
+    )
+
+
+def medians(runs: list[Trained]) -> tuple[float, float]:
+    """Return the median seconds, and the median processor seconds."""
+    return (
+        statistics.median(one.seconds for one in runs),
+        statistics.median(one.processor_seconds for one in runs),
+    )
+
+
+def train(name: str, seed: int, folder: Path) -> Trained:
+    """Train in a process of its own."""
     command = [sys.executable, __file__, "--only", name, "--seed", str(seed), "--folder", str(folder)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **ONEDNN}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    spent, epochs, accuracy = json.loads(done.stdout.splitlines()[-1])
-    return spent, epochs, accuracy
+    return Trained(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def fit_plain(folder: Path, seed: int) -> tuple[float, int, float]:
-    """Return seconds, epochs and test accuracy of the plain recipe."""
+def fit_plain(folder: Path, seed: int) -> Trained:
+    """Train the plain recipe."""
     import keras
     from bare_keras import read
 
@@ -102,18 +137,19 @@ def fit_plain(folder: Path, seed: int) -> tuple[float, int, float]:
     images, labels = images[train, ..., None].astype("float32") / 255, labels[train]
     test_images, test_labels = read(folder, "t10k")
     test_images = test_images[..., None].astype("float32") / 255
-    seconds, accuracy, epochs = 0.0, 0.0, 0
+    seconds, processor_seconds, accuracy, epochs = 0.0, 0.0, 0.0, 0
     while accuracy < GOAL and epochs < MOST_EPOCHS:
-        started = time.perf_counter()
+        started, processor_started = time.perf_counter(), time.process_time()
         model.fit(images, labels, batch_size=128, verbose=0)
         seconds += time.perf_counter() - started
+        processor_seconds += time.process_time() - processor_started
         epochs += 1
         _, accuracy = model.evaluate(test_images, test_labels, batch_size=1000, verbose=0)
-    return seconds, epochs, accuracy
+    return Trained(seconds, processor_seconds, epochs, accuracy)
 
 
-def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
-    """Return seconds, epochs and test accuracy of the preset."""
+def fit_fast(folder: Path, seed: int) -> Trained:
+    """Train the preset."""
     from bare_keras import read
 
     from mnistflow import config, tasks
@@ -131,6 +167,7 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
     signature = task.signature((28, 28), tuple("0123456789"))
     train, validation = official.take(order[:54000]), official.take(order[54000:])
     assert isinstance(settings.model.chosen, Network)
+    processor_started = time.process_time()
     training = loop.fit(
         task,
         signature,
@@ -140,9 +177,10 @@ def fit_fast(folder: Path, seed: int) -> tuple[float, int, float]:
         validation=validation,
         on_epoch=lambda *_: None,
     )
+    processor_seconds = time.process_time() - processor_started
     outputs = training.model.predict(read(folder, "t10k")[0], batch_size=1000, verbose=0)
     accuracy = float((outputs.argmax(axis=1) == read(folder, "t10k")[1]).mean())
-    return training.seconds, len(training.history["loss"]), accuracy
+    return Trained(training.seconds, processor_seconds, len(training.history["loss"]), accuracy)
 
 
 RECIPES = {"plain": fit_plain, "fast": fit_fast}

@@ -7,6 +7,7 @@ The images are scikit-learn's handwritten digits, most of whose pixels are black
 
     apt-get install wrk
     python benchmarks/serving/throughput.py --repository var/models --repeats 3
+    python benchmarks/serving/throughput.py --repository var/models --beside ../compact/var/models
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -176,20 +177,33 @@ def main() -> None:
     """Run the comparison and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=ROOT / "var/models")
+    parser.add_argument("--beside", type=Path, help="another repository, measured in turns, and its ratio to the first")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk, which makes the load, is not installed. Install it: apt-get install wrk.")
+    repositories = [arguments.repository, *([arguments.beside] if arguments.beside else [])]
     with tempfile.TemporaryDirectory() as folder:
         repeats = [
-            measure(arguments.repository, Path(folder), arguments.seconds) for _ in shown(range(arguments.repeats))
+            [measure(repository, Path(folder), arguments.seconds) for repository in repositories]
+            for _ in shown(range(arguments.repeats))
         ]
     print(f"{platform.machine()}, {os.cpu_count()} cores, n = {len(repeats)}, medians")
-    for name in repeats[0]:
-        print(f"{name:<34} {statistics.median(repeat[name] for repeat in repeats):>10.4g}")
-    for name, (over, under) in RATIOS.items():
-        print(f"{name:<34} {statistics.median(repeat[over] / repeat[under] for repeat in repeats):>10.2f}")
+    columns = [medians(column) for column in zip(*repeats, strict=True)]
+    for name, value in columns[0].items():
+        others = [f"{column[name]:>10.4g} {column[name] / value:>8.2f}x" for column in columns[1:]]
+        print(f"{name:<34} {value:>10.4g}", *others)
+
+
+def medians(repeats: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the medians of all figures and of the ratios."""
+    found = {name: statistics.median(repeat[name] for repeat in repeats) for name in repeats[0]}
+    ratios = {
+        name: statistics.median(repeat[over] / repeat[under] for repeat in repeats)
+        for name, (over, under) in RATIOS.items()
+    }
+    return found | ratios
 
 
 def shown(repeats: range) -> Iterator[int]:

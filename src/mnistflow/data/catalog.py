@@ -13,19 +13,20 @@ from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data.entry import IMAGE_CLASSIFICATION, Entry, File, Preprocessing
+from mnistflow.data.entry import FORECASTING, IMAGE_CLASSIFICATION, Entry, File, Preprocessing
 from mnistflow.errors import ConfigError
 
 # Functions import the sources that they need, because reading the registry needs only `task_of`, but not NumPy.
 
 OWN_IMBALANCE = 100.0  # `max_imbalance` of a user's own images
-# Tasks of data sets that are not images.
-_TASKS = {"sine": "forecasting", "vectors": "binary_classification"}
+OWN_SERIES = "_series"  # end of the names of a user's own time series: their task follows from the name alone
+# Tasks of known data sets that are not images.
+_TASKS = {"sine": FORECASTING, "google_volume": FORECASTING, "vectors": "binary_classification"}
 
 
 def task_of(name: str) -> str:
     """Return the name of the task of a data set, known or a user's own."""
-    return _TASKS.get(name, IMAGE_CLASSIFICATION)
+    return _TASKS.get(name, FORECASTING if name.endswith(OWN_SERIES) else IMAGE_CLASSIFICATION)
 
 
 def get(name: str) -> Entry:
@@ -41,37 +42,49 @@ def get(name: str) -> Entry:
 
 
 def described(name: str, classes: tuple[str, ...]) -> Entry:
-    """Return the data set of a name: a known one, or a user's own images with these classes."""
-    from mnistflow.data.sources import idx
+    """Return the data set of a name: a known one, or a user's own images with these classes, or series."""
+    from mnistflow.data.sources import idx, own_series, windows
 
-    return entries().get(name) or Entry(
-        name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE
-    )
+    if name in entries():
+        return entries()[name]
+    if task_of(name) == FORECASTING:
+        return Entry(name, (), (own_series.WINDOW, 1), read=windows.read_splits, task=FORECASTING)
+    return Entry(name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE)
 
 
 def own_data_set(name: str, path: Path) -> Entry:
-    """Return a data set of a user's own images.
+    """Return a data set of a user's own images or time series.
 
     Args:
         name: of the data set.
-        path: folder or .npz file with the images; see `sources.own_images`.
+        path: CSV file with the series, see `sources.own_series`; folder or .npz file with the images, see
+            `sources.own_images`.
 
     Raises:
-        ConfigError: a known data set has the same name.
-        DataError: `path` has no usable images.
+        ConfigError: a known data set has the same name, or the name is not one of such data.
+        DataError: `path` has no usable images or no series.
     """
-    from mnistflow.data.sources import own_images
+    from mnistflow.data.sources import own_images, own_series
 
     if name in entries():
         raise ConfigError(f"fetch.own.{name}: a known data set has this name", "Choose another name.")
-    source = own_images.find(path)
-    return replace(described(name, source.classes), generate=source.write_official_files, fingerprint=source.sha256)
+    is_series = path.suffix.lower() == own_series.SUFFIX
+    if is_series != (task_of(name) == FORECASTING):
+        raise ConfigError(
+            f"fetch.own.{name}: {path.name} is {'a' if is_series else 'no'} CSV file",
+            f"The names of own time series, and of no images, end with {OWN_SERIES}.",
+        )
+    if is_series:
+        series = own_series.find(path)
+        return replace(described(name, ()), generate=series.write_official_files, fingerprint=series.sha256)
+    images = own_images.find(path)
+    return replace(described(name, images.classes), generate=images.write_official_files, fingerprint=images.sha256)
 
 
 @cache
 def entries() -> Mapping[str, Entry]:
     """Return all known data sets by name."""
-    from mnistflow.data.sources import digits, idx, synthetic
+    from mnistflow.data.sources import digits, google_volume, idx, synthetic, windows
 
     published = json.loads(resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8"))
     known = [_published_as_idx(name, **facts) for name, facts in published.items()]
@@ -88,15 +101,23 @@ def entries() -> Mapping[str, Entry]:
             "sine",
             (),
             (synthetic.WINDOW, 1),
-            read=synthetic.read_splits,
+            read=windows.read_splits,
             generate=synthetic.write_sine,
             task=task_of("sine"),
+        ),
+        Entry(
+            "google_volume",
+            (),
+            (google_volume.WINDOW, 1),
+            read=windows.read_splits,
+            generate=google_volume.write_series,
+            task=task_of("google_volume"),
         ),
         Entry(
             "vectors",
             synthetic.CLASSES,
             (synthetic.FEATURES,),
-            read=synthetic.read_splits,
+            read=windows.read_splits,
             generate=synthetic.write_vectors,
             task=task_of("vectors"),
         ),

@@ -14,8 +14,8 @@ class FetchConfig(Section):
 
     Attributes:
         dataset: name of the data set.
-        own: name -> path of a user's own images, relative to the checkout.
-        fingerprint: hash of the user's own images, set for each run.
+        own: name -> path of a user's own images or time series, relative to the checkout.
+        fingerprint: hash of the user's own data, set for each run.
         mirrors: tried in this order; see `sources.mirrors`.
         fallback: data set used if no mirror is available; None makes that an error.
         attempts: per file and mirror.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mnistflow.splits import OfficialSplits
 
 IMAGE_CLASSIFICATION = "image_classification"
+FORECASTING = "forecasting"
 
 Preprocessing = Literal["digit", "plain"]
 

@@ -50,7 +50,7 @@ def fetch(paths: Paths, config: FetchConfig) -> Fetched:
     Raises:
         ConfigError: the data set is unknown.
         MirrorsExhausted: no mirror provided one of its files.
-        DataError: a folder cannot be written, or the user's own images are unusable.
+        DataError: a folder cannot be written, or the user's own data is unusable.
     """
     entry = configured(config, paths)
     raw_files = acquire(entry, configured_mirrors(config, os.environ), paths, config)
@@ -60,11 +60,11 @@ def fetch(paths: Paths, config: FetchConfig) -> Fetched:
 
 
 def configured(config: FetchConfig, paths: Paths) -> Entry:
-    """Return the configured data set: a known one, or a user's own images.
+    """Return the configured data set: a known one, or a user's own images or series.
 
     Raises:
         ConfigError: the data set is unknown.
-        DataError: the user's own images are unusable.
+        DataError: the user's own data is unusable.
     """
     path = config.own.get(config.dataset)
     if path is None:
@@ -75,7 +75,7 @@ def configured(config: FetchConfig, paths: Paths) -> Entry:
 def pin(config: FetchConfig, paths: Paths) -> dict[str, str]:
     """Return overrides, by dotted key, that fix the data set of a run before it starts.
 
-    They are the name of the fallback if it is needed, and the fingerprint of a user's own images.
+    They are the name of the fallback if it is needed, and the fingerprint of a user's own data.
 
     Raises:
         ConfigError, MirrorsExhausted, DataError: as `choose_dataset`.

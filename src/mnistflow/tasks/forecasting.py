@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mnistflow.splits import Dataset
 
 
+LAGS = 4  # naive forecasts look back a quarter of the series at most
+
+
 class Forecasting(Task):
     """Windows float32 `[batch, steps, 1]`, of magnitude about 1, to the next value float32 `[batch, 1]`."""
 
@@ -59,6 +62,7 @@ class Forecasting(Task):
         classes: tuple[str, ...],  # noqa: ARG002
         bins: int,  # noqa: ARG002
     ) -> Measurement:
+        """Compute the errors, and beside them those of naive forecasts of the same series; see `naive_errors`."""
         errors = _errors(outputs, targets)
         mse = self.score(outputs, targets)
         metrics = {
@@ -66,6 +70,7 @@ class Forecasting(Task):
             "loss": mse,
             "mae": float(np.abs(errors).mean()),
             "r2": float(1 - mse / targets.var(dtype=np.float64)),
+            **naive_errors(targets),
         }
         return Measurement(metrics, {}, {})
 
@@ -100,6 +105,26 @@ class Forecasting(Task):
         """Write table `predictions.csv` and plot `predictions.png`: predictions against true values, and errors."""
         _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
         plots.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
+
+
+def naive_errors(targets: Array) -> dict[str, float]:
+    """Return the mean squared errors of forecasts that need no model, of which a model must be better.
+
+    Persistence, `mse_persistence`, repeats the value before. The seasonal naive forecast, `mse_seasonal`, repeats the
+    value `season` steps before, for the season of at least two steps that has the lowest error on these targets
+    themselves, which flatters it. Empty for fewer than eight targets.
+
+    Args:
+        targets: one after the other in time, `[n]`.
+    """
+    series = targets.astype(np.float64)
+    lags = range(1, len(series) // LAGS + 1)
+    errors = {lag: float(((series[lag:] - series[:-lag]) ** 2).mean()) for lag in lags}
+    if len(errors) < 2:
+        return {}
+    persistence = errors.pop(1)
+    season = min(errors, key=errors.__getitem__)
+    return {"mse_persistence": persistence, "mse_seasonal": errors[season], "season": float(season)}
 
 
 def _write_predictions(path: Path, predicted: Array, targets: Array) -> None:

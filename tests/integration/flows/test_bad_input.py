@@ -86,7 +86,7 @@ def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) 
 
 def test_an_unknown_preset(undamaged: Checkout) -> None:
     error = error_of(undamaged.run("retrain", "--preset", "fats", check=False))
-    assert "unknown preset 'fats'. Known: fast, best" in error
+    assert "unknown preset 'fats'. Known: fast, compact, tiny, best" in error
 
 
 @pytest.mark.parametrize("is_listening", [False, True])

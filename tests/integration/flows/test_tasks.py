@@ -27,13 +27,17 @@ TINY = {
 SHORT = {"train.epochs": "4"}  # of the preset's twelve
 PROMISED = {
     "sine-forecaster": ("windows", [10, 1], "next_values"),
+    "sales_series-forecaster": ("windows", [24, 1], "next_values"),
     "vectors-classifier": ("features", [100], "probability"),
 }
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Checkout]:
-    """A checkout after two retrainings of each, side by side; those of the vectors have settings in params.yaml."""
+    """A checkout after two retrainings of sine and vectors, side by side, and one of a CSV file.
+
+    Those of the vectors have settings in params.yaml.
+    """
     made = make_checkout(tmp_path_factory.mktemp("tasks") / "checkout", PREFECT_API_URL=prefect_api)
     write_params(made, **TINY)
     worse = {"train.epochs": "1", "train.learning_rate": "0.0001", "gate.min_accuracy": "0", "gate.max_mse": "10"}
@@ -46,9 +50,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iter
         vectors = pool.submit(made.run, "retrain", **worse, **{"gate.min_class_recall": "0"})
         sine = pool.submit(made.run, "retrain", "--preset", "sine", **worse)
         assert "kept as challenger: vectors-classifier version 2" in vectors.result().stdout
+        own = pool.submit(made.run, "retrain", "--preset", "series", **own_series(made))
         assert "kept as challenger: sine-forecaster version 2" in sine.result().stdout
+        assert "promoted: sales_series-forecaster version 1" in own.result().stdout
     yield made
     made.close()
+
+
+def own_series(made: Checkout) -> dict[str, str]:
+    """Write a CSV file beside a checkout, and return the settings of a short training on it."""
+    lines = [f"{step},{100 + 20 * np.sin(step / 2):.2f}" for step in range(400)]
+    (made.folder.parent / "sales.csv").write_text("\n".join(["hour,sold", *lines]))
+    own = {"fetch.dataset": "sales_series", "fetch.own": "{sales_series: ../sales.csv}"}
+    return {**own, "train.epochs": "1", "gate.max_mse": "10"}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +117,9 @@ def test_the_record_holds_the_metrics_and_pictures_of_the_task(checkout: Checkou
     row, _ = json.loads(checkout.run("leaderboard", "--dataset", "sine", "--json").stdout)
     assert (row["metric"], row["version"], row["aliases"], row["errors"]) == ("mse", 1, ["champion"], None)
     assert 0 < row["score"] < 0.1
+    (own,) = json.loads(checkout.run("leaderboard", "--dataset", "sales_series", "--json").stdout)
+    logged = dict(checkout.query("select key, value from latest_metrics where run_uuid = ?", own["run_id"]))
+    assert logged["test_mse_seasonal"] < logged["test_mse_persistence"]
     found = {path.relative_to(path.parents[2]).as_posix() for path in checkout.folder.glob("var/mlflow/artifacts/**/*")}
     assert {
         "evaluate/pictures/predictions.png",

@@ -139,5 +139,5 @@ def test_pytorch_goes_step_by_step() -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown preset 'fats'.*fast, best, best_box, best_upright, best_fashion"):
+    with pytest.raises(ConfigError, match=r"unknown preset 'fats'.*fast, compact, tiny, best, best_box, best_upright"):
         config.load(PARAMS).preset("fats")

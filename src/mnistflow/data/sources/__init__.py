@@ -1,1 +1,1 @@
-"""Sources of raw data: mirrors, generated data sets, a user's own images. Imports `data.entry` and `data.config`."""
+"""Sources of raw data: mirrors, generated data sets, a user's own data. Imports `data.entry` and `data.config`."""

@@ -1,13 +1,11 @@
 """Synthetic data sets, generated with a fixed seed: a noisy sine, and feature vectors of two classes."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mnistflow import files, splits
-from mnistflow.splits import OfficialSplits, Split, SplitName
+from mnistflow.data.sources import windows
+from mnistflow.splits import Split
 
 WINDOW = 10  # values of the series that a forecast is computed from
 PERIOD = 25.0  # of the sine, in steps
@@ -27,9 +25,8 @@ def write_sine(folder: Path) -> tuple[Path, ...]:
     """
     steps = np.arange(sum(_SERIES.values()))
     noise = np.random.default_rng(_SEED).normal(0, NOISE, len(steps))
-    series = (np.sin(2 * np.pi * steps / PERIOD) + noise).astype(np.float32)
-    train, test = np.split(series, [_SERIES["train"]])
-    return _write(folder, _windows(train), _windows(test))
+    train, test = np.split(np.sin(2 * np.pi * steps / PERIOD) + noise, [_SERIES["train"]])
+    return windows.write(folder, windows.of(train, WINDOW), windows.of(test, WINDOW))
 
 
 def write_vectors(folder: Path) -> tuple[Path, ...]:
@@ -46,29 +43,4 @@ def write_vectors(folder: Path) -> tuple[Path, ...]:
     examples = Split((vectors / vectors.std(axis=0)).astype(np.float32), labels.astype(np.int64))
     order = np.arange(len(examples))
     count = _VECTORS["train"]
-    return _write(folder, examples.take(order[:count]), examples.take(order[count:]))
-
-
-def read_splits(folder: Path) -> OfficialSplits:
-    """Return the splits that `write_sine` or `write_vectors` wrote.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    return OfficialSplits(splits.load_split(folder, "train"), splits.load_split(folder, "test"))
-
-
-def _windows(series: NDArray[Any]) -> Split:
-    windows = np.lib.stride_tricks.sliding_window_view(series, WINDOW)[:-1]
-    return Split(np.ascontiguousarray(windows[..., np.newaxis]), series[WINDOW:])
-
-
-def _write(folder: Path, train: Split, test: Split) -> tuple[Path, ...]:
-    return _write_split(folder, "train", train), _write_split(folder, "test", test)
-
-
-def _write_split(folder: Path, name: SplitName, split: Split) -> Path:
-    path = folder / f"{name}.npz"
-    with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, inputs=split.inputs, targets=split.targets)
-    return path
+    return windows.write(folder, examples.take(order[:count]), examples.take(order[count:]))

@@ -368,7 +368,7 @@ def test_a_network_without_convolutions_is_left_in_float32(settings, digits) -> 
     assert {layer.compute_dtype for layer in acceleration.accelerated(network, "auto").layers} == {"float32"}
 
 
-@pytest.mark.parametrize("name", ["fast", "best", "cnn_128", "cnn_64", "cnn_logits"])
+@pytest.mark.parametrize("name", ["fast", "compact", "tiny", "best", "cnn_128", "cnn_64", "cnn_logits"])
 def test_a_preset_is_parameters_and_builds(settings, digits, name) -> None:
     from mnistflow import config
 

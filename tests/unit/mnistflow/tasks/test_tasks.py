@@ -53,6 +53,15 @@ def test_errors_of_forecasts_by_hand() -> None:
     assert measured.by_class == {}
 
 
+def test_naive_forecasts_repeat_the_value_before_or_that_of_a_season_ago() -> None:
+    season = np.tile(np.array([0, 1, 3], np.float32), 8)
+    measured = FORECASTING.measure(season[:, None] + 0.5, season, (), bins=1).metrics
+    assert measured["mse"] == pytest.approx(0.25)
+    steps = np.diff(season)
+    assert measured["mse_persistence"] == pytest.approx((steps**2).mean())
+    assert (measured["mse_seasonal"], measured["season"]) == (0, 3)
+
+
 def test_wilcoxon_compares_absolute_errors_row_by_row() -> None:
     generator = np.random.default_rng(0)
     targets = generator.normal(size=50).astype(np.float32)

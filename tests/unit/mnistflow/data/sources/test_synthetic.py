@@ -1,4 +1,4 @@
-"""The data sets drawn from a seed: what is in them, and how they are split."""
+"""Generated data sets: what is in them, and how they are split."""
 
 from pathlib import Path
 
@@ -45,6 +45,18 @@ def test_a_series_is_held_out_from_its_end(tmp_path: Path) -> None:
     assert counts["train"]["target_std"] == pytest.approx(0.5**0.5, abs=0.02)
 
 
+def test_the_volume_of_trading_is_a_real_series_in_units_of_its_training_split(tmp_path: Path) -> None:
+    entry = catalog.get("google_volume")
+    assert entry.generate
+    entry.generate(tmp_path)
+    official = entry.read(tmp_path)
+    assert (official.train.inputs.shape, official.test.inputs.shape) == ((817, 20, 1), (190, 20, 1))
+    values = np.concatenate([official.train.inputs[0, :, 0], official.train.targets])
+    assert (values.mean(), values.std()) == pytest.approx((0, 1), abs=1e-5)
+    again = [path.read_bytes() for path in entry.generate(tmp_path)]
+    assert again == [(tmp_path / f"{name}.npz").read_bytes() for name in ("train", "test")]
+
+
 def test_vectors_have_two_classes_of_the_same_size(tmp_path: Path) -> None:
     data = made("vectors", tmp_path)
     assert data.train.inputs.shape == (1000, 100)
@@ -52,7 +64,7 @@ def test_vectors_have_two_classes_of_the_same_size(tmp_path: Path) -> None:
     assert [np.bincount(split.targets).tolist() for split in (data.train, data.validation)] == [[500, 500], [400, 400]]
 
 
-@pytest.mark.parametrize("name", ["sine", "vectors"])
+@pytest.mark.parametrize("name", ["sine", "google_volume", "vectors"])
 def test_the_report_counts_targets_and_shows_examples(tmp_path: Path, name: str) -> None:
     data = made(name, tmp_path)
     report.write(data, tmp_path / "report")

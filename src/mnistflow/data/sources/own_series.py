@@ -1,0 +1,119 @@
+"""Own time series of a user: a CSV file with a line for each point in time, the earliest first, converted to windows.
+
+The values are numbers in the last column. Other columns are ignored, but dates in the first one must increase. A
+header is optional; columns are separated by commas, semicolons or tabs. The last fifth is the test split.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistflow import files
+from mnistflow.data.sources import windows
+from mnistflow.errors import DataError
+
+SUFFIX = ".csv"
+WINDOW = 24  # values that a forecast is computed from: the hours of a day, or the months of two years
+MIN_VALUES = 10 * WINDOW
+
+_DELIMITERS = ";\t,"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file with a user's time series.
+
+    Attributes:
+        path: of the CSV file.
+        sha256: of the file.
+    """
+
+    path: Path
+    sha256: str
+
+    def write_official_files(self, folder: Path) -> tuple[Path, ...]:
+        """Write the standardized windows of both splits, and return the paths.
+
+        Raises:
+            DataError: the file is no series; names the first line that is wrong.
+        """
+        return windows.write_series(folder, _read(self.path), WINDOW)
+
+
+def find(path: Path) -> Source:
+    """Return the series of a CSV file, which is read and checked.
+
+    Raises:
+        DataError: the file does not exist or is no series; names the first line that is wrong.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing", "Correct the path in fetch.own; it is relative to the checkout.")
+    _read(path)
+    return Source(path, files.sha256(path))
+
+
+def _read(path: Path) -> NDArray[Any]:
+    """Return the values, float64 `[n]`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(_rows(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a CSV file: {error}", "Save it as text in UTF-8.") from error
+    if rows and _number(rows[0][1][-1]) is None:
+        rows = rows[1:]  # the header
+    _check_dates(path, rows)
+    values = np.array([_value(path, line, cells[-1]) for line, cells in rows])
+    if len(values) < MIN_VALUES:
+        raise DataError(f"{path} has {len(values)} values", f"Add values, there must be {MIN_VALUES} of them.")
+    if not np.ptp(values[: int(windows.TRAIN_FRACTION * len(values))]):
+        raise DataError(f"{path}: the values of the training split are all the same", "Check the last column.")
+    return values
+
+
+def _rows(text: str) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield the number of each line that is not empty, from 1, and its cells."""
+    first = text.partition("\n")[0]
+    delimiter = next((character for character in _DELIMITERS if character in first), ",")
+    reader = csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+    for cells in reader:
+        if any(map(str.strip, cells)):
+            yield reader.line_num, cells
+
+
+def _value(path: Path, line: int, cell: str) -> float:
+    value = _number(cell)
+    if value is None:
+        raise DataError(f"{path}, line {line}: {cell[:40]!r} is not a number", "Values are in the last column.")
+    return value
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _check_dates(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Raise DataError if the first column contains dates, and one of them is not later than the one before."""
+    dates = [_date(cells[0]) if len(cells) > 1 else None for _, cells in rows]
+    for (line, cells), before, date in zip(rows[1:], dates, dates[1:], strict=False):
+        if date and before and date <= before:
+            raise DataError(
+                f"{path}, line {line}: {cells[0]} is not later than the line before", "Sort the lines, earliest first."
+            )
+
+
+def _date(cell: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(cell.strip()).replace(tzinfo=None)
+    except ValueError:
+        return None

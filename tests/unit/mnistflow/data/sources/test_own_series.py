@@ -1,0 +1,85 @@
+"""Own time series from CSV files: what is read, and what is refused in one line."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnistflow.data import catalog
+from mnistflow.errors import ConfigError, DataError
+
+VALUES = 100 + 20 * np.sin(np.arange(300) / 4)
+DAYS = [str(date(2024, 1, 1) + timedelta(days=day)) for day in range(300)]
+LINES = [f"{day},{value:.3f}" for day, value in zip(DAYS, VALUES, strict=True)]
+
+
+def write(folder: Path, lines: list[str], name: str = "sales.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_last_column_becomes_windows_in_units_of_the_training_split(tmp_path: Path) -> None:
+    entry = catalog.own_data_set("sales_series", write(tmp_path, ["day,sold", *LINES]))
+    assert (entry.task, entry.classes, entry.input_shape) == ("forecasting", (), (24, 1))
+    assert entry.generate
+    entry.generate(tmp_path)
+    official = catalog.described("sales_series", ()).read(tmp_path)
+    assert (len(official.train), len(official.test)) == (240 - 24, 60 - 24)
+    expected = (VALUES - VALUES[:240].mean()) / VALUES[:240].std()
+    assert official.train.inputs[0, :, 0] == pytest.approx(expected[:24], abs=1e-4)
+    assert official.train.targets == pytest.approx(expected[24:240], abs=1e-4)
+    assert official.test.targets == pytest.approx(expected[264:], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"{value:.3f}" for value in VALUES],
+        ["day;temperature;sold", *(f"{line.replace(',', ';3,5;')}" for line in LINES), "", ""],
+        ['\ufeff"day"\t"sold, in pieces"', *(line.replace(",", "\t") for line in LINES)],
+    ],
+)
+def test_columns_are_separated_by_whatever_the_first_line_has(tmp_path: Path, lines: list[str]) -> None:
+    plain = catalog.own_data_set("sales_series", write(tmp_path, LINES, "plain.csv"))
+    other = catalog.own_data_set("sales_series", write(tmp_path, lines, "other.csv"))
+    assert plain.fingerprint != other.fingerprint
+    assert plain.generate
+    assert other.generate
+    first = [path.read_bytes() for path in plain.generate(tmp_path)]
+    assert first == [path.read_bytes() for path in other.generate(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([], "sales.csv has 0 values"),
+        (LINES[:100], "sales.csv has 100 values"),
+        ([*LINES[:200], "2024-07-19,n/a", *LINES[201:]], "line 201: 'n/a' is not a number"),
+        ([*LINES[:200], "2024-07-19,", *LINES[201:]], "line 201: '' is not a number"),
+        ([*LINES[:200], "2024-07-19,inf", *LINES[201:]], "line 201: 'inf' is not a number"),
+        (["day;sold", *(line.replace(",", ";").replace(".", ",") for line in LINES)], "line 2: '100,000' is not"),
+        (["day,sold", *reversed(LINES)], "line 3: 2024-10-25 is not later than the line before"),
+        (["1"] * 300, "the values of the training split are all the same"),
+        (['"', *LINES], "cannot be read as a CSV file"),
+    ],
+)
+def test_a_bad_file_is_refused_with_one_line(tmp_path: Path, lines: list[str], problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as refused:
+        catalog.own_data_set("sales_series", write(tmp_path, lines))
+    assert "\n" not in str(refused.value)
+
+
+def test_bytes_that_are_no_text_and_missing_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="cannot be read as a CSV file"):
+        catalog.own_data_set("sales_series", tmp_path / "sales.csv")
+    with pytest.raises(DataError, match="is missing"):
+        catalog.own_data_set("sales_series", tmp_path / "sold.csv")
+
+
+@pytest.mark.parametrize(("name", "file"), [("sales", "sales.csv"), ("letters_series", "letters.npz")])
+def test_the_name_says_whether_it_is_a_series(tmp_path: Path, name: str, file: str) -> None:
+    with pytest.raises(ConfigError, match=rf"fetch.own.{name}: {file} is (a|no) CSV file"):
+        catalog.own_data_set(name, tmp_path / file)
