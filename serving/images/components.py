@@ -54,9 +54,13 @@ class Components:
     @cached_property
     def contact(self) -> Floats:
         """The largest share of a side of the image that each component touches, 0 to 1."""
+        share = np.zeros(len(self), np.float32)
+        height, width = self.mask.shape
+        is_inside = (self.top > 0) & (self.left > 0) & (self.bottom < height) & (self.right < width)
+        if is_inside.all():
+            return share
         numbers = np.full(self.mask.shape, -1)
         numbers[self.mask] = self.of_pixel
-        share = np.zeros(len(self), np.float32)
         for side in (numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]):
             counts = np.bincount(side[side >= 0], minlength=len(self))
             share = np.maximum(share, (counts / len(side)).astype(np.float32))
@@ -89,26 +93,28 @@ def find(mask: Mask) -> Components:
     """
     height, width = mask.shape
     stride = width + 2  # a column at each side that separates the runs of neighbouring rows
-    padded = np.zeros((height, stride), np.int8)
+    padded = np.zeros((height, stride), bool)
     padded[:, 1:-1] = mask
-    steps = np.diff(padded.ravel(), prepend=np.int8(0))
-    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    flat = padded.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts, ends = changes[::2], changes[1::2]
     first = np.searchsorted(ends, starts + stride, "left")
     last = np.searchsorted(starts, ends + stride, "right")
     counts = np.maximum(last - first, 0)
     upper = np.repeat(np.arange(len(starts)), counts)
-    lower = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(counts) + counts, counts)
     numbers = _smallest_of_linked(len(starts), upper, lower)
-    _, of_run = np.unique(numbers, return_inverse=True)
-    count = int(of_run.max()) + 1 if len(of_run) else 0
+    is_first = numbers == np.arange(len(numbers))
+    of_run = (np.cumsum(is_first) - 1)[numbers]
     lengths, rows = ends - starts, starts // stride
-    boxes = [np.full(count, limit) for limit in (height, 0, width, 0)]
-    np.minimum.at(boxes[0], of_run, rows)
-    np.maximum.at(boxes[1], of_run, rows + 1)
-    np.minimum.at(boxes[2], of_run, starts % stride - 1)
-    np.maximum.at(boxes[3], of_run, ends % stride - 1)
-    area = np.bincount(of_run, lengths, count).astype(np.intp)
-    return Components(mask, np.repeat(of_run, lengths), area, *boxes)
+    lefts, rights = starts - rows * stride - 1, ends - rows * stride - 1
+    top = rows[is_first]  # runs are numbered from top to bottom
+    bottom, left, right = top + 1, lefts[is_first], rights[is_first]
+    np.maximum.at(bottom, of_run, rows + 1)
+    np.minimum.at(left, of_run, lefts)
+    np.maximum.at(right, of_run, rights)
+    area = np.bincount(of_run, lengths, len(top)).astype(np.intp)
+    return Components(mask, np.repeat(of_run, lengths), area, top, bottom, left, right)
 
 
 def extent(mask: Mask) -> tuple[slice, slice]:

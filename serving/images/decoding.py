@@ -31,10 +31,12 @@ class Picture:
     """A decoded image, upright and reduced.
 
     Attributes:
-        colours: luminance, and red, green and blue unless the image is grey: uint8 `[1 or 4, height, width]`.
+        luminance: `[height, width]`.
+        colours: red, green and blue, `[height, width, 3]`; `[height, width, 0]` if the image is grey.
         width, height: of the whole image, upright.
     """
 
+    luminance: Grey
     colours: Grey
     width: int
     height: int
@@ -62,7 +64,7 @@ def decode(data: bytes, *, max_pixels: int, max_side: int) -> Picture:
         image.load()  # EXIF data may come after the pixels
         orientation = _orientation(image)
         upright = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-        return Picture(_colours(upright, max_side), *(size[::-1] if orientation in LYING else size))
+        return Picture(*_planes(upright, max_side), *(size[::-1] if orientation in LYING else size))
 
 
 @contextmanager
@@ -92,7 +94,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _colours(image: Image.Image, max_side: int) -> Grey:
+def _planes(image: Image.Image, max_side: int) -> tuple[Grey, Grey]:
+    """Return luminance and colours of an image, reduced."""
     if image.mode.startswith("I"):
         # 16 bits per pixel, which convert("L") would clip.
         pixels = np.asarray(image).astype(np.uint32) >> 8
@@ -100,14 +103,13 @@ def _colours(image: Image.Image, max_side: int) -> Grey:
     elif image.has_transparency_data:
         image = _on_paper(image.convert("RGBA"))
     factor = -(-max(image.size) // max_side)
-    colour = image.mode not in ("L", "1")
-    image = image.convert("RGB" if colour else "L")
+    mode = "L" if image.mode in ("L", "1") else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
     if factor > 1:
         image = image.reduce(factor)
-    luminance = np.asarray(image.convert("L"))
-    if not colour:
-        return luminance[None]
-    return np.stack([luminance, *np.moveaxis(np.asarray(image), -1, 0)])
+    pixels = np.asarray(image)
+    return (pixels, pixels[..., None][..., :0]) if mode == "L" else (np.asarray(image.convert("L")), pixels)
 
 
 def _on_paper(image: Image.Image) -> Image.Image:

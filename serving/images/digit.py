@@ -139,9 +139,10 @@ def _crossing(rest: Mask, lines: Mask) -> Mask:
 def _lines(mask: Mask) -> Mask:
     """Return the rows that are filled, apart from gaps, from one side of the image to the other."""
     width = mask.shape[1]
-    bounds = np.arange(LINE_SECTIONS) * width // LINE_SECTIONS
-    if width < 2 * LINE_SECTIONS:
+    long = np.count_nonzero(mask, axis=1) >= LINE_FILL * width
+    if width < 2 * LINE_SECTIONS or not long.any():
         return np.zeros(len(mask), bool)
+    bounds = np.arange(LINE_SECTIONS) * width // LINE_SECTIONS
     filled = np.add.reduceat(mask, bounds, axis=1, dtype=np.intp)
     enough: npt.NDArray[np.bool_] = (filled >= LINE_FILL * np.diff(bounds, append=width)).all(axis=1)
     return enough
@@ -159,8 +160,9 @@ def inside(mask: Mask) -> Mask:
 
 def stroke_width(mask: Mask) -> float:
     """Return the mean width of the strokes in pixels: twice their area for each pixel of their outline."""
-    edge = int(mask.sum()) - int(inside(mask).sum())
-    return 2 * int(mask.sum()) / edge if edge else 0.0
+    area = np.count_nonzero(mask)
+    edge = area - np.count_nonzero(inside(mask))
+    return 2 * area / edge if edge else 0.0
 
 
 def _frames(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask:

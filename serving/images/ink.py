@@ -41,33 +41,32 @@ class Sheet:
     paper: Grey
 
 
-def most_contrasting(colours: Grey) -> Grey:
-    """Return the luminance of an image, or the colour channel that shows much more.
+def most_contrasting(luminance: Grey, colours: Grey) -> Grey:
+    """Return the luminance of an image, or the colour channel that shows much more, `[height, width]`.
 
     Args:
-        colours: luminance, red, green, and blue: `[4, height, width]`.
-
-    Returns:
-        One of them: `[height, width]`.
+        luminance: `[height, width]`.
+        colours: the channels, `[height, width, n]`.
     """
-    if len(colours) == 1:
-        return _plane(colours, 0)
-    sample = colours[:, ::SAMPLE_STEP, ::SAMPLE_STEP].reshape(4, -1)
-    # Sorting is several times as fast as np.percentile, whose interpolation makes no difference here.
-    low, middle, high = np.sort(sample, axis=1)[:, _ranks(sample.shape[1])].T.astype(np.float32)
+    sample = np.concatenate((_sample(luminance[..., None]), _sample(colours)))
+    # Several times as fast as np.percentile, whose interpolation makes no difference here.
+    ranks = _ranks(sample.shape[1])
+    low, middle, high = np.partition(sample, ranks, axis=1)[:, ranks].T.astype(np.float32)
     contrast = np.maximum(middle - low, high - middle)
     contrast[0] *= CHANNEL_GAIN
-    return _plane(colours, int(np.argmax(contrast)))
+    best = int(np.argmax(contrast))
+    return luminance if best == 0 else np.ascontiguousarray(colours[..., best - 1])
+
+
+def _sample(planes: Grey) -> Grey:
+    """Return some pixels of planes `[height, width, n]`, as `[n, pixels]`."""
+    some = planes[::SAMPLE_STEP, ::SAMPLE_STEP]
+    return some.transpose(2, 0, 1).reshape(some.shape[2], some.shape[0] * some.shape[1])
 
 
 def _ranks(count: int) -> list[int]:
     """Return the ranks of the first, 50th and 99th percentile among this many sorted values."""
     return [round(share * (count - 1)) for share in (0.01, 0.5, 0.99)]
-
-
-def _plane(colours: Grey, number: int) -> Grey:
-    plane: Grey = colours[number]
-    return plane
 
 
 def reading(grey: Grey, *, bright_paper: bool) -> Sheet:
@@ -102,7 +101,11 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
 
 def smoothed(grey: Grey) -> Grey:
     """Return the mean of each pixel and its neighbours, which a single noisy pixel hardly changes."""
-    wide = np.pad(grey, 1, mode="edge").astype(np.uint16)
+    height, width = grey.shape
+    wide = np.empty((height + 2, width + 2), np.uint16)
+    wide[1:-1, 1:-1] = grey
+    wide[0], wide[-1] = wide[1], wide[-2]
+    wide[:, 0], wide[:, -1] = wide[:, 1], wide[:, -2]
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     means: Grey = ((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // 9).astype(np.uint8)
     return means

@@ -88,7 +88,7 @@ def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
     around = tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in (rows, columns))
     strokes, grey = mask[around], smooth[around]
     contrast = abs(float(grey[strokes].mean()) - float(components.middle(sheet.paper[around][strokes])))
-    length = int(mask.sum()) / digit.stroke_width(mask) ** 2
+    length = np.count_nonzero(strokes) / digit.stroke_width(mask[rows, columns]) ** 2
     return (
         EDGES * _edge_share(grey, strokes, EDGE_SHARE * contrast)
         + SEPARATION * _separation(grey, strokes)
@@ -101,18 +101,22 @@ def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
 
 def _edge_share(grey: Grey, mask: Mask, least: float) -> float:
     """Return the share of a mask's outline that has an edge of at least this difference in brightness."""
-    outline = mask & ~digit.inside(mask)
-    spread = window_maximum(grey, EDGE_WINDOW).astype(np.int16) - ~window_maximum(~grey, EDGE_WINDOW)
-    return float((spread[outline] > least).mean())
+    outline = np.nonzero(mask & ~digit.inside(mask))
+    offsets = np.arange(EDGE_WINDOW)[:, None] - EDGE_WINDOW // 2
+    rows, columns = (np.clip(at + offsets, 0, size - 1) for at, size in zip(outline, grey.shape, strict=True))
+    windows = grey[rows[:, None], columns].reshape(EDGE_WINDOW**2, -1)
+    return float((windows.max(axis=0) - windows.min(axis=0) > least).mean())
 
 
 def _separation(grey: Grey, mask: Mask) -> float:
     """Return the share of the variance of the brightness that is between the mask and the rest (Otsu, 1979)."""
-    share = float(mask.mean())
+    share = np.count_nonzero(mask) / mask.size
     if share == 1:
         return 0.0
-    difference = float(grey[mask].mean()) - float(grey[~mask].mean())
-    return share * (1 - share) * difference**2 / max(float(grey.var()), 1e-6)
+    values = grey.astype(np.float32)
+    mean, mean_of_mask = float(values.mean()), float(values[mask].mean())
+    between = share / (1 - share) * (mean_of_mask - mean) ** 2
+    return between / max(float(values.var()), 1e-6)
 
 
 def _filled_sides(box: Mask) -> float:

@@ -94,14 +94,13 @@ def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_00
 def read(image: ImagePayload, *, mode: Mode, max_pixels: int) -> Reading:
     """Preprocess an image as `to_model_input`, and return how that was done. Pixels are used as they are."""
     if not isinstance(image, bytes):
-        return _used_whole(Picture(image[None], SIDE, SIDE), image)
+        return Reading(image, SIDE, SIDE, None, image)
     picture = decode(image, max_pixels=max_pixels, max_side=WORKING_SIDE)
-    luminance: Grey = picture.colours[0]
     if mode == "plain":
-        return _used_whole(picture, _plain(luminance))
-    if is_mnist_form(luminance):
-        return _used_whole(picture, luminance)
-    grey = ink.most_contrasting(picture.colours)
+        return _used_whole(picture, _plain(picture.luminance))
+    if is_mnist_form(picture.luminance):
+        return _used_whole(picture, picture.luminance)
+    grey = ink.most_contrasting(picture.luminance, picture.colours)
     found = _find_digit(grey)
     pixels = to_mnist_form(found.pixels[extent(found.mask)])
     return Reading(grey, picture.width, picture.height, found, pixels)
@@ -138,7 +137,7 @@ def _cleaned(sheet: Sheet, mask: Mask) -> Handwriting:
 
 
 def _used_whole(picture: Picture, pixels: Grey) -> Reading:
-    return Reading(picture.colours[0], picture.width, picture.height, None, pixels)
+    return Reading(picture.luminance, picture.width, picture.height, None, pixels)
 
 
 def _plain(grey: Grey) -> Grey:

@@ -43,6 +43,17 @@ def _brush(scene: Scene, strength: int) -> None:
     scene.ink = wide * np.clip(uneven, 0.25, 1)
 
 
+def _marker(scene: Scene, strength: int) -> None:
+    """A marker so fat that its strokes leave little of the loops."""
+    scene.ink = hard_images.grown(scene.ink, (12, 14, 17)[strength - 1])
+
+
+def _outlined(scene: Scene, strength: int) -> None:
+    """Hollow strokes, of which only the outline is drawn."""
+    wide = hard_images.grown(scene.ink, 6)
+    scene.ink = wide - hard_images.grown(wide, -(3, 5, 8)[strength - 1])
+
+
 def _whiteboard(scene: Scene, strength: int) -> None:
     scene.paper = np.array([200.0, 205, 210]) - 15 * strength
     scene.pen = np.array([(20, 40, 160), (180, 20, 30), (10, 110, 60)][strength - 1], float)
@@ -199,6 +210,8 @@ def _on_a(shape: str) -> Fault:
 
 KINDS: Mapping[str, Callable[[Scene, int], None]] = {
     "brush": _brush,
+    "marker": _marker,
+    "outlined": _outlined,
     "whiteboard": _whiteboard,
     "coloured margin": _coloured_margin,
     "black strips": _black_strips,

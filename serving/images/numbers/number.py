@@ -95,7 +95,7 @@ def read_number(image: ImagePayload, *, max_pixels: int) -> NumberReading:
     if whole.handwriting is None or not isinstance(image, bytes):
         return NumberReading(whole, whole.grey, None, _candidates(whole, []))
     picture = decode(image, max_pixels=max_pixels, max_side=WORKING_SIDE)
-    grey = ink.most_contrasting(picture.colours)
+    grey = ink.most_contrasting(picture.luminance, picture.colours)
     found = find_handwriting(grey, all_digits)
     height, width = grey.shape
     lines = segment(found, picture.width / width, picture.height / height)
