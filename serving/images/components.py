@@ -117,10 +117,15 @@ def find(mask: Mask) -> Components:
     return Components(mask, np.repeat(of_run, lengths), area, top, bottom, left, right)
 
 
-def extent(mask: Mask) -> tuple[slice, slice]:
-    """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one."""
+def extent(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one.
+
+    Args:
+        mask: `[height, width]`.
+        margin: pixels to add on each side, as far as the mask has them.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return _wider(rows, margin), _wider(columns, margin)
 
 
 def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
@@ -133,6 +138,10 @@ def middle(values: npt.NDArray[Pixel]) -> Pixel:
     rank = values.size // 2
     median: Pixel = np.partition(values, rank, axis=None)[rank]
     return median
+
+
+def _wider(lines: Integers, margin: int) -> slice:
+    return slice(max(0, int(lines[0]) - margin), int(lines[-1]) + 1 + margin)
 
 
 class Box(NamedTuple):

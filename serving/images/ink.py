@@ -75,10 +75,10 @@ def reading(grey: Grey, *, bright_paper: bool) -> Sheet:
     size = max(SMALLEST_WINDOW, round(max(grey.shape) * WINDOW_SHARE))
     if bright_paper:
         paper = ~window_maximum(~window_maximum(smooth, size), size)
-        difference = np.subtract(paper, grey, dtype=np.float32)
+        difference = paper.astype(np.float32) - grey
     else:
         paper = window_maximum(~window_maximum(~smooth, size), size)
-        difference = np.subtract(grey, paper, dtype=np.float32)
+        difference = grey.astype(np.float32) - paper
     return Sheet(_relative(difference, paper), paper)
 
 
@@ -92,8 +92,8 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
 
     Ink absorbs, and chalk reflects, a fixed share of the light, so the difference is smaller in the shade.
     """
-    difference = np.maximum(difference, 0)
-    share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER), dtype=np.float32)
+    np.maximum(difference, 0, out=difference)
+    share: Floats = difference / np.maximum(paper, DARKEST_PAPER).astype(np.float32)
     limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper))))
     share *= limit / max(float(share.max()), 1e-6)
     return share

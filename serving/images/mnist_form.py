@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from serving.images import stroke_width
 from serving.images.components import border, extent
-from serving.images.ink import Grey, window_maximum
+from serving.images.ink import Grey
 
 SIDE = 28
 BOX = 20
 # Darker pixels than this are the black of an image in MNIST's form.
 NOISE = 24
-# Strokes are measured, and thickened if necessary, at this multiple of the final size; there, the median width of
-# MNIST's strokes is 10.
+# Strokes are measured and normalized at this multiple of the final size; there, the median width of MNIST's strokes is
+# 10.
 FINE_SCALE = 4
 MEDIAN_STROKE = 10
 # Middle of the field: the centres of mass of MNIST's images are within half a pixel of (14, 14), with indices from 0.
@@ -34,24 +35,15 @@ def is_mnist_form(grey: Grey) -> bool:
 
 def to_mnist_form(ink: Grey) -> Grey:
     """Return an image of ink, cropped to it, in MNIST's form: uint8 [28, 28]."""
-    fine = _scaled_to(Image.fromarray(ink), BOX * FINE_SCALE)
-    return _centred(_full_range(np.asarray(_scaled_to(_thickened(fine), BOX))))
+    fine = np.asarray(_scaled_to(Image.fromarray(ink), BOX * FINE_SCALE))
+    strokes = Image.fromarray(stroke_width.normalized(fine, MEDIAN_STROKE))
+    return _centred(_full_range(np.asarray(_scaled_to(strokes, BOX))))
 
 
 def _scaled_to(ink: Image.Image, box: int) -> Image.Image:
     scale = box / max(ink.size)
     width, height = (max(1, round(size * scale)) for size in ink.size)
     return ink.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _thickened(fine: Image.Image) -> Image.Image:
-    """Widen thin strokes to the median width of MNIST; they would vanish when scaled down."""
-    mask = np.pad(np.asarray(fine) > 127, 1)
-    inside = mask[1:-1, :-2] & mask[1:-1, 2:] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, 1:-1]
-    edge = mask.sum() - inside.sum()
-    width = 2 * mask.sum() / max(edge, 1)
-    growth = max(0, round((MEDIAN_STROKE - width) / 2))
-    return Image.fromarray(window_maximum(np.asarray(fine), 2 * growth + 1)) if growth else fine
 
 
 def _full_range(values: npt.NDArray[np.generic]) -> Grey:
@@ -62,9 +54,9 @@ def _full_range(values: npt.NDArray[np.generic]) -> Grey:
 
 def _centre_of_mass(grey: Grey) -> tuple[float, float]:
     weights = grey.astype(np.float64)
-    total = max(weights.sum(), 1)
-    rows, columns = np.indices(grey.shape)
-    return float((rows * weights).sum() / total), float((columns * weights).sum() / total)
+    total = max(float(weights.sum()), 1)
+    rows, columns = (weights.sum(axis=1 - axis) @ np.arange(size) for axis, size in enumerate(grey.shape))
+    return float(rows) / total, float(columns) / total
 
 
 def _centred(digit: Grey) -> Grey:

@@ -120,20 +120,30 @@ def _find_digit(grey: Grey) -> Handwriting:
     """Find the digit on an image `[height, width]`: on the reduced image, and its strokes there on the image itself."""
     found = polarity.find(grey, digit.one_digit)
     sheet = ink.reading(grey, bright_paper=found.is_paper_bright)
-    near = digit.grown(found.mask, 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
-    nearby = np.where(near[: grey.shape[0], : grey.shape[1]], sheet.ink, 0)
+    box = extent(found.mask, 1)
+    near = digit.grown(found.mask[box], 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
+    rows, columns = (slice(part.start * found.factor, None) for part in box)
+    nearby = sheet.ink[rows, columns][: len(near), : near.shape[1]]
+    near = near[: len(nearby), : nearby.shape[1]]
+    nearby = nearby * near
     if not nearby.any():
         raise NoInkError("no ink found in the image")
-    return _cleaned(sheet, digit.strong(nearby))
+    mask = np.zeros(grey.shape, bool)
+    mask[rows, columns][: len(near), : near.shape[1]] = digit.strong(nearby)
+    return _cleaned(sheet, mask)
 
 
 def _cleaned(sheet: Sheet, mask: Mask) -> Handwriting:
     """Return the handwriting of a mask, with all of its ink and nothing else."""
-    inside = np.where(digit.grown(mask, 2), sheet.ink, 0)
-    values = sheet.ink[mask]
+    around = extent(mask, 2)
+    strokes, values = mask[around], sheet.ink[around]
+    inside = values * digit.grown(strokes, 2)
+    values = values[strokes]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
     clean = np.clip((inside / full - FAINT) / (1 - 2 * FAINT), 0, 1)
-    return Handwriting(sheet, mask, np.rint(clean * 255).astype(np.uint8))
+    pixels = np.zeros(mask.shape, np.uint8)
+    pixels[around] = np.rint(clean * 255)
+    return Handwriting(sheet, mask, pixels)
 
 
 def _used_whole(picture: Picture, pixels: Grey) -> Reading:
