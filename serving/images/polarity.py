@@ -33,8 +33,8 @@ LONG = 16.0
 USUAL_SIDES = 0.5
 # Weights of a logistic regression between the right and the wrong readings of hard images.
 EDGES, SEPARATION, LENGTH, CONTRAST, AT_THE_BORDER, FILLED_SIDES = 15.8, 9.9, 5.4, 6.1, -3.0, -50.0
-# The first reading of 49 of 50 usual images has this score and is of ink on no more than this share of the image. Then it is
-# right, and the other, less likely reading is not tried: sheets and discs that are taken for ink are larger.
+# The first reading of 49 of 50 usual images has this score, and its ink covers no more than this share of the image.
+# Then it is right, and the other, less likely reading is not tried: sheets and discs that are taken for ink are larger.
 CERTAIN = 37.0
 LITTLE_INK = 0.2
 

@@ -1,8 +1,8 @@
 """Stroke width: thin, fat and hollow strokes become strokes of the width that the model knows.
 
-Strokes are measured as twice their area for each pixel of their outline. Thin ones are grown. Fat ones are thinned layer
-by layer, which neither opens a loop nor tears a stroke (Zhang and Suen, A fast parallel algorithm for thinning digital
-patterns, 1984). Hollow ones, of which only the outline is drawn, are filled.
+Strokes are measured as twice their area for each pixel of their outline. Thin ones are grown. Fat ones are thinned
+layer by layer, which neither opens a loop nor tears a stroke (Zhang and Suen, A fast parallel algorithm for thinning
+digital patterns, 1984). Hollow ones, of which only the outline is drawn, are filled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.images import components
 from serving.images.components import Mask
-from serving.images.digit import grown, inside, stroke_width
+from serving.images.digit import grown, stroke_width
 from serving.images.ink import Grey, window_maximum
 
 # Wider strokes than this multiple of the usual width are thinned to it: the model knows fat strokes, but no blots.

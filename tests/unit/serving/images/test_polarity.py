@@ -51,6 +51,7 @@ SHEETS = {
     "loop": lambda: of_strokes("0", 0.12),
     "two loops": lambda: of_strokes("8", 0.1),
     "framed": lambda: around(of_dataset(), "rectangle"),
+    "fat, on a disc": lambda: around(of_dataset(), "ellipse"),
     "on a disc": lambda: around(of_strokes("4", 0.04), "ellipse"),
     "cropped": lambda: cropped(of_strokes("3", 0.06)),
     "loops, cropped": lambda: cropped(of_strokes("8", 0.06)),
