@@ -108,8 +108,9 @@ def _planes(image: Image.Image, max_side: int) -> tuple[Grey, Grey]:
         image = image.convert(mode)
     if factor > 1:
         image = image.reduce(factor)
-    pixels = np.asarray(image)
-    return (pixels, pixels[..., None][..., :0]) if mode == "L" else (np.asarray(image.convert("L")), pixels)
+    luminance: Grey = np.asarray(image.convert("L") if mode == "RGB" else image)
+    colours: Grey = np.asarray(image) if mode == "RGB" else np.empty((*luminance.shape, 0), np.uint8)
+    return luminance, colours
 
 
 def _on_paper(image: Image.Image) -> Image.Image:

@@ -93,7 +93,7 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     Ink absorbs, and chalk reflects, a fixed share of the light, so the difference is smaller in the shade.
     """
     np.maximum(difference, 0, out=difference)
-    share: Floats = difference / np.maximum(paper, DARKEST_PAPER).astype(np.float32)
+    share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER).astype(np.float32))
     limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper))))
     share *= limit / max(float(share.max()), 1e-6)
     return share

@@ -88,8 +88,7 @@ def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
     around = components.extent(mask, MARGIN)
     strokes, grey = mask[around], smooth[around]
     outline = np.nonzero(strokes & ~digit.inside(strokes))
-    area, ink = np.count_nonzero(strokes), grey[strokes]
-    brightness = float(ink.mean())
+    area, brightness = int(np.count_nonzero(strokes)), float(grey[strokes].mean())
     contrast = abs(brightness - float(components.middle(sheet.paper[around][strokes])))
     length = len(outline[0]) ** 2 / (4 * area)  # the mean width is twice the area for each pixel of the outline
     return (
@@ -134,5 +133,5 @@ def _separation(grey: Grey, area: int, brightness: float) -> float:
 def _filled_sides(box: Mask) -> float:
     """Return the share that a mask fills of the side of its box that it fills least."""
     depth = max(1, round(TILT * min(box.shape)))
-    along = (box[:depth].any(axis=0), box[-depth:].any(axis=0), box[:, :depth].any(axis=1), box[:, -depth:].any(axis=1))
-    return min(map(_share, along))
+    sides = (box[:depth], box[-depth:], box[:, :depth].T, box[:, -depth:].T)
+    return min(_share(np.asarray(side.any(axis=0))) for side in sides)
