@@ -15,8 +15,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from flows import parameters, promotion_watch, response
-from flows.orchestration import lifecycle
+from flows import checkup, parameters, promotion_watch, response
+from flows.checkup import Checkup
+from flows.orchestration import flow_run_history, lifecycle
 from mnistflow import config, environment, errors
 from mnistflow.config import Config
 from mnistflow.data import fetch
@@ -42,6 +43,8 @@ from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.tracking.lease import Lease
 from mnistflow.transient import is_transient
+from mnistflow.upkeep import collection
+from mnistflow.upkeep.garbage import Garbage
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -223,6 +226,32 @@ def respond(paths: Paths, dataset: str | None) -> Step:
     step = response.respond(paths, dataset_choice.choose(paths, settings.fetch, dataset), settings, datetime.now(UTC))
     get_run_logger().info("%s: %s", step.kind, step.because)
     return step
+
+
+@_step("garbage")
+def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
+    """Remove what `mnistflow gc` lists, if `gc.automatic` is set; return what was removed."""
+    retention, now = config.load(paths.params).gc, datetime.now(UTC)
+    if not retention.automatic:
+        return ()
+    log = os.environ[environment.INFERENCE_LOG]
+    collected = (
+        *collection.collect(paths, retention, log, now, delete=True),
+        flow_run_history.collect(paths, retention, now, delete=True),
+    )
+    for kind in collected:
+        get_run_logger().info("%s: %d removed", kind.kind, kind.count)
+    return collected
+
+
+@_step("checkup")
+def check_up(paths: Paths, dataset: str | None) -> Checkup:
+    """Repair what a command can repair; return what was wrong and what is left."""
+    settings = config.load(paths.params)
+    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    found = checkup.check(paths, name, settings.gc, repair=True)
+    get_run_logger().info(found.summary)
+    return found
 
 
 @_step("push")

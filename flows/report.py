@@ -15,10 +15,12 @@ from mnistflow.tracking import mlflow_ui, runs
 from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
+    from flows.checkup import Checkup
     from flows.outcome import Outcome
     from flows.sweep.flow import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
     from mnistflow.monitoring.look import Look
+    from mnistflow.upkeep.garbage import Garbage
 
 
 def headline(outcome: Outcome) -> str:
@@ -183,3 +185,14 @@ def _score(family: FamilySummary) -> str:
     factor, form, unit = (100, ".2f", "%") if family.interval else (1, ".4g", "")
     spread = "" if family.spread is None else f" ± {family.spread * factor:{form}}"
     return f"{family.score * factor:{form}}{spread}{unit}"
+
+
+def upkeep(found: Checkup, removed: Sequence[Garbage]) -> str:
+    """Return the Markdown report of a checkup, and of the garbage that was removed with it."""
+    sections = {
+        "Left": [*map(str, found.left), *found.failures],
+        "Repaired": [f"{one.subject}: {one.problem}" for one in found.repaired],
+        "Removed": [f"{one.kind}: {one.count:,}" for one in removed],
+    }
+    parts = [f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items() if lines]
+    return "\n\n".join([f"# {found.summary}", *parts])

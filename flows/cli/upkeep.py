@@ -34,32 +34,29 @@ def doctor(
 ) -> None:
     """Find what killed processes and full disks have left behind; exit code 1 while something is wrong."""
     paths, settings = load_context()
-    from flows.orchestration import schedule_diagnosis
+    from flows import checkup
     from mnistflow.registry import dataset_choice, versions
-    from mnistflow.upkeep import diagnosis
 
     name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
-
-    def diagnose() -> "list[Finding]":
-        log = os.environ[environment.INFERENCE_LOG]
-        return [*diagnosis.diagnose(paths, name, settings.gc, log), *schedule_diagnosis.diagnose(paths)]
-
-    found = diagnose()
-    failures = [failure for finding in found if repair and (failure := diagnosis.repair(finding))]
-    left = diagnose() if repair else found
-    repaired = [finding for finding in found if finding not in left]
+    found = checkup.check(paths, name, settings.gc, repair=repair)
     if as_json:
         typer.echo(
             json.dumps(
-                {"wrong": [*map(_plain, left)], "repaired": [*map(_plain, repaired)], "failures": failures}, indent=2
+                {
+                    "wrong": [*map(_plain, found.left)],
+                    "repaired": [*map(_plain, found.repaired)],
+                    "failures": found.failures,
+                },
+                indent=2,
             )
         )
     else:
-        for line in (*(f"repaired: {one.subject}: {one.problem}" for one in repaired), *map(str, left), *failures):
+        repaired = (f"repaired: {one.subject}: {one.problem}" for one in found.repaired)
+        for line in (*repaired, *map(str, found.left), *found.failures):
             typer.echo(line)
-        if not left:
+        if not found.left:
             typer.echo("nothing is wrong")
-    if left:
+    if found.left:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,5 @@
-"""Notifications: a message when a run fails, a model is promoted, rejected, withdrawn or kept, or traffic drifts.
+"""Notifications: a message when a run fails, a model is promoted, rejected, withdrawn or kept, traffic drifts, or
+something is wrong that only a person can repair.
 
 A message goes to a webhook in Slack's format, to e-mail addresses, and as an event to the Prefect API in use, where
 automations can react to it. Each is off unless the environment names its address. A message is sent by a thread of its
@@ -36,7 +37,7 @@ DELAYS = (0.0, 1.0, 3.0)  # seconds before each attempt
 ATTEMPT_SECONDS = 5.0
 
 
-Event = Literal["failed", "promoted", "rejected", "withdrawn", "kept", "alarm"]
+Event = Literal["failed", "promoted", "rejected", "withdrawn", "kept", "alarm", "upkeep"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Retention periods: section `gc` of params.yaml."""
+"""Retention: section `gc` of params.yaml."""
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -9,6 +9,7 @@ class RetentionConfig(Section):
     """Section `gc`: for how many days `mnistflow gc` keeps what nothing holds.
 
     Attributes:
+        automatic: whether the deployment `upkeep/daily` removes what is older.
         runs: MLflow runs without a version, since their end.
         versions: registered versions with their runs, since their registration.
         workspaces: folders in `var/runs`, since their last use.
@@ -18,6 +19,7 @@ class RetentionConfig(Section):
         flow_runs: flow runs in Prefect's own database, since their end.
     """
 
+    automatic: bool
     runs: NonNegativeInt
     versions: NonNegativeInt
     workspaces: NonNegativeInt

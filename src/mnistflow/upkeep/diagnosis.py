@@ -6,6 +6,7 @@ Each check reads only, and names what is wrong. The repairs are those that comma
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from mnistflow.upkeep.findings import Finding
 REPAIR = "`mnistflow doctor --repair`"
 SILENCE = timedelta(days=7)  # after which what belongs to another machine is named
 LOG_BYTES = 100_000_000  # of a file in var/logs
+FREE_BYTES = 2_000_000_000  # below which the disk is named
 TAIL_BYTES = 1_000_000  # that a repair leaves of it
 
 
@@ -53,6 +55,7 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     yield from _monitoring(paths, name)
     yield from _inference_log(log, retention)
     yield from _logs(paths)
+    yield from _disk(paths)
 
 
 def _dead_runs() -> Iterator[Finding]:
@@ -174,6 +177,15 @@ def _logs(paths: Paths) -> Iterator[Finding]:
                 f"{REPAIR} leaves the last {TAIL_BYTES / 1e6:.0f} MB.",
                 partial(_shorten, path),
             )
+
+
+def _disk(paths: Paths) -> Iterator[Finding]:
+    if shutil.disk_usage(paths.var).free < FREE_BYTES:
+        yield Finding(
+            "disk",
+            f"less than {FREE_BYTES / 1e9:.0f} GB are free for {paths.var}",
+            "`mnistflow gc --delete` removes what is old; `gc.automatic` in params.yaml does so each day.",
+        )
 
 
 def _shorten(path: Path) -> None:

@@ -11,7 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, copy_checkout
+import receivers
+from checkouts import Checkout, copy_checkout, write_params
 from configured import configured
 from mlflow import MlflowClient
 
@@ -156,3 +157,23 @@ def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -
     # Nothing runs the schedules of this checkout, and no repair can.
     assert done.returncode == 1 and report["failures"] == []
     assert [(one["subject"], one["repairable"]) for one in report["wrong"]] == [("schedule", False)]
+
+
+def test_the_daily_upkeep_repairs_removes_and_tells_what_is_left(retrained: Checkout, prefect_api: str) -> None:
+    published = retrained.folder / "var/models" / NAME / "champion"
+    old = retrained.folder / "var/runs/old"
+    old.mkdir(parents=True)
+    with receivers.webhook() as webhook:
+        own = {"PREFECT_API_URL": prefect_api, "MNISTFLOW_NOTIFY_WEBHOOK": webhook.url}
+        checkout = replace(retrained, environment={**retrained.environment, **own})
+        for automatic in ("false", "true"):
+            write_params(checkout, **{"gc.automatic": automatic, "gc.workspaces": "0"})
+            published.write_text("9\n")
+            checkout.python("from flows.upkeep import upkeep; upkeep()")
+            assert published.read_text() == "1\n"
+            assert old.exists() == (automatic == "false")
+    assert len(webhook.texts) == 2
+    for text in webhook.texts:
+        headline, left, *_ = text.splitlines()
+        assert headline == "upkeep: 1 repaired, 1 left for a person"
+        assert left.startswith("schedule: ")
