@@ -10,7 +10,7 @@ import pytest
 import serving_kit as kit
 from cluster import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FOLDER = Path(__file__).parent
 

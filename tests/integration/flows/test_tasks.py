@@ -13,7 +13,7 @@ from checkouts import QUICK, Checkout, make_checkout, write_params
 from serving_kit import Server
 from waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TINY = {
     **QUICK,
