@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from serving.endpoints.feedback import FeedbackEndpoint
+from serving.endpoints.generate import GenerateEndpoints
 from serving.endpoints.invocations import InvocationsEndpoints
 from serving.endpoints.metrics import MetricsEndpoint
 from serving.endpoints.page import PageEndpoints
@@ -62,6 +63,7 @@ def create_app(
         *V2Endpoints(plane, service, settings, inference_log).routes(),
         *TritonEndpoints(service, settings).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
+        *GenerateEndpoints(plane).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
         *ReviewEndpoints(inference_log, api_keys).routes(),
         *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),

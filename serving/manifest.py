@@ -29,8 +29,9 @@ class Manifest:
     """The fields of `model.json` that serving uses.
 
     Attributes:
-        classes: meaning of each output; empty for a model that predicts numbers.
-        inputs: exactly one.
+        classes: meaning of each output, or of each value of a generator's input `class`; empty for a model that
+            predicts numbers.
+        inputs: at least one.
         outputs: at least one.
         sha256: hexadecimal, of model.onnx.
         preprocessing: `digit` or `plain`, how a picture of any size becomes an input.
@@ -74,7 +75,7 @@ def parse_manifest(content: bytes) -> Manifest:
             task=_text(tree["task"]),
             dataset=dataset,
             classes=tuple(map(_text, _list(tree.get("classes", [])))),
-            inputs=_specs(tree["inputs"], at_most=1),
+            inputs=_specs(tree["inputs"]),
             outputs=_specs(tree["outputs"]),
             sha256=_matching(SHA256, tree["sha256"]),
             preprocessing=_mode(tree.get("preprocessing", "digit" if dataset in DIGIT_DATASETS else "plain")),
@@ -140,9 +141,9 @@ def _whole(value: Any, minimum: float = -math.inf, maximum: float = math.inf) ->
     return int(value)
 
 
-def _specs(entries: Any, at_most: float = math.inf) -> tuple[TensorSpec, ...]:
-    if not 1 <= len(_list(entries)) <= at_most:
-        raise ModelRefusedError("model.json has not one input and at least one output")
+def _specs(entries: Any) -> tuple[TensorSpec, ...]:
+    if not _list(entries):
+        raise ModelRefusedError("model.json has not at least one input and one output")
     return tuple(map(_spec, entries))
 
 

@@ -56,6 +56,8 @@ class InvocationsEndpoints:
             raise UnsupportedMediaError(f"send {CSV}, or JSON with one of: {', '.join(FORMS)}")
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         model = self._plane.models.default()
+        if len(model.inputs) != 1:
+            raise InvalidRequestError(f"{model.name} has several inputs: use /v2/models/{model.name}/infer")
         (spec,) = model.inputs.values()
         rows = _csv(body) if media == CSV else _json(body, spec)
         inputs = {spec.name: array_from_rows(rows, spec, self._settings.max_rows)}

@@ -1,4 +1,4 @@
-"""Web pages: `/` to draw or open an image, `/review` to review feedback, `/docs` with the HTTP API."""
+"""Web pages: `/` to draw or open an image, `/generated` with new images of each class, `/review`, `/docs`."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,9 @@ FILES = {
     "/page/script.js": ("script.js", "text/javascript"),
     "/page/reading.js": ("reading.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/generated": ("generated.html", "text/html"),
+    "/page/generated.css": ("generated.css", "text/css"),
+    "/page/generated.js": ("generated.js", "text/javascript"),
     "/review": ("review.html", "text/html"),
     "/page/review.css": ("review.css", "text/css"),
     "/page/review.js": ("review.js", "text/javascript"),
@@ -34,7 +37,7 @@ HEADERS = {
 
 
 class PageEndpoints:
-    """Endpoints /, /review, /docs, /openapi.json and the files they need. The files are read once, at the start."""
+    """Endpoints of the pages, of /openapi.json and of the files they need, which are read once, at the start."""
 
     def __init__(self) -> None:
         self._responses = {

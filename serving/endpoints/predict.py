@@ -59,6 +59,7 @@ class PredictEndpoints:
                 "preprocessing": manifest.preprocessing,
                 "takes_feedback": self._log.is_enabled,
                 "models": [model.name for model in models.image_classifiers],
+                "generators": [model.name for model in models.image_generators],
             }
         )
 

@@ -86,8 +86,10 @@ class DataPlane:
                 exactly `model`.
 
         Raises:
+            InvalidRequestError: the model has no such inputs; see `Model.check`.
             OverloadedError: the queue is full.
         """
+        model.check(inputs)
         if request_id is not None and self.models.rollouts:
             rollout = self.models.rollouts.get(model.name)
             if rollout is not None and rollout.champion is model:

@@ -9,14 +9,16 @@ import numpy as np
 import onnxruntime
 
 from serving.engine.repository import StoredModel
-from serving.errors import InferenceFailedError, ModelRefusedError
+from serving.errors import InferenceFailedError, InvalidRequestError, ModelRefusedError
 from serving.manifest import Manifest
 from serving.protocol.request_cache import RequestCache
 from serving.protocol.tensors import Array, TensorSpec
 
 IMAGE_TASK = "image_classification"
+GENERATION_TASK = "generation"
 IMAGE_SHAPE = (28, 28)
 PROBE_TOLERANCE = 1e-4
+ROUNDING = 1  # of outputs that are integers
 READINESS_ROWS = 4
 WARM_UP_RUNS = 5
 WARM_UP_ROWS = 32
@@ -47,6 +49,8 @@ class Model:
         inputs, outputs: the signature, by name.
         request_cache: of the requests for it.
         classifies_images: whether its input is gray images, uint8 [n, 28, 28], and its output float32 [n, classes].
+        generates_images: whether its inputs are latent vectors, float32 [n, size], and classes, int64 [n], and its
+            output is gray images, uint8 [n, height, width].
     """
 
     def __init__(self, stored: StoredModel, slowest_seconds: float = math.inf) -> None:
@@ -66,6 +70,7 @@ class Model:
         self.outputs = {spec.name: spec for spec in stored.manifest.outputs}
         self.request_cache = RequestCache(self.inputs, self.outputs)
         self.classifies_images = _classifies_images(stored.manifest)
+        self.generates_images = _generates_images(stored.manifest)
         self._session = _open_session(stored.onnx)
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -97,6 +102,17 @@ class Model:
             raise InferenceFailedError(f"{self.name} version {self.version} failed on this input") from error
         return dict(zip(outputs, arrays, strict=True))
 
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Check the values of inputs that fit the signature.
+
+        Raises:
+            InvalidRequestError: a generator has no such class.
+        """
+        if self.generates_images:
+            labels, last = inputs[self.manifest.inputs[1].name], len(self.manifest.classes) - 1
+            if labels.min() < 0 or labels.max() > last:
+                raise InvalidRequestError(f"{self.manifest.inputs[1].name} has to be 0 to {last}")
+
     def predicted_seconds(self, rows: int) -> float:
         """Return how many seconds `run` will take, from measurements during warm-up."""
         return self._seconds_alone + (rows - 1) * self._seconds_per_row
@@ -118,14 +134,17 @@ class Model:
         ):
             if tuple(found) != declared:
                 raise ModelRefusedError(f"its {kind} are {_described(found)}, in model.json {_described(declared)}")
-        if len(self.inputs) != 1 or not self.outputs:
-            raise ModelRefusedError("it must have exactly one input, and at least one output")
+        if not self.inputs or not self.outputs:
+            raise ModelRefusedError("it must have at least one input and one output")
 
     def _checked_probe(self, stored: StoredModel) -> tuple[Array, Array]:
         inputs, outputs = stored.probe_inputs, stored.probe_outputs
-        spec, output_spec = stored.manifest.inputs[0], stored.manifest.outputs[0]
-        if inputs.dtype != spec.dtype or not spec.accepts(inputs.shape):
-            raise ModelRefusedError(f"the recorded inputs do not fit {_described([spec])}")
+        specs, output_spec = stored.manifest.inputs, stored.manifest.outputs[0]
+        found = self._by_name(inputs)
+        if found.keys() != self.inputs.keys() or not all(
+            found[spec.name].dtype == spec.dtype and spec.accepts(found[spec.name].shape) for spec in specs
+        ):
+            raise ModelRefusedError(f"the recorded inputs do not fit {_described(specs)}")
         if outputs.dtype != output_spec.dtype or not output_spec.accepts(outputs.shape) or len(inputs) != len(outputs):
             raise ModelRefusedError(
                 f"the recorded outputs do not fit {_described([output_spec])} or the recorded inputs"
@@ -138,7 +157,7 @@ class Model:
         except InferenceFailedError as error:
             raise ModelRefusedError("it fails on its recorded inputs") from error
         expected = self._probe_outputs[:rows]
-        if not np.all(np.isfinite(computed)) or not np.allclose(computed, expected, rtol=0, atol=PROBE_TOLERANCE):
+        if not np.all(np.isfinite(computed)) or not _are_close(computed, expected):
             raise ModelRefusedError("it does not reproduce its recorded predictions")
 
     def _check_batching(self) -> None:
@@ -146,12 +165,19 @@ class Model:
         rows = self._probe_inputs[:READINESS_ROWS]
         together = self._compute(rows)
         alone = [self._compute(row[np.newaxis]) for row in rows]
-        if not np.allclose(together, np.concatenate(alone), rtol=0, atol=PROBE_TOLERANCE):
+        if not _are_close(together, np.concatenate(alone)):
             raise ModelRefusedError("its predictions depend on what else is in the batch")
 
     def _compute(self, inputs: Array) -> Array:
         output = self.manifest.outputs[0].name
-        return self.run({self.manifest.inputs[0].name: inputs}, [output])[output]
+        return self.run(self._by_name(inputs), [output])[output]
+
+    def _by_name(self, inputs: Array) -> dict[str, Array]:
+        """Return recorded inputs by name: those of a model with several are fields of a structured array `[n]`."""
+        fields = inputs.dtype.names
+        if fields is None:
+            return {self.manifest.inputs[0].name: inputs}
+        return {name: np.ascontiguousarray(inputs[name]) for name in fields}
 
     def _warm_up(self, slowest_seconds: float) -> tuple[float, float]:
         """Return the seconds of one row alone, and of each further row in a batch."""
@@ -160,7 +186,7 @@ class Model:
             raise ModelRefusedError(
                 f"inference on one row takes {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms"
             )
-        batch = np.resize(self._probe_inputs, (WARM_UP_ROWS, *self._probe_inputs.shape[1:]))
+        batch = self._probe_inputs[np.arange(WARM_UP_ROWS) % len(self._probe_inputs)]
         return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
 
     def _fastest(self, inputs: Array) -> float:
@@ -176,6 +202,22 @@ def _classifies_images(manifest: Manifest) -> bool:
     image = TensorSpec(manifest.inputs[0].name, "UINT8", (-1, *IMAGE_SHAPE))
     classes = TensorSpec(manifest.outputs[0].name, "FP32", (-1, len(manifest.classes)))
     return manifest.task == IMAGE_TASK and manifest.inputs == (image,) and manifest.outputs == (classes,)
+
+
+def _generates_images(manifest: Manifest) -> bool:
+    kinds = [(spec.datatype, len(spec.shape)) for spec in (*manifest.inputs, *manifest.outputs)]
+    sizes = [size for spec in (*manifest.inputs, *manifest.outputs) for size in spec.shape[1:]]
+    return (
+        manifest.task == GENERATION_TASK
+        and kinds == [("FP32", 2), ("INT64", 1), ("UINT8", 3)]
+        and min(sizes) > 0
+        and bool(manifest.classes)
+    )
+
+
+def _are_close(computed: Array, expected: Array) -> bool:
+    tolerance = PROBE_TOLERANCE if computed.dtype.kind == "f" else ROUNDING
+    return np.allclose(computed.astype(np.float64), expected.astype(np.float64), rtol=0, atol=tolerance)
 
 
 def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:

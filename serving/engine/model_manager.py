@@ -177,6 +177,28 @@ class ModelManager:
             raise UnknownModelError(f"{chosen.name} does not classify images of {side}x{side}, use /v2 for it")
         return chosen
 
+    @property
+    def image_generators(self) -> list[Model]:
+        """All champions that generate images, by name."""
+        return sorted((model for model in self.champions if model.generates_images), key=lambda model: model.name)
+
+    def image_generator(self, name: str | None = None) -> Model:
+        """Return a champion that generates images.
+
+        Args:
+            name: of its model; None for the oldest of those that generate images.
+
+        Raises:
+            UnknownModelError: there is no such model, or it does not generate images.
+            NotReadyError: the model is unloaded, or has no version that is fit to serve.
+        """
+        chosen = self._oldest(self.image_generators) if name is None else self.champion(name)
+        if chosen is None:
+            raise UnknownModelError("no model here generates images")
+        if not chosen.generates_images:
+            raise UnknownModelError(f"{chosen.name} does not generate images, use /v2 for it")
+        return chosen
+
     def champion(self, name: str) -> Model:
         """Return the version of a model that serves.
 

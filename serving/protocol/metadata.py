@@ -48,4 +48,6 @@ def _metadata_tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _configuration_tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": spec.shape[1:]}
+    tensor = {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": spec.shape[1:]}
+    # Triton knows no tensor without dimensions besides that of the batch.
+    return tensor if tensor["dims"] else {**tensor, "dims": (1,), "reshape": {"shape": ()}}

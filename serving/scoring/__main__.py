@@ -44,6 +44,8 @@ def _score(arguments: argparse.Namespace) -> None:
     read, written = _absolute(arguments.input), _absolute(arguments.output)
     chosen = worker.Job(arguments.repository.absolute(), arguments.model, version, read, written)
     model = worker.load(chosen)
+    if len(model.inputs) != 1:
+        raise StartError(f"{model.name} has several inputs, and rows of one are scored. Ask a server: /v2.")
     (spec,) = model.inputs.values()
     source = sources.open_source(read, spec)
     if arguments.scheduler:

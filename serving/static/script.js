@@ -363,6 +363,7 @@ async function start() {
     const model = await response.json();
     if (!response.ok) throw new Error(model.error);
     offerModels(model.models, model.model);
+    element("generated").hidden = !model.generators.length;
     classes = model.classes;
     takesFeedback = model.takes_feedback;
     readsNumbers = model.preprocessing === "digit";

@@ -2,6 +2,8 @@
 
 A new data set is an entry here. A data set published as IDX files needs only an entry in `catalog.json`. Any other
 needs a function that reads its raw files, and one that generates them if there is nothing to download.
+
+Each data set of images is also one that new images are learned from, under a name of its own: `mnist_generation`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
-from mnistflow.data.entry import FORECASTING, IMAGE_CLASSIFICATION, Entry, File, Preprocessing
+from mnistflow.data.entry import (
+    FORECASTING,
+    GENERATION,
+    GENERATION_SUFFIX,
+    IMAGE_CLASSIFICATION,
+    Entry,
+    File,
+    Preprocessing,
+)
 from mnistflow.errors import ConfigError
 
 # Functions import the sources that they need, because reading the registry needs only `task_of`, but not NumPy.
@@ -26,7 +36,9 @@ _TASKS = {"sine": FORECASTING, "google_volume": FORECASTING, "vectors": "binary_
 
 def task_of(name: str) -> str:
     """Return the name of the task of a data set, known or a user's own."""
-    return _TASKS.get(name, FORECASTING if name.endswith(OWN_SERIES) else IMAGE_CLASSIFICATION)
+    suffixes = {OWN_SERIES: FORECASTING, GENERATION_SUFFIX: GENERATION}
+    by_suffix = next((task for suffix, task in suffixes.items() if name.endswith(suffix)), IMAGE_CLASSIFICATION)
+    return _TASKS.get(name, by_suffix)
 
 
 def get(name: str) -> Entry:
@@ -49,7 +61,9 @@ def described(name: str, classes: tuple[str, ...]) -> Entry:
         return entries()[name]
     if task_of(name) == FORECASTING:
         return Entry(name, (), (own_series.WINDOW, 1), read=windows.read_splits, task=FORECASTING)
-    return Entry(name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE)
+    return Entry(
+        name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE, task=task_of(name)
+    )
 
 
 def own_data_set(name: str, path: Path) -> Entry:
@@ -122,6 +136,8 @@ def entries() -> Mapping[str, Entry]:
             task=task_of("vectors"),
         ),
     ]
+    images = [entry for entry in known if entry.task == IMAGE_CLASSIFICATION]
+    known += [replace(entry, name=entry.name + GENERATION_SUFFIX, task=GENERATION) for entry in images]
     return {entry.name: entry for entry in known}
 
 

@@ -31,7 +31,7 @@ def check(split: Split, entry: Entry, name: str) -> None:
 
 
 def _array_problem(split: Split, entry: Entry) -> str | None:
-    expected = tasks.get(entry.task).signature(entry.input_shape, entry.classes).input_dtype
+    expected = tasks.get(entry.task).example_dtype
     if split.inputs.dtype != expected:
         return f"inputs are {split.inputs.dtype}, not {expected}"
     if split.inputs.shape[1:] != entry.input_shape:

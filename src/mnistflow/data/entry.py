@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 IMAGE_CLASSIFICATION = "image_classification"
 FORECASTING = "forecasting"
+GENERATION = "generation"
+GENERATION_SUFFIX = "_generation"  # of names of data sets whose images are those of another one
 
 Preprocessing = Literal["digit", "plain"]
 
@@ -36,6 +38,11 @@ class File:
     md5: str
     raw_bytes: int
     raw_sha256: str | None = None
+
+
+def source_of(name: str) -> str:
+    """Return the name of the data set whose files a data set has: mostly its own."""
+    return name.removesuffix(GENERATION_SUFFIX)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from mnistflow import files
 from mnistflow.data import catalog, raw
 from mnistflow.data.config import FetchConfig
-from mnistflow.data.entry import Entry, File
+from mnistflow.data.entry import Entry, File, source_of
 from mnistflow.data.sources.download import FileUnavailable, Progress, copy_or_download, matches
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE, Location, configured_mirrors, locations
 from mnistflow.errors import DataError, MirrorsExhausted
@@ -66,7 +66,7 @@ def configured(config: FetchConfig, paths: Paths) -> Entry:
         ConfigError: the data set is unknown.
         DataError: the user's own data is unusable.
     """
-    path = config.own.get(config.dataset)
+    path = config.own.get(source_of(config.dataset))
     if path is None:
         return catalog.get(config.dataset)
     return catalog.own_data_set(config.dataset, _own_path(path, paths))
@@ -91,7 +91,7 @@ def warnings(config: FetchConfig, paths: Paths) -> tuple[str, ...]:
     """Return a line for each kind of files and folders among a user's own images that are not used."""
     from mnistflow.data.sources import own_images
 
-    path = config.own.get(config.dataset)
+    path = config.own.get(source_of(config.dataset))
     return own_images.unused(_own_path(path, paths)) if path else ()
 
 
@@ -146,7 +146,7 @@ def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchCon
         MirrorsExhausted: no mirror provided one of the files.
         DataError: the download folder cannot be written.
     """
-    folder = paths.downloads / entry.name
+    folder = paths.downloads / source_of(entry.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -212,7 +212,7 @@ def _may_be_available_later(error: FileUnavailable) -> bool:
 
 def sources(paths: Paths, dataset: str) -> dict[str, str]:
     """Return where each raw file of a data set was downloaded from; nothing if it was generated, or not here."""
-    path = paths.downloads / dataset / SOURCES
+    path = paths.downloads / source_of(dataset) / SOURCES
     return dict(files.read_json(path)) if path.is_file() else {}
 
 

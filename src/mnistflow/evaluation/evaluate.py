@@ -82,20 +82,21 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
     task = tasks.get(data.task)
     path = paths.exported / "model.onnx"
     session = onnx_session.open_session(path)
-    outputs = onnx_session.predict(session, data.test.inputs)
-    measurement = task.measure(outputs, data.test.targets, data.classes, config.calibration_bins)
+    test = task.questions(data.test)
+    outputs = onnx_session.predict(session, test.inputs)
+    measurement = task.measure(outputs, test.targets, data.classes, config.calibration_bins)
 
     def predict(inputs: Array) -> Outputs:
         return onnx_session.predict(session, inputs)
 
-    robust = robustness.measure(task, predict, data.test, config.robustness_images)
+    robust = robustness.measure(task, predict, test, config.robustness_images)
     thresholds = Doubt.read(paths.exported)
     golden_outputs: dict[str, Any] = {} if data.golden is None else {GOLDEN: predict(data.golden.inputs)}
     evaluation = Evaluation(
-        metrics=measurement.metrics,
+        metrics={**measurement.metrics, **task.measure_novelty(outputs, data)},
         by_class=measurement.by_class,
         support=measurement.support,
-        speed=measure_speed(onnx_session.open_session(path, threads=1), data.test.inputs, config),
+        speed=measure_speed(onnx_session.open_session(path, threads=1), test.inputs, config),
         file_bytes=path.stat().st_size,
         test_sha256=data.test_sha256,
         model_sha256=files.sha256(path),
@@ -114,7 +115,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         files.write_json(folder / "metrics.json", {name: value for part in figures for name, value in part.items()})
         for kind in ("tables", "pictures"):
             (folder / kind).mkdir()
-        task.report(folder, data.test.inputs, outputs, data.test.targets, data.classes, mistakes=config.mistakes)
+        task.report(folder, test.inputs, outputs, test.targets, data.classes, mistakes=config.mistakes)
         robustness.draw(folder / "pictures/robustness.png", robust)
     return evaluation
 
@@ -147,26 +148,26 @@ def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConf
         config: section `evaluate` of params.yaml.
     """
     speed: dict[str, float] = {}
-    name = session.get_inputs()[0].name
     for size in config.batch_sizes:
         batch = inputs[:size]
-        _time_calls(session, name, batch, WARM_UP_CALLS)
-        seconds = float(np.median(_time_calls(session, name, batch, config.repeats)))
+        fed = onnx_session.by_name(batch, session.get_inputs()[0].name)
+        _time_calls(session, fed, WARM_UP_CALLS)
+        seconds = float(np.median(_time_calls(session, fed, config.repeats)))
         speed[f"latency_ms_batch_{size}"] = round(seconds * 1000, 4)
         speed[f"examples_per_second_batch_{size}"] = round(len(batch) / seconds, 1)
     return speed
 
 
-def _time_calls(session: InferenceSession, name: str, batch: Any, repeats: int) -> list[float]:
+def _time_calls(session: InferenceSession, fed: dict[str, Array], repeats: int) -> list[float]:
     seconds: list[float] = []
     while len(seconds) < repeats and (len(seconds) < MIN_CALLS or sum(seconds) < MAX_SECONDS):
-        seconds.append(_time_call(session, name, batch))
+        seconds.append(_time_call(session, fed))
     return seconds
 
 
-def _time_call(session: InferenceSession, name: str, batch: Any) -> float:
+def _time_call(session: InferenceSession, fed: dict[str, Array]) -> float:
     started = time.perf_counter()
-    session.run(None, {name: batch})
+    session.run(None, fed)
     return time.perf_counter() - started
 
 

@@ -72,11 +72,12 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
     def predict(inputs: Array) -> Outputs:
         return test_time_augmentation.mean(lambda copy: learner.predict(model, copy), inputs, offsets)
 
-    expected, temperature, doubt = predict(data.test.inputs), 1.0, None
+    expected, temperature, doubt = predict(task.questions(data.test).inputs), 1.0, None
     proto = learner.convert(model, signature, config.opset)
     normalization.merge_normalizations(proto)
     if config.precision == "int8":
-        proto = quantization.quantized(proto, signature, data.validation.inputs, all_layers=config.quantize_ends)
+        held_out = task.questions(data.validation).inputs
+        proto = quantization.quantized(proto, signature, held_out, all_layers=config.quantize_ends)
     proto = test_time_augmentation.averaging(proto, signature, offsets)
     if task.has_class_probabilities:
         temperature, doubt = _calibration(predict(data.validation.inputs), data.validation.targets, config)
@@ -136,10 +137,11 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
         config: section `export` of params.yaml.
 
     Raises:
-        ParityError: a prediction differs, or an output differs by more than `max_probability_gap`; with int8, more
+        ParityError: a prediction differs, or an output differs by more than `max_probability_gap` and than rounding to
+            the dtype of outputs explains; with int8, more
             predictions than `max_disagreement` differ.
     """
-    actual = onnx_session.predict(onnx_session.open_session(path), data.test.inputs)
+    actual = onnx_session.predict(onnx_session.open_session(path), task.questions(data.test).inputs)
     parity = task.compare_outputs(expected, actual, config.tie)
     if config.precision == "int8":
         if parity.disagreements > config.max_disagreement * parity.rows:
@@ -149,10 +151,10 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
                 "Leave the first and the last layer in float32 (export.quantize_ends: false), or export in float32.",
             )
         return parity
-    if parity.disagreements or parity.max_gap > config.max_probability_gap:
+    if parity.disagreements or parity.max_gap > max(config.max_probability_gap, task.rounding):
         raise ParityError(
             f"the ONNX file differs from the trained model in {parity.disagreements} of {parity.rows} predictions, "
-            f"and by up to {parity.max_gap:.2g} (allowed: {config.max_probability_gap:.2g})",
+            f"and by up to {parity.max_gap:.2g} (allowed: {max(config.max_probability_gap, task.rounding):.2g})",
             "Look for a layer that is converted incorrectly, or try another export.opset.",
         )
     return parity

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array
+from mnistflow.runtime import onnx_session
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _reader(signature: Signature, inputs: Array) -> Any:
             start = next(self._starts, None)
             if start is None:
                 return None
-            return {signature.input_name: inputs[start : min(start + BATCH_SIZE, EXAMPLES)]}
+            return onnx_session.by_name(inputs[start : min(start + BATCH_SIZE, EXAMPLES)], signature.input_name)
 
     return Reader()
 

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
 
 def get(name: str) -> Learner[Any]:
-    """Return the learner of a name: `keras`, `scikit-learn` or `ensemble`."""
+    """Return the learner of a name: `keras`, `scikit-learn`, `ensemble` or `gan`."""
     # Imported here, so that loading the configuration imports no machine-learning library.
     from mnistflow.learners.ensembles import Ensembles
     from mnistflow.learners.estimators import Estimators
+    from mnistflow.learners.generators import Generators
     from mnistflow.learners.networks import Networks
 
-    learners: dict[str, type[Learner[Any]]] = {"keras": Networks, "scikit-learn": Estimators, "ensemble": Ensembles}
+    learners: dict[str, type[Learner[Any]]] = {
+        "keras": Networks,
+        "scikit-learn": Estimators,
+        "ensemble": Ensembles,
+        "gan": Generators,
+    }
     return learners[name]()
 
 

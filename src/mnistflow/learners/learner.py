@@ -118,6 +118,9 @@ class Learner(ABC, Generic[Parameters]):
     def load(self, folder: Path) -> Any:
         """Return the model that `save` wrote."""
 
+    def illustrate(self, model: Any, folder: Path) -> None:
+        """Write pictures of a fitted model, and of how it was fitted, into an existing folder; none by default."""
+
     @abstractmethod
     def predict(self, model: Any, inputs: Array) -> Outputs:
         """Return outputs, float32 `[n, *output_shape]`, for raw inputs `[n, *input_shape]`."""

@@ -63,7 +63,7 @@ def tuned(paths: Paths, config: LearningConfig) -> LearningConfig:
 
 
 def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
-    """Fit a model to the training split; write the model, `training.json` and the learning curves.
+    """Fit a model to the training split; write the model, `training.json`, the learning curves and pictures.
 
     An interrupted training of the same data, parameters and code is resumed.
 
@@ -124,6 +124,8 @@ def _write(paths: Paths, learner: Learner[Any], training: Training, record: Trai
         folder.mkdir()
         plots.learning_curves(folder / "curves.png", training.history, training.best_epoch)
         _write_curves(folder / "curves.csv", training.history)
+        (folder / "pictures").mkdir()
+        learner.illustrate(training.model, folder / "pictures")
         summary = {f"best_{name}": value for name, value in record.best.items()}
         write_json(folder / "metrics.json", {**summary, "best_epoch": record.best_epoch, "epochs": record.epochs})
 

@@ -16,6 +16,7 @@ from mnistflow.models.cnn import Cnn
 from mnistflow.models.ensemble import Ensemble
 from mnistflow.models.family import Family, TaskTraits
 from mnistflow.models.forest import Forest
+from mnistflow.models.gan import Gan
 from mnistflow.models.gru import Gru
 from mnistflow.models.linear import Linear
 from mnistflow.models.lstm import Lstm
@@ -44,6 +45,7 @@ class ModelConfig(Section):
     forest: Forest = Forest()
     boosting: Boosting = Boosting()
     ensemble: Ensemble = Ensemble()
+    gan: Gan = Gan()
 
     @model_validator(mode="after")
     def _family_is_known(self) -> Self:

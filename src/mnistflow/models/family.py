@@ -24,6 +24,9 @@ class TaskTraits(Protocol):
     @property
     def has_class_probabilities(self) -> bool: ...
 
+    @property
+    def generates(self) -> bool: ...
+
 
 class Family(Section, ABC):
     """Base class of the parameters of a model family.
@@ -32,11 +35,13 @@ class Family(Section, ABC):
         learner: name of the learner that fits and exports its models; see `mnistflow.learners.get`.
         input_dimensions: rank of an example, such as 2 for height and width; None means any.
         predicts_class_probabilities: whether its models support only outputs of one probability per class.
+        generates: whether its models make new examples, instead of predictions.
     """
 
     learner: ClassVar[str]
     input_dimensions: ClassVar[int | None] = None
     predicts_class_probabilities: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     @property
     def trainable(self) -> bool:
@@ -55,6 +60,9 @@ class Family(Section, ABC):
                 f"needs inputs of {self.input_dimensions} dimensions, "
                 f"but those of this data set have shape {list(input_shape)}"
             )
+        if self.generates != task.generates:
+            made = "makes new examples" if self.generates else "makes predictions"
+            return f"{made}, which task {task.name} does not ask for"
         if self.predicts_class_probabilities and not task.has_class_probabilities:
             return f"predicts class probabilities, which task {task.name} does not have"
         return None

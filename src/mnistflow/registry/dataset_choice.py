@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mnistflow.data import catalog
 from mnistflow.data.config import FetchConfig
+from mnistflow.data.entry import source_of
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, versions
@@ -30,7 +31,7 @@ def choose(paths: Paths, config: FetchConfig, name: str | None) -> str:
     if _has_champion(paths, name):
         return name
     known = {*catalog.entries(), *config.own}
-    if name not in known and not _has_runs(name):
+    if name not in known and source_of(name) not in config.own and not _has_runs(name):
         raise ConfigError(f"unknown data set {name!r}", f"Known: {', '.join(sorted(known))}.")
     return name
 

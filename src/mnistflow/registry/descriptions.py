@@ -30,13 +30,13 @@ class Origin:
     Attributes:
         recorded: what the run of its training has logged.
         counts: number of examples by split.
-        model_input: of the model.
+        inputs: of the model.
         server: address of the prediction server.
     """
 
     recorded: Record
     counts: Mapping[str, int]
-    model_input: Tensor
+    inputs: tuple[Tensor, ...]
     server: str
 
     @classmethod
@@ -51,7 +51,7 @@ class Origin:
         return cls(
             recorded=runs.read(version.run_id),
             counts=data["counts"],
-            model_input=manifest.tensors(signature)["inputs"][0],
+            inputs=manifest.tensors(signature)["inputs"],
             server=next(iter(server_client.addresses(workspace)), server_client.DEFAULT_ADDRESS),
         )
 
@@ -82,7 +82,9 @@ def of_version(
     version: Version, origin: Origin, evaluation: Evaluation, decision: Decision, reasons: Sequence[str]
 ) -> str:
     """Return decision, reasons, metrics and data of a version, how to use and how to repeat it, and links."""
-    recorded, tensor = origin.recorded, origin.model_input
+    recorded = origin.recorded
+    fed = ", ".join(f'"{one.name}": {one.name}' for one in origin.inputs)
+    kinds = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in origin.inputs)
     uri = f"models:/{version.name}/{version.number}"
     sizes = ", ".join(f"{count:,} {split}" for split, count in origin.counts.items())
     data = f"{recorded.parameters['data.name']}, sha256 {recorded.parameters['data.sha256']}"
@@ -101,7 +103,7 @@ def of_version(
 ```
 import mlflow
 model = mlflow.pyfunc.load_model("{uri}")
-model.predict({{"{tensor.name}": inputs}})  # {tensor.datatype} {list(tensor.shape)}
+model.predict({{{fed}}})  # {kinds}
 ```
 ```
 curl {origin.server}/v2/models/{version.name}/versions/{version.number}

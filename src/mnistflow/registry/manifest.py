@@ -10,10 +10,10 @@ from mnistflow.data.entry import Preprocessing
 
 if TYPE_CHECKING:
     from mnistflow.tasks.doubt import Doubt
-    from mnistflow.tasks.task import Signature
+    from mnistflow.tasks.task import Signature, TensorType
 
 SCHEMA_VERSION = 1
-_DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
+_DATATYPES = {"uint8": "UINT8", "float32": "FP32", "int64": "INT64"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Manifest:
     Attributes:
         name: registered name of the model.
         task: name of what it has learned.
-        classes: meaning of each output; empty for a model that predicts numbers.
+        classes: meaning of each output, or of each value of input `class` of a generator; empty for a model that
+            predicts numbers.
         preprocessing: how a server turns a picture of any size into an input.
         sha256: hexadecimal, of the ONNX file.
         data_sha256: hexadecimal, of all splits.
@@ -81,10 +82,11 @@ class Manifest:
 
 def tensors(signature: Signature) -> dict[str, tuple[Tensor, ...]]:
     """Return `inputs` and `outputs` of a model with this signature."""
-    return {
-        "inputs": (Tensor(signature.input_name, _DATATYPES[signature.input_dtype], (-1, *signature.input_shape)),),
-        "outputs": (Tensor(signature.output_name, "FP32", (-1, *signature.output_shape)),),
-    }
+    return {"inputs": tuple(map(_tensor, signature.inputs)), "outputs": (_tensor(signature.output),)}
+
+
+def _tensor(one: TensorType) -> Tensor:
+    return Tensor(one.name, _DATATYPES[one.dtype], (-1, *one.shape))
 
 
 def to_publish(model_json: Mapping[str, Any], sha256: str) -> dict[str, Any]:

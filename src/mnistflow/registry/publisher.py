@@ -183,13 +183,19 @@ def withdraw(paths: Paths, name: str, number: int) -> None:
         files.remove(folder.rename(folder.with_name(f".{number}.old")))
 
 
+def _dimensions(tensor: Mapping[str, Any]) -> str:
+    """Triton knows no tensor without dimensions besides that of the batch."""
+    dims = tensor["shape"][1:]
+    return f"dims: {dims}" if dims else "dims: [1] reshape: { shape: [] }"
+
+
 def _triton_config(version: Version, model_json: Mapping[str, Any]) -> str:
     """Triton's model configuration, equal to what our server answers at `/v2/models/NAME/config`.
 
     With a `max_batch_size`, Triton takes the batch dimension for granted: `dims` leave it out.
     """
     tensors = "".join(
-        f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} dims: {tensor["shape"][1:]} }}]\n'
+        f'{kind} [{{ name: "{tensor["name"]}" data_type: TYPE_{tensor["datatype"]} {_dimensions(tensor)} }}]\n'
         for kind in ("input", "output")
         for tensor in model_json[f"{kind}s"]
     )

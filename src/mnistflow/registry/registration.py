@@ -69,7 +69,8 @@ def register_candidate(workspace: Paths, run: runs.Run, evaluation: Evaluation, 
     known = versions.registered_as(name, evaluation.model_sha256)
     if known:
         return known
-    signature = tasks.get(data.task).signature(data.input_shape, data.classes)
+    task = tasks.get(data.task)
+    signature = task.signature(data.input_shape, data.classes)
     facts = Manifest(
         name=name,
         task=data.task,
@@ -86,7 +87,7 @@ def register_candidate(workspace: Paths, run: runs.Run, evaluation: Evaluation, 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         mnistflow_version=mnistflow.__version__,
     )
-    example = data.test.inputs[:PROBE_ROWS]
+    example = task.questions(data.test).inputs[:PROBE_ROWS]
     version = register(run, workspace.exported / "model.onnx", workspace.trained, example, facts, bundle)
     describe_model(name, descriptions.of_model(facts))
     note = descriptions.of_run(runs.read(run.run_id), name, version.number)
@@ -122,7 +123,7 @@ def register(
             name=_UNFIT_FOR_NAMES.sub("_", recorded.name),
             flavor_name="onnx",
             signature=mlflow.models.ModelSignature(_schema(manifest.inputs), _schema(manifest.outputs)),
-            input_example={manifest.inputs[0].name: example},
+            input_example=onnx_session.by_name(example, manifest.inputs[0].name),
             graph=onnx_file,
             trained=trained,
             model_json=manifest.to_json(),
@@ -225,5 +226,5 @@ def _create_model(name: str) -> None:
 def _schema(tensors: Sequence[Tensor]) -> Any:
     from mlflow.types import Schema, TensorSpec
 
-    types = {"UINT8": np.uint8, "FP32": np.float32}
+    types = {"UINT8": np.uint8, "FP32": np.float32, "INT64": np.int64}
     return Schema([TensorSpec(np.dtype(types[one.datatype]), one.shape, name=one.name) for one in tensors])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from mnistflow.data import catalog
+from mnistflow.data.entry import source_of
 from mnistflow.errors import RegistryError
 from mnistflow.tasks import identity
 from mnistflow.tasks.identity import Headline, Identity
@@ -88,7 +89,7 @@ def task_of(dataset: str) -> Identity:
 
 def model_name(dataset: str) -> str:
     """Return the registered name of the models of a data set."""
-    return f"{dataset}-{task_of(dataset).product}"
+    return f"{source_of(dataset)}-{task_of(dataset).product}"
 
 
 def find(name: str, number: int) -> Version:

@@ -43,11 +43,20 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
 
 def predict(session: InferenceSession, inputs: Array) -> Outputs:
     """Return outputs, float32 `[n, *output_shape]`, for inputs `[n, *input_shape]`, computed in batches."""
-    name = session.get_inputs()[0].name
-    batches = [
-        session.run(None, {name: inputs[i : i + EVAL_BATCH_SIZE]})[0] for i in range(0, len(inputs), EVAL_BATCH_SIZE)
-    ]
-    return np.concatenate(batches)
+    first = session.get_inputs()[0].name
+    parts = (inputs[start : start + EVAL_BATCH_SIZE] for start in range(0, len(inputs), EVAL_BATCH_SIZE))
+    return np.concatenate([session.run(None, by_name(part, first))[0] for part in parts])
+
+
+def by_name(inputs: Array, first: str) -> dict[str, Array]:
+    """Return inputs by their names: those of a model with several inputs are fields of a structured array `[n]`.
+
+    Args:
+        inputs: `[n, *input_shape]`, or structured `[n]`.
+        first: name of the input of a model with only one.
+    """
+    fields = inputs.dtype.names
+    return {first: inputs} if fields is None else {name: np.ascontiguousarray(inputs[name]) for name in fields}
 
 
 def digest_of_graph(model: bytes) -> str:

@@ -22,9 +22,10 @@ def get(name: str) -> Task:
     # Imported here, so that importing `identity` does not load NumPy.
     from mnistflow.tasks.binary_classification import BinaryClassification
     from mnistflow.tasks.forecasting import Forecasting
+    from mnistflow.tasks.generation.task import Generation
     from mnistflow.tasks.image_classification import ImageClassification
 
-    known: tuple[Task, ...] = (ImageClassification(), BinaryClassification(), Forecasting())
+    known: tuple[Task, ...] = (ImageClassification(), BinaryClassification(), Forecasting(), Generation())
     tasks = {task.name: task for task in known}
     if name not in tasks:
         raise ConfigError(f"unknown task {name!r}", f"Known: {', '.join(tasks)}.")

@@ -60,7 +60,8 @@ class Identity:
 IMAGE_CLASSIFICATION = Identity("image_classification", "classifier", Headline("accuracy", is_share=True))
 BINARY_CLASSIFICATION = Identity("binary_classification", "classifier", Headline("accuracy", is_share=True))
 FORECASTING = Identity("forecasting", "forecaster", Headline("mse", larger_is_better=False))
-ALL = {identity.name: identity for identity in (IMAGE_CLASSIFICATION, BINARY_CLASSIFICATION, FORECASTING)}
+GENERATION = Identity("generation", "generator", Headline("frechet_distance", larger_is_better=False))
+ALL = {one.name: one for one in (IMAGE_CLASSIFICATION, BINARY_CLASSIFICATION, FORECASTING, GENERATION)}
 
 
 def get(name: str) -> Identity:

@@ -22,6 +22,7 @@ class ImageClassification(Classification):
 
     identity = identity.IMAGE_CLASSIFICATION
     has_class_probabilities = True
+    example_dtype = "uint8"
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("images", "uint8", input_shape, "probabilities", (len(classes),))

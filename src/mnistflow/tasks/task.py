@@ -18,19 +18,46 @@ if TYPE_CHECKING:
     import keras
 
     from mnistflow.models.family import Network
-    from mnistflow.splits import Dataset
+    from mnistflow.splits import Dataset, Split
     from mnistflow.tasks.corruptions import Corruption
 
 
 @dataclass(frozen=True)
+class TensorType:
+    """Name, dtype and shape of one input or output of a model, without the batch dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Signature:
-    """Name, dtype and shape of a model's input and output, without the batch dimension. Outputs are float32."""
+    """Name, dtype and shape of a model's input and output, without the batch dimension.
+
+    Inputs `[n, *input_shape]` of a model with several are one structured array `[n]`, with a field for each.
+
+    Attributes:
+        further_inputs: all but the first.
+    """
 
     input_name: str
     input_dtype: str
     input_shape: tuple[int, ...]
     output_name: str
     output_shape: tuple[int, ...]
+    output_dtype: str = "float32"
+    further_inputs: tuple[TensorType, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[TensorType, ...]:
+        """All inputs."""
+        return (TensorType(self.input_name, self.input_dtype, self.input_shape), *self.further_inputs)
+
+    @property
+    def output(self) -> TensorType:
+        """The output."""
+        return TensorType(self.output_name, self.output_dtype, self.output_shape)
 
     @property
     def takes_images(self) -> bool:
@@ -94,11 +121,17 @@ class Task(ABC):
         identity: its name, the kind of its models, and its headline metric.
         chronological: whether examples are ordered in time, so that the latest are held out for validation.
         has_class_probabilities: whether outputs are one probability per class.
+        generates: whether outputs are new examples, instead of predictions for those of the data set.
+        example_dtype: dtype of the data set's inputs.
+        rounding: difference of outputs in two runtimes that is explained by their dtype.
     """
 
     identity: Identity
     chronological = False
     has_class_probabilities = False
+    generates = False
+    example_dtype = "float32"
+    rounding = 0.0
 
     @property
     def name(self) -> str:
@@ -123,18 +156,25 @@ class Task(ABC):
         """Return what is wrong with the values of inputs `[n, *input_shape]`, or None if they are valid."""
         return None if np.isfinite(inputs).all() else "inputs contain values that are not finite"
 
+    def questions(self, split: Split) -> Split:
+        """Return what a model is asked to be judged on a split, and the targets; by default the split itself."""
+        return split
+
     @abstractmethod
     def plot_examples(self, path: Path, data: Dataset) -> None:
         """Plot training examples as PNG; the same data gives the same bytes."""
 
-    @abstractmethod
-    def build(self, family: Network, signature: Signature) -> keras.Model:
+    def build(self, family: Network, signature: Signature) -> keras.Model:  # noqa: ARG002
         """Return an uncompiled model from raw inputs to outputs, which includes the preprocessing.
 
         Args:
             family: builds the hidden layers.
             signature: of the model.
+
+        Raises:
+            ConfigError: networks that predict cannot learn this task.
         """
+        raise ConfigError(f"a network such as {type(family).__name__} cannot learn task {self.name}", "Choose another.")
 
     def to_logits(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
         """Return a model that shares the weights of `model` and whose outputs are the logits.
@@ -144,13 +184,13 @@ class Task(ABC):
         """
         raise ConfigError(f"train.from_logits: a model of task {self.name} has no logits", "Set it to false.")
 
-    @abstractmethod
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:  # noqa: ARG002
         """Compile a model, or the result of `to_logits`, with the loss and the metrics of the task.
 
         Raises:
-            ConfigError: label smoothing is set, but the task has no classes.
+            ConfigError: label smoothing is set, but the task has no classes; or models of this task have no loss.
         """
+        raise ConfigError(f"a model of task {self.name} has no loss of its own", "Choose another family.")
 
     @abstractmethod
     def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
@@ -172,6 +212,10 @@ class Task(ABC):
             classes: names of the classes; empty for tasks without classes.
             bins: number of bins of the calibration error.
         """
+
+    def measure_novelty(self, outputs: Outputs, data: Dataset) -> Mapping[str, float]:  # noqa: ARG002
+        """Return metrics of outputs on the test split that need the training split too; none by default."""
+        return {}
 
     @abstractmethod
     def score(self, outputs: Outputs, targets: Array) -> float:

@@ -19,8 +19,7 @@ from PIL import Image
 from serving_kit import Server, question
 from waiting import wait_until
 
-from mnistflow import config
-from mnistflow.models import families
+from mnistflow import config, tasks
 from mnistflow.tasks import intervals
 
 pytestmark = pytest.mark.slow
@@ -69,7 +68,8 @@ for family, run in run_ids.items():
 (folder / "versions.json").write_text(json.dumps(versions))
 """
 MODELS = config.load(ROOT / "params.yaml").model
-EVERY = [name for name in families() if MODELS.parameters_of(name).trainable]
+PREDICTING = MODELS.compatible(tasks.get("image_classification"), (28, 28))
+EVERY = [name for name in PREDICTING if MODELS.parameters_of(name).trainable]
 
 
 @pytest.fixture(scope="module")

@@ -173,5 +173,5 @@ def test_a_sweep_of_all_families_with_a_preset_leaves_out_those_that_cannot_lear
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     assert line == (
         "left out, as they cannot learn from vectors: "
-        "cnn, rnn, lstm, gru, attention, resnet, svm, tree, forest, boosting"
+        "cnn, rnn, lstm, gru, attention, resnet, svm, tree, forest, boosting, gan"
     )

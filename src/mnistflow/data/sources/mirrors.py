@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mnistflow.data.config import FetchConfig
-from mnistflow.data.entry import Entry
+from mnistflow.data.entry import Entry, source_of
 
 MIRRORS_VARIABLE = "MNISTFLOW_MIRRORS"
 PUBLIC = "public"
@@ -43,11 +43,12 @@ def locations(entry: Entry, file_name: str, mirrors: Iterable[str], checkout: Pa
 
 
 def _of_mirror(mirror: str, entry: Entry, file_name: str, checkout: Path) -> Iterator[Location]:
+    name = source_of(entry.name)
     if mirror == PUBLIC:
         yield from (f"{base.rstrip('/')}/{file_name}" for base in entry.mirrors)
     elif mirror.startswith(("http://", "https://")):
-        yield f"{mirror.rstrip('/')}/{entry.name}/{file_name}"
+        yield f"{mirror.rstrip('/')}/{name}/{file_name}"
     elif mirror.startswith("file://"):
-        yield Path(url2pathname(urlsplit(mirror).path)) / entry.name / file_name
+        yield Path(url2pathname(urlsplit(mirror).path)) / name / file_name
     else:
-        yield (checkout / Path(mirror).expanduser()).resolve() / entry.name / file_name
+        yield (checkout / Path(mirror).expanduser()).resolve() / name / file_name

@@ -100,7 +100,7 @@ def fit(
         StageError: the training diverged in its first epoch.
     """
     backend.use(config.backend)
-    _make_deterministic(config.seed)
+    make_deterministic(config.seed)
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
     extent = Epoch.of(config, len(train))
@@ -110,9 +110,9 @@ def fit(
     state = _initial_state(task, model, config, extent)
     if checkpoint_folder:
         _resume(state, checkpoint_folder)
-    for epoch, metrics in enumerate(_metrics_by_epoch(state.history), start=1):
+    for epoch, metrics in enumerate(metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
-    while state.epoch < config.epochs and not _should_stop(state.history, config):
+    while state.epoch < config.epochs and not should_stop(state.history, config):
         shuffled = _shuffled(train, config, extent, state.epoch, teacher)
         metrics = _run_epoch(state, config, shuffled, train, validation)
         if checkpoint_folder:
@@ -128,13 +128,14 @@ def _result(state: _State) -> Training:
     return Training(
         model=state.model,
         history=state.history,
-        best_epoch=_best_epoch(state.history),
+        best_epoch=best_epoch(state.history),
         parameters=state.model.count_params(),
         seconds=state.seconds,
     )
 
 
-def _make_deterministic(seed: int) -> None:
+def make_deterministic(seed: int) -> None:
+    """Seed all random generators, and let TensorFlow use deterministic operators only."""
     import keras
     import tensorflow as tf
 
@@ -200,7 +201,7 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
     metrics |= {f"val_{name}": float(value) for name, value in sorted(evaluated.items())}
     for name, value in metrics.items():
         state.history.setdefault(name, []).append(value)
-    if _best_epoch(state.history) == state.epoch:
+    if best_epoch(state.history) == state.epoch:
         state.best_weights = _copied_weights(state.model)
     return metrics
 
@@ -231,11 +232,12 @@ def _augmentation_strength(epoch: int, config: TrainConfig) -> float:
     return min(1.0, remaining / config.augment_fade) if config.augment_fade else 1.0
 
 
-def _best_epoch(history: History) -> int:
+def best_epoch(history: History) -> int:
+    """Return the number of the epoch with the lowest validation loss, from 1."""
     return int(np.argmin(np.nan_to_num(history[MONITORED], nan=np.inf))) + 1
 
 
-def _should_stop(history: History, config: TrainConfig) -> bool:
+def should_stop(history: History, config: TrainConfig) -> bool:
     """Return whether no epoch of the last `patience` improved the loss by `min_delta`, or the training diverged."""
     best, best_epoch = float("inf"), 0
     losses = history.get(MONITORED, [])
@@ -245,7 +247,8 @@ def _should_stop(history: History, config: TrainConfig) -> bool:
     return len(losses) - best_epoch >= config.patience or not np.isfinite(losses[-1:]).all()
 
 
-def _metrics_by_epoch(history: History) -> list[dict[str, float]]:
+def metrics_by_epoch(history: History) -> list[dict[str, float]]:
+    """Return the metrics of each epoch."""
     return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
 
 

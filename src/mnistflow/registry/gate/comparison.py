@@ -42,14 +42,15 @@ def compare(workspace: Paths, data: Dataset, champion: Version, level: float) ->
         candidate_golden: Outputs | None = arrays.get(GOLDEN)
     with tempfile.TemporaryDirectory(dir=workspace.var) as folder:
         session = onnx_session.open_session(registration.download(champion, Path(folder)).model)
-        outputs = onnx_session.predict(session, data.test.inputs)
+        test = task.questions(data.test)
+        outputs = onnx_session.predict(session, test.inputs)
         golden = None if candidate_golden is None else _compare_golden(task, data, candidate_golden, session)
-    measured = task.measure(outputs, data.test.targets, data.classes, bins=1)
+    measured = task.measure(outputs, test.targets, data.classes, bins=1)
     return Comparison(
         version=champion.number,
         score=measured.metrics[task.headline.name],
         by_class=dict(measured.by_class),
-        test=task.paired_test(candidate, outputs, data.test.targets),
+        test=task.paired_test(candidate, outputs, test.targets),
         level=level,
         robustness=_recorded_robustness(champion, task.headline.name),
         golden=golden,

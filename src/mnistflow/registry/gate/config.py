@@ -18,6 +18,7 @@ class GateConfig(Section):
 
     min_accuracy: Annotated[float, Field(ge=0, le=1)]
     max_mse: PositiveFloat
+    max_frechet_distance: PositiveFloat
     min_class_recall: Annotated[float, Field(ge=0, le=1)]
     max_recall_drop: Annotated[float, Field(ge=0, le=1)]
     min_robustness: Annotated[float, Field(ge=0, le=1)] | None

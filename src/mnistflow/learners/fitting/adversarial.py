@@ -1,0 +1,245 @@
+"""Adversarial training of a generator and a discriminator: losses, steps, moving averages, and checkpoints.
+
+An epoch is one call of a compiled function. As in `loop`, the same seed on the same machine gives the same weights, bit
+for bit, also after an interruption: latent vectors depend on the seed and the number of the step only.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow.arrays import Array
+from mnistflow.errors import StageError
+from mnistflow.learners.config import TrainConfig
+from mnistflow.learners.fitting import checkpoint, loop, optimizers
+from mnistflow.learners.fitting.checkpoint import Checkpoint
+from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.learner import MONITORED, History, OnEpoch
+from mnistflow.splits import Split
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+WARM_UP = 10  # steps; the moving average of so few would keep the initial weights
+
+Measure = Callable[["keras.Model"], dict[str, float]]
+Draw = Callable[["keras.Model"], Array]
+
+
+@dataclass
+class _State:
+    """The state of a training.
+
+    Attributes:
+        generator: the network that is trained.
+        average: with the moving averages of the generator's weights; evaluated, and the result of the training.
+        discriminator: the network that it is trained against.
+        best_weights: weights of `average` after the best epoch so far.
+        film: what `average` draws from the same inputs after each epoch.
+        seconds: time spent training so far.
+    """
+
+    generator: keras.Model
+    average: keras.Model
+    discriminator: keras.Model
+    optimizers: tuple[keras.Optimizer, keras.Optimizer]
+    best_weights: list[Array]
+    history: History = field(default_factory=dict)
+    film: list[Array] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs trained."""
+        return len(self.history.get(MONITORED, []))
+
+    @property
+    def variables(self) -> list[Any]:
+        """All variables that the next epoch depends on."""
+        networks = (self.generator, self.average, self.discriminator)
+        return [variable for one in (*networks, *self.optimizers) for variable in one.variables]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained generator.
+
+    Attributes:
+        generator: with the weights of the best epoch.
+        best_epoch: number of that epoch, from 1.
+        film: uint8 `[epochs, height, width]`, what `draw` returned after each epoch.
+        seconds: time spent training.
+    """
+
+    generator: keras.Model
+    history: History
+    best_epoch: int
+    film: Array
+    seconds: float
+
+
+def fit(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    train: Split,
+    config: TrainConfig,
+    *,
+    measure: Measure,
+    draw: Draw,
+    on_epoch: OnEpoch,
+    checkpoint_folder: Path | None = None,
+) -> Fitted:
+    """Train until `val_loss` has not improved for `config.patience` epochs, or for `config.epochs` epochs.
+
+    Losses do not saturate (Goodfellow et al., arXiv:1406.2661): the generator maximizes the discriminator's
+    log-probability that its images are real.
+
+    Args:
+        generator: from latent vectors and classes to images in 0 to 1.
+        discriminator: from images in 0 to 1 and classes to logits.
+        train: images uint8 `[n, height, width]`, and their classes.
+        config: section `train` of params.yaml.
+        measure: returns metrics of a generator, `val_loss` among them.
+        draw: returns an image uint8 `[height, width]` of what a generator makes.
+        on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
+        checkpoint_folder: where to write a checkpoint after each epoch, and to resume from.
+
+    Raises:
+        StageError: the training diverged in its first epoch.
+    """
+    import keras
+
+    extent = Epoch.of(config, len(train))
+    average = keras.models.clone_model(generator)
+    average.set_weights(generator.get_weights())
+    # `assign_averages` of Keras's optimizers leaves out the statistics of normalizations.
+    plain = config.model_copy(update={"ema": 0.0})
+    pair = (optimizers.build(plain, extent.steps), optimizers.build(plain, extent.steps))
+    for optimizer, network in zip(pair, (generator, discriminator), strict=True):
+        optimizer.build(network.trainable_variables)
+    state = _State(generator, average, discriminator, pair, generator.get_weights())
+    if checkpoint_folder:
+        _resume(state, checkpoint_folder)
+    for epoch, metrics in enumerate(loop.metrics_by_epoch(state.history), start=1):
+        on_epoch(epoch, metrics)
+    run = _compiled_epoch(state, train, config, extent)
+    while state.epoch < config.epochs and not loop.should_stop(state.history, config):
+        metrics = _run_epoch(state, run, config, extent, measure)
+        state.film.append(draw(state.average))
+        if checkpoint_folder:
+            checkpoint.write(checkpoint_folder, _checkpoint(state))
+        on_epoch(state.epoch, metrics)
+    if not np.isfinite(state.history[MONITORED]).any():
+        raise StageError("the training diverged: its loss is not a finite number", "Lower train.learning_rate.")
+    state.average.set_weights(state.best_weights)
+    return Fitted(state.average, state.history, loop.best_epoch(state.history), np.stack(state.film), state.seconds)
+
+
+def _run_epoch(state: _State, run: Any, config: TrainConfig, extent: Epoch, measure: Measure) -> dict[str, float]:
+    started = time.perf_counter()
+    order = extent.order(config.seed, state.epoch)
+    batches = np.resize(order, (extent.steps, extent.batch_size)).astype(np.int32)
+    generator_loss, discriminator_loss = (float(loss) for loss in run(batches, state.epoch * extent.steps))
+    metrics = {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss, **measure(state.average)}
+    state.seconds += time.perf_counter() - started
+    for name, value in metrics.items():
+        state.history.setdefault(name, []).append(value)
+    if loop.best_epoch(state.history) == state.epoch:
+        state.best_weights = state.average.get_weights()
+    return metrics
+
+
+def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Epoch) -> Any:
+    """Return a compiled function of batches of indices `[steps, batch]` and the number of the first step.
+
+    It trains, and returns the mean losses of the generator and of the discriminator.
+    """
+    import tensorflow as tf
+
+    images, labels = tf.constant(train.inputs), tf.constant(train.targets.astype(np.int64))
+    latent = state.generator.inputs[0].shape[-1]
+    shape = (2, extent.batch_size, latent)
+
+    def step(rows: Any, number: Any) -> Any:
+        real = tf.cast(tf.gather(images, rows), tf.float32) / 255
+        classes = tf.gather(labels, rows)
+        vectors = tf.random.stateless_normal(shape, tf.stack([config.seed, number]))
+        discriminator_loss = _train_discriminator(state, real, classes, vectors[0])
+        generator_loss = _train_generator(state, classes, vectors[1])
+        _update_average(state, config.ema, number)
+        return tf.stack([generator_loss, discriminator_loss])
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([extent.steps, extent.batch_size], tf.int32), tf.TensorSpec([], tf.int32)]
+    )
+    def run(batches: Any, first: Any) -> Any:
+        total = tf.zeros(2)
+        for number in tf.range(extent.steps):
+            total += step(batches[number], first + number)
+        return tf.unstack(total / extent.steps)
+
+    return run
+
+
+def _train_discriminator(state: _State, real: Any, classes: Any, vectors: Any) -> Any:
+    import tensorflow as tf
+
+    generated = state.generator([vectors, classes], training=True)
+    count = tf.shape(real)[0]
+    with tf.GradientTape() as tape:
+        both = tf.concat([real, generated], axis=0), tf.concat([classes, classes], axis=0)
+        logits = state.discriminator(list(both), training=True)
+        loss = tf.reduce_mean(tf.nn.softplus(-logits[:count])) + tf.reduce_mean(tf.nn.softplus(logits[count:]))
+    _apply(tape, loss, state.discriminator, state.optimizers[1])
+    return loss
+
+
+def _train_generator(state: _State, classes: Any, vectors: Any) -> Any:
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        generated = state.generator([vectors, classes], training=True)
+        # Not in training mode, which would normalize the discriminator's weights a second time.
+        loss = tf.reduce_mean(tf.nn.softplus(-state.discriminator([generated, classes], training=False)))
+    _apply(tape, loss, state.generator, state.optimizers[0])
+    return loss
+
+
+def _apply(tape: Any, loss: Any, network: keras.Model, optimizer: keras.Optimizer) -> None:
+    variables = network.trainable_variables
+    optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+
+
+def _update_average(state: _State, momentum: float, number: Any) -> None:
+    import tensorflow as tf
+
+    steps = tf.cast(number, tf.float32) + 1
+    kept = tf.minimum(momentum, steps / (steps + WARM_UP)) if momentum else tf.constant(0.0)
+    for mean, variable in zip(state.average.variables, state.generator.variables, strict=True):
+        mean.assign(kept * mean + (1 - kept) * variable)
+
+
+def _checkpoint(state: _State) -> Checkpoint:
+    variables = [np.asarray(variable) for variable in state.variables]
+    return Checkpoint(state.epoch, [*variables, np.stack(state.film)], state.best_weights, state.history, state.seconds)
+
+
+def _resume(state: _State, folder: Path) -> None:
+    resumed = checkpoint.read(folder)
+    if resumed is None:
+        return
+    state.history, state.seconds, state.best_weights = resumed.history, resumed.seconds, resumed.best_weights
+    *values, film = resumed.variables
+    state.film = list(film)
+    for variable, value in zip(state.variables, values, strict=True):
+        variable.assign(value)
+    logger.info("resuming after epoch %d", resumed.epoch)

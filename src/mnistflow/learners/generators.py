@@ -1,0 +1,201 @@
+"""Generators: the learner that trains generative adversarial networks with TensorFlow, and exports the generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnistflow import tasks
+from mnistflow.arrays import Array, Outputs
+from mnistflow.errors import ConfigError
+from mnistflow.learners import networks
+from mnistflow.learners.config import TrainConfig
+from mnistflow.learners.fitting import adversarial, loop
+from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.learner import Learner, OnEpoch, Training
+from mnistflow.models.gan import EMBEDDING, Gan
+from mnistflow.runtime import backend
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE
+from mnistflow.runtime.tensorflow_import import import_tensorflow
+from mnistflow.splits import Dataset
+from mnistflow.tasks.generation import pictures
+from mnistflow.tasks.generation.features import features
+from mnistflow.tasks.generation.scores import frechet_distance
+from mnistflow.tasks.generation.task import LATENT, asked
+from mnistflow.tasks.task import Signature
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+MEASURED = 2000  # images that are generated after each epoch
+COLUMNS = 10  # of the film: latent vectors of each class
+STEPS = 12  # of an interpolation
+SEED = 1  # of the latent vectors of film and interpolation
+WHITE = 255
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator.
+
+    Attributes:
+        network: from latent vectors and classes to images in 0 to 1.
+        film: uint8 `[epochs, height, width]`, the same latent vectors after each epoch of the training.
+    """
+
+    network: keras.Model
+    film: Array
+
+
+class Generators(Learner[Gan]):
+    """Learner of family `gan`."""
+
+    def require(self, family: Gan, config: TrainConfig) -> None:
+        if config.backend != backend.DEFAULT:
+            raise ConfigError(
+                f"train.backend: family gan is trained with {backend.DEFAULT}, not {config.backend}",
+                f"Set it to {backend.DEFAULT}.",
+            )
+
+    def prepare(self, config: TrainConfig) -> None:
+        backend.use(config.backend)
+        backend.load_tensorflow(config.threads)
+
+    def max_epochs(self, config: TrainConfig) -> int:
+        return config.epochs
+
+    def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
+        extent = Epoch.of(config, examples)
+        return {
+            "train.batch_size": extent.batch_size,
+            "train.passes_per_epoch": extent.passes,
+            "train.steps_per_epoch": extent.steps,
+        }
+
+    def fit(
+        self,
+        data: Dataset,
+        family: Gan,
+        config: TrainConfig,
+        on_epoch: OnEpoch,
+        checkpoint_folder: Path | None = None,
+    ) -> Training:
+        """Train a generator and a discriminator; the history has the Fréchet distance to images of both splits."""
+        self.require(family, config)
+        backend.use(config.backend)
+        import keras
+
+        keras.backend.clear_session()
+        loop.make_deterministic(config.seed)
+        generator = family.build_generator(LATENT, len(data.classes), data.input_shape)
+        discriminator = family.build_discriminator(len(data.classes), data.input_shape)
+        shown = _shown(len(data.classes))
+
+        def draw(network: keras.Model) -> Array:
+            return pictures.grid(_generate(network, shown), COLUMNS)
+
+        fitted = adversarial.fit(
+            generator,
+            discriminator,
+            data.train,
+            config,
+            measure=_Measure(data),
+            draw=draw,
+            on_epoch=on_epoch,
+            checkpoint_folder=checkpoint_folder,
+        )
+        return Training(
+            model=Generator(fitted.generator, fitted.film),
+            history=fitted.history,
+            best_epoch=fitted.best_epoch,
+            parameters=fitted.generator.count_params(),
+            seconds=fitted.seconds,
+        )
+
+    def save(self, model: Generator, folder: Path) -> None:
+        model.network.save(folder / networks.FILE)
+
+    def load(self, folder: Path) -> Generator:
+        backend.use(backend.DEFAULT)
+        import_tensorflow()
+        import keras
+
+        network = keras.models.load_model(folder / networks.FILE, compile=False)
+        return Generator(network, np.empty((0, 0, 0), np.uint8))
+
+    def predict(self, model: Generator, inputs: Array) -> Outputs:
+        images: Outputs = _generate(model.network, inputs)
+        return images
+
+    def illustrate(self, model: Generator, folder: Path) -> None:
+        """Write `film.gif`, what the same latent vectors gave after each epoch, and `interpolation.png`.
+
+        A row of the interpolation goes from one latent vector to another, all of the same class.
+        """
+        if len(model.film):
+            pictures.write_film(folder / "film.gif", model.film)
+        classes = model.network.get_layer(EMBEDDING).input_dim
+        pictures.write_grid(folder / "interpolation.png", _generate(model.network, _interpolated(classes)), STEPS)
+
+    def convert(self, model: Generator, signature: Signature, opset: int) -> onnx.ModelProto:
+        import tensorflow as tf
+        import tf2onnx
+
+        specifications = [tf.TensorSpec([None, *one.shape], one.dtype, name=one.name) for one in signature.inputs]
+
+        def compute(latent: Any, labels: Any) -> dict[str, Any]:
+            levels = tf.round(WHITE * model.network([latent, labels], training=False))
+            return {signature.output_name: tf.cast(levels, signature.output_dtype)}
+
+        function = tf.function(compute, input_signature=specifications)
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=specifications, opset=opset)
+        return proto
+
+
+class _Measure:
+    """The Fréchet distance of generated images to those of a data set's training and validation split."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+        order = np.random.default_rng(0).permutation(len(data.train))[:MEASURED]
+        self._validation = data.validation.take(np.arange(min(MEASURED, len(data.validation))))
+        self._features = features(data.train.inputs[order])
+        self._questions = tasks.get(data.task).questions(self._validation)
+
+    def __call__(self, network: keras.Model) -> dict[str, float]:
+        task = tasks.get(self._data.task)
+        images = _generate(network, self._questions.inputs)
+        metrics = task.measure(images, self._questions.targets, self._data.classes, bins=1).metrics
+        distance = frechet_distance(features(images), self._features)
+        return {
+            task.headline.name: distance,
+            "loss": distance,
+            **{f"val_{name}": metrics[name] for name in (task.headline.name, "agreement", "loss")},
+        }
+
+
+def _generate(network: keras.Model, inputs: Array) -> Any:
+    """Return images, uint8 `[n, height, width]`, for structured inputs `[n]`."""
+    made = network.predict([inputs["latent"], inputs["class"]], batch_size=EVAL_BATCH_SIZE, verbose=0)
+    return np.round(WHITE * made).astype(np.uint8)
+
+
+def _shown(classes: int) -> Array:
+    """Return inputs for a row of images of each class, which has the same latent vectors in each."""
+    inputs = asked(np.repeat(np.arange(classes), COLUMNS), SEED)
+    inputs["latent"] = np.tile(inputs["latent"][:COLUMNS], (classes, 1))
+    return inputs
+
+
+def _interpolated(classes: int) -> Array:
+    """Return inputs for a row of images of each class, from one latent vector to another on a great circle."""
+    inputs = asked(np.repeat(np.arange(classes), STEPS), SEED)
+    for rows in np.arange(classes * STEPS).reshape(classes, STEPS):
+        start, end = (inputs["latent"][row].astype(np.float64) for row in (rows[0], rows[-1]))
+        angle = np.linspace(0, np.pi / 2, STEPS)[:, None]
+        inputs["latent"][rows] = np.cos(angle) * start + np.sin(angle) * end
+    return inputs
