@@ -6,4 +6,4 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Outputs = NDArray[np.float32]
+Outputs = NDArray[np.float32]  # of predictions; images of generators are uint8

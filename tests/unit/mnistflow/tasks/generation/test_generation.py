@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mnistflow import tasks
+from mnistflow.arrays import Array
 from mnistflow.models import ModelConfig
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.generation.features import features
@@ -60,8 +61,8 @@ def test_other_real_images_are_nearer_than_noise_and_copies_are_found(data, ques
 
 
 def test_images_agree_up_to_rounding() -> None:
-    one = np.full((3, 2, 2), 255, np.uint8)
-    other = one.copy()
+    one: Array = np.full((3, 2, 2), 255, np.uint8)
+    other: Array = one.copy()
     other[0, 0, 0], other[1, 1, 1] = 254, 0
     parity = TASK.compare_outputs(one, other, tie=0)
     assert (parity.max_gap, parity.disagreements, parity.rows) == (255, 1, 3)
