@@ -61,9 +61,7 @@ def described(name: str, classes: tuple[str, ...]) -> Entry:
         return entries()[name]
     if task_of(name) == FORECASTING:
         return Entry(name, (), (own_series.WINDOW, 1), read=windows.read_splits, task=FORECASTING)
-    return Entry(
-        name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE, task=task_of(name)
-    )
+    return Entry(name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE, task=task_of(name))
 
 
 def own_data_set(name: str, path: Path) -> Entry:

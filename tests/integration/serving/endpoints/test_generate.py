@@ -10,82 +10,31 @@ import numpy as np
 import onnxruntime
 import pytest
 import serving_kit as kit
-from onnx import TensorProto, helper, numpy_helper
+import toy_generator
 from PIL import Image
-
-NAME = "digits-generator"
-LATENT, CLASSES = 8, ("zero", "T-shirt/top", "2")
-INPUTS = [
-    {"name": "latent", "datatype": "FP32", "shape": [-1, LATENT]},
-    {"name": "class", "datatype": "INT64", "shape": [-1]},
-]
-OUTPUT = {"name": "images", "datatype": "UINT8", "shape": [-1, 28, 28]}
-
-
-def generator() -> bytes:
-    """Return an ONNX file that adds up patterns at random: one for the class, and one for each latent value."""
-    random = np.random.default_rng(0)
-    nodes = [
-        helper.make_node("Gather", ["by_class", "class"], ["pattern"]),
-        helper.make_node("MatMul", ["latent", "weights"], ["varied"]),
-        helper.make_node("Add", ["pattern", "varied"], ["sum"]),
-        helper.make_node("Sigmoid", ["sum"], ["shares"]),
-        helper.make_node("Mul", ["shares", "white"], ["levels"]),
-        helper.make_node("Reshape", ["levels", "shape"], ["shaped"]),
-        helper.make_node("Round", ["shaped"], ["rounded"]),
-        helper.make_node("Cast", ["rounded"], ["images"], to=TensorProto.UINT8),
-    ]
-    constants = {
-        "by_class": random.normal(size=(len(CLASSES), 784)).astype(np.float32),
-        "weights": random.normal(size=(LATENT, 784)).astype(np.float32),
-        "white": np.float32(255),
-        "shape": np.array([-1, 28, 28]),
-    }
-    inputs = [
-        helper.make_tensor_value_info("latent", TensorProto.FLOAT, ["batch", LATENT]),
-        helper.make_tensor_value_info("class", TensorProto.INT64, ["batch"]),
-    ]
-    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 28, 28])
-    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "generator", inputs, [output], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-@pytest.fixture(scope="module")
-def session() -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(generator())
+from toy_generator import CLASSES, INPUTS, LATENT, NAME, OUTPUT, draw
 
 
 @pytest.fixture(scope="module")
 def both(
-    tmp_path_factory: pytest.TempPathFactory,
-    data: tuple[np.ndarray, np.ndarray],
-    first: kit.Classifier,
-    session: onnxruntime.InferenceSession,
-) -> Path:
-    """A repository with a classifier and a generator."""
+    tmp_path_factory: pytest.TempPathFactory, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier
+) -> tuple[Path, onnxruntime.InferenceSession]:
+    """A repository with a classifier and a generator, and the generator."""
     repository = tmp_path_factory.mktemp("generated") / "models"
     kit.publish(repository, 1, first, data[0])
     kit.crown(repository, 1)
-    probe = np.empty(16, [("latent", np.float32, (LATENT,)), ("class", np.int64)])
-    probe["latent"], probe["class"] = np.random.default_rng(1).normal(size=(16, LATENT)), np.arange(16) % len(CLASSES)
-    images = draw(session, np.ascontiguousarray(probe["latent"]), probe["class"])
-    changes: dict[str, Any] = {"task": "generation", "classes": CLASSES, "inputs": INPUTS, "outputs": [OUTPUT]}
-    kit.write_version(repository, 1, generator(), probe, images, name=NAME, **changes)
-    kit.crown(repository, 1, NAME)
-    return repository
+    return repository, toy_generator.publish(repository)
 
 
 @pytest.fixture(scope="module")
-def server(both: Path) -> Iterator[kit.Server]:
-    with kit.Server(both) as running:
+def session(both: tuple[Path, onnxruntime.InferenceSession]) -> onnxruntime.InferenceSession:
+    return both[1]
+
+
+@pytest.fixture(scope="module")
+def server(both: tuple[Path, onnxruntime.InferenceSession]) -> Iterator[kit.Server]:
+    with kit.Server(both[0]) as running:
         yield running
-
-
-def draw(session: onnxruntime.InferenceSession, latent: np.ndarray, labels: Any) -> np.ndarray:
-    images: np.ndarray = session.run(None, {"latent": latent, "class": np.asarray(labels, np.int64)})[0]
-    return images
 
 
 def asked(latent: np.ndarray, labels: list[int]) -> dict[str, Any]:
@@ -187,7 +136,7 @@ def test_the_classifier_beside_it_answers_and_names_the_generator(server, data):
 
 
 def test_a_server_of_a_generator_alone(both, tmp_path):
-    shutil.copytree(both / NAME, tmp_path / NAME)
+    shutil.copytree(both[0] / NAME, tmp_path / NAME)
     with kit.Server(tmp_path) as alone:
         assert alone.client.get("/v2/health/ready").json() == {"ready": True}
         refused = alone.client.post("/invocations", json={"inputs": [[0.0] * LATENT]})
