@@ -122,10 +122,11 @@ def _write(paths: Paths, learner: Learner[Any], training: Training, record: Trai
         write_json(folder / "training.json", asdict(record))
     with atomic_write(paths.reports / "train") as folder:
         folder.mkdir()
-        plots.learning_curves(folder / "curves.png", training.history, training.best_epoch)
         _write_curves(folder / "curves.csv", training.history)
-        (folder / "pictures").mkdir()
-        learner.illustrate(training.model, folder / "pictures")
+        pictures = folder / "pictures"
+        pictures.mkdir()
+        plots.learning_curves(pictures / "curves.png", training.history, training.best_epoch)
+        learner.illustrate(training.model, pictures)
         summary = {f"best_{name}": value for name, value in record.best.items()}
         write_json(folder / "metrics.json", {**summary, "best_epoch": record.best_epoch, "epochs": record.epochs})
 

@@ -133,7 +133,7 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
         "environment.json",
         "probe.npz",
         "tune/trials.json",
-        "reports/train/curves.png",
+        "reports/train/pictures/curves.png",
         "reports/evaluate/pictures/confusion.png",
         "reports/evaluate/pictures/mistakes.png",
         "reports/evaluate/pictures/robustness.png",
