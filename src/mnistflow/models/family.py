@@ -61,8 +61,8 @@ class Family(Section, ABC):
                 f"but those of this data set have shape {list(input_shape)}"
             )
         if self.generates != task.generates:
-            made = "makes new examples" if self.generates else "makes predictions"
-            return f"{made}, which task {task.name} does not ask for"
+            made = "makes new examples, as a data set <name>_generation asks for" if self.generates else "predicts"
+            return f"{made}, but the task of this data set is {task.name}"
         if self.predicts_class_probabilities and not task.has_class_probabilities:
             return f"predicts class probabilities, which task {task.name} does not have"
         return None

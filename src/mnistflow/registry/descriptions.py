@@ -83,7 +83,9 @@ def of_version(
 ) -> str:
     """Return decision, reasons, metrics and data of a version, how to use and how to repeat it, and links."""
     recorded = origin.recorded
-    fed = ", ".join(f'"{one.name}": {one.name}' for one in origin.inputs)
+    (first, *others) = origin.inputs
+    several = ", ".join(f'"{one.name}": inputs["{one.name}"]' for one in origin.inputs)
+    fed = several if others else f'"{first.name}": inputs'
     kinds = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in origin.inputs)
     uri = f"models:/{version.name}/{version.number}"
     sizes = ", ".join(f"{count:,} {split}" for split, count in origin.counts.items())
