@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from checkouts import ROOT
 
 PREREQUISITES = ("requirements.lock", "pyproject.toml", "hatch_build.py", "src/mnistflow/__init__.py")
@@ -15,6 +16,7 @@ def setup_commands(checkout: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_environment_is_ready_only_where_it_was_made(tmp_path: Path) -> None:
     checkout = tmp_path / "a checkout"
     for name in ("Makefile", *PREREQUISITES, "serving/protocol/_pixels.c"):

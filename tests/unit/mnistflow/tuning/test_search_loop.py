@@ -74,6 +74,7 @@ def settings() -> Config:
     return config.load(ROOT / "params.yaml").with_values({"model.family": "linear"})
 
 
+@pytest.mark.slow
 def test_a_worker_reports_to_the_study_through_its_copy_of_the_trial(settings, tmp_path, monkeypatch) -> None:
     trial = run_one_trial(tmp_path, settings, 0, monkeypatch)
     assert trial.value == 0.5
@@ -81,6 +82,7 @@ def test_a_worker_reports_to_the_study_through_its_copy_of_the_trial(settings, t
     assert trial.user_attrs["measures"] == {"pruned before": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["{folder}/study.journal", "sqlite:///{folder}/study.db"])
 def test_a_trial_is_repeated_with_what_its_dead_worker_has_stored(settings, tmp_path, monkeypatch, storage) -> None:
     trial = run_one_trial(tmp_path, settings, search.ATTEMPTS - 1, monkeypatch, storage)
@@ -89,6 +91,7 @@ def test_a_trial_is_repeated_with_what_its_dead_worker_has_stored(settings, tmp_
     assert trial.user_attrs["measures"] == {"pruned before": 1}
 
 
+@pytest.mark.slow
 def test_a_trial_whose_workers_all_die_ends_the_search(settings, tmp_path, monkeypatch) -> None:
     with pytest.raises(StageError, match=f"died {search.ATTEMPTS} times in trial 0"):
         run_one_trial(tmp_path, settings, search.ATTEMPTS, monkeypatch)
