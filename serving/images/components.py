@@ -163,9 +163,8 @@ def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integer
     """Return for each of `count` runs the smallest number among those that links connect it with."""
     numbers = np.arange(count)
     while True:
-        if np.array_equal(numbers[upper], numbers[lower]):
+        one, other = numbers[upper], numbers[lower]
+        if (one == other).all():
             return numbers
-        smaller = np.minimum(numbers[upper], numbers[lower])
-        np.minimum.at(numbers, upper, smaller)
-        np.minimum.at(numbers, lower, smaller)
+        np.minimum.at(numbers, np.maximum(one, other), np.minimum(one, other))
         numbers = numbers[numbers]

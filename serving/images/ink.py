@@ -24,7 +24,7 @@ SMALLEST_WINDOW = 11
 DARKEST_PAPER = 40
 # A colour channel is used instead of the luminance if its contrast is larger by this factor.
 CHANNEL_GAIN = 1.4
-# Every such row and column is enough to compare the channels.
+# Every such row and column is enough for the median of the paper, and to compare the channels.
 SAMPLE_STEP = 3
 
 
@@ -94,7 +94,7 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     """
     np.maximum(difference, 0, out=difference)
     share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER).astype(np.float32))
-    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper))))
+    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper[::SAMPLE_STEP, ::SAMPLE_STEP]))))
     share *= limit / max(float(share.max()), 1e-6)
     return share
 

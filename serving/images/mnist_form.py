@@ -35,15 +35,16 @@ def is_mnist_form(grey: Grey) -> bool:
 
 def to_mnist_form(ink: Grey) -> Grey:
     """Return an image of ink, cropped to it, in MNIST's form: uint8 [28, 28]."""
-    fine = np.asarray(_scaled_to(Image.fromarray(ink), BOX * FINE_SCALE))
-    strokes = Image.fromarray(stroke_width.normalized(fine, MEDIAN_STROKE))
-    return _centred(_full_range(np.asarray(_scaled_to(strokes, BOX))))
+    # Bicubic is precise enough for a size that hardly changes, and takes half the time.
+    fine = _scaled_to(ink, BOX * FINE_SCALE, Image.Resampling.BICUBIC)
+    strokes = stroke_width.normalized(fine, MEDIAN_STROKE)
+    return _centred(_full_range(_scaled_to(strokes, BOX, Image.Resampling.LANCZOS)))
 
 
-def _scaled_to(ink: Image.Image, box: int) -> Image.Image:
-    scale = box / max(ink.size)
-    width, height = (max(1, round(size * scale)) for size in ink.size)
-    return ink.resize((width, height), Image.Resampling.LANCZOS)
+def _scaled_to(ink: Grey, box: int, resampling: Image.Resampling) -> Grey:
+    scale = box / max(ink.shape)
+    height, width = (max(1, round(size * scale)) for size in ink.shape)
+    return np.asarray(Image.fromarray(ink).resize((width, height), resampling))
 
 
 def _full_range(values: npt.NDArray[np.generic]) -> Grey:
