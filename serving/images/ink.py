@@ -94,7 +94,8 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     """
     np.maximum(difference, 0, out=difference)
     share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER).astype(np.float32))
-    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, float(components.middle(paper[::SAMPLE_STEP, ::SAMPLE_STEP]))))
+    middle = float(components.middle(paper[::SAMPLE_STEP, ::SAMPLE_STEP]))
+    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, middle))
     share *= limit / max(float(share.max()), 1e-6)
     return share
 

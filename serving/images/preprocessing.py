@@ -64,7 +64,8 @@ class Reading:
     @property
     def shows_several(self) -> bool:
         """Whether there are more digits than the one that was read; False if the image was used as it is."""
-        return self.handwriting is not None and text_lines.shows_several(self.handwriting.sheet.ink)
+        found = self.handwriting
+        return found is not None and text_lines.shows_several(found.sheet.ink, found.mask)
 
     @property
     def box(self) -> Box:
