@@ -18,10 +18,10 @@ from serving.images.ink import Grey, window_maximum
 FAT = 1.8
 # Lines of hollow strokes are thinner than this multiple of the usual width, and than what they surround.
 OUTLINE = 0.6
-# The hollow of a stroke is longer than this multiple of its width, which tells it from a loop, and spans this share of
-# the digit's box.
+# The hollow of a stroke is longer than this multiple of its width, as no loop among 3,000 zeros of MNIST is, and spans
+# this share of the digit's box inside its lines.
 LONG = 7.5
-SPAN = 0.7
+SPAN = 0.75
 INK = 127
 FAINT_INK = 64
 
@@ -61,7 +61,7 @@ def _hollow(lines: Mask, width: float) -> Mask:
     if not hollow.any():
         return np.zeros_like(lines)
     spanned = (part.stop - part.start for part in components.extent(hollow))
-    if any(span < SPAN * size for span, size in zip(spanned, lines.shape, strict=True)):
+    if any(span < SPAN * (size - 2 * width) for span, size in zip(spanned, lines.shape, strict=True)):
         return np.zeros_like(lines)
     return grown(hollow, 2)[2:-2, 2:-2]
 

@@ -28,6 +28,8 @@ MOST_DIGITS = 32
 # Limits of the work for one image.
 MOST_PIECES = 3 * MOST_DIGITS
 MOST_PIECES_OF_A_DIGIT = 8
+# Digits are higher than this multiple of the width of their strokes. What is lower, such as a dash, is not cut.
+LEAST_HEIGHT = 2
 # Of a digit of several pieces: its width at most, and the gap between them, as shares of the height of its line.
 WIDEST = 1.5
 WIDEST_GAP = 0.2
@@ -108,7 +110,8 @@ def _cut(found: Handwriting, mask: Mask, most: int) -> _Pieces:
     own = mask[rows, columns]
     pixels = np.where(grown(mask, 2), found.pixels, 0)[rows, columns]
     ink = np.where(own, pixels, 0).astype(np.float32) / np.float32(255)
-    between = seams.find(ink, stroke_width(own), most)
+    width = stroke_width(own)
+    between = seams.find(ink, width, most if len(own) > LEAST_HEIGHT * width else 0)
     return _Pieces(pixels, own, between.pieces(own.shape[1]), between.strokes.tolist(), rows.start, columns.start)
 
 

@@ -70,6 +70,16 @@ def test_most_digits_of_numbers_are_read(digits, read_text, kind, least):
     assert np.mean(right) >= least, np.mean(right)
 
 
+@pytest.mark.parametrize("size", [(500, 40), (40, 40), (300, 6)])
+def test_a_dash_is_not_cut_into_digits(read_text, size):
+    sheet = Image.new("L", (640, 400), 255)
+    sheet.paste(0, (60, 150, 60 + size[0], 150 + size[1]))
+
+    _, found = read_text(encoded(sheet))
+
+    assert len(found) == 1
+
+
 def test_digits_are_in_their_order_and_their_boxes_beside_each_other(digits, read_text):
     found, boxes = read_text(many_digits.write(drawn(digits, 7, 0, 3), "spaced", seed=1))
 
