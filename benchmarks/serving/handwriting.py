@@ -1,18 +1,25 @@
-"""Handwriting that is not from MNIST: drawn on the page in Chromium, and photographed, in many manners.
+"""Handwriting from elsewhere: drawn on the page in Chromium, photographed in many manners, and of Debian's packages.
 
 All ten digits, each in three shapes. On the page a mouse draws them, and what the page then says counts; the pen is as
 thick as the page has it, so that large digits have thin strokes and small ones thick strokes. Photographs go through
-POST /predict; uneven light comes from all sides in turn. The model is the champion of a model repository.
+POST /predict; uneven light comes from all sides in turn. Every 8th of the 5,000 handwritten digits in OpenCV's
+documentation, and the digits of fonts made of somebody's handwriting, go through POST /predict too. The model is the
+champion of a model repository.
 
-    apt-get install chromium
+    apt-get install chromium opencv-doc fonts-bwht fonts-breip fonts-dkg-handwriting fonts-humor-sans fonts-klee \
+        fonts-rufscript fonts-seto fonts-sjfonts fonts-yusei-magic fonts-femkeklaver
     python benchmarks/serving/handwriting.py --repository var/models
 """
 
 import argparse
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import browsing
@@ -43,6 +50,13 @@ PHOTOGRAPHED = {
     "chalk, uneven light": (Hand(), Photo(50, 220, fall=0.4, noise=4, blur=1)),
     "noise and blur": (Hand(), Photo(noise=12, blur=2)),
 }
+
+PARTS = ("drawn", "photographed", "packaged")
+OPENCV = "usr/share/doc/opencv-doc/examples/data/digits.png"
+CELL, EACH = 20, 8  # side of a digit of that sheet, and every which is read
+FONT_FOLDERS = ("bwht", "breip", "fifthhorseman", "humor-sans", "klee", "rufscript", "seto", "sjfonts", "yusei-magic")
+HOLLOW_FONT_FOLDERS = ("femkeklaver",)
+FONT_SIZE, FONT_SHEET = 120, 200
 
 
 @dataclass
@@ -85,16 +99,62 @@ def photographed(server: kit.Server) -> Iterator[tuple[str, Count]]:
         yield manner, count
 
 
+def packaged(root: Path) -> Callable[[kit.Server], Iterator[tuple[str, Count]]]:
+    """Return a function that sends the digits of the packages below a folder."""
+
+    def count(server: kit.Server, digits: Iterator[tuple[str, Image.Image]]) -> Count:
+        result = Count()
+        for digit, image in digits:
+            content = io.BytesIO()
+            image.save(content, "PNG")
+            answer = server.client.post("/predict", content=content.getvalue()).raise_for_status().json()
+            result.add(digit, answer["class_name"] or "nothing")
+        return result
+
+    def run(server: kit.Server) -> Iterator[tuple[str, Count]]:
+        yield "OpenCV's, as they are", count(server, of_opencv(root))
+        large = ((digit, ImageOps.invert(image.resize((160, 160)))) for digit, image in of_opencv(root))
+        yield "OpenCV's, on paper", count(server, ((digit, ImageOps.expand(image, 30, 255)) for digit, image in large))
+        yield "handwriting fonts", count(server, of_fonts(root, FONT_FOLDERS))
+        yield "hollow handwriting font", count(server, of_fonts(root, HOLLOW_FONT_FOLDERS))
+
+    return run
+
+
+def of_opencv(root: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Yield digits of OpenCV's sheet, which has five rows of each; bright on black."""
+    sheet = np.asarray(Image.open(root / OPENCV).convert("L"))
+    rows, columns = (size // CELL for size in sheet.shape)
+    cells = sheet.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(-1, CELL, CELL)
+    for number in range(0, len(cells), EACH):
+        yield str(number * 10 // len(cells)), Image.fromarray(cells[number])
+
+
+def of_fonts(root: Path, folders: tuple[str, ...]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield the digits of the fonts in folders of Debian's, black on white."""
+    paths = sorted(path for name in folders for path in root.glob(f"usr/share/fonts/*/{name}/*.[ot]tf"))
+    for path in paths:
+        font = ImageFont.truetype(path, FONT_SIZE)
+        for digit in "0123456789":
+            sheet = Image.new("L", (FONT_SHEET, FONT_SHEET), 255)
+            ImageDraw.Draw(sheet).text((FONT_SHEET / 2,) * 2, digit, fill=0, font=font, anchor="mm")
+            if ImageOps.invert(sheet).getbbox():  # not every font has digits
+                yield digit, sheet
+
+
 def main() -> int:
     """Print how many are right, by manner; exit status 1 when they are less than the goal over all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=ROOT / "var/models")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="where Debian's packages are installed")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
+    parts = dict(zip(PARTS, (drawn, photographed, packaged(arguments.root)), strict=True))
     total = Count()
     with kit.Server(arguments.repository) as server:
-        for title, part in (("drawn on the page", drawn), ("photographed", photographed)):
-            print(title)
-            for manner, count in part(server):
+        for part in arguments.parts:
+            print(part)
+            for manner, count in parts[part](server):
                 print(f"  {manner:<28}{count.right:>4} of {count.asked}{count.wrong.rstrip(',')}", flush=True)
                 total.right += count.right
                 total.asked += count.asked

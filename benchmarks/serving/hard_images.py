@@ -2,7 +2,8 @@
 
 The digits are test images of MNIST and of scikit-learn's digits, drawn anew at high resolution, and pen strokes; at the
 end, printed digits of matplotlib's fonts. The model is the champion of a model repository, and the images go through
-the server's preprocessing. `--picture` draws a hundred of the images with what was read instead.
+the server's preprocessing. Instead, `--picture` draws a hundred of the images with what was read, and `--speed`
+measures the preprocessing.
 
     MNISTFLOW_MIRRORS=../shared/datasets python benchmarks/serving/hard_images.py --repository var/models
 """
@@ -37,6 +38,9 @@ FONTS = ("DejaVuSans", "DejaVuSerif-Bold", "STIXGeneral", "STIXGeneralItalic", "
 # Of a tile of the picture: side of an image, and height of the line below it.
 TILE, CAPTION = 72, 13
 COLUMNS, ROWS = 10, 10
+# Of the images that are timed: size and format, and deviation of the noise of each pixel.
+TIMED = {"PNG": (128, 128), "JPEG": (4000, 3000)}
+TIMED_NOISE = (0, 8)
 
 Digit = tuple[hard_images.Floats, int]
 Faults = Sequence[tuple[str, int]]
@@ -171,6 +175,23 @@ def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
     return sheet
 
 
+def print_speed(ink: hard_images.Floats, repeats: int = 25) -> None:
+    """Print the processor time of the preprocessing of an image, small and large, without noise and with it."""
+    sheet = Image.open(io.BytesIO(hard_images.make(ink, [], 0)))
+    for (kind, size), deviation in itertools.product(TIMED.items(), TIMED_NOISE):
+        grains = np.random.default_rng(0).normal(0, deviation, (*size[::-1], 1))
+        pixels = np.clip(np.asarray(sheet.resize(size)) + grains, 0, 255).astype(np.uint8)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, kind, quality=90)
+        times = []
+        for _ in range(repeats):
+            start = time.process_time()
+            to_model_input(content.getvalue())
+            times.append(1000 * (time.process_time() - start))
+        name = f"{kind} of {size[0]} x {size[1]}" + (", noisy" if deviation else "")
+        print(f"{name:<28}{content.tell() / 1000:>8,.0f} kB{min(times):>8.2f} ms, median{np.median(times):>8.2f} ms")
+
+
 def main() -> None:
     """Print the accuracy by fault and strength, and of pairs."""
     names = [*hard_images.FAULTS, *unusual_images.KINDS]
@@ -181,7 +202,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--only", nargs="+", choices=names, metavar="FAULT", help="faults and unusual kinds")
     parser.add_argument("--picture", type=Path, help="PNG file to draw")
+    parser.add_argument("--speed", action="store_true", help="measure the preprocessing")
     arguments = parser.parse_args()
+    if arguments.speed:
+        print_speed(handwriting(1)[0][0])
+        return
     reader, digits = Reader(arguments.repository, arguments.model), handwriting(arguments.digits)
     if arguments.picture:
         draw(reader, digits).quantize(16).save(arguments.picture, optimize=True)
