@@ -2,7 +2,7 @@
 
 A network's latency does not depend on its weights, so nothing is trained: each preset's network is built, exported and
 timed as the server runs it, with one thread. Networks take turns, so that other work slows all of them; the figure is
-the lowest mean over ten calls, and its ratio to the first network. `int8` after a name (`default:int8`) quantizes
+the lowest mean over two calls, and its ratio to the first network. `int8` after a name (`default:int8`) quantizes
 convolutions and matrix products, `int8-ends` the first and the last layer too.
 
     python benchmarks/latency.py default default:int8 fast compact tiny
@@ -28,7 +28,7 @@ from mnistflow.export.export import IR_VERSION
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 
-CALLS = 10  # per measurement: short, so that some are undisturbed
+CALLS = 2  # per measurement: so short that some are undisturbed on a busy machine, also those of large networks
 MANY = 64
 PRECISIONS = ("float32", "int8", "int8-ends")
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=["default", "default:int8", "fast"], help="PRESET[:PRECISION]")
     parser.add_argument("-S", "--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=1000)
     arguments = parser.parse_args()
     backend.load_tensorflow(1)
     images = np.random.default_rng(0).integers(0, 256, (512, 28, 28), np.uint8)
@@ -67,7 +67,7 @@ def main() -> None:
     for repeat in range(arguments.repeats):
         for network in networks:
             network.measure(images[:1])
-            if repeat % 10 == 0:
+            if repeat % 20 == 0:
                 network.measure(images[:MANY])
     first = networks[0].seconds
     print(f"{platform.machine()}, one core of {os.cpu_count()}; us for an image alone, and for each of {MANY}")
