@@ -2,13 +2,20 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from checkouts import Checkout
+
+from mnistflow.data import catalog
+from mnistflow.data.feedback import golden
+from mnistflow.data.feedback.reports import Report
+from mnistflow.paths import Paths
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("retrained")]
 
@@ -110,3 +117,26 @@ def test_code_that_is_gone_is_named(retrained: Checkout, artifacts: Path) -> Non
 def test_a_missing_part_of_the_record_is_named(retrained: Checkout, artifacts: Path) -> None:
     with changed(artifacts / "dvc.lock", None):
         assert "dvc.lock of run" in refusal(retrained)
+
+
+@pytest.mark.long
+def test_a_version_that_was_judged_on_a_golden_set_is_reproduced(retrained: Checkout) -> None:
+    """The set itself may be gone: the recorded data has it."""
+    paths, entry = Paths(retrained.folder, retrained.folder), catalog.get("digits")
+    official = entry.read(paths.raw)
+    turned = np.ascontiguousarray(np.rot90(official.test.inputs[:200], axes=(1, 2)))
+    labels = [entry.classes[label] for label in official.test.targets[:200]]
+    reports = [
+        Report(f"r{row}", 0, 1.0, image, "0", label, "", "accept")
+        for row, (image, label) in enumerate(zip(turned, labels, strict=True))
+    ]
+    drawn = golden.draw(paths, entry, reports, official, number=150, seed=0, since=None, by="ada")
+    retrained.run("retrain", "-S", "train.seed=1")
+    shutil.rmtree(drawn.folder)
+    said = retrained.run("reproduce", "2").stdout
+    assert "identical" in said
+    ((decision,),) = retrained.query(
+        "select value from model_version_tags where version = 2 and key = 'mnistflow.decision'"
+    )
+    assert f"{decision}, as recorded" in said
+    assert f"golden set of 150 examples, {drawn.sha256[:12]}" in retrained.run("explain", "2").stdout
