@@ -51,6 +51,7 @@ def main() -> None:
     ways: dict[str, Split] = {
         "no feedback": reported.take(np.arange(0)),
         "right labels": reported,
+        "without the wrong ones": reported.take(np.flatnonzero(~is_wrong)),
         f"{options.wrong:.0%} wrong, all used": Split(reported.inputs, poisoned),
         f"{options.wrong:.0%} wrong, unsuspicious": Split(reported.inputs[kept], poisoned[kept]),
     }
