@@ -1,6 +1,6 @@
 """Looks by evidently: the number of drifted columns, with the defaults that its preset for a table has as well.
 
-    PYTHONPATH=benchmarks python -m detectors.evidently_looks FOLDER
+PYTHONPATH=benchmarks python -m detectors.evidently_looks FOLDER
 """
 
 import warnings

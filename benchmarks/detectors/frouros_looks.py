@@ -1,6 +1,6 @@
 """Looks by frouros: a Kolmogorov-Smirnov test of each column against the reference, at the level of its own examples.
 
-    PYTHONPATH=benchmarks python -m detectors.frouros_looks FOLDER
+PYTHONPATH=benchmarks python -m detectors.frouros_looks FOLDER
 """
 
 from frouros.detectors.data_drift import KSTest
