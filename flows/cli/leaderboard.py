@@ -13,6 +13,7 @@ from flows.cli.options import DatasetOption, Json, console, moment
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from mnistflow.analysis.leaderboard import Row
@@ -67,6 +68,8 @@ def leaderboard(
         typer.echo(json.dumps([row.to_json(chosen or ranking.COLUMNS) for row in rows], indent=2))
     elif as_csv:
         _print_csv(rows, chosen or ranking.COLUMNS)
+    elif not rows:
+        typer.echo(f"{name}: no evaluated run, or none that the options select. `mnistflow retrain` trains a model.")
     else:
         headline = versions.task_of(name).headline
         console.print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
@@ -152,13 +155,13 @@ def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "
     return table
 
 
-def _drop_until_narrower(cells: dict[str, list[str]], width: int, headline: "Headline") -> None:
+def _drop_until_narrower(cells: "dict[str, list[RenderableType]]", width: int, headline: "Headline") -> None:
     """Drop columns, the least important first, until the others fit into a width and leave some for the run's name."""
     from rich.cells import cell_len
 
     def needed(column: str) -> int:
         texts = [_heading(column, headline), *cells[column]]
-        return GAP + (LEAST_NAME if column in LONG else max(map(cell_len, texts)))
+        return GAP + (LEAST_NAME if column in LONG else max(cell_len(str(text)) for text in texts))
 
     for column in LEAST_IMPORTANT:
         if sum(map(needed, cells)) <= width:
@@ -170,16 +173,23 @@ def _heading(column: str, headline: "Headline") -> str:
     return headline.name if column == "score" else HEADINGS.get(column, column)
 
 
-def _cell(row: "Row", column: str, headline: "Headline") -> str:
+def _run(row: "Row") -> "RenderableType":
+    """Return the name of a run, which is wrapped, above its other overrides, which are cut off at one line."""
+    from rich.console import Group
+    from rich.text import Text
+
+    # The name states the overrides, unless they come from a preset or the run was given a name.
+    others = {key: value for key, value in row.overrides.items() if f"{key.rpartition('.')[2]}={value}" not in row.name}
+    others.pop("model.family", None)
+    name = Text(row.name)
+    return Group(name, Text(_plain(others), "dim", no_wrap=True, overflow="ellipsis")) if others else name
+
+
+def _cell(row: "Row", column: str, headline: "Headline") -> "RenderableType":
     from rich.markup import escape
 
     if column == "run":
-        # The name states the overrides, unless they come from a preset or the run was given a name.
-        others = {
-            key: value for key, value in row.overrides.items() if f"{key.rpartition('.')[2]}={value}" not in row.name
-        }
-        others.pop("model.family", None)
-        return f"{escape(row.name)}\n[dim]{escape(_plain(others))}[/dim]" if others else escape(row.name)
+        return _run(row)
     if column == "version":
         return " ".join(filter(None, [str(row.version or ""), ", ".join(row.aliases)]))
     value = row.value(column)

@@ -59,6 +59,9 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
         return
+    if not entries:
+        typer.echo(f"{name} has had no champion yet. `mnistflow retrain` trains one.")
+        return
     from rich.markup import escape
     from rich.table import Table
 

@@ -88,6 +88,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing", "Run the stage that writes it, or `dvc repro`.") from error
+        fix = "`mnistflow retrain` without overrides, or `dvc repro`, writes it."
+        raise DataError(f"{path} is missing", fix) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} contains no valid JSON: {error}", "Delete it and run its stage again.") from error

@@ -177,7 +177,7 @@ def _champion_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "champion", "none: MLflow has no alias `champion`"
         yield "", f"version {status.serving} still serves: `mnistflow promote {status.serving}` makes it champion again"
     else:
-        yield "champion", f"none yet: `mnistflow retrain -S fetch.dataset={status.dataset}` trains one"
+        yield "champion", f"none yet: `mnistflow retrain` with fetch.dataset={status.dataset} trains one"
 
 
 def _version_lines(label: str, version: VersionState) -> Iterator[tuple[str, str]]:
