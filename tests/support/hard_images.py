@@ -46,7 +46,7 @@ class Scene:
             sheet = change(sheet)
         image = Image.fromarray(np.clip(np.rint(sheet), 0, 255).astype(np.uint8))
         if self.transparent:
-            alpha = Image.fromarray(np.rint(self.ink * 255).astype(np.uint8))
+            alpha = Image.fromarray(np.rint(self.ink * 255).astype(np.uint8)).resize(image.size)
             image = Image.merge("RGBA", (*Image.new("RGB", image.size, tuple(map(int, self.pen))).split(), alpha))
         content = io.BytesIO()
         image.save(content, **self.encoding)  # type: ignore[arg-type]
