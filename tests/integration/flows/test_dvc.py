@@ -169,6 +169,7 @@ def test_figures_of_experiments_follow_the_branch(checkout: Checkout) -> None:
     assert accuracy(checkout.folder, checkout) == first
 
 
+@pytest.mark.long
 def test_a_stage_of_dvc_repro_is_recorded_with_what_it_read(checkout: Checkout) -> None:
     checkout.tool("dvc", "repro", "--force", "--single-item", "evaluate")
     statement = "select run_uuid from tags where key = 'mlflow.source.name' and value = 'dvc repro'"

@@ -10,7 +10,7 @@ from checkouts import QUICK, Checkout, make_checkout, write_params
 from PIL import Image
 from serving_kit import Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAME = "digits-generator"
 TINY = {

@@ -151,6 +151,7 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
+@pytest.mark.long
 def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(reporting: Checkout) -> None:
     before = registered(reporting), champion(reporting), status(reporting)["last_run"]
     options = ("--name", "a try", "--note", "**why** it runs", "--experiment", "mine", "--no-register")
@@ -286,6 +287,7 @@ def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retra
     assert "no other version is tried" in retrained.run("shadow", "off").stdout
 
 
+@pytest.mark.long
 def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout, reporting: Checkout) -> None:
     worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
     assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout

@@ -43,6 +43,7 @@ def scheduled(checkout: Checkout) -> Checkout:
     return checkout
 
 
+@pytest.mark.long
 def test_the_ui_of_mlflow_alone(checkout: Checkout) -> None:
     with services.running(checkout, "ui") as ui:
         assert waiting.get(f"{ui.addresses['MLflow']}/health").text == "OK"

@@ -208,6 +208,7 @@ def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: C
     assert again.stdout.count(" ± ") == 1
 
 
+@pytest.mark.long
 def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkout: Checkout) -> None:
     settings = {"model.attention.patch": "5", "train.seed": "3"}
     process = checkout.start("sweep", "--families", "linear,attention,forest", "--jobs", "1", **settings)

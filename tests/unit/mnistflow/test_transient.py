@@ -97,6 +97,7 @@ def test_a_stated_answer_overrules_the_cause() -> None:
     assert not is_transient(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_locked_store_of_mlflow_is_transient(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"

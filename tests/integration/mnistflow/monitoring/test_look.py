@@ -188,6 +188,7 @@ def test_a_clock_that_jumps_neither_raises_an_alarm_nor_prevents_one(home: Paths
     assert {"inputs", "outputs"} <= {alarm.question for alarm in take(home, server, 1).alarms}
 
 
+@pytest.mark.long
 def test_a_night_without_the_registry_loses_no_image(
     home: Paths, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

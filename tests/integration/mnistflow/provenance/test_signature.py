@@ -61,6 +61,7 @@ def test_an_altered_byte_is_found(retrained: Checkout, published: Path, public: 
     assert "the signature does not hold: bom.json not as signed" in done.stderr
 
 
+@pytest.mark.long
 def test_another_key_is_told_apart_and_can_sign_again(
     retrained: Checkout, published: Path, public: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from mnistflow.registry.versions import Version
 from mnistflow.tracking import lease
 from mnistflow.tracking.store import open_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 DATASET = "own_of_machines"
 NAME = versions.model_name(DATASET)

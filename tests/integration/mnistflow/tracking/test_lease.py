@@ -77,6 +77,7 @@ def holder(model: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.long
 def test_processes_take_turns(model: str) -> None:
     counting = [subprocess.Popen([sys.executable, "-c", COUNT, model, "6"]) for _ in range(3)]
     assert [process.wait() for process in counting] == [0, 0, 0]

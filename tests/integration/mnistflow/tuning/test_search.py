@@ -249,7 +249,7 @@ def test_a_database_that_does_not_answer_is_told_in_one_line_without_its_passwor
     assert "secret" not in done.stderr
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: Checkout, times: int) -> None:
     """A terminal sends the signal to all processes of the group; an impatient user sends it twice."""
     since = time.time()

@@ -149,6 +149,7 @@ def test_members_are_versions_or_runs_two_or_more(settings, members) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_student_learns_what_its_teacher_says(settings, digits, registered) -> None:
     taught = settings.with_values({"train.distillation.teacher": 2, "train.distillation.weight": 1.0})
     pinned = run_plan.pin_models(taught, "digits")

@@ -57,6 +57,7 @@ def trained(tiny: Config, data: Dataset, tmp_path_factory: pytest.TempPathFactor
     return fit(tiny, data, tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.long
 def test_an_interrupted_training_resumes_to_the_same_weights(tiny, data, trained, tmp_path) -> None:
     def stop(epoch: int, _: Mapping[str, float]) -> None:
         if epoch == 1:

@@ -181,11 +181,12 @@ def test_the_variants_name_every_family_that_predicts_and_needs_nothing_but_data
 
 
 def further_variants_are_long() -> Iterator[Any]:
-    """Yield the variants as parameters; `make test` has one of each family."""
-    seen: set[object] = set()
+    """Yield the variants as parameters; `make test` has one of three families."""
+    wanted = {"mlp", "cnn", "forest"}
     for variant in VARIANTS:
-        marks = [pytest.mark.long] if variant["model.family"] in seen else []
-        seen.add(variant["model.family"])
+        family = variant["model.family"]
+        marks = [] if family in wanted else [pytest.mark.long]
+        wanted.discard(family)
         yield pytest.param(variant, marks=marks, id=" ".join(map(str, variant.values())))
 
 
@@ -453,6 +454,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     assert same_weights(resumed, whole)
 
 
+@pytest.mark.long
 def test_stages_one_after_the_other(settings: Config, paths: Paths) -> None:
     rates = {"train.learning_rate": {"low": 0.02, "high": 0.03}}  # not that of params.yaml
     values = {"tune.trials": 1, "tune.workers": 1, "tune.space.mlp": rates, "export.views": 5}

@@ -68,6 +68,7 @@ def test_each_example_of_the_feedback_is_one_step_in_the_order_of_time(chosen: C
     assert (taken.best_epoch, len(taken.history["val_loss"])) == (5, 5)
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_weights_and_normalization_stays(
     chosen: Config, reported: Dataset, tmp_path: Path
 ) -> None:

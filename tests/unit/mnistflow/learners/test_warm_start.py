@@ -127,6 +127,7 @@ def test_it_learns_the_new_images_keeps_the_old_and_trains_the_best_part_only(
     assert unchanged == {"all": [False] * 3, "first block": [False, True, True], "head": [True, True, False]}[part]
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_weights(
     chosen: Config, digits: Dataset, version: Version, tmp_path: Path
 ) -> None:
