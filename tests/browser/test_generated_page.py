@@ -4,15 +4,13 @@ import serving_kit as kit
 import toy_generator
 from browsing import PAGE_SECONDS
 from playwright.sync_api import Page, expect
+from waiting import wait_until
 
 
 def shown(page: Page, text: str) -> None:
     """Wait until the page shows as many images as it names, all of them loaded."""
-    expect(page.locator("#state")).to_contain_text(text)
-    page.wait_for_function(
-        "[...document.images].length === 24 && [...document.images].every((one) => one.naturalWidth === 28)",
-        timeout=PAGE_SECONDS * 1000,
-    )
+    expect(page.locator("#state")).to_contain_text(text, timeout=PAGE_SECONDS * 1000)
+    wait_until(lambda: page.evaluate("[...document.images].map((one) => one.naturalWidth)") == [28] * 24)
 
 
 def test_any_class_is_drawn_on_demand(browser, tmp_path):
