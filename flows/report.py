@@ -191,7 +191,7 @@ def upkeep(found: Checkup, removed: Sequence[Garbage]) -> str:
     """Return the Markdown report of a checkup, and of the garbage that was removed with it."""
     sections = {
         "Left": [*map(str, found.left), *found.failures],
-        "Repaired": [f"{one.subject}: {one.problem}" for one in found.repaired],
+        "Repaired": [one.what for one in found.repaired],
         "Removed": [f"{one.kind}: {one.count:,}" for one in removed],
     }
     parts = [f"## {title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in sections.items() if lines]

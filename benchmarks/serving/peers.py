@@ -274,6 +274,12 @@ def small_network(repository: Path) -> Path:
     return repository
 
 
+def heading(repeats: int) -> str:
+    """Return the lines above a table of medians: on what machine, and how."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {CONNECTIONS} connections, n = {repeats}, medians"
+    return f"{machine}\n{OURS} reads pixels in {'C' if IS_COMPILED else 'Python'}"
+
+
 def main() -> None:
     """Install what is missing, run the comparison and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -289,9 +295,7 @@ def main() -> None:
         repository = arguments.repository or small_network(Path(folder))
         comparison = Comparison.of(repository.resolve(), arguments.seconds)
         repeats = [repeat(comparison, installed) for _ in shown(range(arguments.repeats))]
-    pixels = "C" if IS_COMPILED else "Python"
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {CONNECTIONS} connections, n = {len(repeats)}, medians")
-    print(f"{OURS} reads pixels in {pixels}")
+    print(heading(len(repeats)))
     print("\n".join(table(repeats)))
 
 

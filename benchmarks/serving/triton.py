@@ -16,7 +16,6 @@ small dense network, so that the servers make the difference; --repository serve
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -31,7 +30,7 @@ import httpx
 import numpy as np
 import onnxruntime
 import psutil
-from peers import TOLERANCE, first_answer, small_network
+from peers import OURS, TOLERANCE, first_answer, heading, small_network
 from throughput import CONNECTIONS, LOAD_CORE, ROOT, SERVER_CORE, load, model_file, serving, shown
 
 sys.path.insert(0, str(ROOT / "tests/support"))
@@ -40,9 +39,8 @@ import triton_server
 from cluster import free_port
 
 from mnistflow.paths import Paths
-from serving.protocol.pixels import IS_COMPILED
 
-OURS, TRITON, FLOOR = "mnistflow", "Triton", "nginx, a constant"
+TRITON, FLOOR = "Triton", "nginx, a constant"
 FORMATS, KINDS = ("json", "binary"), ("alike", "different")
 DIFFERENT = 1024
 WARM_UP_SECONDS = 2
@@ -243,9 +241,7 @@ def main() -> None:
             {name: measure(server, path, arguments.seconds) for name, server in servers.items()}
             for _ in shown(range(arguments.repeats))
         ]
-    pixels = "C" if IS_COMPILED else "Python"
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {CONNECTIONS} connections, n = {len(repeats)}, medians")
-    print(f"{OURS} reads pixels in {pixels}")
+    print(heading(len(repeats)))
     print("\n".join(table(repeats)))
 
 

@@ -51,7 +51,7 @@ def doctor(
             )
         )
     else:
-        repaired = (f"repaired: {one.subject}: {one.problem}" for one in found.repaired)
+        repaired = (f"repaired: {one.what}" for one in found.repaired)
         for line in (*repaired, *map(str, found.left), *found.failures):
             typer.echo(line)
         if not found.left:

@@ -69,12 +69,7 @@ class Generators(Learner[Gan]):
         return config.epochs
 
     def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
-        extent = Epoch.of(config, examples)
-        return {
-            "train.batch_size": extent.batch_size,
-            "train.passes_per_epoch": extent.passes,
-            "train.steps_per_epoch": extent.steps,
-        }
+        return {**Epoch.of(config, examples).parameters()}
 
     def fit(
         self,

@@ -53,12 +53,7 @@ class Networks(Learner[Network]):
 
     def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
         extent = Epoch.of(config, examples)
-        return {
-            "train.batch_size": extent.batch_size,
-            "train.passes_per_epoch": extent.passes,
-            "train.steps_per_epoch": extent.steps,
-            "train.augmentation": round(extent.augmentation, 3),
-        }
+        return {**extent.parameters(), "train.augmentation": round(extent.augmentation, 3)}
 
     def fit(
         self,

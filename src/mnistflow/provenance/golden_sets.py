@@ -66,9 +66,9 @@ def synchronize(paths: Paths, dataset: str) -> None:
             _upload(paths, here)
         return
     if here and here.sha256 == stored.tags[SET]:
-        if is_signed(here) and stored.tags[SIGNED] != str(True):
+        if is_signed(here) and not _is_signed_there(stored):
             _sign_stored(here, stored)
-        elif not is_signed(here) and stored.tags[SIGNED] == str(True):
+        elif not is_signed(here) and _is_signed_there(stored):
             _download(paths, dataset, stored)
     elif here and here.order > _order(stored):
         _upload(paths, here)
@@ -140,6 +140,10 @@ def _upload(paths: Paths, one: GoldenSet) -> None:
         run.log_folder(one.folder, FOLDER)
 
 
+def _is_signed_there(stored: StoredRun) -> bool:
+    return stored.tags[SIGNED] == str(True)
+
+
 def _sign_stored(one: GoldenSet, stored: StoredRun) -> None:
     run = runs.resume(stored.run_id)
     run.log_file(one.folder / signature.SIGNATURE, FOLDER)
@@ -147,7 +151,7 @@ def _sign_stored(one: GoldenSet, stored: StoredRun) -> None:
 
 
 def _download(paths: Paths, dataset: str, stored: StoredRun) -> None:
-    files = [golden.EXAMPLES, golden.RECORD, *([signature.SIGNATURE] if stored.tags[SIGNED] == str(True) else [])]
+    files = [golden.EXAMPLES, golden.RECORD, *([signature.SIGNATURE] if _is_signed_there(stored) else [])]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found"
         found.mkdir()

@@ -22,5 +22,10 @@ class Finding:
     fix: str
     repair: Callable[[], object] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def what(self) -> str:
+        """What is wrong, without the fix."""
+        return f"{self.subject}: {self.problem}"
+
     def __str__(self) -> str:
-        return f"{self.subject}: {self.problem}. {self.fix}"
+        return f"{self.what}. {self.fix}"

@@ -62,6 +62,14 @@ class Epoch:
         """Number of steps, of which the last may have fewer examples."""
         return ceil(self.passes * self.examples / self.batch_size)
 
+    def parameters(self) -> dict[str, int]:
+        """Return what section `train` of params.yaml comes to, by dotted key."""
+        return {
+            "train.batch_size": self.batch_size,
+            "train.passes_per_epoch": self.passes,
+            "train.steps_per_epoch": self.steps,
+        }
+
     def order(self, seed: int, number: int) -> NDArray[np.intp]:
         """Return the indices of the examples of an epoch, `[passes * examples]`; the same seed gives the same ones.
 
