@@ -17,6 +17,7 @@ from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import STAGES
 from mnistflow.registry import status, versions
+from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import Version
 from mnistflow.tracking.lazy_run import LazyRun
 
@@ -138,6 +139,9 @@ def _decide(
 ) -> GateOutcome:
     """Register the model unless it is known, compare it with the champion, and publish it as the verdict demands."""
     version = known or prefect_tasks.register(workspace, run, evaluation)
+    if known and known == prefect_tasks.find_champion(known.name):
+        # It serves, so nothing is decided, and nobody is waited for.
+        return GateOutcome(known, registered=False, verdict=Verdict(known.decision, known.reasons), opponent=None)
     with prefect_tasks.decide(version.name):
         opponent = prefect_tasks.find_champion(version.name)
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
