@@ -35,18 +35,21 @@ def add(path: Path, url: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     started = _Started(url, str(path.parent.resolve()), ProcessIdentity.own())
     with FileLock(path.with_suffix(".lock")):
-        others = [one for one in _read(path) if one.url != url and not one.process.has_died()]
+        others = [one for one in _read(path) if not _is_obsolete(one, url)]
         write_json(path, [asdict(one) for one in (started, *others)])
 
 
 def running(path: Path) -> tuple[str, ...]:
     """Return the URLs of the recorded servers whose process runs, the newest first."""
-    return tuple(one.url for one in _read(path) if not one.process.has_died())
+    return tuple(dict.fromkeys(one.url for one in _read(path) if not one.process.has_died()))
 
 
-def latest(path: Path) -> str | None:
-    """Return the URL of the server that was recorded last, whether it runs or not; None when there was none."""
-    return next((one.url for one in _read(path)), None)
+def _is_obsolete(recorded: _Started, url: str) -> bool:
+    """Return whether a record has no use beside a new one of `url`.
+
+    A server of this machine that has the same URL and runs is kept: the new one will find its port taken, and end.
+    """
+    return recorded.url == url if recorded.process.is_elsewhere else recorded.process.has_died()
 
 
 def _read(path: Path) -> list[_Started]:

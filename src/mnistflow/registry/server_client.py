@@ -122,14 +122,10 @@ def record_address(paths: Paths, address: str) -> None:
 
 
 def addresses(paths: Paths) -> tuple[str, ...]:
-    """Return the URLs of the servers: those in `MNISTFLOW_SERVER`, or those that were started from this checkout.
-
-    Where all of the latter have ended, the last one is returned.
-    """
+    """Return the URLs of the servers: those in `MNISTFLOW_SERVER`, or those started from this checkout that run."""
     if given := os.environ.get(ADDRESS_VARIABLE):
         return tuple(url.rstrip("/") for url in given.split())
-    latest = service_record.latest(_record(paths))
-    return service_record.running(_record(paths)) or ((latest,) if latest else ())
+    return service_record.running(_record(paths))
 
 
 def fetch_status(paths: Paths, name: str) -> tuple[Server, ...]:

@@ -212,6 +212,8 @@ def _lag_lines(status: Status) -> Iterator[tuple[str, str]]:
 
 
 def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
+    if status.serving and not status.servers:
+        yield "server", "none that was started from this checkout runs: `mnistflow serve` starts one"
     silent = [server.address for server in status.servers if server.served is None]
     for server in status.servers:
         if server.served:

@@ -1,6 +1,7 @@
 """`mnistflow schedule`, `ui` and `up`: what is due runs, and nothing is left behind."""
 
 import signal
+import socket
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -70,9 +71,15 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} requires a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
     each_server_is_asked(with_key, url)
+    taken = with_key.run("serve", check=False)
+    assert (taken.returncode, "mnistflow serves" in taken.stdout) == (1, False)
+    assert f"{url}, version 1" in with_key.run("status").stdout
     server.terminate()
     assert "images go to digits-classifier" in server.communicate()[0]
-    assert "no answer from http://127.0.0.1:" in checkout.run("status").stdout
+    assert "none that was started from this checkout runs" in checkout.run("status").stdout
+    with closing(socket.create_server(("127.0.0.1", port))):
+        assert with_key.run("serve", check=False).returncode == 1
+    assert "none that was started from this checkout runs" in checkout.run("status").stdout
 
 
 def each_server_is_asked(checkout: Checkout, url: str) -> None:

@@ -50,6 +50,7 @@ def test_servers_that_do_not_answer_are_shown() -> None:
     shown = lines(None, Served(3, {}, None))
     assert "server: http://localhost:8001, version 3\nserver: no answer from http://localhost:8000" in shown
     assert "starts one" not in shown
+    assert "server: none that was started from this checkout runs: `mnistflow serve` starts one" in lines()
 
 
 def test_what_lags_behind_is_shown() -> None:
