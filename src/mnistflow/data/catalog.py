@@ -88,9 +88,15 @@ def own_data_set(name: str, path: Path) -> Entry:
         )
     if is_series:
         series = own_series.find(path)
-        return replace(described(name, ()), generate=series.write_official_files, fingerprint=series.sha256)
+        write, digest = series.write_official_files, series.sha256
+        return replace(described(name, ()), generate=write, origin=str(path), fingerprint=digest)
     images = own_images.find(path)
-    return replace(described(name, images.classes), generate=images.write_official_files, fingerprint=images.sha256)
+    return replace(
+        described(name, images.classes),
+        generate=images.write_official_files,
+        origin=f"{images.count:,} images of {len(images.classes)} classes from {path}",
+        fingerprint=images.sha256,
+    )
 
 
 @cache

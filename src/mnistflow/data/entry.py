@@ -58,6 +58,7 @@ class Entry:
         mirrors: public base URLs; the URL of a file is `<base><file name>`.
         generate: writes the raw files of a data set that is not downloaded to a folder, and returns their paths.
         max_imbalance: largest allowed ratio of the sizes of two classes in an official split.
+        origin: what a user's own data is read from, in words; None for a known data set.
         fingerprint: hash of the files that the data set is generated from; None if it never changes.
         task: name of the task; see `mnistflow.tasks.get`.
         preprocessing: how a server converts an image of any size to an input, published with each model: `digit` crops
@@ -72,6 +73,7 @@ class Entry:
     mirrors: tuple[str, ...] = ()
     generate: Callable[[Path], tuple[Path, ...]] | None = None
     max_imbalance: float = 10.0
+    origin: str | None = None
     fingerprint: str | None = None
     task: str = IMAGE_CLASSIFICATION
     preprocessing: Preprocessing = "plain"

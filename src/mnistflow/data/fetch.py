@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ def choose_dataset(config: FetchConfig, paths: Paths) -> str:
     except MirrorsExhausted as error:
         if config.fallback is None:
             raise
-        log.warning("%s", error)
+        log.info("%s", error.problem)
         return catalog.get(config.fallback).name
     return config.dataset
 
@@ -151,7 +151,8 @@ def acquire(entry: Entry, mirrors: Sequence[str], paths: Paths, config: FetchCon
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if entry.generate is not None:
-                log.info("%s: generated, nothing to download", entry.name)
+                done = f"reading {entry.origin}" if entry.origin else "generated, nothing to download"
+                log.info("%s: %s", entry.name, done)
                 return entry.generate(folder)
             acquired = {
                 name: _acquire_file(folder / name, file, locations(entry, name, mirrors, paths.checkout), config)
@@ -185,21 +186,38 @@ def _download_from_any(
         remaining = [location for location in candidates if location not in failures or failures[location].transient]
         if attempt and remaining:
             time.sleep(config.backoff_seconds * 2 ** (attempt - 1))
-            log.info("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
+            log.debug("%s: attempt %d of %d", target.name, attempt + 1, config.attempts)
         for location in remaining:
             try:
                 copy_or_download(location, target, file, config.timeout_seconds, progress)
                 return location
             except FileUnavailable as error:
                 if str(error) != str(failures.get(location)):
-                    log.info("%s: %s: %s", target.name, _without_credentials(location), error)
+                    log.debug("%s: %s: %s", target.name, _without_credentials(location), error)
                 failures[location] = error
-    reasons = "; ".join(f"{_short(location)}: {error}" for location, error in failures.items())
+    wanted = f"{target.parent.name}/{target.name}"
     raise MirrorsExhausted(
-        f"no mirror provided {target.parent.name}/{target.name} ({reasons or 'none is configured'})",
+        f"none of {len(failures)} mirrors provided {wanted}: {_reasons(failures)}"
+        if failures
+        else f"no mirror is configured for {wanted}",
         FIX,
         transient=any(_may_be_available_later(error) for error in failures.values()),
     )
+
+
+def _reasons(failures: Mapping[Location, FileUnavailable]) -> str:
+    """Return each reason once, the commonest first, with the first location that had it and the number of others."""
+    locations: dict[str, list[Location]] = {}
+    for location, error in failures.items():
+        locations.setdefault(str(error), []).append(location)
+    commonest = sorted(locations.items(), key=lambda item: len(item[1]), reverse=True)
+    return "; ".join(f"{reason} ({_short(first)}{_others(others)})" for reason, (first, *others) in commonest)
+
+
+def _others(locations: Sequence[Location]) -> str:
+    if not locations:
+        return ""
+    return f" and {len(locations)} other{'s' if len(locations) > 1 else ''}"
 
 
 def _may_be_available_later(error: FileUnavailable) -> bool:

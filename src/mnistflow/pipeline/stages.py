@@ -50,7 +50,11 @@ def _fetch(paths: Paths, settings: Config) -> str:
     from mnistflow.data import fetch
 
     done = fetch.fetch(paths, settings.fetch)
-    return f"fetched {done.dataset}: {done.files} files, {done.bytes / 1e6:.1f} MB, sha256 {done.sha256[:12]}"
+    return f"fetched {done.dataset}: {done.files} files, {_size(done.bytes)}, sha256 {done.sha256[:12]}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _prepare(paths: Paths, settings: Config) -> str:

@@ -1,5 +1,6 @@
 """Download of a file: resumable, verified by size and SHA-256, and written atomically."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from mnistflow.data.sources.mirrors import Location
 # Long enough for the kernel to retry once, but short if a network drops packets.
 CONNECT_SECONDS = 5.0
 
+_ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 _BUSY = {408, 425, 429}
 
 Progress = Callable[[int], object]
@@ -149,7 +151,8 @@ def _named_failures() -> Iterator[None]:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         # Unlike a broken connection, an invalid URL fails in every attempt.
         broken = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-        raise FileUnavailable(str(error) or type(error).__name__, transient=broken) from error
+        reason = _ERROR_NUMBER.sub("", str(error)) or type(error).__name__
+        raise FileUnavailable(reason, transient=broken) from error
 
 
 def _mismatch(size: int, file: File) -> str:

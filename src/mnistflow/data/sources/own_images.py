@@ -42,11 +42,13 @@ class Source:
     Attributes:
         path: of the folder or .npz file.
         classes: names of the classes, sorted.
+        count: number of images in all splits.
         sha256: hash over all images and labels.
     """
 
     path: Path
     classes: tuple[str, ...]
+    count: int
     sha256: str
 
     def write_official_files(self, folder: Path) -> tuple[Path, ...]:
@@ -76,21 +78,22 @@ def find(path: Path) -> Source:
         DataError: `path` does not exist, is not in a supported format, or has too few or too many classes.
     """
     if path.is_file():
-        names = {str(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array}
+        labels = [str(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array]
         digest = files.sha256(path)
     elif path.is_dir():
         images = list(_image_files(path))
-        names = {label for _, label, _ in images}
+        labels = [label for _, label, _ in images]
         listed = "".join(f"{files.sha256(file)}  {file.relative_to(path)}\n" for _, _, file in images)
         digest = sha256(listed.encode()).hexdigest()
     else:
         raise DataError(f"{path} is missing", "Correct the path in fetch.own; it is relative to the checkout.")
+    names = set(labels)
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
             f"{path} has images of {len(names)} classes; 2 to {MAX_CLASSES} are supported",
             "Use one folder per class: <class>/*.png.",
         )
-    return Source(path, tuple(sorted(names)), digest)
+    return Source(path, tuple(sorted(names)), len(labels), digest)
 
 
 def unused(path: Path) -> tuple[str, ...]:

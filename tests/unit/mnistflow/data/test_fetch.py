@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from checkouts import ROOT
 from mirror import Mirror
+from PIL import Image
 
 from mnistflow import config
 from mnistflow.data import catalog, fetch
@@ -149,6 +151,31 @@ def test_without_any_mirror_the_error_names_the_file_each_reason_and_the_mend(
     assert "HTTP 404" in said
     assert "MNISTFLOW_MIRRORS" in said
     assert not [path for path in (paths.downloads / "published").iterdir() if path.suffix in {".gz", ".part"}]
+
+
+def test_a_reason_of_several_mirrors_is_given_once(
+    paths: Paths, settings: FetchConfig, entry: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(MirrorsExhausted) as raised:
+        fetch.acquire(entry, ["one", "two", "http://127.0.0.1:1", "three"], paths, settings)
+    reasons = raised.value.problem.removeprefix(f"none of 4 mirrors provided published/{next(iter(entry.files))}: ")
+    assert reasons == f"No such file or directory ({paths.checkout}/one/published and 2 others); " + (
+        "Connection refused (127.0.0.1:1)"
+    )
+    assert caplog.messages == []
+
+
+def test_own_images_are_counted_and_their_folder_is_named(
+    paths: Paths, settings: FetchConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, brightness in {"dark": 10, "light": 200}.items():
+        (paths.checkout / "own" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (28, 28), brightness + number).save(paths.checkout / "own" / name / f"{number}.png")
+    caplog.set_level(logging.INFO)
+    fetch.fetch(paths, settings.model_copy(update={"dataset": "shades", "own": {"shades": "own"}}))
+    assert caplog.messages == [f"shades: reading 24 images of 2 classes from {paths.checkout / 'own'}"]
 
 
 def test_a_place_that_cannot_be_written_is_named(
