@@ -16,9 +16,13 @@ FINE = ("scheduled", "paused")
 def diagnose(paths: Paths) -> Iterator[Finding]:
     """Yield what is wrong with the schedules of a checkout, and with the flow runs of its deployments.
 
+    A checkout whose schedules have never run has none of them to go wrong.
+
     Raises:
         ConfigError: prefect.yaml is missing or not valid.
     """
+    if not server_address.is_expected(paths):
+        return
     states: dict[str, list[str]] = {}
     for schedule in deployments.schedules(paths):
         if schedule.state not in FINE:

@@ -96,6 +96,11 @@ def forget_server(paths: Paths) -> None:
     _write(paths, None)
 
 
+def is_expected(paths: Paths) -> bool:
+    """Return whether a Prefect server is to run the schedules: one is configured, or one has run them before."""
+    return API_VARIABLE in os.environ or _read(paths) is not None
+
+
 def former_checkout(paths: Paths) -> str | None:
     """Return the checkout whose schedules ran last from this `var/`, if that is another one than this."""
     note = _read(paths)
