@@ -58,6 +58,7 @@ def retrain(
     from flows.orchestration import lifecycle, log_filters
     from flows.retrain import retrain as flow
     from mnistflow.data import fetch
+    from mnistflow.registry import server_client, status
 
     prefect.wait()
     with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
@@ -77,7 +78,9 @@ def retrain(
         other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
         console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
-        console.print(f"champion: {version.name} version {outcome.champion}, in var/models. Next: make up")
+        servers = server_client.fetch_status(paths, version.name)
+        following = status.after_publishing(outcome.champion, servers)
+        console.print(f"champion: {version.name} version {outcome.champion}, in var/models. {following}")
 
 
 def _require_commit_possible(paths: Paths, overrides: dict[str, Any]) -> None:

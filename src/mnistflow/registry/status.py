@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -172,12 +172,18 @@ def _champion_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.champion:
         yield from _version_lines("champion", status.champion)
         if status.champion.history:
-            yield "", status.champion.history[-1]
+            yield "", _without_reason(status.champion)
     elif status.serving:
         yield "champion", "none: MLflow has no alias `champion`"
         yield "", f"version {status.serving} still serves: `mnistflow promote {status.serving}` makes it champion again"
     else:
         yield "champion", f"none yet: `mnistflow retrain` with fetch.dataset={status.dataset} trains one"
+
+
+def _without_reason(champion: VersionState) -> str:
+    """Return the last line of the history, without the reason of the gate: the line before has it."""
+    reason = " ".join("; ".join(champion.reasons).split())
+    return champion.history[-1].removesuffix(f": {reason}")
 
 
 def _version_lines(label: str, version: VersionState) -> Iterator[tuple[str, str]]:
@@ -190,6 +196,19 @@ def _published_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.serving and not status.serving_is_whole:
         fix = "`mnistflow follow --once` writes the champion's" if status.champion else "`mnistflow promote VERSION`"
         yield "", f"its files are missing, damaged or those of another registry: {fix}"
+
+
+def after_publishing(champion: int, servers: Sequence[Server]) -> str:
+    """Return in one sentence which servers answer with a version that has just been published, or what starts one."""
+    serving = [server.address for server in servers if server.served and server.served.champion == champion]
+    following = [server.address for server in servers if server.served and server.address not in serving]
+    if serving:
+        return f"Served at {', '.join(serving)}"
+    if following:
+        return f"Within seconds, served at {', '.join(following)}"
+    if servers:
+        return f"No answer yet from {', '.join(server.address for server in servers)}"
+    return "Next: make up"
 
 
 def _lag_lines(status: Status) -> Iterator[tuple[str, str]]:

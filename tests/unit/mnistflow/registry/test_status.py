@@ -53,6 +53,24 @@ def test_servers_that_do_not_answer_are_shown() -> None:
     assert "server: none that was started from this checkout runs: `mnistflow serve` starts one" in lines()
 
 
+def test_a_retraining_names_the_servers_of_its_champion_or_the_next_command() -> None:
+    here, there = Server("http://localhost:8000", Served(3, {}, None)), Server("http://localhost:8001", None)
+    assert status.after_publishing(3, ()) == "Next: make up"
+    assert status.after_publishing(3, (here, there)) == "Served at http://localhost:8000"
+    assert status.after_publishing(4, (here, there)) == "Within seconds, served at http://localhost:8000"
+    assert status.after_publishing(3, (there,)) == "No answer yet from http://localhost:8001"
+
+
+def test_the_reason_of_the_gate_is_shown_once() -> None:
+    moment = "2999-01-01T00:00:00.001+00:00"
+    history = (f"{moment} became champion by gate (ada@laptop): no champion yet; it is light",)
+    champion = replace(CHAMPION, reasons=("no champion yet", "it is light"), history=history)
+    shown = shown_by(replace(STATE, champion=champion))
+    assert f"gate: promote: no champion yet; it is light\n: {moment} became champion by gate (ada@laptop)\n" in shown
+    again = replace(champion, history=(*history, f"{moment} became champion by hand: faster"))
+    assert "became champion by hand: faster" in shown_by(replace(STATE, champion=again))
+
+
 def test_what_lags_behind_is_shown() -> None:
     published = shown_by(replace(STATE, champion=CHAMPION))
     assert "published: version 3 in var/models\nrollout" in published
