@@ -8,8 +8,9 @@ import yaml
 from pydantic import Field, model_validator
 
 from mnistflow import yaml_files
+from mnistflow.checkout import parameter_defaults
 from mnistflow.data.config import FetchConfig, PrepareConfig
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, MissingKeys
 from mnistflow.evaluation.config import EvaluateConfig
 from mnistflow.export.config import ExportConfig
 from mnistflow.learners.config import LearningConfig
@@ -73,7 +74,11 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: no such file, no YAML, or keys or values that are not valid; names each key and the reason.
     """
-    config = Config.validated(yaml_files.read(path), str(path))
+    try:
+        config = Config.validated(yaml_files.read(path), str(path))
+    except MissingKeys as error:
+        # Mostly a file from before an update. Git is asked only here, because it takes longer than all else.
+        raise ConfigError(error.problem, parameter_defaults.where_to_add(path, error.keys) or error.fix) from error
     for name, values in config.presets.items():
         try:
             config.with_values(values)

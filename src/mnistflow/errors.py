@@ -42,6 +42,16 @@ class ConfigError(MnistflowError):
     """params.yaml or an override is not valid."""
 
 
+class MissingKeys(ConfigError):
+    """params.yaml lacks keys; other keys may be wrong too.
+
+    Attributes:
+        keys: dotted.
+    """
+
+    keys: tuple[str, ...] = ()
+
+
 class DataError(MnistflowError):
     """A data file is missing, damaged, or does not match its entry."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mnistflow.errors import ConfigError
+from mnistflow.errors import ConfigError, MissingKeys
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -63,9 +63,12 @@ class Section(BaseModel):
             return cls.model_validate(tree)
         except ValidationError as error:
             problems = "; ".join(_problem(entry) for entry in error.errors())
-            raise ConfigError(
-                f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones."
-            ) from error
+            missing = tuple(_path(entry) for entry in error.errors() if entry["type"] == "missing")
+            kind = MissingKeys if missing else ConfigError
+            raised = kind(f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones.")
+            if isinstance(raised, MissingKeys):
+                raised.keys = missing
+            raise raised from error
 
 
 def set_value(tree: Any, key: str, value: Any) -> None:
@@ -99,8 +102,12 @@ def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _entries(value, f"{prefix}{name}.")
 
 
+def _path(entry: Any) -> str:
+    return ".".join(str(part) for part in entry["loc"] if part not in ("FloatRange", "Choices"))
+
+
 def _problem(entry: Any) -> str:
-    path = ".".join(str(part) for part in entry["loc"] if part not in ("FloatRange", "Choices"))
+    path = _path(entry)
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         return f"{path}: unknown key"

@@ -34,6 +34,16 @@ def committed(path: Path, revision: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def revisions(path: Path, most: int) -> list[str]:
+    """Return the commits of all branches that changed a file, the newest first; none without git."""
+    command = ["git", "-C", str(path.parent), "log", "--all", f"-{most}", "--format=%H", "--", path.name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return done.stdout.split()
+
+
 def is_commit(text: str) -> bool:
     """Return whether `git_commit` names a commit that has all the sources."""
     return re.fullmatch("[0-9a-f]{40,64}", text) is not None

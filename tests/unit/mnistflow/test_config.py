@@ -1,5 +1,7 @@
 """params.yaml: what is refused, and how; overrides for one run."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,26 @@ def test_a_missing_key_is_named(tmp_path) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=r"train\.patience: is missing"):
         config.load(tmp_path / "params.yaml")
+
+
+def test_what_a_file_from_before_an_update_lacks_is_named_with_its_default_and_place(tmp_path) -> None:
+    path = tmp_path / "params.yaml"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    shutil.copy(PARAMS, path)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "new"]):
+        subprocess.run([*git, *command], check=True)
+    tree = yaml.safe_load(PARAMS.read_text())
+    default = tree["train"].pop("patience")
+    path.write_text(yaml.safe_dump(tree))
+    subprocess.run([*git, "commit", "-qam", "old"], check=True)
+    with pytest.raises(
+        ConfigError, match=rf"train\.patience: is missing\. Add .*`patience: {default}` in section `train`"
+    ):
+        config.load(path)
+    del tree["gate"]
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"in section `train`; the section `gate` of `git show [0-9a-f]{12}:params"):
+        config.load(path)
 
 
 @pytest.mark.parametrize("content", ["train: [", "", "- 1", "\x00"])
