@@ -36,8 +36,8 @@ def page() -> str:
         "params.yaml",
         "`-S KEY=VALUE` overrides a parameter for one run, `--preset NAME` a named set. Unknown keys are refused. "
         "A key that is missing, such as one that an update has added, is an error that names its default and its "
-        "section. Only keys of `train.augment` (then 0), `train.distillation` and of the model families (then as below) "
-        "may be left out.",
+        "section. Only keys of `train.augment` (then 0), of `train.distillation` and of the model families may be left "
+        "out.",
         *parts,
     )
 
