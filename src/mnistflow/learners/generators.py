@@ -13,7 +13,7 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.learners import networks
 from mnistflow.learners.config import TrainConfig
-from mnistflow.learners.fitting import adversarial, loop
+from mnistflow.learners.fitting import adversarial, gan_losses, loop
 from mnistflow.learners.fitting.epoch import Epoch
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.gan import EMBEDDING, Gan
@@ -98,6 +98,7 @@ class Generators(Learner[Gan]):
             discriminator,
             data.train,
             config,
+            adversarial.Game(gan_losses.LOSSES[family.loss], family.discriminator_steps),
             measure=_Measure(data),
             draw=draw,
             on_epoch=on_epoch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mnistflow.models.family import Family, TaskTraits
 from mnistflow.schema import Positive
@@ -22,12 +22,14 @@ class Gan(Family):
 
     Both networks follow Radford et al. (DCGAN, arXiv:1511.06434). The discriminator has spectral normalization (Miyato
     et al., arXiv:1802.05957) instead of batch normalization, and takes the class as a projection (Miyato and Koyama,
-    arXiv:1802.05637). The generator takes it as a vector beside the latent one.
+    arXiv:1802.05637). The generator takes it as a vector beside the latent one. With the loss of Wasserstein, whose
+    penalty limits the discriminator's gradients, no layer of it is normalized.
 
     Attributes:
         generator: filters of the generator at a quarter of the image's side; half as many at half of it.
         discriminator: filters of the discriminator at half of the image's side; twice as many at a quarter of it.
         embedding: size of the vector that stands for a class in the generator.
+        discriminator_steps: steps of the discriminator for each of the generator.
     """
 
     learner: ClassVar[str] = "gan"
@@ -37,6 +39,8 @@ class Gan(Family):
     generator: Positive = 64
     discriminator: Positive = 32
     embedding: Positive = 16
+    loss: Literal["non_saturating", "wasserstein"] = "non_saturating"
+    discriminator_steps: Positive = 1
 
     def incompatibility(self, task: TaskTraits, input_shape: tuple[int, ...]) -> str | None:
         if reason := super().incompatibility(task, input_shape):
@@ -81,7 +85,8 @@ class Gan(Family):
         """
         import keras
 
-        layers, normalized = keras.layers, keras.layers.SpectralNormalization
+        layers = keras.layers
+        normalized = layers.SpectralNormalization if self.loss == "non_saturating" else _unchanged
         images = keras.Input(shape, name="images")
         labels = keras.Input((), dtype="int64", name="class")
         x = layers.Rescaling(2.0, -1.0)(layers.Reshape((*shape, 1))(images))
@@ -94,3 +99,7 @@ class Gan(Family):
         logits = normalized(layers.Dense(1))(features)
         similarity = layers.Dot(axes=1)([features, projection])
         return keras.Model([images, labels], layers.Reshape(())(logits + similarity), name="discriminator")
+
+
+def _unchanged(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return layer

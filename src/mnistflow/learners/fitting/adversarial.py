@@ -21,6 +21,7 @@ from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.fitting import checkpoint, loop, optimizers
 from mnistflow.learners.fitting.checkpoint import Checkpoint
 from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.gan_losses import GanLoss
 from mnistflow.learners.learner import MONITORED, History, OnEpoch
 from mnistflow.splits import Split
 
@@ -33,6 +34,18 @@ WARM_UP = 10  # steps; the moving average of so few would keep the initial weigh
 
 Measure = Callable[["keras.Model"], dict[str, float]]
 Draw = Callable[["keras.Model"], Array]
+
+
+@dataclass(frozen=True)
+class Game:
+    """How generator and discriminator are trained against each other.
+
+    Attributes:
+        discriminator_steps: steps of the discriminator for each of the generator.
+    """
+
+    loss: GanLoss
+    discriminator_steps: int = 1
 
 
 @dataclass
@@ -92,6 +105,7 @@ def fit(
     discriminator: keras.Model,
     train: Split,
     config: TrainConfig,
+    game: Game,
     *,
     measure: Measure,
     draw: Draw,
@@ -100,14 +114,12 @@ def fit(
 ) -> Fitted:
     """Train until `val_loss` has not improved for `config.patience` epochs, or for `config.epochs` epochs.
 
-    Losses do not saturate (Goodfellow et al., arXiv:1406.2661): the generator maximizes the discriminator's
-    log-probability that its images are real.
-
     Args:
         generator: from latent vectors and classes to images in 0 to 1.
         discriminator: from images in 0 to 1 and classes to logits.
         train: images uint8 `[n, height, width]`, and their classes.
         config: section `train` of params.yaml.
+        game: the loss, and who takes how many steps.
         measure: returns metrics of a generator, `val_loss` among them.
         draw: returns an image uint8 `[height, width]` of what a generator makes.
         on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
@@ -131,7 +143,7 @@ def fit(
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(loop.metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
-    run = _compiled_epoch(state, train, config, extent)
+    run = _compiled_epoch(state, train, config, extent, game)
     while state.epoch < config.epochs and not loop.should_stop(state.history, config):
         metrics = _run_epoch(state, run, config, extent, measure)
         state.film.append(draw(state.average))
@@ -158,7 +170,7 @@ def _run_epoch(state: _State, run: Any, config: TrainConfig, extent: Epoch, meas
     return metrics
 
 
-def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Epoch) -> Any:
+def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Epoch, game: Game) -> Any:
     """Return a compiled function of batches of indices `[steps, batch]` and the number of the first step.
 
     It trains, and returns the mean losses of the generator and of the discriminator.
@@ -172,11 +184,20 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Ep
     def step(rows: Any, number: Any) -> Any:
         real = tf.cast(tf.gather(images, rows), tf.float32) / 255
         classes = tf.gather(labels, rows)
-        vectors = tf.random.stateless_normal(shape, tf.stack([config.seed, number]))
-        discriminator_loss = _train_discriminator(state, real, classes, vectors[0])
-        generator_loss = _train_generator(state, classes, vectors[1])
-        _update_average(state, config.ema, number)
-        return tf.stack([generator_loss, discriminator_loss])
+        seed = tf.stack([config.seed, number])
+        vectors = tf.random.stateless_normal(shape, seed)
+        shares = tf.random.stateless_uniform([extent.batch_size], seed)
+        discriminator_loss = _train_discriminator(state, game.loss, real, classes, vectors[0], shares)
+
+        def train_generator() -> Any:
+            loss = _train_generator(state, game.loss, classes, vectors[1])
+            _update_average(state, config.ema, number // game.discriminator_steps)
+            return loss
+
+        if game.discriminator_steps == 1:
+            return tf.stack([train_generator(), discriminator_loss])
+        is_due = tf.equal((number + 1) % game.discriminator_steps, 0)
+        return tf.stack([tf.cond(is_due, train_generator, lambda: tf.constant(0.0)), discriminator_loss])
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[tf.TensorSpec([extent.steps, extent.batch_size], tf.int32), tf.TensorSpec([], tf.int32)]
@@ -185,33 +206,30 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Ep
         total = tf.zeros(2)
         for number in tf.range(extent.steps):
             total += step(batches[number], first + number)
-        return tf.unstack(total / extent.steps)
+        return tf.unstack(total / extent.steps * tf.constant([game.discriminator_steps, 1.0]))
 
     return run
 
 
-def _train_discriminator(state: _State, real: Any, classes: Any, vectors: Any) -> Any:
+def _train_discriminator(state: _State, loss: GanLoss, real: Any, classes: Any, vectors: Any, shares: Any) -> Any:
     import tensorflow as tf
 
     generated = state.generator([vectors, classes], training=True)
-    count = tf.shape(real)[0]
     with tf.GradientTape() as tape:
-        both = tf.concat([real, generated], axis=0), tf.concat([classes, classes], axis=0)
-        logits = state.discriminator(list(both), training=True)
-        loss = tf.reduce_mean(tf.nn.softplus(-logits[:count])) + tf.reduce_mean(tf.nn.softplus(logits[count:]))
-    _apply(tape, loss, state.discriminator, state.optimizers[1])
-    return loss
+        value = loss.of_discriminator(state.discriminator, real, generated, classes, shares)
+    _apply(tape, value, state.discriminator, state.optimizers[1])
+    return value
 
 
-def _train_generator(state: _State, classes: Any, vectors: Any) -> Any:
+def _train_generator(state: _State, loss: GanLoss, classes: Any, vectors: Any) -> Any:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         generated = state.generator([vectors, classes], training=True)
         # Not in training mode, which would normalize the discriminator's weights a second time.
-        loss = tf.reduce_mean(tf.nn.softplus(-state.discriminator([generated, classes], training=False)))
-    _apply(tape, loss, state.generator, state.optimizers[0])
-    return loss
+        value = loss.of_generator(state.discriminator([generated, classes], training=False))
+    _apply(tape, value, state.generator, state.optimizers[0])
+    return value
 
 
 def _apply(tape: Any, loss: Any, network: keras.Model, optimizer: keras.Optimizer) -> None:

@@ -80,6 +80,13 @@ def test_it_comes_nearer_to_the_digits(trained) -> None:
     assert trained.best["val_loss"] == min(trained.history["val_loss"])
 
 
+def test_a_wasserstein_gan_comes_nearer_too(tiny, data, tmp_path) -> None:
+    settings = tiny.with_values({"model.gan.loss": "wasserstein", "model.gan.discriminator_steps": 2})
+    history = fit(settings, data, tmp_path).history
+    assert min(history["val_frechet_distance"]) < history["val_frechet_distance"][0]
+    assert min(history["discriminator_loss"]) < 0 < max(map(abs, history["generator_loss"]))
+
+
 def test_the_exported_graph_draws_the_same_images(tiny, data, trained, tmp_path) -> None:
     learner, signature = learners.of(tiny.model.chosen), TASK.signature(data.input_shape, data.classes)
     learner.save(trained.model, tmp_path)
