@@ -17,7 +17,7 @@ from prefect.tasks import Task
 
 from flows import checkup, parameters, promotion_watch, response
 from flows.checkup import Checkup
-from flows.orchestration import flow_run_history, lifecycle
+from flows.orchestration import flow_run_gc, lifecycle
 from mnistflow import config, environment, errors
 from mnistflow.config import Config
 from mnistflow.data import fetch
@@ -43,8 +43,8 @@ from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.tracking.lease import Lease
 from mnistflow.transient import is_transient
-from mnistflow.upkeep import collection
-from mnistflow.upkeep.garbage import Garbage
+from mnistflow.upkeep.gc import collection
+from mnistflow.upkeep.gc.garbage import Garbage
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -237,7 +237,7 @@ def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
     log = os.environ[environment.INFERENCE_LOG]
     collected = (
         *collection.collect(paths, retention, log, now, delete=True),
-        flow_run_history.collect(paths, retention, now, delete=True),
+        flow_run_gc.collect(paths, retention, now, delete=True),
     )
     for kind in collected:
         get_run_logger().info("%s: %d removed", kind.kind, kind.count)

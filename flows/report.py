@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flows.sweep.flow import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
     from mnistflow.monitoring.look import Look
-    from mnistflow.upkeep.garbage import Garbage
+    from mnistflow.upkeep.gc.garbage import Garbage
 
 
 def headline(outcome: Outcome) -> str:

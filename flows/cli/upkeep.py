@@ -18,7 +18,7 @@ from mnistflow import environment
 
 if TYPE_CHECKING:
     from mnistflow.upkeep.findings import Finding
-    from mnistflow.upkeep.garbage import Garbage
+    from mnistflow.upkeep.gc.garbage import Garbage
 
 
 def register(app: typer.Typer) -> None:
@@ -98,12 +98,12 @@ def gc(
 ) -> None:
     """List old runs, versions, folders, cached files and log rows that nothing holds; --delete removes them."""
     paths, settings = load_context(overrides)
-    from flows.orchestration import flow_run_history
-    from mnistflow.upkeep import collection
+    from flows.orchestration import flow_run_gc
+    from mnistflow.upkeep.gc import collection
 
     now, log = datetime.now(UTC), os.environ[environment.INFERENCE_LOG]
     collected = collection.collect(paths, settings.gc, log, now, delete=delete)
-    last = (flow_run_history.collect(paths, settings.gc, now, delete=delete) for _ in range(1))
+    last = (flow_run_gc.collect(paths, settings.gc, now, delete=delete) for _ in range(1))
     if as_json:
         typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in chain(collected, last)]}, indent=2))
     else:

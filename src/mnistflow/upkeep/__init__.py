@@ -1,1 +1,1 @@
-"""Upkeep of a checkout over months: what is removed, and what never is. Only flows import it."""
+"""Upkeep of a checkout over months: `mnistflow doctor`, `gc`, `backup` and `restore`. Only flows import it."""

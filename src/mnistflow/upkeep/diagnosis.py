@@ -24,8 +24,8 @@ from mnistflow.tracking import lease, runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import StoredModel
 from mnistflow.tracking.store import open_store
-from mnistflow.upkeep import inferences
 from mnistflow.upkeep.findings import Finding
+from mnistflow.upkeep.gc import logged_inferences
 
 REPAIR = "`mnistflow doctor --repair`"
 SILENCE = timedelta(days=7)  # after which what belongs to another machine is named
@@ -155,7 +155,7 @@ def _monitoring(paths: Paths, name: str) -> Iterator[Finding]:
 def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Finding]:
     now = datetime.now(UTC)
     try:
-        old = inferences.collect(log, retention, now, delete=False)
+        old = logged_inferences.collect(log, retention, now, delete=False)
     except DataError as error:
         yield Finding("inference log", error.problem, error.fix)
         return
@@ -164,7 +164,7 @@ def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Finding]:
             "inference log",
             f"{old.count:,} rows without feedback are older than {retention.inferences} days",
             f"{REPAIR} removes them, as `mnistflow gc --delete` does.",
-            partial(inferences.collect, log, retention, now, delete=True),
+            partial(logged_inferences.collect, log, retention, now, delete=True),
         )
 
 

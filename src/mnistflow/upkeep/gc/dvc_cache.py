@@ -22,7 +22,7 @@ from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.garbage import Garbage, cutoff, size, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, size, young
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

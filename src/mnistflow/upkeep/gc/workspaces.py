@@ -10,7 +10,7 @@ from mnistflow import files
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.garbage import Garbage, cutoff, last_use, size, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, last_use, size, young
 
 IN_USE = "in use by a running process"
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from mnistflow.paths import Paths
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep import dvc_cache, folders, inferences, records
-from mnistflow.upkeep.garbage import Garbage
+from mnistflow.upkeep.gc import dvc_cache, logged_inferences, mlflow_runs, workspaces
+from mnistflow.upkeep.gc.garbage import Garbage
 
 
 def collect(paths: Paths, retention: RetentionConfig, log: str, now: datetime, *, delete: bool) -> Iterator[Garbage]:
@@ -27,11 +27,11 @@ def collect(paths: Paths, retention: RetentionConfig, log: str, now: datetime, *
     Raises:
         MnistflowError: a store cannot be read or written; what was yielded before is done.
     """
-    known = records.collect(paths, retention, now, delete=delete)
+    known = mlflow_runs.collect(paths, retention, now, delete=delete)
     yield known.runs
     yield known.versions
-    workspaces = folders.collect_workspaces(paths, retention, now, delete=delete)
-    yield workspaces
-    yield folders.collect_checkpoints(paths, retention, now, delete=delete)
-    yield dvc_cache.collect(paths, retention, now, known.locks, workspaces.names, delete=delete)
-    yield inferences.collect(log, retention, now, delete=delete)
+    run_workspaces = workspaces.collect_workspaces(paths, retention, now, delete=delete)
+    yield run_workspaces
+    yield workspaces.collect_checkpoints(paths, retention, now, delete=delete)
+    yield dvc_cache.collect(paths, retention, now, known.locks, run_workspaces.names, delete=delete)
+    yield logged_inferences.collect(log, retention, now, delete=delete)

@@ -1,7 +1,7 @@
 """Garbage of MLflow: old runs with their artifacts, and versions that never served.
 
-A lineage stays when anything holds one of its runs or versions: an alias, the history of champions, a rollout, the
-gate's alpha spending, a tag, a running process, or another lineage that has learned from it. While versions are
+A tree stays when anything holds one of its runs or versions: an alias, the history of champions, a rollout, the
+gate's alpha spending, a tag, a running process, or another tree that has learned from it. While versions are
 removed, this process alone decides about their models.
 """
 
@@ -24,9 +24,9 @@ from mnistflow.retention import RetentionConfig
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import StoredModel, StoredVersion
-from mnistflow.upkeep import lineages
-from mnistflow.upkeep.garbage import Garbage, cutoff, young
-from mnistflow.upkeep.lineages import Lineage
+from mnistflow.upkeep.gc import run_trees
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.run_trees import RunTree
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -59,48 +59,48 @@ def collect(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: 
     """
     with ExitStack() as leases:
         if delete:
-            for name in _with_versions(lineages.read()[0]):
+            for name in _with_versions(run_trees.read()[0]):
                 leases.enter_context(reconciliation.decide(name))
-        found, models = lineages.read()
+        found, models = run_trees.read()
         reasons = _reasons(paths, retention, now, found, models)
-        garbage = [lineage for lineage, reason in zip(found, reasons, strict=True) if not reason]
-        kept = [(lineage, reason) for lineage, reason in zip(found, reasons, strict=True) if reason]
-        sizes = {run.info.run_id: sum(map(_size, _repositories(run))) for lineage in garbage for run in lineage.runs}
+        garbage = [tree for tree, reason in zip(found, reasons, strict=True) if not reason]
+        kept = [(tree, reason) for tree, reason in zip(found, reasons, strict=True) if reason]
+        sizes = {run.info.run_id: sum(map(_size, _repositories(run))) for tree in garbage for run in tree.runs}
         if delete:
-            for lineage in garbage:
-                _remove(paths, lineage)
+            for tree in garbage:
+                _remove(paths, tree)
     return Records(
-        runs=Garbage.of("MLflow runs", sizes, (reason for lineage, reason in kept for _ in lineage.runs)),
+        runs=Garbage.of("MLflow runs", sizes, (reason for tree, reason in kept for _ in tree.runs)),
         # Their files are artifacts of the runs.
         versions=Garbage.of(
             "versions",
-            {f"{one.name}/{one.number}": 0 for lineage in garbage for one in lineage.versions},
-            (reason for lineage, reason in kept for _ in lineage.versions),
+            {f"{one.name}/{one.number}": 0 for tree in garbage for one in tree.versions},
+            (reason for tree, reason in kept for _ in tree.versions),
         ),
-        locks=tuple(text for lineage, _ in kept for run in lineage.runs if (text := _lock(run)) is not None),
+        locks=tuple(text for tree, _ in kept for run in tree.runs if (text := _lock(run)) is not None),
     )
 
 
-def _with_versions(found: Iterable[Lineage]) -> list[str]:
-    return sorted({version.name for lineage in found for version in lineage.versions})
+def _with_versions(found: Iterable[RunTree]) -> list[str]:
+    return sorted({version.name for tree in found for version in tree.versions})
 
 
 def _reasons(
     paths: Paths,
     retention: RetentionConfig,
     now: datetime,
-    found: Sequence[Lineage],
+    found: Sequence[RunTree],
     models: Mapping[str, StoredModel],
 ) -> list[str]:
-    """Return why each lineage stays; empty if it does not."""
+    """Return why each tree stays; empty if it does not."""
     noted = {*_noted_runs(paths), *_newest_runs(found)}
-    reasons = [_held(paths, lineage, models, now, noted) or _age(lineage, retention, now) or "" for lineage in found]
+    reasons = [_held(paths, tree, models, now, noted) or _age(tree, retention, now) or "" for tree in found]
     while True:
-        needed = {one for lineage, why in zip(found, reasons, strict=True) if why for one in lineage.references()}
+        needed = {one for tree, why in zip(found, reasons, strict=True) if why for one in tree.references()}
         missed = [
             place
-            for place, lineage in enumerate(found)
-            if not reasons[place] and needed & {*lineage.run_ids, *(one.number for one in lineage.versions)}
+            for place, tree in enumerate(found)
+            if not reasons[place] and needed & {*tree.run_ids, *(one.number for one in tree.versions)}
         ]
         if not missed:
             return reasons
@@ -108,17 +108,15 @@ def _reasons(
             reasons[place] = LEARNED_FROM
 
 
-def _held(
-    paths: Paths, lineage: Lineage, models: Mapping[str, StoredModel], now: datetime, noted: set[str]
-) -> str | None:
-    for version in lineage.versions:
+def _held(paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: datetime, noted: set[str]) -> str | None:
+    for version in tree.versions:
         if reason := _holds_version(paths, version, models[version.name], now):
             return reason
-    if any(run.data.tags.get(runs.KEEP) for run in lineage.runs):
+    if any(run.data.tags.get(runs.KEEP) for run in tree.runs):
         return f"with tag {runs.KEEP}"
-    if any(run.info.status in ("RUNNING", "SCHEDULED") for run in lineage.runs if _is_active(run)):
+    if any(run.info.status in ("RUNNING", "SCHEDULED") for run in tree.runs if _is_active(run)):
         return "still running"
-    return "of the last run of an experiment" if lineage.run_ids & noted else None
+    return "of the last run of an experiment" if tree.run_ids & noted else None
 
 
 def _holds_version(paths: Paths, version: StoredVersion, model: StoredModel, now: datetime) -> str | None:
@@ -135,9 +133,9 @@ def _holds_version(paths: Paths, version: StoredVersion, model: StoredModel, now
     return "compared by the gate within a year" if any(now - one.time < alpha_spending.YEAR for one in spent) else None
 
 
-def _age(lineage: Lineage, retention: RetentionConfig, now: datetime) -> str | None:
-    days = retention.versions if lineage.versions else retention.runs
-    return young(days) if lineage.ended > cutoff(now, days) else None
+def _age(tree: RunTree, retention: RetentionConfig, now: datetime) -> str | None:
+    days = retention.versions if tree.versions else retention.runs
+    return young(days) if tree.ended > cutoff(now, days) else None
 
 
 def _noted_runs(paths: Paths) -> Iterator[str]:
@@ -149,10 +147,10 @@ def _noted_runs(paths: Paths) -> Iterator[str]:
             continue
 
 
-def _newest_runs(found: Iterable[Lineage]) -> Iterator[str]:
+def _newest_runs(found: Iterable[RunTree]) -> Iterator[str]:
     newest: dict[str, Run] = {}
-    for run in (run for lineage in found for run in lineage.runs if _is_active(run)):
-        if lineages.PARENT not in run.data.tags:
+    for run in (run for tree in found for run in tree.runs if _is_active(run)):
+        if run_trees.PARENT not in run.data.tags:
             known = newest.setdefault(run.info.experiment_id, run)
             newest[run.info.experiment_id] = max(known, run, key=lambda one: one.info.start_time)
     return (run.info.run_id for run in newest.values())
@@ -162,14 +160,14 @@ def _is_active(run: Run) -> bool:
     return str(run.info.lifecycle_stage) == "active"
 
 
-def _remove(paths: Paths, lineage: Lineage) -> None:
-    """Remove a lineage. What a kill leaves is in MLflow's trash, as old as before, and is removed by the next call."""
+def _remove(paths: Paths, tree: RunTree) -> None:
+    """Remove a tree. What a kill leaves is in MLflow's trash, as old as before, and is removed by the next call."""
     client = mlflow_client()
-    for version in lineage.versions:
+    for version in tree.versions:
         with publisher.locked(paths, version.name):
             publisher.withdraw(paths, version.name, version.number)
         client.delete_model_version(version.name, str(version.number))
-    for run in reversed(lineage.runs):
+    for run in reversed(tree.runs):
         if _is_active(run):
             client.delete_run(run.info.run_id)
         for repository in _repositories(run):

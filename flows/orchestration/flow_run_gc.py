@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
 
 KIND = "flow runs in Prefect"
 DATABASE = "prefect.db"

@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from mnistflow.data import inference_log
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
 
 KIND = "rows of the inference log"
 FEEDBACK = "with feedback"

@@ -1,7 +1,7 @@
-"""Lineages in MLflow: a run with its children and the versions that they registered, which stay or go together.
+"""Run trees of MLflow: a run with its children and the versions that they registered, which stay or go together.
 
 A sweep keeps the runs that it compares, a retraining the trials of its search, a version the run that trained it and
-the one with its monitoring. Only what mnistflow has made belongs to a lineage; other runs and models are never touched.
+the one with its monitoring. Only what mnistflow has made belongs to a tree; other runs and models are never touched.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MEMBERS, DISTILLATION, WARM_START = "model.members", "train.distillation", "trai
 
 
 @dataclass(frozen=True)
-class Lineage:
+class RunTree:
     """Runs and versions that stay or go together.
 
     Attributes:
@@ -65,8 +65,8 @@ class Lineage:
         return {one for one in found if isinstance(one, int | str)}
 
 
-def read() -> tuple[list[Lineage], Mapping[str, StoredModel]]:
-    """Return all lineages, those in MLflow's trash included, and the registered models, by their name."""
+def read() -> tuple[list[RunTree], Mapping[str, StoredModel]]:
+    """Return all trees, those in MLflow's trash included, and the registered models, by their name."""
     models = {name: model for name in _model_names() if (model := open_store().model(name))}
     registered = [version for name in models for version in open_store().versions(name) if _is_own(version)]
     run_of = {f"{version.name}/{version.number}": version.run_id for version in registered}
@@ -78,7 +78,7 @@ def read() -> tuple[list[Lineage], Mapping[str, StoredModel]]:
     for version in registered:
         if run := known.get(version.run_id):
             grown[_root(run, known, run_of)].append(version)
-    return [Lineage(_parents_first(found), tuple(grown[root])) for root, found in members.items()], models
+    return [RunTree(_parents_first(found), tuple(grown[root])) for root, found in members.items()], models
 
 
 def _model_names() -> list[str]:
@@ -108,7 +108,7 @@ def _own_runs() -> Iterator[Run]:
 
 
 def _root(run: Run, known: Mapping[str, Run], run_of: Mapping[str, str]) -> str:
-    """Return the id of the run that a lineage begins with; the run of a version is above that of its monitoring."""
+    """Return the id of the run that a tree begins with; the run of a version is above that of its monitoring."""
     seen = set()
     while run.info.run_id not in seen:
         seen.add(run.info.run_id)

@@ -19,8 +19,8 @@ from mnistflow.process_identity import ProcessIdentity
 from mnistflow.registry import publisher, versions
 from mnistflow.registry.gate.alpha_spending import SPENT_TAG
 from mnistflow.tracking import runs
-from mnistflow.upkeep import collection
-from mnistflow.upkeep.garbage import Garbage
+from mnistflow.upkeep.gc import collection
+from mnistflow.upkeep.gc.garbage import Garbage
 from serving.inference_log.store import Feedback, LogStore
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,1 @@
+"""`mnistflow gc`: what is old and held by nothing, found and removed. Each module collects one kind of garbage."""
