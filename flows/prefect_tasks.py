@@ -119,7 +119,7 @@ def reconcile(paths: Paths, dataset: str, experiment: str) -> None:
         get_run_logger().info("the champion of MLflow is published")
 
 
-@_step("remote")
+@_step("check_remote")
 def check_remote(pipeline: Pipeline) -> None:
     """Check that DVC's remote can be written, before anything is computed for it."""
     pipeline.check_remote()
@@ -140,7 +140,7 @@ def record(workspace: Paths, run: LazyRun, settings: Config) -> Evaluation:
     return run_record.record(workspace, run.start(), settings)
 
 
-@_step("find")
+@_step("find_registered")
 def find_registered(dataset: str, evaluation: Evaluation) -> Version | None:
     """Return the version that was registered with the very same ONNX file."""
     return versions.registered_as(versions.model_name(dataset), evaluation.model_sha256)
@@ -158,7 +158,7 @@ def register(workspace: Paths, run: LazyRun, evaluation: Evaluation) -> Version:
     return version
 
 
-@_step("champion")
+@_step("find_champion")
 def find_champion(name: str) -> Version | None:
     """Return the version of a registered model that serves."""
     return versions.version_of_alias(name, versions.CHAMPION)
@@ -186,7 +186,7 @@ def publish(workspace: Paths, version: Version, judgement: Judgement) -> None:
     promotion.apply(workspace, version, judgement)
 
 
-@_step("lineage")
+@_step("send_lineage")
 def send_lineage(paths: Paths, version: Version) -> None:
     """Send the version's OpenLineage event, if an address is configured; the run goes on without."""
     if not open_lineage.is_wanted():
@@ -228,7 +228,7 @@ def respond(paths: Paths, dataset: str | None) -> Step:
     return step
 
 
-@_step("garbage")
+@_step("collect_garbage")
 def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
     """Remove what `mnistflow gc` lists, if `gc.automatic` is set; return what was removed."""
     retention, now = config.load(paths.params).gc, datetime.now(UTC)
@@ -244,7 +244,7 @@ def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
     return collected
 
 
-@_step("checkup")
+@_step("check_up")
 def check_up(paths: Paths, dataset: str | None) -> Checkup:
     """Repair what a command can repair; return what was wrong and what is left."""
     settings = config.load(paths.params)

@@ -17,7 +17,7 @@ from mnistflow.tracking.runs import Record
 if TYPE_CHECKING:
     from flows.checkup import Checkup
     from flows.outcome import Outcome
-    from flows.sweep.flow import SweepOutcome
+    from flows.sweep.sweep import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
     from mnistflow.monitoring.look import Look
     from mnistflow.upkeep.gc.garbage import Garbage

@@ -140,7 +140,7 @@ def _decide(
     """Register the model unless it is known, compare it with the champion, and publish it as the verdict demands."""
     version = known or prefect_tasks.register(workspace, run, evaluation)
     if known and known == prefect_tasks.find_champion(known.name):
-        # It serves, so nothing is decided, and nobody is waited for.
+        # Already the champion: no lease and no verdict are needed.
         return GateOutcome(known, registered=False, verdict=Verdict(known.decision, known.reasons), opponent=None)
     with prefect_tasks.decide(version.name):
         opponent = prefect_tasks.find_champion(version.name)

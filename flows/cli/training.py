@@ -123,11 +123,12 @@ def sweep(
     paths, base = load_context()
     _, values, settings = _chosen(base, preset, overrides, without=["model.family"])
     from flows import report
-    from flows.sweep import flow, plan
+    from flows.sweep import plan
+    from flows.sweep import sweep as sweeps
 
     names = plan.choose_families(families, settings)
     with resumable():
-        result = flow.sweep(paths, names, values, seeds, jobs)
+        result = sweeps.sweep(paths, names, values, seeds, jobs)
     if as_json:
         typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
     else:

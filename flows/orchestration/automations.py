@@ -129,7 +129,10 @@ def _id(api: httpx.Client, key: str, value: Any) -> Any:
         return value
     answer = api.get(f"/{NAMED[key].format(kind, name)}")
     if answer.status_code == httpx.codes.NOT_FOUND:
-        raise MnistflowError(f"the Prefect server has no {key.removesuffix('_id').replace('_', ' ')} {value}")
+        raise MnistflowError(
+            f"the Prefect server has no {key.removesuffix('_id').replace('_', ' ')} {value}",
+            "Create it at the server, or correct the name in automations.yaml.",
+        )
     return str(UUID(answer.raise_for_status().json()["id"]))
 
 

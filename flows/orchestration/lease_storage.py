@@ -33,7 +33,7 @@ class ConcurrencyLeaseStorage(filesystem.ConcurrencyLeaseStorage):
         self._grace_seconds = grace_seconds
 
     async def read_expired_lease_ids(self, limit: int = 100) -> list[UUID]:
-        """Return the leases that nobody has renewed in time."""
+        """Return the leases that have expired."""
         if time.monotonic() - _imported < self._grace_seconds:
             return []
         return await super().read_expired_lease_ids(limit)

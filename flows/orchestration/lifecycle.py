@@ -1,4 +1,4 @@
-"""Lifecycle of a flow run: its begin, the tags that describe it, and the same end in Prefect and in MLflow.
+"""Lifecycle of a flow run: its start, the tags that describe it, and the same end in Prefect and in MLflow.
 
 A run that a schedule has started does nothing if another run of its deployment has done the same after it was due: two
 schedules that are due at once, or a backlog after a downtime, result in one run. A run that is asked for is executed.
@@ -86,7 +86,7 @@ def notify(event: Event, subject: str, text: str) -> None:
 
     Args:
         subject: name of the model or of the flow.
-        text: the first line says it all; the name of the flow run is added.
+        text: the first line is a summary; the name of the flow run is added.
     """
     run = _current()
     named = f"{text}\nFlow run: {run.name}" if run else text

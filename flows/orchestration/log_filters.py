@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from mnistflow.errors import MnistflowError
 
-# Begin of Prefect's messages after Ctrl-C and SIGTERM.
+# Start of Prefect's messages after Ctrl-C and SIGTERM.
 INTERRUPTED = "Crash detected! Execution was aborted by a"
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 

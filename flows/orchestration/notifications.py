@@ -46,7 +46,7 @@ class Notification:
 
     Attributes:
         subject: name of the model, or of the flow that has failed.
-        text: the first line says it all; more lines give the reasons.
+        text: the first line is a summary; more lines give the reasons.
         run_id: of the flow run, if it happened in one.
     """
 

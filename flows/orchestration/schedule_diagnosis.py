@@ -16,7 +16,7 @@ FINE = ("scheduled", "paused")
 def diagnose(paths: Paths) -> Iterator[Finding]:
     """Yield what is wrong with the schedules of a checkout, and with the flow runs of its deployments.
 
-    A checkout whose schedules have never run has none of them to go wrong.
+    Yields nothing for a checkout whose schedules have never run.
 
     Raises:
         ConfigError: prefect.yaml is missing or not valid.

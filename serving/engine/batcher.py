@@ -1,7 +1,7 @@
-"""Batcher: runs requests for the same version together. A batch is whatever arrived by the time the model is free.
+"""Batcher: dynamic (adaptive) batching without a timer. A batch is whatever arrived by the time the model is free.
 
-There is no timer. While nothing runs, a batch starts in the next turn of the event loop; while a batch runs, requests
-collect. An idle server adds no delay, and a busy one makes larger batches.
+Requests for the same version run together. While nothing runs, a batch starts in the next turn of the event loop; while
+a batch runs, requests collect. An idle server adds no delay, and a busy one makes larger batches.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class BatchLimits:
 
 
 @dataclass(slots=True, eq=False)
-class _Item:
+class _QueuedRequest:
     inputs: Mapping[str, Array]
     outputs: Collection[str]
     rows: int
@@ -86,7 +86,7 @@ class Batcher:
         # With fixed sizes, all inputs fit into one batch, and nothing has to be compared.
         self._sizes_vary = any(-1 in spec.shape[1:] for spec in model.inputs.values())
         self._loop = asyncio.get_running_loop()
-        self._items: deque[_Item] = deque()
+        self._queue: deque[_QueuedRequest] = deque()
         self._rows = 0
         self._running = 0
         self._is_scheduled = False
@@ -111,17 +111,17 @@ class Batcher:
             OverloadedError: the queue is full.
         """
         rows = len(next(iter(inputs.values())))
-        if self._items and self._rows + rows > self._limits.queue_rows:
+        if self._queue and self._rows + rows > self._limits.queue_rows:
             raise OverloadedError("too many requests wait for this model, try again later")
         deadline = time.perf_counter() + self._limits.queue_seconds
-        self._items.append(_Item(inputs, outputs, rows, deadline, on_done, is_cancelled))
+        self._queue.append(_QueuedRequest(inputs, outputs, rows, deadline, on_done, is_cancelled))
         self._rows += rows
         self._schedule()
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait."""
-        return len(self._items)
+        return len(self._queue)
 
     def _schedule(self) -> None:
         if not self._is_scheduled and self._running < self._limits.threads:
@@ -140,62 +140,64 @@ class Batcher:
                 running.add_done_callback(lambda done: self._finish(batch, rows, now, done))
         self._continue()
 
-    def _finish(self, batch: Sequence[_Item], rows: int, start: float, done: asyncio.Future[BatchResults]) -> None:
+    def _finish(
+        self, batch: Sequence[_QueuedRequest], rows: int, start: float, done: asyncio.Future[BatchResults]
+    ) -> None:
         self._running -= 1
         self._deliver(batch, rows, start, done.result())
         self._continue()
 
-    def _deliver(self, batch: Sequence[_Item], rows: int, start: float, results: BatchResults) -> None:
+    def _deliver(self, batch: Sequence[_QueuedRequest], rows: int, start: float, results: BatchResults) -> None:
         seconds = time.perf_counter() - start
         waited = (start + self._limits.queue_seconds) * len(batch)
         failed = 0
-        for item, result in zip(batch, results, strict=True):
-            waited -= item.deadline
+        for request, result in zip(batch, results, strict=True):
+            waited -= request.deadline
             failed += isinstance(result, InferenceFailedError)
-            self._call_on_done(item, result)
+            self._call_on_done(request, result)
         self._on_batch(len(batch), rows, failed, waited, seconds)
 
-    def _call_on_done(self, item: _Item, result: Outputs | ServingError) -> None:
+    def _call_on_done(self, request: _QueuedRequest, result: Outputs | ServingError) -> None:
         try:
-            item.on_done(self._model, result)
+            request.on_done(self._model, result)
         except Exception:
             # The other requests of the batch get their results all the same.
             log.exception("a result could not be delivered")
 
     def _continue(self) -> None:
-        if self._items:
+        if self._queue:
             self._schedule()
         elif not self._running:
             self._on_idle()
 
-    def _fit_together(self, one: _Item, other: _Item) -> bool:
+    def _fit_together(self, one: _QueuedRequest, other: _QueuedRequest) -> bool:
         return not self._sizes_vary or all(
             array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items()
         )
 
-    def _next_batch(self) -> tuple[list[_Item], int, float]:
+    def _next_batch(self) -> tuple[list[_QueuedRequest], int, float]:
         """Take the next batch from the queue; return it with its number of rows and the time."""
-        batch: list[_Item] = []
+        batch: list[_QueuedRequest] = []
         rows = 0
         now = time.perf_counter()
-        while self._items:
-            item = self._items[0]
-            if batch and (rows + item.rows > self._limits.batch_rows or not self._fit_together(batch[0], item)):
+        while self._queue:
+            request = self._queue[0]
+            if batch and (rows + request.rows > self._limits.batch_rows or not self._fit_together(batch[0], request)):
                 break
-            self._items.popleft()
-            self._rows -= item.rows
-            if item.is_cancelled():
-                self._call_on_done(item, ClientGoneError("the client went away"))
-            elif now > item.deadline:
-                self._call_on_done(item, DeadlineError("the request waited too long for its turn"))
+            self._queue.popleft()
+            self._rows -= request.rows
+            if request.is_cancelled():
+                self._call_on_done(request, ClientGoneError("the client went away"))
+            elif now > request.deadline:
+                self._call_on_done(request, DeadlineError("the request waited too long for its turn"))
             else:
-                batch.append(item)
-                rows += item.rows
+                batch.append(request)
+                rows += request.rows
         return batch, rows, now
 
 
-def _run_batch(model: Model, batch: Sequence[_Item]) -> BatchResults:
-    """Return the result of each item; when the batch fails as a whole, each item runs alone."""
+def _run_batch(model: Model, batch: Sequence[_QueuedRequest]) -> BatchResults:
+    """Return the result of each request; when the batch fails as a whole, each request runs alone."""
     try:
         return _run_together(model, batch)
     except InferenceFailedError as error:
@@ -203,25 +205,25 @@ def _run_batch(model: Model, batch: Sequence[_Item]) -> BatchResults:
             return [error]
     except Exception as error:
         if len(batch) == 1:
-            # An item without a result would wait for ever.
+            # A request without a result would wait forever.
             failure = InferenceFailedError("the batch failed")
             failure.__cause__ = error
             return [failure]
-    return [_run_batch(model, [item])[0] for item in batch]
+    return [_run_batch(model, [request])[0] for request in batch]
 
 
-def _run_together(model: Model, batch: Sequence[_Item]) -> Sequence[Outputs]:
+def _run_together(model: Model, batch: Sequence[_QueuedRequest]) -> Sequence[Outputs]:
     if len(batch) == 1:
         return [model.run(batch[0].inputs, batch[0].outputs)]
-    inputs = {name: np.concatenate([item.inputs[name] for item in batch]) for name in batch[0].inputs}
-    names = list(dict.fromkeys(name for item in batch for name in item.outputs))
+    inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+    names = list(dict.fromkeys(name for request in batch for name in request.outputs))
     arrays = model.run(inputs, names)
     results = []
     start = 0
-    for item in batch:
-        stop = start + item.rows
+    for request in batch:
+        stop = start + request.rows
         outputs = {}
-        for name in item.outputs:
+        for name in request.outputs:
             outputs[name] = arrays[name][start:stop]
         results.append(outputs)
         start = stop

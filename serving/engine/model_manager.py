@@ -150,7 +150,7 @@ class ModelManager:
         """
         champion = self._residency.champions.get(self._default) if self._default else self._oldest(self.champions)
         if champion is None:
-            raise NotReadyError("the default model is unloaded")
+            raise NotReadyError("the default model is unloaded: load it with POST /v2/repository/models/NAME/load")
         return champion
 
     @property
@@ -210,7 +210,7 @@ class ModelManager:
         if champion is None:
             self.versions(name)
             self._check_loaded(name)
-            raise NotReadyError("this model has no version that is fit to serve")
+            raise NotReadyError("this model has no version that is fit to serve: promote another version")
         return champion
 
     async def version(self, name: str, version: int) -> Model:
@@ -269,4 +269,4 @@ class ModelManager:
 
     def _check_loaded(self, name: str) -> None:
         if self._availability.is_unloaded(name):
-            raise NotReadyError("this model is unloaded")
+            raise NotReadyError("this model is unloaded: load it with POST /v2/repository/models/NAME/load")

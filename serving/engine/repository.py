@@ -64,8 +64,11 @@ class ModelEntry:
     created: str = ""
     rollout: RolloutSpec | None = None
 
-    def selects_as(self, other: "ModelEntry | None") -> bool:
-        """Return whether champion and challenger are named by the same files, and as present, as in another entry."""
+    def has_same_selection(self, other: "ModelEntry | None") -> bool:
+        """Return whether champion and challenger are the same as in another entry.
+
+        They are if the same pointer files name them, and the same of the two versions are present.
+        """
         return other is not None and self._selection() == other._selection()
 
     def _selection(self) -> tuple[object, ...]:
@@ -143,7 +146,7 @@ class ModelRepository:
             raise ModelRefusedError("model.json is that of another model or version")
         onnx = _content(files, "model.onnx")
         if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
-            raise ModelRefusedError("model.onnx has not the sha256 that model.json gives")
+            raise ModelRefusedError("the sha256 of model.onnx is not that of model.json: publish the version again")
         inputs, outputs = _probe(_content(files, "probe.npz"))
         return StoredModel(manifest, onnx, inputs, outputs, file_id)
 

@@ -87,7 +87,7 @@ class RepositoryWatcher:
                 if name in self._residency.champions:
                     found[name] = self.entries[name]
             # A version that is published beside others is no reason to try a refused one again.
-            changed = {name for name, entry in found.items() if not entry.selects_as(self.entries.get(name))}
+            changed = {name for name, entry in found.items() if not entry.has_same_selection(self.entries.get(name))}
             changed |= self._availability.refresh()
             if outdated:
                 changed |= {model.name for model in outdated}

@@ -1,4 +1,4 @@
-"""Residency: loads versions into memory, keeps them there, and evicts the least recently used ones."""
+"""Residency: which versions are in memory. Loads them, and evicts the least recently used."""
 
 import asyncio
 import logging

@@ -22,7 +22,7 @@ class ApiKeys:
         self._clients = _digests(keys)
 
     def source(self, authorization: str) -> str:
-        """Return a name for the sender of a request: the begin of its key's SHA-256; empty if the server is open."""
+        """Return a name for the sender of a request: a prefix of its key's SHA-256; empty if the server is open."""
         return _digest(_token(authorization)).hex()[:SOURCE_DIGITS] if self._clients else ""
 
     def reviewer(self, authorization: str) -> str:
@@ -46,7 +46,7 @@ class ApiKeys:
             UnauthorizedError: it has none of the keys.
         """
         if not self._admins:
-            raise ForbiddenError("admin calls are off: this server has no admin keys")
+            raise ForbiddenError("admin calls are off: start the server with --admin-keys")
         if not _is_any(authorization, self._admins):
             if self._clients:
                 self.require_client(authorization)

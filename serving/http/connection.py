@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-# After its last response, a connection is closed when the client has been silent for this long, or has sent this much.
+# After its final response, a connection is closed when the client has been silent for this long, or has sent this much.
 LINGER_SECONDS = 1.0
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 # Connections beyond the limit that may linger, so that clients receive their 503; the others are closed at once.
@@ -47,7 +47,7 @@ class HttpConnection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._application: Application = config.loaded_app
-        self._seconds = config.timeout_keep_alive
+        self._timeout_seconds = config.timeout_keep_alive
         self._max_connections = config.limit_concurrency or math.inf
         # Limit on a head, and on consecutive bytes that neither complete a head nor add to a body: request lines,
         # headers, trailers, and chunk extensions.
@@ -71,26 +71,23 @@ class HttpConnection(asyncio.Protocol):
         # Requests whose head has arrived, and the one that is being handled.
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
-        # Whether further bytes are discarded, how many were, and the response to them after those to all requests.
-        self._ignores_input = False
+        self._ignores_input = False  # discard further bytes
         self._discarded_bytes = 0
-        self._last_response: Response | None = None
-        # Whether to close after the current response, whether the last response was written, and whether the client
-        # does not read what is written.
-        self._is_closing = False
-        self._is_lingering = False
-        self._is_write_paused = False
+        self._final_response: Response | None = None  # sent after all queued requests, before closing
+        self._is_closing = False  # close after the current response
+        self._is_lingering = False  # final response written, waiting for the client
+        self._is_write_paused = False  # the client does not read
 
     # Callbacks of the event loop.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of TCP
         self._transport = transport
         self._state.connections.add(self)  # type: ignore[arg-type]  # as uvicorn's own protocols
-        self._timer = self._loop.call_later(self._seconds, self._check_timeout)
+        self._timer = self._loop.call_later(self._timeout_seconds, self._check_timeout)
         excess = len(self._state.connections) - self._max_connections
         if excess > 0:
             self._ignores_input = True
-            self._last_response = error_response(503, "too many connections, try again later", {"retry-after": "1"})
+            self._final_response = error_response(503, "too many connections, try again later", {"retry-after": "1"})
             self._handle_next()
         if excess > MAX_LINGERING_REJECTIONS:
             transport.close()
@@ -132,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._stop_parsing(error.__context__)
         self._overhead_bytes = 0 if self._has_progress else self._overhead_bytes + len(data)
-        # Whether a head is too large is decided when it is complete: this one only has to end at some time.
+        # Bound on bytes without progress. Whether a complete head is too large is checked in `on_headers_complete`.
         if self._overhead_bytes > 2 * self._max_overhead_bytes:
             self._stop_parsing(HeadTooLargeError())
         if starts_message and self._is_between_messages and self._last_head is not None and not self._ignores_input:
@@ -246,7 +243,7 @@ class HttpConnection(asyncio.Protocol):
         is_last = (
             self._is_closing
             or not request.head.keep_alive
-            or (self._ignores_input and not self._queue and self._last_response is None)
+            or (self._ignores_input and not self._queue and self._final_response is None)
         )
         self._write(response, request, keep_alive=not is_last)
         self._state.total_requests += 1
@@ -255,7 +252,7 @@ class HttpConnection(asyncio.Protocol):
         if request is self._receiving:
             request.discard_body()
         if is_last:
-            self._last_response = None
+            self._final_response = None
             self._close()
         else:
             self._handle_next()
@@ -277,7 +274,7 @@ class HttpConnection(asyncio.Protocol):
     def _stop_parsing(self, cause: BaseException | None) -> None:
         """Parse nothing after invalid HTTP, because it cannot be understood. The requests before it are handled.
 
-        The response to invalid HTTP is that of the request whose body it is, else `_last_response`.
+        The response to invalid HTTP is that of the request whose body it is, else `_final_response`.
         """
         if self._ignores_input:
             return
@@ -285,19 +282,19 @@ class HttpConnection(asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.abort_body()
         elif isinstance(cause, HeadTooLargeError):
-            self._last_response = error_response(431, "the request line and headers are too large")
+            self._final_response = error_response(431, "the request line and headers are too large")
         else:
-            self._last_response = error_response(400, "this is not a valid HTTP request")
+            self._final_response = error_response(400, "this is not a valid HTTP request")
 
     def _close(self) -> None:
-        """Send the last response, if any, and close the connection in stages (RFC 9112, 9.6).
+        """Send the final response, if any, and close the connection in stages (RFC 9112, 9.6).
 
         If it were closed at once, bytes of the client that arrive later would be answered with a TCP reset, on which
         the client drops responses that it has not read.
         """
-        if self._last_response is not None:
+        if self._final_response is not None:
             head = RequestHead("GET", "", b"", {}, keep_alive=False)
-            self._write(self._last_response, Request(head, self._transport), keep_alive=False)
+            self._write(self._final_response, Request(head, self._transport), keep_alive=False)
         self._ignores_input = self._is_lingering = True
         self._queue.clear()
         if self._transport.is_closing():
@@ -315,7 +312,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self, discarded_bytes: int) -> None:
         """Close the connection when the client neither sends nor reads any more, or its time is over."""
         is_silent = self._discarded_bytes == discarded_bytes and not self._transport.get_write_buffer_size()
-        if is_silent or self._loop.time() > self._waiting_since + self._seconds:
+        if is_silent or self._loop.time() > self._waiting_since + self._timeout_seconds:
             self._transport.abort()
         else:
             self._timer = self._loop.call_later(LINGER_SECONDS, self._linger, self._discarded_bytes)
@@ -323,7 +320,7 @@ class HttpConnection(asyncio.Protocol):
     def _check_timeout(self) -> None:
         """Abort the connection if the client has exceeded its time; else check again when it could have."""
         is_handling = self._current is not None and not self._is_write_paused
-        left = self._seconds if is_handling else self._waiting_since + self._seconds - self._loop.time()
+        left = self._timeout_seconds if is_handling else self._waiting_since + self._timeout_seconds - self._loop.time()
         if left <= 0:
             self._transport.abort()
         else:

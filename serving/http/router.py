@@ -100,7 +100,8 @@ class Router:
             check, groups = self._auth_check(route), match.groups()
             return RouteMatch(_endpoint(route), _template(match), route.handler, route.callback_handler, check, groups)
         endpoint = self._endpoints.get(_first_segment(path), OTHER)
-        return RouteMatch(endpoint, endpoint, _constant_handler(error_response(404, "there is nothing at this path")))
+        response = error_response(404, "there is nothing at this path: /docs lists the endpoints")
+        return RouteMatch(endpoint, endpoint, _constant_handler(response))
 
     def _auth_check(self, route: Route) -> AuthCheck | None:
         if route.is_open:

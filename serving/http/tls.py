@@ -21,7 +21,9 @@ class KeyPair(NamedTuple):
 
 
 class Certificate:
-    """The certificate of a server. Every handshake uses what the files hold; the former pair while they do not fit.
+    """The certificate of a server.
+
+    Every handshake uses the current content of the files; the previous pair while certificate and key do not match.
 
     Args:
         chain: file with the certificate and those of intermediate authorities, PEM.

@@ -87,14 +87,14 @@ class _CanaryRequest:
 
     def start(self) -> None:
         request, rollout = self._request, self._request.rollout
-        self._timer = asyncio.get_running_loop().call_later(rollout.max_seconds, self._fall_back_late)
+        self._timer = asyncio.get_running_loop().call_later(rollout.max_seconds, self._fall_back)
         try:
             self._router.submit_isolated(
                 rollout.challenger, request.inputs, request.outputs, self._finish, self._is_cancelled
             )
-        except OverloadedError:
+        except OverloadedError:  # counts like a timeout: the challenger does not keep up with its share
             self._timer.cancel()
-            self._fall_back_late()
+            self._fall_back()
 
     def _is_cancelled(self) -> bool:
         return self._is_settled or self._request.is_cancelled()
@@ -113,7 +113,7 @@ class _CanaryRequest:
             self._router.compare(request, rollout.champion, result)
         request.on_done(challenger, result)
 
-    def _fall_back_late(self) -> None:
+    def _fall_back(self) -> None:
         if self._is_settled:
             return
         self._is_settled = True

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 # A challenger is judged by its last calls, once there are enough of them.
 RECENT_CALLS = 200
 MIN_CALLS = 20
-# Errors of the version that ran, as opposed to a full queue or a client that went away.
+# Errors that count against a version. A full queue counts too, as a timeout, but only for canary requests.
+# A client that went away does not.
 FAILURES = (InferenceFailedError, DeadlineError)
 
 

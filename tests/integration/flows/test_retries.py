@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not BINARIES, reason="needs PostgreSQL: apt-get install postgresql"),
 ]
 
-MLFLOW_STEPS = ("reconcile", "train", "record", "find", "register", "champion", "compare", "publish")
+MLFLOW_STEPS = ("reconcile", "train", "record", "find_registered", "register", "find_champion", "compare", "publish")
 NO_RETRIES_OF_ITS_OWN = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 

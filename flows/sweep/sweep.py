@@ -2,9 +2,9 @@
 
 A *sweep run* trains one family with one seed in a workspace of its own. Workers take one run after another, so that
 TensorFlow is loaded once a worker: processes of this machine, each with processor cores of its own, or those of a Dask
-cluster. The result of a run is written when the
-run is complete: a sweep that was interrupted or killed continues with the runs that are missing. The results of a
-family, one a seed, are one row of the table, and in MLflow the children of one run.
+cluster. The result of a run is written when the run is complete: a sweep that was interrupted or killed continues with
+the runs that are missing. The results of a family, one a seed, are one row of the table, and in MLflow the children of
+one run.
 """
 
 from __future__ import annotations
