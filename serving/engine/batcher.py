@@ -16,6 +16,7 @@ import numpy as np
 
 from serving.engine.model import Model
 from serving.errors import ClientGoneError, DeadlineError, InferenceFailedError, OverloadedError, ServingError
+from serving.metrics.model_metrics import BatchStats
 from serving.protocol.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class Batcher:
         model: runs the batches.
         limits: of batches and of the queue.
         executor: runs batches that would block the event loop for too long.
-        on_batch: called after each batch with the number of requests, of rows, and of failed requests, the seconds that
-            all requests together waited, and the seconds that the batch took.
+        on_batch: called after each batch.
         on_idle: called when nothing waits or runs any more.
     """
 
@@ -75,7 +75,7 @@ class Batcher:
         model: Model,
         limits: BatchLimits,
         executor: Executor,
-        on_batch: Callable[[int, int, int, float, float], None],
+        on_batch: Callable[[BatchStats], None],
         on_idle: Callable[[], None],
     ) -> None:
         self._model = model
@@ -149,13 +149,14 @@ class Batcher:
 
     def _deliver(self, batch: Sequence[_QueuedRequest], rows: int, start: float, results: BatchResults) -> None:
         seconds = time.perf_counter() - start
+        # A request arrived at `deadline - queue_seconds`; summed over the batch: how long they waited.
         waited = (start + self._limits.queue_seconds) * len(batch)
         failed = 0
         for request, result in zip(batch, results, strict=True):
             waited -= request.deadline
             failed += isinstance(result, InferenceFailedError)
             self._call_on_done(request, result)
-        self._on_batch(len(batch), rows, failed, waited, seconds)
+        self._on_batch(BatchStats(len(batch), rows, failed, waited, seconds))
 
     def _call_on_done(self, request: _QueuedRequest, result: Outputs | ServingError) -> None:
         try:

@@ -82,10 +82,12 @@ class Model:
 
     @property
     def name(self) -> str:
+        """Name of the model."""
         return self.manifest.name
 
     @property
     def version(self) -> int:
+        """Number of the version."""
         return self.manifest.version
 
     def run(self, inputs: Mapping[str, Array], outputs: Collection[str]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,6 +10,21 @@ from serving.manifest import Manifest
 
 MODEL = ("model", "version")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class BatchStats(NamedTuple):
+    """A batch that has run: its requests, their rows, and how many of them failed.
+
+    Attributes:
+        waited_seconds: that its requests waited in the queue, summed.
+        seconds: that the batch took.
+    """
+
+    requests: int
+    rows: int
+    failed: int
+    waited_seconds: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +67,20 @@ class BatchMetrics:
         )
         self._series: dict[tuple[str, int], _BatchSeries] = {}
 
-    def record(
-        self, manifest: Manifest, requests: int, rows: int, failed: int, queue_seconds: float, compute_seconds: float
-    ) -> None:
-        """Record a batch: the seconds that its requests waited, summed, and the seconds that the batch took."""
+    def record(self, manifest: Manifest, batch: BatchStats) -> None:
+        """Record a batch of a version."""
         key = (manifest.name, manifest.version)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._find_series(manifest)
-        series.inferences.inc(requests)
-        series.rows.inc(rows)
-        series.batch_rows.observe(rows)
-        series.queue_seconds.inc(queue_seconds)
-        series.compute_seconds.inc(requests * compute_seconds)
+        series.inferences.inc(batch.requests)
+        series.rows.inc(batch.rows)
+        series.batch_rows.observe(batch.rows)
+        series.queue_seconds.inc(batch.waited_seconds)
+        series.compute_seconds.inc(batch.requests * batch.seconds)
         series.last_batch.set_to_current_time()
-        if failed:
-            series.failed.inc(failed)
+        if batch.failed:
+            series.failed.inc(batch.failed)
 
     def _find_series(self, manifest: Manifest) -> _BatchSeries:
         labels = (manifest.name, str(manifest.version))

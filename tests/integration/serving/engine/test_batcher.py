@@ -41,9 +41,9 @@ class RecordedBatcher:
         self.batcher.submit({"images": images}, ["probabilities"], on_done, lambda: future.done() or is_cancelled())
         return future
 
-    def _on_batch(self, requests, rows, failed, waited, seconds):
-        self.batches.append(rows)
-        self.failed += failed
+    def _on_batch(self, batch):
+        self.batches.append(batch.rows)
+        self.failed += batch.failed
 
     def _on_idle(self):
         self.idle += 1
