@@ -223,7 +223,7 @@ def _predictions(paths: Paths, settings: Config, host: str, wanted: int) -> Serv
 def _run(paths: Paths, services: Sequence[Service], api: str | None, restart_seconds: float | None = None) -> None:
     def report_start() -> None:
         if api:
-            server_address.note_server(paths, api)
+            server_address.record_server(paths, api)
             _register_automations(paths, api)
         print_addresses(services, api)
 
@@ -233,7 +233,7 @@ def _run(paths: Paths, services: Sequence[Service], api: str | None, restart_sec
         Supervisor(services, paths.checkout, logs, console.print, restart_seconds).run(report_start)
     finally:
         if api:
-            server_address.forget_server(paths)
+            server_address.clear_server(paths)
 
 
 def _register_automations(paths: Paths, api: str) -> None:

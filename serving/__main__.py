@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from serving.engine.candidate import CandidateLimits
 from serving.engine.validation import Validator
+from serving.engine.validation_process import ValidationLimits
 from serving.errors import StartError
 from serving.process import cores
 from serving.process.listeners import listen, listen_on_path
@@ -41,7 +41,7 @@ def main() -> None:
             return
         stop_with_parent()
         listener = listener or _listeners(settings)[0]
-        limits = CandidateLimits(settings.slowest_seconds, settings.candidate_seconds, settings.candidate_bytes)
+        limits = ValidationLimits(settings.slowest_seconds, settings.candidate_seconds, settings.candidate_bytes)
         validator = Validator(settings.repository, limits, settings.public_key)
         # Imported here, because the validator's first process starts up meanwhile.
         from serving.server import serve

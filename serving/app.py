@@ -20,8 +20,8 @@ from serving.endpoints.triton import TritonEndpoints
 from serving.endpoints.v2 import V2Endpoints
 from serving.engine.batcher import BatchLimits
 from serving.engine.data_plane import DataPlane
-from serving.engine.inference_service import InferenceService
 from serving.engine.model_manager import ModelManager
+from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import StartError
 from serving.http.application import Application, Middleware
 from serving.http.auth import ApiKeys
@@ -54,19 +54,19 @@ def create_app(
     """
     plane = DataPlane(models, metrics, _batch_limits(settings))
     tracing = _tracing()
-    service = InferenceService(plane, settings, metrics, is_tracing=tracing is not None)
+    handlers = ProtocolHandlers(plane, settings, metrics, is_tracing=tracing is not None)
     inference_log = InferenceLog(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
     api_keys = ApiKeys(settings.keys, settings.admin_keys)
     routes = [
-        *V2Endpoints(plane, service, settings, inference_log).routes(),
-        *TritonEndpoints(service, settings).routes(),
+        *V2Endpoints(plane, handlers, settings, inference_log).routes(),
+        *TritonEndpoints(handlers, settings).routes(),
         *PredictEndpoints(plane, settings, inference_log).routes(),
         *GenerateEndpoints(plane).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
         *ReviewEndpoints(inference_log, api_keys).routes(),
-        *InvocationsEndpoints(plane, settings, service.describe_server()["version"]).routes(),
+        *InvocationsEndpoints(plane, settings, handlers.describe_server()["version"]).routes(),
         *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),
         *MetricsEndpoint(metrics).routes(),
@@ -78,7 +78,7 @@ def create_app(
     if settings.grpc_port:
         record_call = partial(metrics.requests.record, "grpc")
         grpc_service = _grpc_service_type()(
-            plane, service, settings, api_keys, inference_log, certificate, record_call, hooks
+            plane, handlers, settings, api_keys, inference_log, certificate, record_call, hooks
         )
     lifespan = _lifespan(models, settings.poll_seconds, inference_log, grpc_service, tracing)
     drain = None if grpc_service is None else grpc_service.stop

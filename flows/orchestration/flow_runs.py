@@ -1,9 +1,9 @@
 """Flow runs of deployments: which process has each, and the end of those whose process has died.
 
 A deployment's concurrency limit of one is a slot that a run holds until it ends. A process that is killed reports no
-end, so its run would hold the slot, and Prefect would cancel all later ones. Therefore the process of each run is noted
-in the run's labels: by the runner as soon as it has started that process, when the run is still pending, and by the
-flow itself, which may have been started by a worker of a Prefect work pool. A runner at its start and every few
+end, so its run would hold the slot, and Prefect would cancel all later ones. Therefore the process of each run is
+recorded in the run's labels: by the runner as soon as it has started that process, when the run is still pending, and
+by the flow itself, which may have been started by a worker of a Prefect work pool. A runner at its start and every few
 seconds, and a flow at its start, mark runs whose process is dead as crashed.
 """
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("mnistflow.schedules")
 
 LABEL = "mnistflow.process."
 RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # environment variable of the process of a flow run
-NOTE_SECONDS = 1.0
+RECORD_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 # A run is pending while its process starts. Prefect reserves the slot of a pending run for the same time.
 PENDING_TIMEOUT = timedelta(minutes=5)
@@ -53,7 +53,7 @@ def api_client(url: str) -> Iterator[SyncPrefectClient]:
 
 
 def begin() -> None:
-    """Note this process as that of the current flow run, and close lost runs, if the run belongs to a deployment."""
+    """Record this process as that of the current flow run, and close lost runs, if the run belongs to a deployment."""
     from prefect import runtime
     from prefect.client.orchestration import get_client
     from prefect.context import FlowRunContext
@@ -62,7 +62,7 @@ def begin() -> None:
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         with get_client(sync_client=True) as client:
-            _note(client, context.flow_run.id, ProcessIdentity.own())
+            _record_process(client, context.flow_run.id, ProcessIdentity.own())
             close_lost(client, [runtime.deployment.name])
 
 
@@ -128,7 +128,7 @@ def orphaned_slots(client: SyncPrefectClient, deployments: Sequence[str]) -> lis
 
 @contextmanager
 def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
-    """Note the processes of the flow runs that this process starts in the block, and close lost runs meanwhile.
+    """Record the processes of the flow runs that this process starts in the block, and close lost runs meanwhile.
 
     Args:
         url: of the Prefect API.
@@ -144,19 +144,19 @@ def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
 
 
 def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
-    noted: set[tuple[UUID, ProcessIdentity]] = set()
+    recorded: set[tuple[UUID, ProcessIdentity]] = set()
     rounds = 0
-    while not ended.wait(NOTE_SECONDS):
+    while not ended.wait(RECORD_SECONDS):
         rounds += 1
         try:
-            started = set(_own_runs()) - noted
-            is_time_to_look = rounds % round(LOOK_SECONDS / NOTE_SECONDS) == 0
+            started = set(_own_runs()) - recorded
+            is_time_to_look = rounds % round(LOOK_SECONDS / RECORD_SECONDS) == 0
             if not started and not is_time_to_look:
                 continue
             with api_client(url) as client:
                 for run_id, process in started:
-                    _note(client, run_id, process)
-                    noted.add((run_id, process))
+                    _record_process(client, run_id, process)
+                    recorded.add((run_id, process))
                 if is_time_to_look:
                     close_lost(client, deployments)
         except Exception as error:  # of the API, which may be starting again: the next round repeats all of it
@@ -170,7 +170,7 @@ def _own_runs() -> Iterator[tuple[UUID, ProcessIdentity]]:
             yield UUID(child.environ()[RUN_ID_VARIABLE]), ProcessIdentity.of(child.pid)
 
 
-def _note(client: SyncPrefectClient, run_id: UUID, process: ProcessIdentity) -> None:
+def _record_process(client: SyncPrefectClient, run_id: UUID, process: ProcessIdentity) -> None:
     client.update_flow_run_labels(run_id, {f"{LABEL}{name}": value for name, value in asdict(process).items()})
 
 
@@ -189,11 +189,11 @@ def _under_way(client: SyncPrefectClient, deployments: Sequence[str]) -> list[Fl
 
 def _is_lost(run: FlowRun) -> bool:
     """Return whether the process of a run has died, or whether none was started in time."""
-    noted = {name.removeprefix(LABEL): value for name, value in run.labels.items() if name.startswith(LABEL)}
+    recorded = {name.removeprefix(LABEL): value for name, value in run.labels.items() if name.startswith(LABEL)}
     state = run.state
     if state is None or not state.is_pending():
-        return bool(noted) and ProcessIdentity.from_json(noted).has_died()
-    if noted and state.timestamp - datetime.fromtimestamp(float(noted["started"]), UTC) < CLOCK_DIFFERENCE:
-        return ProcessIdentity.from_json(noted).has_died()
+        return bool(recorded) and ProcessIdentity.from_json(recorded).has_died()
+    if recorded and state.timestamp - datetime.fromtimestamp(float(recorded["started"]), UTC) < CLOCK_DIFFERENCE:
+        return ProcessIdentity.from_json(recorded).has_died()
     # Pending without a process, or since the process of an earlier attempt.
     return datetime.now(UTC) - state.timestamp > PENDING_TIMEOUT

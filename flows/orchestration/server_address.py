@@ -1,4 +1,4 @@
-"""Address of the Prefect API: the configured one, or the one that a running `schedule` or `up` has written down."""
+"""Address of the Prefect API: the configured one, or the one that a running `schedule` or `up` has recorded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ANSWER_SECONDS = 10.0  # a server under load answers within this time; one that 
 
 
 @dataclass(frozen=True)
-class _Note:
-    """What a running `schedule` or `up` writes down for other commands.
+class _ServerRecord:
+    """What a running `schedule` or `up` records for other commands.
 
     Attributes:
         checkout: folder of the checkout that it runs in. `var/` may have been moved or copied since.
@@ -36,7 +36,7 @@ class _Note:
 
 def running_server(paths: Paths) -> str | None:
     """Return the address of the Prefect API in use: the configured one, or that of a running `schedule` or `up`."""
-    return os.environ.get(API_VARIABLE) or _noted_server(paths)
+    return os.environ.get(API_VARIABLE) or _recorded_server(paths)
 
 
 def configured_server() -> str | None:
@@ -83,16 +83,16 @@ def authorization() -> dict[str, str]:
 
 def claim(paths: Paths) -> AbstractContextManager[bool]:
     """Lock the schedules of this checkout for the block; yields False if another process holds them."""
-    return files.claim(_note_file(paths).with_suffix(".lock"))
+    return files.claim(_record_file(paths).with_suffix(".lock"))
 
 
-def note_server(paths: Paths, url: str) -> None:
-    """Write down the Prefect server of this process for other commands."""
+def record_server(paths: Paths, url: str) -> None:
+    """Record the Prefect server of this process for other commands."""
     _write(paths, url)
 
 
-def forget_server(paths: Paths) -> None:
-    """Write down that the server of this process has stopped."""
+def clear_server(paths: Paths) -> None:
+    """Record that the server of this process has stopped."""
     _write(paths, None)
 
 
@@ -103,28 +103,28 @@ def is_expected(paths: Paths) -> bool:
 
 def former_checkout(paths: Paths) -> str | None:
     """Return the checkout whose schedules ran last from this `var/`, if that is another one than this."""
-    note = _read(paths)
-    return note.checkout if note and note.checkout != str(paths.checkout) else None
+    record = _read(paths)
+    return record.checkout if record and record.checkout != str(paths.checkout) else None
 
 
-def _noted_server(paths: Paths) -> str | None:
+def _recorded_server(paths: Paths) -> str | None:
     """Return the address of the Prefect API that a running `schedule` or `up` of this checkout uses."""
-    note = _read(paths)
-    if note is None or note.url is None or note.checkout != str(paths.checkout):
+    record = _read(paths)
+    if record is None or record.url is None or record.checkout != str(paths.checkout):
         return None
-    return note.url if psutil.pid_exists(note.process) and answers(note.url) else None
+    return record.url if psutil.pid_exists(record.process) and answers(record.url) else None
 
 
 def _write(paths: Paths, url: str | None) -> None:
-    files.write_json(_note_file(paths), {"checkout": str(paths.checkout), "url": url, "process": os.getpid()})
+    files.write_json(_record_file(paths), {"checkout": str(paths.checkout), "url": url, "process": os.getpid()})
 
 
-def _read(paths: Paths) -> _Note | None:
+def _read(paths: Paths) -> _ServerRecord | None:
     try:
-        return _Note(**files.read_json(_note_file(paths)))
+        return _ServerRecord(**files.read_json(_record_file(paths)))
     except (DataError, TypeError):
         return None
 
 
-def _note_file(paths: Paths) -> Path:
+def _record_file(paths: Paths) -> Path:
     return paths.var / "prefect/server.json"

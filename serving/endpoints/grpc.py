@@ -20,7 +20,7 @@ from serving.endpoints import grpc_codes
 from serving.endpoints.grpc_handlers import Outcome, RpcCall, stream_handler, unary_handler
 from serving.endpoints.grpc_health import HealthService
 from serving.engine.data_plane import DataPlane
-from serving.engine.inference_service import InferenceService
+from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError
 from serving.http.auth import ApiKeys
 from serving.http.request_id import valid_request_id
@@ -52,7 +52,7 @@ class GrpcService:
 
     Args:
         plane: runs inference requests.
-        service: handles all other requests.
+        handlers: handle all other requests.
         settings: address and limits.
         api_keys: checks keys, which clients send as `authorization: Bearer` in the metadata.
         inference_log: records a sample of inference requests.
@@ -64,7 +64,7 @@ class GrpcService:
     def __init__(
         self,
         plane: DataPlane,
-        service: InferenceService,
+        handlers: ProtocolHandlers,
         settings: Settings,
         api_keys: ApiKeys,
         inference_log: InferenceLog,
@@ -73,7 +73,7 @@ class GrpcService:
         hooks: Sequence[CallHook] = (),
     ) -> None:
         self._plane = plane
-        self._service = service
+        self._handlers = handlers
         self._settings = settings
         self._api_keys = api_keys
         self._log = inference_log
@@ -119,38 +119,38 @@ class GrpcService:
 
     async def model_ready(self, message: pb.ModelReadyRequest) -> Message:
         try:
-            model = await self._service.model(message.name, message.version)
+            model = await self._handlers.model(message.name, message.version)
         except NotReadyError:
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=await self._plane.is_model_ready(model))
 
     async def describe_server(self, _: pb.ServerMetadataRequest) -> Message:
-        return pb.ServerMetadataResponse(**self._service.describe_server())
+        return pb.ServerMetadataResponse(**self._handlers.describe_server())
 
     async def describe_model(self, message: pb.ModelMetadataRequest) -> Message:
-        return pb.ModelMetadataResponse(**await self._service.describe_model(message.name, message.version))
+        return pb.ModelMetadataResponse(**await self._handlers.describe_model(message.name, message.version))
 
     async def configuration(self, message: pb.ModelConfigRequest) -> Message:
-        return pb.ModelConfigResponse(config=await self._service.describe_configuration(message.name, message.version))
+        return pb.ModelConfigResponse(config=await self._handlers.describe_configuration(message.name, message.version))
 
     async def statistics(self, message: pb.ModelStatisticsRequest) -> Message:
-        return pb.ModelStatisticsResponse(**self._service.statistics(message.name, message.version))
+        return pb.ModelStatisticsResponse(**self._handlers.statistics(message.name, message.version))
 
     async def index(self, message: pb.RepositoryIndexRequest) -> Message:
-        return pb.RepositoryIndexResponse(models=self._service.index(message.ready))
+        return pb.RepositoryIndexResponse(models=self._handlers.index(message.ready))
 
     async def load(self, message: pb.RepositoryModelLoadRequest) -> Message:
         if message.parameters:
             raise InvalidRequestError("models are loaded by name from the repository: no configuration, files or URLs")
-        await self._service.load(message.model_name)
+        await self._handlers.load(message.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def unload(self, message: pb.RepositoryModelUnloadRequest) -> Message:
-        self._service.unload(message.model_name)
+        self._handlers.unload(message.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     async def infer(self, message: pb.ModelInferRequest) -> Message:
-        model = await self._service.model(message.model_name, message.model_version)
+        model = await self._handlers.model(message.model_name, message.model_version)
         parsed = parse_message(message, model.inputs, model.outputs, self._settings.max_rows)
         request_id = valid_request_id(message.id) or REQUEST_ID.get()
         # gRPC cancels this coroutine when the client disconnects, which drops the request if it still waits.
@@ -161,16 +161,16 @@ class GrpcService:
 
     async def trace_settings(self, message: pb.TraceSettingRequest) -> Message:
         if message.model_name:
-            await self._service.model(message.model_name, None)
+            await self._handlers.model(message.model_name, None)
         response = pb.TraceSettingResponse()
-        for name, value in self._service.trace_settings(message.settings).items():
+        for name, value in self._handlers.trace_settings(message.settings).items():
             response.settings[name].value.extend(value if isinstance(value, list) else [value])
         return response
 
     async def log_settings(self, message: pb.LogSettingsRequest) -> Message:
         response = pb.LogSettingsResponse()
         fields = {bool: "bool_param", int: "uint32_param", str: "string_param"}
-        for name, value in self._service.log_settings(message.settings).items():
+        for name, value in self._handlers.log_settings(message.settings).items():
             setattr(response.settings[name], fields[type(value)], value)
         return response
 

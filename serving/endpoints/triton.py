@@ -6,7 +6,7 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol
 from collections.abc import Mapping
 from typing import Any
 
-from serving.engine.inference_service import InferenceService
+from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError
 from serving.http.request import Request
 from serving.http.response import Response, json_response
@@ -22,8 +22,8 @@ REGION = "/v2/(?:system|cuda)sharedmemory(?:/region/(?P<region>[^/]+))?"
 class TritonEndpoints:
     """Endpoints `/v2/trace/setting`, `/v2/logging` and `/v2/systemsharedmemory/...`, `/v2/cudasharedmemory/...`."""
 
-    def __init__(self, service: InferenceService, settings: Settings) -> None:
-        self._service = service
+    def __init__(self, handlers: ProtocolHandlers, settings: Settings) -> None:
+        self._handlers = handlers
         self._receive_seconds = settings.receive_seconds
 
     def routes(self) -> list[Route]:
@@ -41,11 +41,11 @@ class TritonEndpoints:
 
     async def traces(self, request: Request, name: str | None = None) -> Response:
         if name is not None:
-            await self._service.model(name, None)
-        return json_response(self._service.trace_settings(await self._changes(request)))
+            await self._handlers.model(name, None)
+        return json_response(self._handlers.trace_settings(await self._changes(request)))
 
     async def logs(self, request: Request) -> Response:
-        return json_response(self._service.log_settings(await self._changes(request)))
+        return json_response(self._handlers.log_settings(await self._changes(request)))
 
     async def regions(self, _: Request, __: str | None) -> Response:
         return json_response([])

@@ -2,8 +2,8 @@
 
 from serving.engine.batcher import Outputs
 from serving.engine.data_plane import DataPlane
-from serving.engine.inference_service import InferenceService
 from serving.engine.model import Model
+from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
 from serving.http.head import RequestHead
 from serving.http.request import Request
@@ -33,10 +33,10 @@ class V2Endpoints:
     """Endpoints under /v2."""
 
     def __init__(
-        self, plane: DataPlane, service: InferenceService, settings: Settings, inference_log: InferenceLog
+        self, plane: DataPlane, handlers: ProtocolHandlers, settings: Settings, inference_log: InferenceLog
     ) -> None:
         self._plane = plane
-        self._service = service
+        self._handlers = handlers
         self._log = inference_log
         self._settings = settings
 
@@ -59,7 +59,7 @@ class V2Endpoints:
         ]
 
     async def describe_server(self, _: Request) -> Response:
-        return json_response(self._service.describe_server())
+        return json_response(self._handlers.describe_server())
 
     async def live(self, _: Request) -> Response:
         return json_response({"live": True})
@@ -70,38 +70,38 @@ class V2Endpoints:
         return json_response({"ready": True})
 
     async def describe_model(self, _: Request, name: str, version: str | None) -> Response:
-        return json_response(await self._service.describe_model(name, version))
+        return json_response(await self._handlers.describe_model(name, version))
 
     async def model_ready(self, _: Request, name: str, version: str | None) -> Response:
-        model = await self._service.model(name, version)
+        model = await self._handlers.model(name, version)
         if not await self._plane.is_model_ready(model):
             raise NotReadyError("this model does not reproduce its recorded predictions")
         return json_response({"name": model.name, "ready": True})
 
     async def configuration(self, _: Request, name: str, version: str | None) -> Response:
-        return json_response(await self._service.describe_configuration(name, version))
+        return json_response(await self._handlers.describe_configuration(name, version))
 
     async def all_statistics(self, _: Request) -> Response:
-        return json_response(self._service.statistics("", None))
+        return json_response(self._handlers.statistics("", None))
 
     async def statistics(self, _: Request, name: str, version: str | None) -> Response:
-        return json_response(self._service.statistics(name, version))
+        return json_response(self._handlers.statistics(name, version))
 
     async def index(self, request: Request) -> Response:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        return json_response(self._service.index(parse_index_request(body)))
+        return json_response(self._handlers.index(parse_index_request(body)))
 
     async def load(self, request: Request, name: str) -> Response:
         check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
-        await self._service.load(name)
+        await self._handlers.load(name)
         return json_response({"name": name, "load": True})
 
     async def unload(self, _: Request, name: str) -> Response:
-        self._service.unload(name)
+        self._handlers.unload(name)
         return json_response({"name": name, "unload": True})
 
     async def infer(self, request: Request, name: str, version: str | None) -> Response:
-        model = await self._service.model(name, version)
+        model = await self._handlers.model(name, version)
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         parsed = self._parse(request, body, header_length, model)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
 
-from serving.engine.candidate import REFUSED, CandidateLimits
+from serving.engine.validation_process import REFUSED, ValidationLimits
 from serving.errors import ModelRefusedError
 
 # Each process takes a core, and memory for a copy of the model.
@@ -26,11 +26,11 @@ class Validator:
         public_key: file with the key that versions have to be signed with; empty accepts unsigned ones.
     """
 
-    def __init__(self, folder: Path, limits: CandidateLimits, public_key: str = "") -> None:
+    def __init__(self, folder: Path, limits: ValidationLimits, public_key: str = "") -> None:
         self._command = [
             sys.executable,
             "-m",
-            "serving.engine.candidate",
+            "serving.engine.validation_process",
             str(os.getpid()),
             str(folder.absolute()),
             str(Path(public_key).absolute()) if public_key else "",

@@ -136,7 +136,7 @@ class Request:
 
     def discard_body(self) -> None:
         """Drop what has arrived of the body and what may still arrive, because the response has been sent."""
-        self._limit = -1
+        self._limit = -1  # any size exceeds it, so that `feed_body` drops what still arrives
         self._chunks.clear()
 
     async def _receive(self, max_bytes: int, seconds: float) -> None:

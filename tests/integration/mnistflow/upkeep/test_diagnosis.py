@@ -160,7 +160,7 @@ def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -
 
 def test_schedules_that_have_run_and_that_nothing_runs_any_more_are_named(retrained: Checkout) -> None:
     assert "nothing is wrong" in retrained.run("doctor").stdout
-    server_address.forget_server(Paths(retrained.folder, retrained.folder))  # as `mnistflow schedule` does at its end
+    server_address.clear_server(Paths(retrained.folder, retrained.folder))  # as `mnistflow schedule` does at its end
     done = retrained.run("doctor", "--repair", "--json", check=False)
     (found,) = json.loads(done.stdout)["wrong"]
     assert done.returncode == 1

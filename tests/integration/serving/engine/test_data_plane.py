@@ -8,12 +8,12 @@ import pytest
 import serving_kit as kit
 
 from serving.engine.batcher import BatchLimits
-from serving.engine.candidate import CandidateLimits
 from serving.engine.challenger.rollout import ChallengerLimits
 from serving.engine.data_plane import DataPlane
 from serving.engine.model_manager import ModelManager
 from serving.engine.repository import ModelRepository
 from serving.engine.validation import Validator
+from serving.engine.validation_process import ValidationLimits
 from serving.errors import OverloadedError
 from serving.metrics.prometheus import Metrics
 
@@ -27,7 +27,7 @@ def run(repository, scenario):
 
     async def main():
         metrics = Metrics()
-        validator = Validator(repository, CandidateLimits(seconds=60))
+        validator = Validator(repository, ValidationLimits(seconds=60))
         limits = ChallengerLimits(seconds=60)
         models = ModelManager(ModelRepository(repository), metrics, "", 4, validator, limits)
         await models.open()

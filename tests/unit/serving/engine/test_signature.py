@@ -10,10 +10,10 @@ import signing_keys
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, signing
 
-from serving.engine.candidate import CandidateLimits
 from serving.engine.repository import ModelRepository
 from serving.engine.signature import TrustedKey
 from serving.engine.validation import Validator
+from serving.engine.validation_process import ValidationLimits
 from serving.errors import ModelRefusedError, StartError
 
 
@@ -41,7 +41,7 @@ def read(tmp_path: Path, key: Path) -> None:
 
 def test_a_signed_version_is_accepted_in_both_processes(tmp_path: Path, public: Path) -> None:
     read(tmp_path, public)
-    validator = Validator(tmp_path / "models", CandidateLimits(seconds=60), str(public))
+    validator = Validator(tmp_path / "models", ValidationLimits(seconds=60), str(public))
     asyncio.run(validator.validate(kit.NAME, 1))
 
 
@@ -75,7 +75,7 @@ def test_an_unsigned_version_and_another_key_are_refused(tmp_path: Path, public:
     (tmp_path / "models" / kit.NAME / "1/model.sig").unlink()
     with pytest.raises(ModelRefusedError, match="not signed"):
         read(tmp_path, public)
-    validator = Validator(tmp_path / "models", CandidateLimits(seconds=60), str(public))
+    validator = Validator(tmp_path / "models", ValidationLimits(seconds=60), str(public))
     with pytest.raises(ModelRefusedError, match="not signed"):
         asyncio.run(validator.validate(kit.NAME, 1))
 

@@ -1,4 +1,4 @@
-"""Validation of candidates: a version that harms its process never serves, and nothing else is affected."""
+"""Validation of versions: one that harms its process never serves, and nothing else is affected."""
 
 import signal
 import sys

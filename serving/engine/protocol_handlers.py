@@ -1,4 +1,7 @@
-"""Inference service: metadata, statistics and repository calls of the Open Inference Protocol, for REST and gRPC."""
+"""Handlers of the Open Inference Protocol without a transport: metadata, statistics, repository, settings.
+
+`DataPlane` runs inference.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -25,8 +28,8 @@ LOG_SETTINGS: Mapping[str, str | bool | int] = {
 }
 
 
-class InferenceService:
-    """The protocol without a transport. Responses are dictionaries with the keys of the protocol.
+class ProtocolHandlers:
+    """Handlers for REST and gRPC. Responses are dictionaries with the keys of the protocol.
 
     Version numbers are strings, as a client wrote them; None or empty for the champion. Methods that take a name raise
     UnknownModelError if there is no such model or version, and NotReadyError if it is not fit to serve.
