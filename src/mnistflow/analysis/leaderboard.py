@@ -169,6 +169,10 @@ def recommend(rows: Sequence[Row], limits: Limits) -> Row:
         RegistryError: there is none.
     """
     candidates = [row for row in rows if row.version is not None and row.decision != "reject" and not row.partial]
+    if not candidates:
+        raise RegistryError(
+            "no version is registered of a full run, or the gate has rejected all", "`mnistflow retrain` trains one."
+        )
     for row in candidates:
         if limits.keeps(row):
             return row

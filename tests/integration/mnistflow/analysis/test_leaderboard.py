@@ -125,3 +125,5 @@ def test_the_best_version_within_limits_is_recommended() -> None:
     for limits in (Limits(max_ms=0.5, min_accuracy=0.9), Limits(max_megabytes=0.1), Limits(min_robust=0.5)):
         with pytest.raises(RegistryError, match="none of 2 versions keeps these limits"):
             leaderboard.recommend(rows, limits)
+    with pytest.raises(RegistryError, match="no version is registered"):
+        leaderboard.recommend([], Limits())
