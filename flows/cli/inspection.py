@@ -3,7 +3,7 @@
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from flows.cli.options import DatasetOption, Json, console
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from flows.orchestration.deployments import Schedule
     from mnistflow.analysis.side_by_side import Measured
     from mnistflow.tasks.identity import Headline
 
@@ -104,6 +105,18 @@ def _cell(measured: "Measured | None", headline: "Headline") -> str:
     return f"{headline.format(measured.value)} ({low * 100:.2f}–{high:.2%})"
 
 
+def _schedule_lines(schedules: Sequence["Schedule"]) -> Iterator[tuple[str, str]]:
+    """Yield a line for each schedule, with its state; one that all have and that needs a fix is the last line."""
+    states = {entry.state for entry in schedules}
+    shared = states.pop() if len(states) == 1 and len(schedules) > 1 else ""
+    shared = shared if ": " in shared else ""
+    for entry in schedules:
+        state = "" if shared else f" ({entry.state})"
+        yield "schedule", f"{entry.deployment}: next {entry.next_run}{state}"
+    if shared:
+        yield "", shared
+
+
 def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show data, champion, challenger, the last run, and the schedules."""
     paths, settings = load_context()
@@ -126,6 +139,6 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     table = Table(show_header=False, box=None)
     for label, value in (*state.lines(now), *looked.items()):
         table.add_row(f"[bold]{label}", escape(value))
-    for entry in schedules:
-        table.add_row("[bold]schedule", f"{entry.deployment}: next {entry.next_run} ({entry.state})")
+    for label, value in _schedule_lines(schedules):
+        table.add_row(f"[bold]{label}", escape(value))
     console.print(table)

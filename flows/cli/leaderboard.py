@@ -69,7 +69,8 @@ def leaderboard(
     elif as_csv:
         _print_csv(rows, chosen or ranking.COLUMNS)
     elif not rows:
-        typer.echo(f"{name}: no evaluated run, or none that the options select. `mnistflow retrain` trains a model.")
+        train = f"`mnistflow retrain` with fetch.dataset={name} trains a model"
+        typer.echo(f"{name}: no evaluated run, or none that the options select. {train}.")
     else:
         headline = versions.task_of(name).headline
         console.print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))

@@ -71,6 +71,7 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     assert f"{url}, version 1" in with_key.run("status").stdout
     assert f"{url} requires a key: set MNISTFLOW_SERVE_KEYS" in checkout.run("status").stdout
     each_server_is_asked(with_key, url)
+    assert checkout.run("status").stdout.count("no scheduler is running") == 1
     taken = with_key.run("serve", check=False)
     assert (taken.returncode, "mnistflow serves" in taken.stdout) == (1, False)
     assert f"{url}, version 1" in with_key.run("status").stdout
