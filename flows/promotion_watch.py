@@ -1,4 +1,4 @@
-"""Watch over the last promotion: takes its next step, and sends a notification of what has come of it."""
+"""Watch of the last promotion: advances it, and sends a notification of its outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def follow(
     now: datetime,
     notify: Callable[[Event, str, str], None],
 ) -> Watch | None:
-    """Take the next step of the watch: look on, end it, or roll back; return it, or None if there was never any.
+    """Advance the watch: continue, end, or roll back; return it, or None if there was never any.
 
     Args:
         paths: of the checkout.

@@ -47,7 +47,7 @@ def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step
         step, inputs = response.next_step(known, _last_retraining(dataset), now, settings.monitor), ""
         if step.kind == "retrain":
             inputs = run_plan.inputs(paths, settings, parameters.values(settings, {"dataset": dataset}))
-            step = response.unless_repeated(step, known, inputs)
+            step = response.notify_if_repeated(step, known, inputs)
         state.write(paths, name, _taken(known, step, inputs, name, dataset, now))
     return step
 
@@ -71,7 +71,7 @@ def _taken(known: State, step: Step, inputs: str, name: str, dataset: str, now: 
         run = requested_runs.submit(DEPLOYMENT, {"dataset": dataset, "note": f"Retraining by an {step.because}"}, key)
         begun = Attempt(time=now.astimezone(UTC).isoformat(timespec="seconds"), flow_run=run, inputs=inputs)
         return known.model_copy(update={"attempts": (*known.attempts, begun)})
-    if step.kind == "ask" and step.alarm:
+    if step.kind == "notify" and step.alarm:
         lifecycle.notify(
             "alarm", name, f"needs a person: {name}: {step.because}\n{step.alarm.question}: {step.alarm.because}"
         )

@@ -1,4 +1,4 @@
-"""Findings of a look: for each question its evidence, whether it is an alarm, and what it was seen by. Pure."""
+"""Checks of one look: evidence of each, whether it raises an alarm, and which statistics show it. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mnistflow.monitoring.state import QUESTIONS, Question
 HOURS_A_YEAR = 8766.0
 SHOWN = 3  # statistics named as the reason of an alarm
 SHARE = 0.1  # of the largest evidence, that makes a statistic worth naming
-LEAST_MEAN = 0.01  # a reference that promises less cannot be fallen short of
+MIN_MEAN = 0.01  # lower bound of a reference mean, so that bets below it stay possible
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a look has seen.
+    """Traffic of one look.
 
     Attributes:
         inputs: statistics of the images, float32 `[n, k]`, at least one.
-        probabilities: the model's answers, float32 `[n, classes]`.
-        right: whether the answer was that of the feedback, bool `[labelled]`.
+        probabilities: the model's predictions, float32 `[n, classes]`.
+        right: whether the predicted class equals the feedback, bool `[labelled]`.
     """
 
     inputs: Array
@@ -44,7 +44,7 @@ class Finding:
     Attributes:
         detector: after the look; restarted after an alarm.
         evidence: as a share of what raises an alarm.
-        because: what the question was decided by.
+        because: the statistics with the most evidence.
     """
 
     detector: Detector
@@ -94,7 +94,7 @@ def examine(
     """Answer the questions about the traffic since the last look.
 
     Args:
-        reference: of the version that has answered.
+        reference: of the version that made the predictions.
         sample: of the traffic since the last look.
         detectors: after the last look; a question that is missing begins without evidence.
         hours: since the last look.
@@ -104,12 +104,12 @@ def examine(
     outputs, output_distances = _outputs(reference, sample, config)
     confidence = sample.probabilities.max(axis=1)
     reference_confidence = reference.probabilities.max(axis=1)
-    promised = [part.max(axis=1) for part in reference.probability_parts]
+    reference_confidence_parts = [part.max(axis=1) for part in reference.probability_parts]
     evidence: dict[Question, _Evidence] = {
         "inputs": inputs,
         "outputs": outputs,
-        "confidence": _lower_mean(confidence, promised, "confidence", config),
-        "accuracy": _lower_mean(sample.right, reference.right_parts, "accuracy", config),
+        "confidence": _mean_drop(confidence, reference_confidence_parts, "confidence", config),
+        "accuracy": _mean_drop(sample.right, reference.right_parts, "accuracy", config),
     }
     answers = {}
     for question in QUESTIONS:
@@ -152,9 +152,11 @@ def _outputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tup
     return _Evidence(np.concatenate([probabilities, shares]), names), named
 
 
-def _lower_mean(values: Array, promised: Sequence[Array], name: str, config: MonitorConfig) -> _Evidence:
+def _mean_drop(values: Array, reference_parts: Sequence[Array], name: str, config: MonitorConfig) -> _Evidence:
     """Return the evidence that a mean has fallen below those of all parts of the reference by more than the margin."""
-    lowest = min(accuracy.lowest_mean(np.asarray(part, float), UNLUCKY / len(promised)) for part in promised)
-    floor = max(lowest - config.max_accuracy_drop, LEAST_MEAN)
+    lowest = min(
+        accuracy.lowest_mean(np.asarray(part, float), UNLUCKY / len(reference_parts)) for part in reference_parts
+    )
+    floor = max(lowest - config.max_accuracy_drop, MIN_MEAN)
     e_values = detection.e_values_of_lower_mean(np.asarray(values, float), floor, accuracy.lower_means(floor))
     return _Evidence(e_values, [f"{name} below {floor:.1%}"] * len(e_values))

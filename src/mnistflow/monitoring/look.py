@@ -1,6 +1,7 @@
-"""Look: compare what a champion was asked and answered since the last look with its reference, and keep the result.
+"""Look: compares the traffic since the last look with the champion's reference, and stores the result.
 
-A look that is killed before it has stored its state is repeated by the next one.
+A look is an interim analysis in the sense of sequential testing. One that crashed before it stored its state is
+repeated by the next one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from mnistflow.paths import Paths
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 
-FIRST_HOURS = 1.0  # that the first look at a version stands for
-MOST_HOURS = 168.0  # that a look stands for, whatever the clock says: one that jumps ahead by years is no evidence
+FIRST_HOURS = 1.0  # of the first look at a version
+MAX_HOURS = 168.0  # per look; a clock that jumps ahead must not count as a long time without change
 
 
 @dataclass(frozen=True)
@@ -72,37 +73,37 @@ def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datet
             raise MnistflowError(f"another look at {name} is under way", "Try again in a moment.", transient=True)
         champion = versions.version_of_alias(name, versions.CHAMPION)
         if champion is None:
-            return _nothing(name, 0, f"{name} has no champion to look at")
+            return _skipped(name, 0, f"{name} has no champion to look at")
         return _take(paths, dataset, champion, config, log, now)
 
 
 def _take(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, log: str, now: datetime) -> Look:
-    before = _begin(state.read(paths, champion.name), champion, log)
+    before = _starting_state(state.read(paths, champion.name), champion, log)
     try:
         known = reference.load(champion)
     except RegistryError as error:
-        return _nothing(champion.name, champion.number, str(error))
+        return _skipped(champion.name, champion.number, str(error))
     shape = known.images.shape[1:]
     since = Cursor(before.row, before.feedback)
     waiting = traffic.waiting(log, champion, shape, since)
     if waiting < config.window:
         summary = f"{_title(champion)}: {waiting} images since the last look; the next needs {config.window}"
-        return _nothing(champion.name, champion.number, summary)
+        return _skipped(champion.name, champion.number, summary)
     seen = traffic.read(log, champion, shape, since, config.most)
     hours = (now - datetime.fromisoformat(before.looked)).total_seconds() / 3600 if before.looked else FIRST_HOURS
     detectors = {question: Detector(components) for question, components in before.evidence.items()}
     sample = Sample(statistics.of_images(seen.images), seen.probabilities, seen.right)
-    findings = examine(known, sample, detectors, min(max(hours, 0.0), MOST_HOURS), config)
+    findings = examine(known, sample, detectors, min(max(hours, 0.0), MAX_HOURS), config)
     return _keep(paths, dataset, champion, before, known, seen, findings, now)
 
 
-def _nothing(name: str, number: int, summary: str) -> Look:
+def _skipped(name: str, number: int, summary: str) -> Look:
     """Return a look that has seen no image."""
     return Look(name, number, summary, 0, (), {}, "", None)
 
 
-def _begin(before: State | None, champion: Version, log: str) -> State:
-    """Return the state that a look starts from: another champion begins anew, where the log has come to."""
+def _starting_state(before: State | None, champion: Version, log: str) -> State:
+    """Return the state before a look: a new champion starts without evidence, at the current position in the log."""
     if before is None:
         return State(version=champion.number)
     if before.version != champion.number:
@@ -122,7 +123,7 @@ def _keep(
     findings: Findings,
     now: datetime,
 ) -> Look:
-    """Log a look to MLflow, write its gauges, and store the state, in this order: a kill repeats the look."""
+    """Log a look to MLflow, write its gauges, and store the state, in this order: a crash repeats the look."""
     right, labelled = before.right + int(seen.right.sum()), before.labelled + len(seen.right)
     by_labels = accuracy.with_labels(right, labelled) if labelled else None
     time = now.astimezone(UTC).isoformat(timespec="seconds")

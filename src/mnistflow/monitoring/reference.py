@@ -1,12 +1,11 @@
-"""Reference of a version: what validation examples look like, and what the model answers on them.
+"""Reference of a version: statistics of validation images, and the model's predictions on them.
 
 It is an artifact of the version's run, so every machine with access to MLflow can monitor the version. Validation
 examples, not the test split: the test split answers one question only, whether a candidate is better.
 
-Where feedback was trained on, the reference has parts: the official examples, and those of the feedback, which a model
-has learned so that traffic like them is no drift any more. A kind of image arrives for a time, so the feedback itself
-has parts too, one for each window of time. Statistics of images need no model that has not seen them: they are of all
-feedback that was trained on.
+If feedback was trained on, the reference has several parts: the official examples, and windows of 1,000 feedback
+images in the order of time, because each kind of image arrives for a limited time. Input statistics do not depend on
+the model, so they cover all feedback that was trained on; predictions are taken only from feedback that was held out.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MOST_EXAMPLES = 10_000
 ARRAYS = ("inputs", "probabilities", "right", "images", "classes")  # fields of the file
 COUNTS = ("learned", "held_out")  # fields that files of earlier releases do not have
 IMAGES = 40  # kept to be shown
-DIGITS = 4  # of probabilities: the same image answered in another batch differs in later ones
+DIGITS = 4  # decimal places of probabilities that are compared; batching changes the later ones
 LEAST_PART = 200  # examples of feedback; the sampling error of fewer would hide drift
 WINDOW = 1000  # examples of feedback, whose images are a part; each shares half of them with the next one
 
@@ -46,8 +45,8 @@ class Reference:
 
     Attributes:
         inputs: statistics of the images, float32 `[i, k]`; see `statistics.NAMES`.
-        probabilities: the model's answers to validation examples, float32 `[m, classes]`.
-        right: whether each answer was right, bool `[m]`.
+        probabilities: the model's predictions for validation examples, float32 `[m, classes]`.
+        right: whether each prediction was right, bool `[m]`.
         images: a few of the images, uint8 `[<= 40, height, width]`.
         classes: names of the classes, `[classes]`.
         learned: how many of the last rows of `inputs` are of feedback that was trained on, in the order of time.
@@ -69,12 +68,12 @@ class Reference:
 
     @property
     def probability_parts(self) -> tuple[Outputs, ...]:
-        """The model's answers to official examples, and to feedback that it was not trained on."""
+        """The predictions for official examples, and for feedback that the model was not trained on."""
         return tuple(_parts(self.probabilities, self.held_out, self.held_out))
 
     @property
     def right_parts(self) -> tuple[Array, ...]:
-        """Whether the answers of each part of `probability_parts` were right."""
+        """Whether the predictions of each part of `probability_parts` were right."""
         return tuple(_parts(self.right, self.held_out, self.held_out))
 
     @cached_property

@@ -1,8 +1,9 @@
-"""Response to alarms: the next step from what is to what should be. Pure.
+"""Response to alarms: decides whether to start a retraining, to wait, or to notify a person. Pure.
 
-The step follows from the state alone, so one that a kill or an unreachable server has prevented is taken at the next
-look, and an alarm that is being dealt with starts nothing twice. What has a later time than the look was recorded by a
-clock that was ahead: it blocks nothing, or the loop would stand still until the clock is there again.
+The decision depends on the stored state only. If a crash or an unreachable server prevented an action, the next run of
+the monitor repeats it; an alarm whose retraining is running starts no second one. Timestamps later than `now` come from
+a clock that was ahead and are ignored, because waiting for them could block retrainings for as long as the clock was
+wrong.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ class Step:
     """What to do now.
 
     Attributes:
-        kind: `retrain`: start a retraining; `wait`: one is under way, the last one was a moment ago, or a person knows;
-            `ask`: notify a person, once an alarm; `nothing`: no alarm is open.
+        kind: `retrain`: start a retraining; `wait`: one is running, the last one was a moment ago, or a person was
+            notified; `notify`: notify a person, once per alarm; `nothing`: no alarm is open.
         because: the reason.
         alarm: the open alarm; None for `nothing`.
     """
 
-    kind: Literal["nothing", "wait", "retrain", "ask"]
+    kind: Literal["nothing", "wait", "retrain", "notify"]
     because: str
     alarm: Alarm | None = None
 
@@ -50,23 +51,23 @@ def next_step(state: State, retrained: datetime | None, now: datetime, config: M
         return Step("nothing", "no alarm" if alarm is None else "monitor.retrain is false")
     if retrained and datetime.fromisoformat(alarm.time) <= retrained <= now:
         return Step("nothing", f"retrained at {retrained.isoformat(timespec='seconds')}, since the last alarm")
-    return _deal_with(alarm, state, now, config)
+    return _open_alarm_step(alarm, state, now, config)
 
 
-def _deal_with(alarm: Alarm, state: State, now: datetime, config: MonitorConfig) -> Step:
+def _open_alarm_step(alarm: Alarm, state: State, now: datetime, config: MonitorConfig) -> Step:
     attempts = state.attempts
     if attempts and attempts[-1].outcome == "running":
         return Step("wait", f"a retraining is under way since {attempts[-1].time}", alarm)
-    if attempts and _begun(attempts[-1]) <= now < (end := _begun(attempts[-1]) + _pause(attempts, config)):
+    if attempts and _start(attempts[-1]) <= now < (end := _start(attempts[-1]) + _pause(attempts, config)):
         return Step("wait", f"the next retraining may begin at {end.isoformat(timespec='seconds')}", alarm)
-    of_day = sum(timedelta(0) <= now - _begun(attempt) < DAY for attempt in attempts)
+    of_day = sum(timedelta(0) <= now - _start(attempt) < DAY for attempt in attempts)
     if of_day >= config.retrainings_a_day:
-        return _ask(state, alarm, f"{of_day} retrainings within 24 hours have not ended the alarm")
+        return _notify_once(state, alarm, f"{of_day} retrainings within 24 hours have not ended the alarm")
     return Step("retrain", f"alarm at {alarm.time}: {alarm.question}: {alarm.because}", alarm)
 
 
-def unless_repeated(step: Step, state: State, inputs: str) -> Step:
-    """Return a step, or the one to ask a person instead of repeating the last retraining that has succeeded.
+def notify_if_repeated(step: Step, state: State, inputs: str) -> Step:
+    """Return a step, or the one that notifies a person instead of repeating the last retraining that succeeded.
 
     Args:
         step: to start a retraining.
@@ -76,11 +77,11 @@ def unless_repeated(step: Step, state: State, inputs: str) -> Step:
     last = next((attempt for attempt in reversed(state.attempts) if attempt.outcome == "done"), None)
     if step.alarm is None or last is None or last.inputs != inputs:
         return step
-    return _ask(state, step.alarm, f"nothing has been there to learn since the retraining at {last.time}")
+    return _notify_once(state, step.alarm, f"no new data, code or parameters since the retraining at {last.time}")
 
 
-def _ask(state: State, alarm: Alarm, because: str) -> Step:
-    return Step("wait" if state.asked == alarm.time else "ask", because, alarm)
+def _notify_once(state: State, alarm: Alarm, because: str) -> Step:
+    return Step("wait" if state.asked == alarm.time else "notify", because, alarm)
 
 
 def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:
@@ -90,5 +91,5 @@ def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:
     return timedelta(hours=hours)
 
 
-def _begun(attempt: Attempt) -> datetime:
+def _start(attempt: Attempt) -> datetime:
     return datetime.fromisoformat(attempt.time)

@@ -1,4 +1,4 @@
-"""Traffic: images, answers and feedback of one version from the inference log of a server, since an earlier look."""
+"""Traffic: logged images, predictions and feedback of one version since an earlier look."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a version was asked and answered.
+    """Images, predictions and feedback of a version.
 
     Attributes:
         images: uint8 `[n, height, width]`, the newest first.
         probabilities: float32 `[n, classes]`.
-        right: whether the answer was that of the feedback, bool `[labelled]`.
+        right: whether the predicted class equals the feedback, bool `[labelled]`.
         cursor: after this.
     """
 
@@ -57,11 +57,11 @@ class Traffic:
 
 
 def waiting(location: str, version: Version, shape: tuple[int, ...], since: Cursor) -> int:
-    """Return how many images a version has answered since an earlier look.
+    """Return how many images were logged for a version since an earlier look.
 
     Args:
         location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
-        version: the one that has answered.
+        version: the one that made the predictions.
         shape: of an image.
         since: how far the log was read.
 
@@ -73,11 +73,11 @@ def waiting(location: str, version: Version, shape: tuple[int, ...], since: Curs
 
 
 def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor, most: int) -> Traffic:
-    """Return what a version was asked and answered since an earlier look.
+    """Return the requests logged for a version since an earlier look.
 
     Args:
         location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
-        version: the one that has answered.
+        version: the one that made the predictions.
         shape: of an image.
         since: how far the log was read.
         most: largest number of images; the newest ones are returned.

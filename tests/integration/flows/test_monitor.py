@@ -122,7 +122,7 @@ def test_drift_is_shown_and_starts_one_retraining(eager: Checkout, prefect_api: 
         waiting.post(f"{prefect_api}/flow_runs/{again['id']}/set_state", json=done).raise_for_status()
         scheduled.tool("python", "-c", LOOK)  # nobody has reported a label since
         assert len(requested(prefect_api, deployment)) == 2
-        waiting.wait_until(lambda: any("nothing has been there to learn since" in text for text in webhook.texts))
+        waiting.wait_until(lambda: any("no new data, code or parameters since" in text for text in webhook.texts))
         assert sum(text.startswith("needs a person") for text in webhook.texts) == 1
 
         scheduled.python(PROMOTE_A_BAD_ONE, str(ROOT / "tests/support"))

@@ -1,4 +1,4 @@
-"""Decision of a watch: whether a champion stays, has to go, or is watched on. Pure."""
+"""Decision of a watch: whether to keep the champion, to roll it back, or to continue watching. Pure."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def decide(watch: Watch, evidence: Evidence, elapsed: timedelta, config: Monitor
     """
     pairs = evidence.pairs
     seen = watch.model_copy(update={"labelled": pairs.labelled, "wins": pairs.wins, "losses": pairs.losses})
-    if reasons := list(_complaints(evidence, config)):
+    if reasons := list(_rollback_reasons(evidence, config)):
         return seen.model_copy(update={"outcome": "worse", "because": "; ".join(reasons)})
     if pairs.labelled >= config.watch_labels or elapsed >= timedelta(hours=config.watch_hours):
-        return seen.model_copy(update={"outcome": "kept", "because": _found(pairs)})
-    return seen.model_copy(update={"because": _found(pairs)})
+        return seen.model_copy(update={"outcome": "kept", "because": _comparison_text(pairs)})
+    return seen.model_copy(update={"because": _comparison_text(pairs)})
 
 
-def _found(pairs: Pairs) -> str:
-    """Return what the pairs say, which is no evidence against the champion."""
+def _comparison_text(pairs: Pairs) -> str:
+    """Return the result of the paired comparison as text."""
     if pairs.problem:
         return f"not compared: {pairs.problem}"
     return f"{pairs.wins} won and {pairs.losses} lost of {pairs.labelled} images with feedback"
 
 
-def _complaints(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
-    """Yield each reason to withdraw the champion."""
+def _rollback_reasons(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
+    """Yield each reason to roll the champion back."""
     for address, reason in evidence.refusals.items():
         yield f"{address} refuses to serve it: {reason}"
     yield from _failing(evidence, config)
@@ -49,7 +49,8 @@ def _complaints(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
     allowed = config.report_ratio / (1 + config.report_ratio)
     lost = accuracy.least_share(pairs.losses, pairs.wins + pairs.losses)
     if lost > allowed:
-        yield f"worse: {_found(pairs)}; at least {lost:.1%} of the differences are losses, {allowed:.1%} are tolerated"
+        bound = f"at least {lost:.1%} of the differences are losses, {allowed:.1%} are tolerated"
+        yield f"worse: {_comparison_text(pairs)}; {bound}"
 
 
 def _failing(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:

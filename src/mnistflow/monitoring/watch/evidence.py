@@ -1,6 +1,6 @@
-"""Evidence of a watch: rows with feedback that both versions have answered, and what the servers report of both.
+"""Evidence of a watch: rows with feedback, predicted by both versions, and the servers' metrics of both.
 
-The inference log holds the images, so the version before answers the very rows of the champion here, after the fact.
+The log holds the images, so the previous version predicts the champion's rows offline.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ CLASSIFIED_IMAGE = 3  # dimensions of a batch of images
 
 @dataclass(frozen=True)
 class Pairs:
-    """Answers of two versions to the same images with feedback.
+    """Predictions of two versions for the same images with feedback.
 
     Attributes:
         labelled: number of images.
-        wins: images that only the champion answers as the feedback says.
-        losses: images that only the version before it does.
+        wins: images that only the champion predicts correctly.
+        losses: images that only the previous version predicts correctly.
         problem: why they could not be compared; empty if they could.
     """
 
@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a champion and of the version before it.
+    """Evidence about a champion and the version before it.
 
     Attributes:
         champion: requests that the servers have answered with it, since they were started.
@@ -109,7 +109,7 @@ def _compare(name: str, champion: int, predecessor: int, log: str, since: dateti
 
 
 def _pairs(rows: Sequence[tuple[Any, ...]], before: Sequence[str]) -> Pairs:
-    """Return the pairs of logged answers, as rows of `ROWS`, with those of the version before."""
+    """Compare logged predictions, as rows of `ROWS`, with those of the previous version."""
     right = np.array([json.loads(names)[int(np.argmax(json.loads(answer)))] == true for _, names, answer, true in rows])
     right_before = np.array([name == true for name, (*_, true) in zip(before, rows, strict=True)])
     return Pairs(len(rows), wins=int((right & ~right_before).sum()), losses=int((~right & right_before).sum()))

@@ -1,4 +1,4 @@
-"""Record of a watch: a file in `var/monitor`, written before each step that it leads to."""
+"""Record of a watch: a file in `var/monitor`, written before each action that follows from it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Outcome = Literal["watching", "kept", "worse", "rolled back", "overtaken"]
 
 
 class Watch(BaseModel):
-    """The watch over one promotion.
+    """The watch of one promotion.
 
     Attributes:
         version: the champion that is watched.
         predecessor: the one before it.
         since: when the version was promoted, ISO 8601, UTC.
-        labelled: images with feedback that both have answered.
-        wins: those of them that only the champion answers right.
-        losses: those that only its predecessor does.
+        labelled: images with feedback that both versions predicted.
+        wins: those of them that only the champion predicts correctly.
+        losses: those that only its predecessor predicts correctly.
         outcome: `worse` until the version is rolled back; `overtaken` if something else has moved the alias.
-        because: what the outcome follows from, or what is known so far.
+        because: the reason of the outcome, or the result so far.
         announced: whether a notification of the outcome was sent.
     """
 
@@ -50,7 +50,7 @@ class Watch(BaseModel):
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a step to come: to look on, or to roll back."""
+        """Whether the watch continues, or a rollback is pending."""
         return self.outcome in ("watching", "worse")
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""Step of a watch: what each look does about the last promotion; the next look takes one that a kill has prevented.
+"""Advance a watch: compare the promoted version with its predecessor, and roll it back if it is worse.
 
-The registry says which promotion is the last, so the watch follows it whoever has moved the alias. The outcome `worse`
-is stored before the rollback, and the rollback is recorded in the registry: whichever of them a kill separates from
-the next, nothing is forgotten and nothing done twice.
+The last promotion is read from the registry, so alias moves by other tools are followed. The outcome `worse` is stored
+before the rollback, and the registry records the rollback, so a crash in between is resumed by the next run and nothing
+is done twice.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datet
 
 
 def _of_last_promotion(known: Watch | None, last: Move | None) -> Watch | None:
-    """Return the watch over the last promotion, as it stands before this look."""
+    """Return the watch of the last promotion, as of before this look."""
     if last is None:
         return known
     since = last.line.partition(" ")[0]

@@ -6,7 +6,7 @@ from typing import Literal
 from checkouts import ROOT
 
 from mnistflow import config
-from mnistflow.monitoring.response import Step, next_step, unless_repeated
+from mnistflow.monitoring.response import Step, next_step, notify_if_repeated
 from mnistflow.monitoring.state import Alarm, Attempt, State
 
 SETTINGS = config.load(ROOT / "params.yaml").monitor.with_values({"cool_down_hours": 6.0, "retrainings_a_day": 2})
@@ -60,7 +60,7 @@ def test_one_retraining_at_a_time_with_a_pause_that_failures_double() -> None:
 
 def test_a_person_is_asked_once_when_the_retrainings_of_a_day_are_used_up() -> None:
     done = (attempt(0, "done"), attempt(7, "done"))
-    assert step(14, alarm(13), *done).kind == "ask"
+    assert step(14, alarm(13), *done).kind == "notify"
     assert step(15, alarm(13), *done, asked=alarm(13).time).kind == "wait"
     assert step(25, alarm(13), *done, asked=alarm(13).time).kind == "retrain"
 
@@ -73,15 +73,15 @@ def test_a_person_is_asked_once_instead_of_repeating_a_retraining() -> None:
             attempt(0, "done").model_copy(update={"inputs": done}),
             attempt(1, "failed").model_copy(update={"inputs": failed}),
         )
-        return unless_repeated(due, State(version=3, attempts=attempts, asked=asked), inputs)
+        return notify_if_repeated(due, State(version=3, attempts=attempts, asked=asked), inputs)
 
     assert taken("data 2") == due  # what has failed is tried again
     assert taken("data 3") == due
-    assert taken("data 1").kind == "ask"
-    assert "nothing has been there to learn since the retraining at 2026-01-01T00:00:00" in taken("data 1").because
+    assert taken("data 1").kind == "notify"
+    assert "no new data, code or parameters since the retraining at 2026-01-01T00:00:00" in taken("data 1").because
     assert taken("data 1", asked=alarm(13).time).kind == "wait"
     assert taken("data 1", done="") == due  # attempts of earlier releases name none
-    assert unless_repeated(due, State(version=3), "data 1") == due
+    assert notify_if_repeated(due, State(version=3), "data 1") == due
 
 
 def test_a_clock_that_was_ahead_blocks_nothing() -> None:
