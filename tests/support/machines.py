@@ -122,7 +122,7 @@ def check_agreement(machines: list[Machine], name: str, when: str) -> None:
     assert model
     champion, latest = model.aliases.get("champion"), history.latest(known)
     assert (latest[0] if latest else None) == champion, when
-    assert aliases.is_settled(model), when
+    assert aliases.is_move_complete(model), when
     assert model.aliases.get("previous") == (history.earlier_champion(known, champion) if champion else None), when
     assert not any(version.is_overruled for version in known if version.number == champion), when
     rollout = aliases.rollout_of(model)

@@ -19,7 +19,7 @@ class Entry:
         version: the new champion.
         replaced: the champion before; None for the first.
         by: `gate`, `hand`, `rollback`, or `MLflow` for a choice in its UI.
-        who: user and machine; empty if nobody knows.
+        who: user and machine; empty if unknown.
         because: the reason; empty if none was given.
     """
 

@@ -33,7 +33,7 @@ class Service:
         since: ISO 8601.
         until: ISO 8601; None while it lasts.
         by: who or what made it champion; see `ledger.Entry`.
-        who: user and machine; empty if nobody knows.
+        who: user and machine; empty if unknown.
         because: the reason; empty if none was given.
     """
 

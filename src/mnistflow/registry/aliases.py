@@ -1,8 +1,8 @@
 """Aliases and tags of registered models and versions: every change of the model registry except registration.
 
-MLflow changes one alias or tag at a time. So a move of the alias `champion` is written to the registered model first
-(`Move`), then made, then recorded in history, tags and the other aliases. Whoever decides next, on whichever machine,
-completes a move that was made and forgets one that was not.
+MLflow changes one alias or tag at a time. A move of `champion` is therefore first written to the registered model
+(`Move`, a write-ahead record), then made, then recorded in history, tags and the other aliases. The next process that
+takes the lease completes a move that was made, and drops one that was not.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ class Move:
     """The last move of the alias `champion`.
 
     Attributes:
-        version: that it leads to.
+        version: the new champion.
         replaced: the champion before; None for none.
+        by: who or what moved it.
         line: of the version's history.
-        is_recorded: whether history, tags and the other aliases say so.
+        is_recorded: whether history, tags and the other aliases are up to date with the move.
     """
 
     version: int
@@ -87,20 +88,20 @@ def set_champion(version: Version, by: history.By, because: str = "") -> None:
     _record(version.name, move)
 
 
-def is_settled(model: StoredModel) -> bool:
+def is_move_complete(model: StoredModel) -> bool:
     """Return whether the alias `champion` is where its last move has led to, and that move is recorded."""
     champion, last = model.aliases.get(CHAMPION), Move.of(model)
     return champion is None or (last is not None and last.is_recorded and last.version == champion)
 
 
-def settle(name: str) -> None:
-    """Complete the move that a killed process has begun, and record one that was made by MLflow's UI or client.
+def complete_move(name: str) -> None:
+    """Complete the move that a killed process has begun, and record one that was made in MLflow's UI or client.
 
     The latter is recorded like `mnistflow promote`: a rollback returns to the version before, and no retraining brings
     that version back. The caller has the lease on the model.
     """
     model = _model(name)
-    if is_settled(model):
+    if is_move_complete(model):
         return
     champion, last = model.aliases[CHAMPION], Move.of(model) or _latest_of_history(name)
     if last and champion == last.version:
@@ -126,7 +127,7 @@ def set_challenger(version: Version) -> None:
 
 
 def rollout_of(model: StoredModel) -> Rollout | None:
-    """Return which version of a model servers are to try beside the champion, and how; None for none."""
+    """Return the rollout of a model; None without one."""
     try:
         return Rollout(**json.loads(model.tags[ROLLOUT_TAG]))
     except (KeyError, TypeError, ValueError):
@@ -134,7 +135,7 @@ def rollout_of(model: StoredModel) -> Rollout | None:
 
 
 def set_rollout(name: str, rollout: Rollout | None) -> None:
-    """Let servers try a version beside the champion; None ends that."""
+    """Start or change the rollout of a version; None ends it."""
     if rollout:
         _set_model_tag(name, ROLLOUT_TAG, asdict(rollout))
     else:
@@ -148,7 +149,7 @@ def _latest_of_history(name: str) -> Move | None:
 
 
 def _record(name: str, move: Move) -> None:
-    """Let history, tags and the other aliases follow a move that was made; what they say already is left as it is."""
+    """Bring history, tags and the other aliases up to date with a move. Idempotent: entries that exist are kept."""
     known = {version.number: version for version in versions.all_versions(name)}
     champion, replaced = known[move.version], known.get(move.replaced or 0)
     if move.line not in champion.history:

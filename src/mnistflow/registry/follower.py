@@ -155,7 +155,7 @@ def prune(paths: Paths, name: str, used: Iterable[int], keep: int) -> list[int]:
     """Remove versions from the repository, the oldest first, and what killed processes have left unfinished.
 
     Args:
-        used: numbers of versions that stay, besides the published champion and the version that is tried.
+        used: numbers of versions that stay, besides the published champion and the challenger of a rollout.
         keep: how many of the others stay.
 
     Returns:

@@ -24,7 +24,7 @@ class Event:
     Attributes:
         moment: when, as `line` states it.
         by: `gate`, `hand`, `rollback`, or `MLflow` for a choice in its UI.
-        who: user and machine; empty if nobody knows.
+        who: user and machine; empty if unknown.
         because: the reason; empty if none was given.
         line: of the version's history, which says all that.
     """
@@ -52,7 +52,7 @@ def line(by: str, who: str = "", because: str = "", after: str | None = None) ->
     """Return the line that a version's history gets when it becomes champion now.
 
     Args:
-        who: user and machine; empty if nobody knows.
+        who: user and machine; empty if unknown.
         because: the reason, of which line breaks become spaces; empty if none was given.
         after: the line of the champion before. The new one gets a later time, although another machine, whose clock
             may be ahead, may have written that one.

@@ -32,13 +32,13 @@ MAX_BATCH_SIZE = 1024
 
 @dataclass(frozen=True)
 class Rollout:
-    """How servers try a version beside the champion.
+    """Canary and shadow deployment of a challenger.
 
     Attributes:
         challenger: number of the version.
         canary: share of the requests that it answers, 0 to 1.
         shadow: whether it gets a copy of the others.
-        since: when that was set, ISO 8601 in UTC: set again, it begins anew where a server has ended it.
+        since: time of the last change, ISO 8601 in UTC. A new value restarts a rollout that a server has ended.
     """
 
     challenger: int
@@ -71,7 +71,7 @@ def published_champion(paths: Paths, name: str) -> int | None:
 
 
 def read_rollout(paths: Paths, name: str) -> Rollout | None:
-    """Return how a version is tried beside the champion, or None.
+    """Return the rollout of a model as the repository has it; None without one.
 
     Raises:
         DataError: `rollout.json` is not as `write_rollout` writes it.
@@ -86,7 +86,7 @@ def read_rollout(paths: Paths, name: str) -> Rollout | None:
 
 
 def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
-    """Let servers try a published version beside the champion; None ends that."""
+    """Write the rollout of a published version for servers; None ends it."""
     path = paths.models / name / "rollout.json"
     if rollout is None:
         files.remove(path)

@@ -1,4 +1,4 @@
-"""Reconciliation: the registry decides which version serves and which is tried; model repositories follow it."""
+"""Reconciliation: makes model repositories equal to the registry: which version serves, and the rollout of another."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mnistflow.tracking.store import open_store
 def reconcile(paths: Paths, name: str) -> bool:
     """Make the repository equal to the registry, champion and rollout; return whether anything had to change.
 
-    Whoever has moved the alias `champion`, and wherever, it is obeyed: another machine, or MLflow's UI or client. A
-    move that nobody has recorded yet is recorded in the registry as well, see `aliases.settle`.
+    Moves of the alias by other machines or in MLflow's UI are adopted. One without a record is recorded in the
+    registry, see `aliases.complete_move`.
 
     Raises:
         RegistryError: the artifact store does not have the files of a version.
     """
     changed = follow(paths, name)
     model = open_store().model(name)
-    if model is None or aliases.is_settled(model):
+    if model is None or aliases.is_move_complete(model):
         return changed
     with decide(name):
         return follow(paths, name) or changed
@@ -35,7 +35,7 @@ def decide(name: str) -> Lease:
     """
     lease = Lease(name).acquire()
     try:
-        aliases.settle(name)
+        aliases.complete_move(name)
     except BaseException:
         lease.release()
         raise

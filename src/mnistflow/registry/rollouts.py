@@ -1,4 +1,4 @@
-"""Rollouts: a version is tried beside the champion, by every server that follows the registry."""
+"""Rollouts: canary and shadow deployment of a challenger, on every server that follows the registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnistflow.tracking.store import open_store
 
 
 def read(name: str) -> Rollout | None:
-    """Return which version of a model is tried, and how, as the registry has it; None for none."""
+    """Return the rollout of a model as the registry has it; None without one."""
     model = open_store().model(name)
     return aliases.rollout_of(model) if model else None
 
@@ -22,19 +22,19 @@ def read(name: str) -> Rollout | None:
 def change(
     paths: Paths, name: str, *, canary: float | None = None, shadow: bool | None = None, number: int | None = None
 ) -> Rollout | None:
-    """Let servers try a version beside the champion, or end that, and return the rollout that MLflow then has.
+    """Start, change or end the rollout of a version, and return the one that MLflow then has.
 
-    The version that is tried stays the same until both canary and shadow have ended, even if the alias `challenger`
-    moves meanwhile.
+    The challenger stays the same until both canary and shadow have ended, even if the alias `challenger` moves
+    meanwhile.
 
     Args:
         canary: share of the requests that the version answers, 0 to 1; None leaves it as it is.
         shadow: whether the version gets a copy of the requests; None leaves it as it is.
-        number: the version to try, published if need be; None for the challenger.
+        number: the version to roll out, published if need be; None for the challenger.
 
     Raises:
         RegistryError: there is no champion, no such version or no challenger, the artifact store does not have the
-            version's files, or another version is being tried.
+            version's files, or another version is rolled out.
     """
     with reconciliation.decide(name):
         now = read(name) or Rollout(0)
@@ -45,7 +45,7 @@ def change(
             since=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         if canary or shadow:
-            chosen = _version_to_try(name, number)
+            chosen = _version_to_roll_out(name, number)
             if now.challenger not in (0, chosen.number):
                 other = f"not version {number}" if number else f"and the challenger is version {chosen.number} now"
                 raise RegistryError(
@@ -61,7 +61,7 @@ def change(
         return read(name)
 
 
-def _version_to_try(name: str, number: int | None) -> Version:
+def _version_to_roll_out(name: str, number: int | None) -> Version:
     champion = versions.version_of_alias(name, versions.CHAMPION)
     if not champion:
         raise RegistryError(

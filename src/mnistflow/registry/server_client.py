@@ -43,10 +43,10 @@ class Rollout:
     """A rollout as the server reports it.
 
     Attributes:
-        challenger: number of the version that is tried.
+        challenger: number of the version.
         canary: share of the requests that it answers.
         shadow: whether it gets a copy of the others.
-        state: `on`, or why the version is not tried.
+        state: `on`, or why the version gets no requests.
         calls: of `champion` and `challenger`.
         compared: rows answered by both.
         agreement: share of these rows for which both predict the same class.

@@ -87,7 +87,7 @@ class Status:
         serving: number of the version that the model repository points to.
         serving_is_whole: whether that version's files are there, as they were written, and not of another registry.
         model_repository: folder that servers read.
-        rollout: which version servers are to try beside the champion, and how, as the registry has it.
+        rollout: canary and shadow deployment of a challenger, as the registry has it.
         servers: the known prediction servers, with their own status of the model.
     """
 

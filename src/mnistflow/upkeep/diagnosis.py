@@ -122,7 +122,7 @@ def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Finding
     number = model.aliases.get(versions.CHAMPION)
     if number is None:
         return
-    if not aliases.is_settled(model):
+    if not aliases.is_move_complete(model):
         yield Finding(
             "registry", f"the last change of the champion of {name} is not recorded", f"{REPAIR} records it.", repair
         )
