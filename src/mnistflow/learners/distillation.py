@@ -1,8 +1,8 @@
 """Distillation: a network learns the probabilities of a registered model, its teacher, beside the labels.
 
 The targets are a weighted mean of the labels and of the teacher's probabilities at a temperature (Hinton, Vinyals and
-Dean, arXiv:1503.02531). The teacher sees each image as the student does, after augmentation, so that it teaches more
-than the training labels say ("function matching", Beyer et al., arXiv:2106.05237).
+Dean, arXiv:1503.02531). The teacher predicts the same augmented image as the student, so its targets contain
+more than the training labels ("function matching", Beyer et al., arXiv:2106.05237).
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ class Teacher:
     def __init__(self, session: InferenceSession, config: DistillationConfig, classes: int) -> None:
         self._session, self._config, self._classes = session, config, classes
 
-    def teach(self, images: Any, labels: Any) -> tuple[Any, Any]:
+    def soften_targets(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Return a batch with soft targets: images as they are, and targets float32 `[batch, classes]`.
 
         Args:
             images: uint8 tensor `[batch, height, width]`.
-            labels: class indices, integer tensor `[batch]`; -1 for no class, which nobody teaches.
+            labels: class indices, integer tensor `[batch]`; -1 for outliers, whose target is uniform and gets no
+                teacher term.
         """
         import tensorflow as tf
 
-        taught = tf.numpy_function(self._softened, [images], tf.float32, stateful=False)
-        taught = tf.ensure_shape(taught, [None, self._classes])
+        probabilities = tf.numpy_function(self._probabilities, [images], tf.float32, stateful=False)
+        teacher_probabilities = tf.ensure_shape(probabilities, [None, self._classes])
         has_class = tf.cast(labels >= 0, tf.float32)[:, None]
         targets = tf.one_hot(labels, self._classes) + (1 - has_class) / self._classes
         weight = self._config.weight * has_class
-        return images, weight * taught + (1 - weight) * targets
+        return images, weight * teacher_probabilities + (1 - weight) * targets
 
-    def _softened(self, images: Array) -> Outputs:
+    def _probabilities(self, images: Array) -> Outputs:
         return tempered(onnx_session.predict(self._session, images), self._config.temperature)
 
 

@@ -1,9 +1,9 @@
-"""Online learning: a network takes the feedback one example at a time, in the order of its time, a step for each.
+"""Online learning: a network takes the feedback one example at a time, in the order of time, one step each.
 
 That is what a plain online learner does (Bottou, "Online Learning and Stochastic Approximations", 1998): stochastic
-gradient descent with a constant learning rate, each example once, without augmentation and without replay. It begins
-with a registered version, `train.warm_start`, or with a training on the official examples. Normalization layers stay
-as they are then, because one example has no statistics.
+gradient descent with a constant learning rate, each example once, no augmentation, no replay. It starts from a
+registered version (`train.warm_start`) or from a training on the official examples. BatchNormalization layers are
+frozen, because one example has no batch statistics.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RATE = 0.1  # factor of the learning rate, which is meant for means over a batch
 def fit(
     data: Dataset, config: TrainConfig, fit_network: Fit, on_epoch: OnEpoch, checkpoint_folder: Path | None
 ) -> Training:
-    """Train a network on the official examples, unless a version is its start; then take the feedback in order.
+    """Train on the official examples, or load a registered version; then train on the feedback in order.
 
     Args:
         data: a prepared data set.
@@ -94,7 +94,7 @@ def _of_single_examples(config: TrainConfig) -> TrainConfig:
 
 
 def _start(weights: Path | list[Any]) -> Callable[[keras.Model], None]:
-    """Return a function that gives a network the weights to start from, and leaves its normalization as it is."""
+    """Return a function that gives a network the weights to start from, and freezes its normalization layers."""
 
     def start(model: keras.Model) -> None:
         import keras

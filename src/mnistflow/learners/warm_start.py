@@ -1,11 +1,11 @@
-"""Warm start: a network goes on from the weights of a registered version, on what that knows least, with replay.
+"""Warm start: continues the training of a registered network on its hardest examples, with replay.
 
-Half of the examples of such a training are drawn in proportion to the version's loss on them, which finds new kinds of
-images among many old ones; the other half is replayed at random, so that the old ones are not forgotten (one replayed
-example of a class is worth much, arXiv:1902.10486). Which part is trained depends on what has changed: other inputs
-want the first block, other labels the head (surgical fine-tuning, arXiv:2210.11466). So each part is trained for an
-epoch, and the one with the lowest validation loss goes on. A fifth of the first half is held out for that, because the
-validation split may hold no image of the new kind.
+Half of the examples are drawn with probability proportional to the version's loss, which finds new kinds of images; the
+other half is drawn uniformly from the rest, against catastrophic forgetting (arXiv:1902.10486). Which part of the
+network should be trained depends on what changed: the first block for new inputs, the head for new labels (surgical
+fine-tuning, arXiv:2210.11466). Each part is therefore trained for one epoch, and the one with the lowest validation
+loss is trained on. A fifth of the first half is held out and added to the validation split, which may contain no image
+of the new kind.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Outlier exposure: training images that show none of the classes, whose target is doubt.
+"""Outlier exposure: training images of no class, with a uniform target distribution.
 
-A network that was never asked about anything but digits is sure of whatever it is shown. Some images of each batch are
-replaced by pictures of no class, and the loss asks for equal probabilities there (Hendrycks, Mazeika and Dietterich,
-arXiv:1812.04606). They are made of the batch itself: pieces of two images, two images at once, and scribbles.
+Networks trained on digits only are overconfident on other inputs. Some images of each batch are therefore replaced by
+outliers, whose target is the same probability for each class (Hendrycks, Mazeika and Dietterich, arXiv:1812.04606).
+They are made of the batch itself: halves of two images, two images overlaid, and scribbles.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 LABEL = -1  # of an outlier, in place of a class index
-KINDS = 4
 GRID = (4, 7)  # nodes on each side of the coarse grids that scribbles come from
 LINE_WIDTH = 0.35
 
 
-def exposed(pixels: Any, labels: Any, seed: Any, share: float) -> tuple[Any, Any]:
+def replace_with_outliers(pixels: Any, labels: Any, seed: Any, share: float) -> tuple[Any, Any]:
     """Return a batch in which a share of the images, the first ones, are outliers labelled `LABEL`.
 
     Args:
@@ -30,16 +29,16 @@ def exposed(pixels: Any, labels: Any, seed: Any, share: float) -> tuple[Any, Any
     first, second, kept = pixels[:count], pixels[count : 2 * count], pixels[count:]
     draws = tf.random.stateless_uniform([count, 2], seed + tf.constant([5, 0]))
     kinds = [
-        _pieces(first, second),
-        _both(first, second, draws[:, 1]),
+        _mixed_halves(first, second),
+        _overlaid(first, second, draws[:, 1]),
         *(_scribble(first, seed + tf.constant([6 + number, 0]), nodes) for number, nodes in enumerate(GRID)),
     ]
-    kind = tf.cast(draws[:, 0] * KINDS, tf.int32)
+    kind = tf.cast(draws[:, 0] * len(kinds), tf.int32)
     chosen = tf.gather(tf.stack(kinds, axis=1), kind, batch_dims=1)
     return tf.concat([chosen, kept], 0), tf.concat([tf.fill([count], tf.cast(LABEL, labels.dtype)), labels[count:]], 0)
 
 
-def _pieces(first: Any, second: Any) -> Any:
+def _mixed_halves(first: Any, second: Any) -> Any:
     """Return the upper half of an image above the upper half of another, upside down."""
     import tensorflow as tf
 
@@ -47,7 +46,7 @@ def _pieces(first: Any, second: Any) -> Any:
     return tf.concat([first[:, :half], tf.reverse(second, [1])[:, half:]], axis=1)
 
 
-def _both(first: Any, second: Any, draws: Any) -> Any:
+def _overlaid(first: Any, second: Any, draws: Any) -> Any:
     """Return two images at once, moved apart by a quarter to a half of the width."""
     import tensorflow as tf
 

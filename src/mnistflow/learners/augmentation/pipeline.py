@@ -33,7 +33,7 @@ def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig) -> tuple
 
     pixels = _transformed(images, seed, config) if config.is_geometric else tf.cast(images, tf.float32)
     if config.outliers:
-        pixels, labels = outliers.exposed(pixels, labels, seed, config.outliers)
+        pixels, labels = outliers.replace_with_outliers(pixels, labels, seed, config.outliers)
     if config.photometric:
         pixels = photometric(pixels, seed, config)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8), labels

@@ -207,7 +207,10 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
 
 
 def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int, teacher: Teacher | None) -> Any:
-    """Return the batches of an epoch, augmented and taught. They depend on the seed and the epoch only."""
+    """Return the batches of an epoch: augmented, with the teacher's soft targets.
+
+    They depend on the seed and the epoch only.
+    """
     import tensorflow as tf
 
     order = extent.order(config.seed, epoch)
@@ -222,7 +225,7 @@ def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int, teac
 
         pipeline = pipeline.enumerate(first_step).map(augmented, num_parallel_calls=threads())
     if teacher:
-        pipeline = pipeline.map(teacher.teach, num_parallel_calls=threads())
+        pipeline = pipeline.map(teacher.soften_targets, num_parallel_calls=threads())
     return prefetched(pipeline)
 
 
