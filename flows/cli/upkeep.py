@@ -96,7 +96,7 @@ def gc(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """List old runs, versions, folders, cached files and log rows that nothing holds; --delete removes them."""
+    """List old runs, versions, folders, cached files and log rows that nothing references; --delete removes them."""
     paths, settings = load_context(overrides)
     from flows.orchestration import flow_run_gc
     from mnistflow.upkeep.gc import collection

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, younger_than
 
 KIND = "flow runs in Prefect"
 DATABASE = "prefect.db"
@@ -65,7 +65,7 @@ async def _collect(days: int, before: datetime, *, delete: bool) -> Garbage:
 
     old = await count(has_ended, db.FlowRun.end_time < before)
     kept = {
-        young(days): await count(has_ended, db.FlowRun.end_time >= before),
+        younger_than(days): await count(has_ended, db.FlowRun.end_time >= before),
         UNDER_WAY: await count(sa.not_(has_ended)),
     }
     if delete:

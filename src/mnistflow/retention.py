@@ -6,7 +6,7 @@ from mnistflow.schema import Section
 
 
 class RetentionConfig(Section):
-    """Section `gc`: for how many days `mnistflow gc` keeps what nothing holds.
+    """Section `gc`: for how many days `mnistflow gc` keeps unreferenced objects.
 
     Attributes:
         automatic: whether the deployment `upkeep/daily` removes what is older.

@@ -1,1 +1,1 @@
-"""`mnistflow gc`: what is old and held by nothing, found and removed. Each module collects one kind of garbage."""
+"""`mnistflow gc`: finds and removes old, unreferenced objects. Each module collects one kind of garbage."""

@@ -14,8 +14,8 @@ from mnistflow.upkeep.gc.garbage import Garbage
 def collect(paths: Paths, retention: RetentionConfig, log: str, now: datetime, *, delete: bool) -> Iterator[Garbage]:
     """Yield the garbage of each kind, removed already if asked to.
 
-    What an earlier kind no longer holds, such as files that the dvc.lock of an old run names, is garbage of a later
-    one.
+    What only garbage of an earlier kind references, such as files that the dvc.lock of an old run names, is garbage of
+    a later one.
 
     Args:
         paths: of the checkout.

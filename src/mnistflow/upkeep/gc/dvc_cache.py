@@ -22,7 +22,7 @@ from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.gc.garbage import Garbage, cutoff, size, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, size, younger_than
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -41,7 +41,7 @@ def collect(
     *,
     delete: bool,
 ) -> Garbage:
-    """Find the files that nothing names and that are old, and remove them if asked to.
+    """Find old files that nothing references, and remove them if asked to.
 
     Args:
         paths: of the checkout.
@@ -80,7 +80,7 @@ def collect(
             if path.parent.name + path.name in named:
                 kept.append(NAMED)
             elif _written(path) > before:
-                kept.append(young(retention.cache))
+                kept.append(younger_than(retention.cache))
             else:
                 sizes[str(path.relative_to(paths.checkout))] = size(path)
         if delete:
@@ -129,7 +129,7 @@ def _git(paths: Paths, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
         ok: exit codes that are no failure: 128 of a reference that leads to no files.
 
     Raises:
-        StageError: git fails, so that nobody knows which files its branches and tags name.
+        StageError: git fails, so the files that its branches and tags name are unknown.
     """
     command = ["git", "-C", str(paths.checkout), *arguments]
     try:
@@ -145,7 +145,7 @@ def _hashes(text: str) -> Iterator[str]:
     """Yield the hashes of the outputs in a dvc.lock, or in an entry of the run cache.
 
     Raises:
-        StageError: the text is something else, so that nobody knows what it names.
+        StageError: the text is something else, so the files in use are unknown.
     """
     try:
         tree: Any = yaml_files.parse(text) or {}

@@ -1,4 +1,4 @@
-"""Garbage: what of one kind nothing holds any more, and why the rest stays."""
+"""Garbage: unreferenced objects of one kind, and why the others stay."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Garbage:
-    """What of one kind may be removed, or was removed.
+    """Unreferenced objects of one kind that may be removed, or were.
 
     Attributes:
         kind: such as `MLflow runs`.
-        names: of what may be removed; of rows, how many there are of each kind.
-        count: how many that are.
-        bytes: of what may be removed; None if that is not known.
+        names: of the objects; empty for rows of a database.
+        count: number of the objects.
+        bytes: their size; None if unknown.
         kept: reasons why others stay, and how many stay for each.
     """
 
@@ -41,12 +41,12 @@ class Garbage:
 
 
 def cutoff(now: datetime, days: int) -> datetime:
-    """Return the time before which nothing is kept for its age alone."""
+    """Return the time before which an object is old enough to be removed."""
     return now - timedelta(days=days)
 
 
-def young(days: int) -> str:
-    """Return the reason why what is younger stays."""
+def younger_than(days: int) -> str:
+    """Return the reason to keep an object that is younger."""
     return f"younger than {days} days"
 
 

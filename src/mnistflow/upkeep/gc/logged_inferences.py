@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from mnistflow.data import inference_log
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, younger_than
 
 KIND = "rows of the inference log"
 FEEDBACK = "with feedback"
@@ -49,7 +49,7 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
         return Garbage(KIND, (), 0, 0)
     count, size = int(found[0][0]), int(found[0][1])
     rows = {bool(has_feedback): int(number) for has_feedback, number in inference_log.query(location, _KEPT, (), FIX)}
-    kept = {FEEDBACK: rows.get(True, 0), young(retention.inferences): rows.get(False, 0) - count}
+    kept = {FEEDBACK: rows.get(True, 0), younger_than(retention.inferences): rows.get(False, 0) - count}
     if delete and count:
         _delete(location, before)
     return Garbage(KIND, (), count, size, {reason: number for reason, number in kept.items() if number})

@@ -1,6 +1,6 @@
 """Garbage of MLflow: old runs with their artifacts, and versions that never served.
 
-A tree stays when anything holds one of its runs or versions: an alias, the history of champions, a rollout, the
+A tree stays when anything references one of its runs or versions: an alias, the history of champions, a rollout, the
 gate's alpha spending, a tag, a running process, or another tree that has learned from it. While versions are
 removed, this process alone decides about their models.
 """
@@ -25,7 +25,7 @@ from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import StoredModel, StoredVersion
 from mnistflow.upkeep.gc import run_trees
-from mnistflow.upkeep.gc.garbage import Garbage, cutoff, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, younger_than
 from mnistflow.upkeep.gc.run_trees import RunTree
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ LEARNED_FROM = "that a kept model has learned from"
 
 
 @dataclass(frozen=True)
-class Records:
-    """Garbage of MLflow, and what of it the garbage of DVC's cache depends on.
+class MlflowGarbage:
+    """Unreferenced runs and versions, and the dvc.lock files of runs that stay.
 
     Attributes:
         runs: garbage of runs.
@@ -51,16 +51,18 @@ class Records:
     locks: tuple[str, ...]
 
 
-def collect(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: bool) -> Records:
-    """Find runs and versions that nothing holds and that are old, and remove them if asked to.
+def collect(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: bool) -> MlflowGarbage:
+    """Find old runs and versions that nothing references, and remove them if asked to.
 
     Raises:
         RegistryError: an artifact store cannot be read or written, or others decide about a model all the time.
     """
     with ExitStack() as leases:
         if delete:
-            for name in _with_versions(run_trees.read()[0]):
+            unprotected, _ = run_trees.read()
+            for name in _with_versions(unprotected):
                 leases.enter_context(reconciliation.decide(name))
+        # Read again under the leases: another process may have promoted or registered since.
         found, models = run_trees.read()
         reasons = _reasons(paths, retention, now, found, models)
         garbage = [tree for tree, reason in zip(found, reasons, strict=True) if not reason]
@@ -69,7 +71,7 @@ def collect(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: 
         if delete:
             for tree in garbage:
                 _remove(paths, tree)
-    return Records(
+    return MlflowGarbage(
         runs=Garbage.of("MLflow runs", sizes, (reason for tree, reason in kept for _ in tree.runs)),
         # Their files are artifacts of the runs.
         versions=Garbage.of(
@@ -93,8 +95,10 @@ def _reasons(
     models: Mapping[str, StoredModel],
 ) -> list[str]:
     """Return why each tree stays; empty if it does not."""
-    noted = {*_noted_runs(paths), *_newest_runs(found)}
-    reasons = [_held(paths, tree, models, now, noted) or _age(tree, retention, now) or "" for tree in found]
+    noted = {*_referenced_runs(paths), *_newest_runs(found)}
+    reasons = [
+        _reason_to_keep(paths, tree, models, now, noted) or _age_reason(tree, retention, now) or "" for tree in found
+    ]
     while True:
         needed = {one for tree, why in zip(found, reasons, strict=True) if why for one in tree.references()}
         missed = [
@@ -108,9 +112,11 @@ def _reasons(
             reasons[place] = LEARNED_FROM
 
 
-def _held(paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: datetime, noted: set[str]) -> str | None:
+def _reason_to_keep(
+    paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: datetime, noted: set[str]
+) -> str | None:
     for version in tree.versions:
-        if reason := _holds_version(paths, version, models[version.name], now):
+        if reason := _reason_to_keep_version(paths, version, models[version.name], now):
             return reason
     if any(run.data.tags.get(runs.KEEP) for run in tree.runs):
         return f"with tag {runs.KEEP}"
@@ -119,7 +125,7 @@ def _held(paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: d
     return "of the last run of an experiment" if tree.run_ids & noted else None
 
 
-def _holds_version(paths: Paths, version: StoredVersion, model: StoredModel, now: datetime) -> str | None:
+def _reason_to_keep_version(paths: Paths, version: StoredVersion, model: StoredModel, now: datetime) -> str | None:
     if named := sorted(alias for alias, number in model.aliases.items() if number == version.number):
         return f"held by alias {named[0]}"
     rollout = aliases.rollout_of(model)
@@ -133,12 +139,12 @@ def _holds_version(paths: Paths, version: StoredVersion, model: StoredModel, now
     return "compared by the gate within a year" if any(now - one.time < alpha_spending.YEAR for one in spent) else None
 
 
-def _age(tree: RunTree, retention: RetentionConfig, now: datetime) -> str | None:
+def _age_reason(tree: RunTree, retention: RetentionConfig, now: datetime) -> str | None:
     days = retention.versions if tree.versions else retention.runs
-    return young(days) if tree.ended > cutoff(now, days) else None
+    return younger_than(days) if tree.ended > cutoff(now, days) else None
 
 
-def _noted_runs(paths: Paths) -> Iterator[str]:
+def _referenced_runs(paths: Paths) -> Iterator[str]:
     """Yield the runs that files in `var/` name: those of DVC's pipelines, and those that were found unchanged."""
     for path in (paths.unfinished_run, *paths.var.glob("unchanged/*.json"), *paths.var.glob("monitor/*/state.json")):
         try:

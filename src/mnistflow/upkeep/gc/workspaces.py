@@ -10,7 +10,7 @@ from mnistflow import files
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.retention import RetentionConfig
-from mnistflow.upkeep.gc.garbage import Garbage, cutoff, last_use, size, young
+from mnistflow.upkeep.gc.garbage import Garbage, cutoff, last_use, size, younger_than
 
 IN_USE = "in use by a running process"
 
@@ -23,7 +23,7 @@ def collect_workspaces(paths: Paths, retention: RetentionConfig, now: datetime, 
         if workspace.is_used(folder):
             kept.append(IN_USE)
         elif last_use(folder) > before:
-            kept.append(young(retention.workspaces))
+            kept.append(younger_than(retention.workspaces))
         else:
             sizes[folder.name] = size(folder)
             if delete:
@@ -32,7 +32,7 @@ def collect_workspaces(paths: Paths, retention: RetentionConfig, now: datetime, 
 
 
 def collect_checkpoints(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: bool) -> Garbage:
-    """Find the checkpoints of searches and trainings that nobody has resumed for long, and remove them if asked to.
+    """Find checkpoints of searches and trainings that were not resumed for `gc.resume` days; remove them if asked to.
 
     The lock of each is held meanwhile: a search or training that is under way has it, and one that begins waits. A lock
     that is left without a checkpoint is garbage at once.
@@ -45,7 +45,7 @@ def collect_checkpoints(paths: Paths, retention: RetentionConfig, now: datetime,
             if not is_free:
                 kept.append(IN_USE)
             elif folder.is_dir() and last_use(folder) > before:
-                kept.append(young(retention.resume))
+                kept.append(younger_than(retention.resume))
             else:
                 sizes[name] = size(folder)
                 if delete:

@@ -1,4 +1,4 @@
-"""Garbage of a retrained checkout a year later: what nothing holds goes, what anything holds stays and works."""
+"""Garbage of a retrained checkout a year later: what nothing references goes, the rest stays and works."""
 
 import json
 import time
