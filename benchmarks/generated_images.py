@@ -20,9 +20,9 @@ from orchestration import ROOT
 from mnistflow import config, learners
 from mnistflow.arrays import Array
 from mnistflow.config import Config
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.splits import Dataset, Split
-from mnistflow.tasks.generation.task import asked
+from mnistflow.tasks.generation.task import generator_inputs
 
 HELD_OUT = 5_000  # of the training images, for the choice of the best epoch
 CLASSES = tuple("0123456789")
@@ -64,11 +64,11 @@ def generate(seen: Split, validation: Split, test: Split, steps: int, count: int
     """Train preset `gan` on images, and return as many generated ones of each class."""
     base = config.load(ROOT / "params.yaml")
     settings = base.with_values(base.preset("gan"))
-    epochs = max(round(steps / Epoch.of(settings.train, len(seen)).steps), 1)
+    epochs = max(round(steps / EpochPlan.of(settings.train, len(seen)).steps), 1)
     values = {"train.epochs": epochs, "train.patience": epochs}
     data = Dataset("mnist_generation", "generation", CLASSES, (28, 28), seen, validation, test, {}, "")
     labels = np.repeat(np.arange(len(CLASSES)), count)
-    images = fit_and_predict(settings.with_values(values), data, asked(labels, seed=1))
+    images = fit_and_predict(settings.with_values(values), data, generator_inputs(labels, seed=1))
     return Split(images, labels)
 
 
@@ -92,7 +92,7 @@ def fit_and_predict(settings: Config, data: Dataset, inputs: Array) -> Array:
         print(f"  epoch {epoch}: val_loss {metrics['val_loss']:.4f}", file=sys.stderr, flush=True)
 
     family = settings.model.chosen
-    learner = learners.of(family)
+    learner = learners.for_family(family)
     learner.prepare(settings.train)
     model = learner.fit(data, family, settings.train, show).model
     return np.asarray(learner.predict(model, inputs))

@@ -91,7 +91,7 @@ def train(data: Dataset, values: Mapping[str, object], seconds: float) -> _Timed
     endless = {"train.epochs": 10_000, "train.patience": 10_000}
     settings = base.with_values({**base.preset("gan"), **endless, **values})
     family = settings.model.chosen
-    learner = learners.of(family)
+    learner = learners.for_family(family)
     learner.prepare(settings.train)
     rows = np.random.default_rng(1).permutation(len(data.train))[:EPOCH]
     few = dataclasses.replace(data, train=data.train.take(rows))

@@ -97,7 +97,7 @@ def built(name: str, overrides: list[str], images: Array) -> Timed:
     network = task.build(family, signature)
     # Biases of zero, as before a training, would be optimized away.
     network.set_weights([weight + 0.1 for weight in network.get_weights()])
-    proto = learners.of(family).convert(network, signature, params.export.opset)
+    proto = learners.for_family(family).convert(network, signature, params.export.opset)
     normalization.merge_normalizations(proto)
     if precision.startswith("int8"):
         proto = quantization.quantized(proto, signature, images, all_layers=precision == "int8-ends")

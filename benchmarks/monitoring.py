@@ -24,10 +24,10 @@ from mnistflow.arrays import Array
 from mnistflow.monitoring import accuracy, detection, drift, findings, statistics
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
-from mnistflow.monitoring.drift import UNLUCKY
+from mnistflow.monitoring.drift import BOUND_FAILURE_PROBABILITY
 from mnistflow.monitoring.findings import HOURS_A_YEAR, Sample
 from mnistflow.monitoring.reference import Reference, rounded
-from mnistflow.monitoring.state import QUESTIONS, Question
+from mnistflow.monitoring.state import CHECKS, Check
 from mnistflow.tasks.corruptions import IMAGE_CORRUPTIONS
 
 TRAINED, REFERENCE, UNDRIFTED, DRIFTED = 15_000, 6_000, 20_000, 2_000
@@ -71,7 +71,7 @@ class Year:
         mixes = np.stack([(predicted == one).sum(axis=1) for one in range(classes)], axis=1)
         tolerance = settings.tolerance
         answers = np.sort(rounded(reference.probabilities), axis=0)
-        self.of: Mapping[Question, Floats] = {
+        self.of: Mapping[Check, Floats] = {
             "inputs": _of_distances(reference.input_parts[0], pool.inputs, chosen, tolerance),
             "outputs": np.concatenate(
                 [
@@ -84,20 +84,20 @@ class Year:
             "accuracy": _of_means(pool.right, reference.right, chosen[:, :LABELLED], settings),
         }
 
-    def alarms(self, settings: MonitorConfig) -> list[Question]:
-        raised: list[Question] = []
-        for question in QUESTIONS:
-            detector = detection.unaware(self.of[question].shape[1])
-            for e_values in self.of[question]:
+    def alarms(self, settings: MonitorConfig) -> list[Check]:
+        raised: list[Check] = []
+        for check in CHECKS:
+            detector = Detector.initial(self.of[check].shape[1])
+            for e_values in self.of[check]:
                 detector = detector.after(e_values, 1 / HOURS_A_YEAR)
-                if detector.evidence * settings.false_alarms / len(QUESTIONS) >= 1:
-                    raised.append(question)
+                if detector.evidence * settings.false_alarms / len(CHECKS) >= 1:
+                    raised.append(check)
                     detector = detector.restarted()
         return raised
 
-    def first(self) -> dict[Question, Floats]:
+    def first(self) -> dict[Check, Floats]:
         """Return the evidence of the first look, in years."""
-        return {question: e_values[0] / HOURS_A_YEAR for question, e_values in self.of.items()}
+        return {check: e_values[0] / HOURS_A_YEAR for check, e_values in self.of.items()}
 
 
 def _of_distances(reference: Array, values: Array, chosen: NDArray[np.int64], tolerance: float) -> Floats:
@@ -125,8 +125,10 @@ def _of_distances(reference: Array, values: Array, chosen: NDArray[np.int64], to
 
 
 def _of_means(values: Array, promised: Array, chosen: NDArray[np.int64], settings: MonitorConfig) -> Floats:
-    floor = accuracy.lowest_mean(np.asarray(promised, float), UNLUCKY) - settings.max_accuracy_drop
-    lower = accuracy.lower_means(floor)
+    floor = (
+        accuracy.mean_lower_bound(np.asarray(promised, float), BOUND_FAILURE_PROBABILITY) - settings.max_accuracy_drop
+    )
+    lower = accuracy.alternative_means(floor)
     each = detection.e_values_of_lower_mean
     factors = np.stack([np.log(each(np.array([value]), floor, lower)) for value in (0.0, 1.0)])  # linear in between
     stakes = np.exp(factors)
@@ -141,8 +143,8 @@ def count_false_alarms(reference: Reference, pool: Pool, settings: MonitorConfig
         year = Year(reference, pool, settings, chosen)
         if seed == 0:
             examined = findings.examine(reference, pool.sample(chosen[0]), {}, 1.0, settings)
-            for question, expected in year.first().items():
-                np.testing.assert_allclose(expected, examined.answers[question].detector.components, rtol=1e-6)
+            for check, expected in year.first().items():
+                np.testing.assert_allclose(expected, examined.results[check].detector.components, rtol=1e-6)
         years.append(year.alarms(settings))
         print(f"year {seed + 1}: {len(years[-1])} false alarms {' '.join(years[-1])}", flush=True)
     print(f"{np.mean([len(alarms) for alarms in years]):.2f} false alarms a year, {images} images a look, n = {seeds}")
@@ -150,7 +152,7 @@ def count_false_alarms(reference: Reference, pool: Pool, settings: MonitorConfig
 
 def report_delay(name: str, pool: Pool, reference: Reference, settings: MonitorConfig, seeds: int, images: int) -> None:
     needed: list[int] = []
-    seen: set[Question] = set()
+    seen: set[Check] = set()
     for seed in range(seeds):
         needed.append(_delay(pool, reference, settings, np.random.default_rng(seed), images, seen))
     shown = [f"> {MOST_LOOKS}" if delay > MOST_LOOKS else str(delay) for delay in (int(np.median(needed)), max(needed))]
@@ -165,17 +167,17 @@ def _delay(
     settings: MonitorConfig,
     generator: np.random.Generator,
     images: int,
-    seen: set[Question],
+    seen: set[Check],
 ) -> int:
-    """Return the number of looks until an alarm, whose questions are added to `seen`."""
-    detectors: dict[Question, Detector] = {}
+    """Return the number of looks until an alarm, whose checks are added to `seen`."""
+    detectors: dict[Check, Detector] = {}
     for number in range(1, MOST_LOOKS + 1):
         sample = pool.sample(generator.integers(len(pool.inputs), size=images))
         found = findings.examine(reference, sample, detectors, 1.0, settings)
         if found.alarms:
             seen.update(found.alarms)
             return number
-        detectors = {question: answer.detector for question, answer in found.answers.items()}
+        detectors = {check: answer.detector for check, answer in found.results.items()}
     return MOST_LOOKS + 1
 
 

@@ -135,7 +135,7 @@ def drawn_settings(random: np.random.Generator) -> dict[str, Any]:
 def trained(settings: Config, own: Own) -> tuple[float, float, bool]:
     """Return validation loss, accuracy on the held-out pictures, and whether the gate would serve the model."""
     family, task = settings.model.chosen, tasks.get(own.data.task)
-    learner = learners.of(family)
+    learner = learners.for_family(family)
     training = learner.fit(own.data, family, settings.train, lambda *_: None)
     outputs = learner.predict(training.model, own.data.test.inputs)
     measured = task.measure(outputs, own.data.test.targets, own.data.classes, bins=1)
@@ -160,7 +160,7 @@ def main() -> None:
     name, _, size = arguments.row.partition("-")
     classes, each = map(int, size.split("x"))
     source = SOURCES[name](arguments.folder)
-    learners.of(base.model.chosen).prepare(base.train)
+    learners.for_family(base.model.chosen).prepare(base.train)
     random = np.random.default_rng((0, classes, each))
     settings = list(enumerate((drawn_settings(random) for _ in range(arguments.last)), start=1))[arguments.first - 1 :]
     defaults, searched, luckiest, served, count = [], [], [], 0, 0

@@ -82,7 +82,7 @@ def accuracy(train: Split, validation: Split, test: Split, preset: str, seed: in
     base = config.load(ROOT / "params.yaml")
     learning = base.with_values({**base.preset(preset), "train.seed": seed}).learning
     data = Dataset("mnist", "image_classification", tuple("0123456789"), (28, 28), train, validation, test, {}, "")
-    learner = learners.of(learning.model.chosen)
+    learner = learners.for_family(learning.model.chosen)
     learner.prepare(learning.train)
     model = learner.fit(data, learning.model.chosen, learning.train, lambda *_: None).model
     return float((learner.predict(model, test.inputs).argmax(axis=1) == test.targets).mean())

@@ -73,7 +73,7 @@ def dataset(train: Split, validation: Split, test: Split) -> Dataset:
 
 
 def trained(data: Dataset, settings: Config, train: TrainConfig, drifted: Split) -> Outcome:
-    learner, family = learners.of(settings.model.chosen), settings.model.chosen
+    learner, family = learners.for_family(settings.model.chosen), settings.model.chosen
     started = time.process_time()
     model = learner.fit(data, family, train, lambda *_: None).model
     seconds = time.process_time() - started
@@ -86,7 +86,10 @@ def trained(data: Dataset, settings: Config, train: TrainConfig, drifted: Split)
 
 def registered(paths: Paths, data: Dataset, settings: Config, model: keras.Model) -> Version:
     """Register a network as `mnistflow retrain` does."""
-    learner, signature = learners.of(settings.model.chosen), tasks.get(data.task).signature((28, 28), data.classes)
+    learner, signature = (
+        learners.for_family(settings.model.chosen),
+        tasks.get(data.task).signature((28, 28), data.classes),
+    )
     paths.trained.mkdir(parents=True, exist_ok=True)
     learner.save(model, paths.trained)
     files.write_json(paths.trained / "training.json", {"settings": {"train.backend": settings.train.backend}})

@@ -11,7 +11,7 @@ from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.retention import RetentionConfig
 from mnistflow.upkeep import diagnosis
-from mnistflow.upkeep.findings import Finding
+from mnistflow.upkeep.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Checkup:
         failures: of repairs, a line each.
     """
 
-    left: tuple[Finding, ...]
-    repaired: tuple[Finding, ...]
+    left: tuple[Problem, ...]
+    repaired: tuple[Problem, ...]
     failures: tuple[str, ...]
 
     @property
@@ -48,11 +48,11 @@ def check(paths: Paths, name: str, retention: RetentionConfig, *, repair: bool) 
         MnistflowError: a store cannot be read.
     """
     found = tuple(_diagnose(paths, name, retention))
-    failures = tuple(failure for finding in found if repair and (failure := diagnosis.repair(finding)))
+    failures = tuple(failure for problem in found if repair and (failure := diagnosis.repair(problem)))
     left = tuple(_diagnose(paths, name, retention)) if repair else found
-    return Checkup(left, tuple(finding for finding in found if finding not in left), failures)
+    return Checkup(left, tuple(problem for problem in found if problem not in left), failures)
 
 
-def _diagnose(paths: Paths, name: str, retention: RetentionConfig) -> Iterator[Finding]:
+def _diagnose(paths: Paths, name: str, retention: RetentionConfig) -> Iterator[Problem]:
     yield from diagnosis.diagnose(paths, name, retention, os.environ[environment.INFERENCE_LOG])
     yield from schedule_diagnosis.diagnose(paths)

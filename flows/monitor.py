@@ -27,7 +27,7 @@ def monitor(dataset: parameters.Dataset = None) -> Look:
     if look.images:
         create_markdown_artifact(report.monitoring(look, checkout), key="monitor", description=look.summary)
     if look.alarms:
-        reasons = [f"{alarm.question}: {alarm.because}" for alarm in look.alarms]
+        reasons = [f"{alarm.check}: {alarm.reason}" for alarm in look.alarms]
         lifecycle.notify("alarm", look.model, "\n".join([f"alarm: {look.summary}", *reasons]))
     prefect_tasks.watch(checkout, dataset)  # first: what was rolled back needs no retraining
     prefect_tasks.respond(checkout, dataset)

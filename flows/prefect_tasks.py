@@ -164,10 +164,10 @@ def find_champion(name: str) -> Version | None:
     return versions.version_of_alias(name, versions.CHAMPION)
 
 
-@_step("lock")
-def decide(name: str) -> Lease:
+@_step("lease")
+def acquire_lease(name: str) -> Lease:
     """Wait until no other process, on any machine, decides about a registered model; return the lease on it."""
-    return reconciliation.decide(name)
+    return reconciliation.acquire_lease(name)
 
 
 @_step("compare")
@@ -224,7 +224,7 @@ def respond(paths: Paths, dataset: str | None) -> Step:
     """Take the next step after a look: submit a retraining, notify a person, or nothing."""
     settings = config.load(paths.params)
     step = response.respond(paths, dataset_choice.choose(paths, settings.fetch, dataset), settings, datetime.now(UTC))
-    get_run_logger().info("%s: %s", step.kind, step.because)
+    get_run_logger().info("%s: %s", step.kind, step.reason)
     return step
 
 

@@ -47,7 +47,7 @@ def follow(
         watch = step.take(paths, dataset, config, log, now)
         if watch and watch.outcome in EVENTS and not watch.announced:
             event = EVENTS[watch.outcome]
-            notify(event, name, f"{event}: {name} version {watch.version}: {watch.because}")
+            notify(event, name, f"{event}: {name} version {watch.version}: {watch.reason}")
             watch = watch.model_copy(update={"announced": True})
             record.write(paths, name, watch)
         return watch

@@ -68,12 +68,12 @@ def _taken(known: State, step: Step, inputs: str, name: str, dataset: str, now: 
     if step.kind == "retrain" and step.alarm:
         # A kill between the submission and the storage of the state submits nothing twice.
         key = f"{name} {step.alarm.time} {len(known.attempts)}"
-        run = requested_runs.submit(DEPLOYMENT, {"dataset": dataset, "note": f"Retraining by an {step.because}"}, key)
+        run = requested_runs.submit(DEPLOYMENT, {"dataset": dataset, "note": f"Retraining by an {step.reason}"}, key)
         begun = Attempt(time=now.astimezone(UTC).isoformat(timespec="seconds"), flow_run=run, inputs=inputs)
         return known.model_copy(update={"attempts": (*known.attempts, begun)})
     if step.kind == "notify" and step.alarm:
         lifecycle.notify(
-            "alarm", name, f"needs a person: {name}: {step.because}\n{step.alarm.question}: {step.alarm.because}"
+            "alarm", name, f"needs a person: {name}: {step.reason}\n{step.alarm.check}: {step.alarm.reason}"
         )
         return known.model_copy(update={"asked": step.alarm.time})
     return known

@@ -95,7 +95,9 @@ def retrain(
         if run.run_id is None:
             status.record_unchanged(checkout, plan.dataset, outcome.run_id)
         if not plan.overrides:
-            workspaces.bring_home(workspace, plan.pinned.keys() - {"fetch.dataset"})  # a fallback is an override
+            workspaces.move_outputs_to_checkout(
+                workspace, plan.pinned.keys() - {"fetch.dataset"}
+            )  # a fallback is an override
     create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))
     _announce(outcome)
     return outcome
@@ -118,11 +120,11 @@ def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:
         stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in STAGES)
         evaluation = evaluate.load(workspace)
         known = prefect_tasks.find_registered(plan.dataset, evaluation)
-        if known is None or plan.options.want_a_run or any(stage.executed for stage in stages):
+        if known is None or plan.options.must_record_run or any(stage.executed for stage in stages):
             prefect_tasks.record(workspace, run, plan.config)
         # Before anything is published: a version that serves can always be repeated from what the remote has.
         prefect_tasks.push(pipeline)
-        gate = _decide(workspace, plan, run, evaluation, known) if plan.options.register else None
+        gate = _register_and_judge(workspace, plan, run, evaluation, known) if plan.options.register else None
     champion = prefect_tasks.find_champion(versions.model_name(plan.dataset))
     return Outcome(
         plan=plan,
@@ -134,7 +136,7 @@ def _run_steps(workspace: Paths, plan: RunPlan, run: LazyRun) -> Outcome:
     )
 
 
-def _decide(
+def _register_and_judge(
     workspace: Paths, plan: RunPlan, run: LazyRun, evaluation: Evaluation, known: Version | None
 ) -> GateOutcome:
     """Register the model unless it is known, compare it with the champion, and publish it as the verdict demands."""
@@ -142,7 +144,7 @@ def _decide(
     if known and known == prefect_tasks.find_champion(known.name):
         # Already the champion: no lease and no verdict are needed.
         return GateOutcome(known, registered=False, verdict=Verdict(known.decision, known.reasons), opponent=None)
-    with prefect_tasks.decide(version.name):
+    with prefect_tasks.acquire_lease(version.name):
         opponent = prefect_tasks.find_champion(version.name)
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
         prefect_tasks.publish(workspace, version, judgement)

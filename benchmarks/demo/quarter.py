@@ -165,11 +165,11 @@ class Quarter:
         )
 
     def _look(self) -> tuple[tuple[str, ...], bool]:
-        """Take a look, and return the questions of its alarms, and whether a person was asked to help."""
+        """Take a look, and return the checks of its alarms, and whether a person was asked to help."""
         before = state.read(self._loop.paths, MODEL) or State(version=0)
         self._loop.look()
         after = state.read(self._loop.paths, MODEL) or before
-        raised = tuple(alarm.question for alarm in after.alarms[len(before.alarms) :])
+        raised = tuple(alarm.check for alarm in after.alarms[len(before.alarms) :])
         return raised, after.asked != before.asked
 
     def _answered(self, address: str, arrived: Split, ids: Sequence[str]) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
 from mnistflow.monitoring.findings import HOURS_A_YEAR, Sample
 from mnistflow.monitoring.reference import Reference
-from mnistflow.monitoring.state import Question
+from mnistflow.monitoring.state import Check
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / "var/benchmarks/detectors"
@@ -62,7 +62,7 @@ def ours(reference: Reference, pool: Pool, chosen: np.ndarray, settings: Monitor
     """Return the alarms of the project's monitoring."""
     found = []
     for repetition in chosen:
-        detectors: dict[Question, Detector] = {}
+        detectors: dict[Check, Detector] = {}
         alarms: list[int] = []
         for number, rows in enumerate(repetition, start=1):
             sample = Sample(pool.inputs[rows], pool.probabilities[rows], np.empty(0, bool))
@@ -70,7 +70,7 @@ def ours(reference: Reference, pool: Pool, chosen: np.ndarray, settings: Monitor
             alarms += [number] * bool(answered.alarms)
             if alarms and not is_calm:
                 break
-            detectors = {question: answer.detector for question, answer in answered.answers.items()}
+            detectors = {check: answer.detector for check, answer in answered.results.items()}
         found.append(alarms)
     return {OURS: found}
 

@@ -39,8 +39,8 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
     look = looks.take(paths, chosen, settings.monitor, log, now)
     watch = promotion_watch.follow(paths, chosen, settings.monitor, log, now, notify)
     if as_json:
-        alarms = [alarm.model_dump() for alarm in look.alarms]
-        watched = watch.model_dump() if watch else None
+        alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]
+        watched = watch.model_dump(by_alias=True) if watch else None
         typer.echo(json.dumps({**asdict(look), "alarms": alarms, "picture": None, "watch": watched}, indent=2))
     else:
         typer.echo(look.summary)

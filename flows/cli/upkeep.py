@@ -17,8 +17,8 @@ from flows.cli.options import DatasetOption, Json, Overrides, console
 from mnistflow import environment
 
 if TYPE_CHECKING:
-    from mnistflow.upkeep.findings import Finding
     from mnistflow.upkeep.gc.garbage import Garbage
+    from mnistflow.upkeep.problems import Problem
 
 
 def register(app: typer.Typer) -> None:
@@ -82,12 +82,12 @@ def migrate(
     )
 
 
-def _plain(finding: "Finding") -> dict[str, object]:
+def _plain(problem: "Problem") -> dict[str, object]:
     return {
-        "subject": finding.subject,
-        "problem": finding.problem,
-        "fix": finding.fix,
-        "repairable": finding.repair is not None,
+        "subject": problem.subject,
+        "problem": problem.message,
+        "fix": problem.fix,
+        "repairable": problem.repair is not None,
     }
 
 
@@ -119,8 +119,8 @@ def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as 
 
     done = backups.write(paths, file)
     typer.echo(f"{file}: {done.files:,} files, {decimal(done.bytes)} before compression")
-    if elsewhere := backups.elsewhere(paths):
-        typer.secho(f"warning: not in var/, so not copied: {', '.join(elsewhere)}", fg=typer.colors.YELLOW, err=True)
+    if external := backups.external_stores(paths):
+        typer.secho(f"warning: not in var/, so not copied: {', '.join(external)}", fg=typer.colors.YELLOW, err=True)
 
 
 def restore(

@@ -8,12 +8,12 @@ from functools import partial
 from flows.orchestration import deployments, flow_runs, prefect_yaml, server_address
 from mnistflow.paths import Paths
 from mnistflow.upkeep.diagnosis import REPAIR
-from mnistflow.upkeep.findings import Finding
+from mnistflow.upkeep.problems import Problem
 
 FINE = ("scheduled", "paused")
 
 
-def diagnose(paths: Paths) -> Iterator[Finding]:
+def diagnose(paths: Paths) -> Iterator[Problem]:
     """Yield what is wrong with the schedules of a checkout, and with the flow runs of its deployments.
 
     Yields nothing for a checkout whose schedules have never run.
@@ -29,25 +29,25 @@ def diagnose(paths: Paths) -> Iterator[Finding]:
             states.setdefault(schedule.state, []).append(schedule.deployment)
     for state, names in states.items():
         problem, _, fix = state.partition(": ")
-        yield Finding("schedule", f"{', '.join(names)}: {problem}", f"{fix}." if fix else "Start `mnistflow schedule`.")
+        yield Problem("schedule", f"{', '.join(names)}: {problem}", f"{fix}." if fix else "Start `mnistflow schedule`.")
     url = server_address.running_server(paths)
     if url and server_address.answers(url):
         yield from _flow_runs(url, [deployment.name for deployment in prefect_yaml.read(paths)])
 
 
-def _flow_runs(url: str, names: Sequence[str]) -> Iterator[Finding]:
+def _flow_runs(url: str, names: Sequence[str]) -> Iterator[Problem]:
     with flow_runs.api_client(url) as client:
         lost = [str(run.name) for run in flow_runs.lost(client, names)]
         slots = flow_runs.orphaned_slots(client, names)
     for name in lost:
-        yield Finding(
+        yield Problem(
             "flow run",
             f"{name} is under way in Prefect, but its process has died",
             f"{REPAIR} marks it as crashed.",
             partial(_close_lost, url, names),
         )
     for slot in slots:
-        yield Finding(
+        yield Problem(
             "slot",
             f"{slot} is taken in Prefect, but no run is under way",
             f"{REPAIR} frees it.",

@@ -29,7 +29,7 @@ _processes.set_forkserver_preload([*PRELOADED])
 
 def decide_by_gate(paths: Paths, name: str, number: int) -> None:
     """Promote a version that is found to be better than the champion."""
-    with reconciliation.decide(name):
+    with reconciliation.acquire_lease(name):
         opponent = versions.version_of_alias(name, versions.CHAMPION)
         version = versions.find(name, number)
         verdict = Verdict("hold" if version.is_overruled else "promote", ("better",))
@@ -129,5 +129,5 @@ def check_agreement(machines: list[Machine], name: str, when: str) -> None:
     assert not rollout or rollout.challenger != champion, when
     for machine in machines:
         assert publisher.published_champion(machine.paths, name) == champion, when
-        assert not champion or publisher.is_whole(machine.paths, versions.find(name, champion)), when
+        assert not champion or publisher.is_intact(machine.paths, versions.find(name, champion)), when
         assert publisher.read_rollout(machine.paths, name) == rollout, when

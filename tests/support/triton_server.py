@@ -48,7 +48,7 @@ def promote(paths: Paths, number: int) -> None:
         history=(),
         is_overruled=False,
     )
-    publisher.serve(paths, version)
+    publisher.set_champion(paths, version)
 
 
 @contextmanager

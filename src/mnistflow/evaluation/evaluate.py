@@ -82,7 +82,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
     task = tasks.get(data.task)
     path = paths.exported / "model.onnx"
     session = onnx_session.open_session(path)
-    test = task.questions(data.test)
+    test = task.evaluation_split(data.test)
     outputs = onnx_session.predict(session, test.inputs)
     measurement = task.measure(outputs, test.targets, data.classes, config.calibration_bins)
 

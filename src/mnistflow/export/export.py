@@ -72,11 +72,11 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
     def predict(inputs: Array) -> Outputs:
         return test_time_augmentation.mean(lambda copy: learner.predict(model, copy), inputs, offsets)
 
-    expected, temperature, doubt = predict(task.questions(data.test).inputs), 1.0, None
+    expected, temperature, doubt = predict(task.evaluation_split(data.test).inputs), 1.0, None
     proto = learner.convert(model, signature, config.opset)
     normalization.merge_normalizations(proto)
     if config.precision == "int8":
-        held_out = task.questions(data.validation).inputs
+        held_out = task.evaluation_split(data.validation).inputs
         proto = quantization.quantized(proto, signature, held_out, all_layers=config.quantize_ends)
     proto = test_time_augmentation.averaging(proto, signature, offsets)
     if task.has_class_probabilities:
@@ -141,7 +141,7 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
             the dtype of outputs explains; with int8, more
             predictions than `max_disagreement` differ.
     """
-    actual = onnx_session.predict(onnx_session.open_session(path), task.questions(data.test).inputs)
+    actual = onnx_session.predict(onnx_session.open_session(path), task.evaluation_split(data.test).inputs)
     parity = task.compare_outputs(expected, actual, config.tie)
     if config.precision == "int8":
         if parity.disagreements > config.max_disagreement * parity.rows:

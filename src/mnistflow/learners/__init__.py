@@ -29,6 +29,6 @@ def get(name: str) -> Learner[Any]:
     return learners[name]()
 
 
-def of(family: Family) -> Learner[Any]:
+def for_family(family: Family) -> Learner[Any]:
     """Return the learner of a family."""
     return get(family.learner)

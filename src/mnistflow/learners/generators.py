@@ -14,7 +14,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.learners import networks
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.fitting import adversarial, gan_losses, loop
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.gan import EMBEDDING, Gan
 from mnistflow.runtime import backend
@@ -24,7 +24,7 @@ from mnistflow.splits import Dataset
 from mnistflow.tasks.generation import pictures
 from mnistflow.tasks.generation.features import features
 from mnistflow.tasks.generation.scores import frechet_distance
-from mnistflow.tasks.generation.task import LATENT, asked
+from mnistflow.tasks.generation.task import LATENT, generator_inputs
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Generators(Learner[Gan]):
         return config.epochs
 
     def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
-        return {**Epoch.of(config, examples).parameters()}
+        return {**EpochPlan.of(config, examples).parameters()}
 
     def fit(
         self,
@@ -160,12 +160,12 @@ class _Measure:
         order = np.random.default_rng(0).permutation(len(data.train))[:MEASURED]
         self._validation = data.validation.take(np.arange(min(MEASURED, len(data.validation))))
         self._features = features(data.train.inputs[order])
-        self._questions = tasks.get(data.task).questions(self._validation)
+        self._evaluation = tasks.get(data.task).evaluation_split(self._validation)
 
     def __call__(self, network: keras.Model) -> dict[str, float]:
         task = tasks.get(self._data.task)
-        images = _generate(network, self._questions.inputs)
-        metrics = task.measure(images, self._questions.targets, self._data.classes, bins=1).metrics
+        images = _generate(network, self._evaluation.inputs)
+        metrics = task.measure(images, self._evaluation.targets, self._data.classes, bins=1).metrics
         distance = frechet_distance(features(images), self._features)
         return {
             task.headline.name: distance,
@@ -182,14 +182,14 @@ def _generate(network: keras.Model, inputs: Array) -> Any:
 
 def _shown(classes: int) -> Array:
     """Return inputs for a row of images of each class, which has the same latent vectors in each."""
-    inputs = asked(np.repeat(np.arange(classes), COLUMNS), SEED)
+    inputs = generator_inputs(np.repeat(np.arange(classes), COLUMNS), SEED)
     inputs["latent"] = np.tile(inputs["latent"][:COLUMNS], (classes, 1))
     return inputs
 
 
 def _interpolated(classes: int) -> Array:
     """Return inputs for a row of images of each class, from one latent vector to another on a great circle."""
-    inputs = asked(np.repeat(np.arange(classes), STEPS), SEED)
+    inputs = generator_inputs(np.repeat(np.arange(classes), STEPS), SEED)
     for rows in np.arange(classes * STEPS).reshape(classes, STEPS):
         start, end = (inputs["latent"][row].astype(np.float64) for row in (rows[0], rows[-1]))
         angle = np.linspace(0, np.pi / 2, STEPS)[:, None]

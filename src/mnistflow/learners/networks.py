@@ -16,7 +16,7 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.learners import distillation, online, warm_start
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.fitting import loop
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.learners.warm_start import Rehearsal
 from mnistflow.models.family import Network
@@ -52,8 +52,8 @@ class Networks(Learner[Network]):
         return config.epochs
 
     def effective(self, config: TrainConfig, examples: int) -> dict[str, Any]:
-        extent = Epoch.of(config, examples)
-        return {**extent.parameters(), "train.augmentation": round(extent.augmentation, 3)}
+        plan = EpochPlan.of(config, examples)
+        return {**plan.parameters(), "train.augmentation": round(plan.augmentation, 3)}
 
     def fit(
         self,

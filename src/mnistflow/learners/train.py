@@ -75,7 +75,7 @@ def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
     config = tuned(paths, config)
     data = splits.load(paths.prepared)
     config.model.require_compatible(tasks.get(data.task), data.input_shape)
-    learner = learners.of(config.model.chosen)
+    learner = learners.for_family(config.model.chosen)
     learner.prepare(config.train)
     key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
     checkpoint_folder = paths.resume / f"train-{key}-{lineage.code_digest()}"

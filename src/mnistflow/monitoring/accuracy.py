@@ -27,12 +27,12 @@ class Interval:
         return f"{self.estimate:.1%} ({self.low * 100:.1f}–{self.high:.1%})"
 
 
-def without_labels(confidence: Array, reference_confidence: Array, reference_right: Array) -> Interval:
-    """Return the accuracy that the confidence of predictions lets expect, by what the same confidence has been worth.
+def estimate_accuracy(confidence: Array, reference_confidence: Array, reference_right: Array) -> Interval:
+    """Return the accuracy expected from the confidence of unlabelled predictions.
 
-    The mean of the largest probability is the accuracy if probabilities are calibrated. Its gap to the accuracy of the
-    reference is subtracted, and its error is part of the interval. A model that is surer than right on new kinds of
-    images makes the estimate too high: it shows that accuracy falls, less how far.
+    The mean confidence equals the accuracy if probabilities are calibrated. The gap between confidence and accuracy on
+    the reference is subtracted; its standard error is part of the interval. The estimate is too high if the model is
+    overconfident on new kinds of images, so it shows that accuracy falls rather than by how much.
 
     Args:
         confidence: largest probability of each prediction, `[n]`.
@@ -46,43 +46,43 @@ def without_labels(confidence: Array, reference_confidence: Array, reference_rig
     return Interval(*(min(max(value, 0.0), 1.0) for value in (estimate, estimate - margin, estimate + margin)))
 
 
-def with_labels(right: int, labelled: int) -> Interval:
-    """Return the accuracy with an interval that holds for all numbers of labels together: a confidence sequence.
+def confidence_sequence(successes: int, trials: int) -> Interval:
+    """Return a success rate with an interval that holds for all numbers of trials together: a confidence sequence.
 
-    It is the beta-binomial mixture (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 2021): an
-    accuracy is left out once a mixture of all bets against it has multiplied its stake by 20.
+    It is the beta-binomial mixture (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 2021): a
+    rate is left out once a mixture of all bets against it has multiplied its stake by 20.
     """
     from scipy.special import betaln, xlog1py, xlogy
 
-    accuracies = (np.arange(GRID) + 0.5) / GRID
-    wrong = labelled - right
-    capital = betaln(1 + right, 1 + wrong) - xlogy(right, accuracies) - xlog1py(wrong, -accuracies)
-    kept = accuracies[capital < -math.log(LEVEL)]
-    estimate = right / labelled if labelled else 0.5
+    rates = (np.arange(GRID) + 0.5) / GRID
+    failures = trials - successes
+    capital = betaln(1 + successes, 1 + failures) - xlogy(successes, rates) - xlog1py(failures, -rates)
+    kept = rates[capital < -math.log(LEVEL)]
+    estimate = successes / trials if trials else 0.5
     half = 0.5 / GRID
     return Interval(estimate, max(0.0, float(kept.min()) - half), min(1.0, float(kept.max()) + half))
 
 
-def least_share(count: int, total: int) -> float:
+def share_lower_bound(successes: int, trials: int) -> float:
     """Return a lower bound of a share that holds for all numbers of trials together: a one-sided confidence sequence.
 
     A share is left out once a mixture of all bets on larger ones has multiplied its stake by 20. A bet on a larger
     share gains nothing on average while each trial succeeds with at most that chance: chances may differ and change.
 
     Args:
-        count: number of successes.
-        total: number of trials.
+        successes: number of successes.
+        trials: number of trials.
     """
     from scipy.special import betaln, xlog1py, xlogy
     from scipy.stats import beta
 
     shares = (np.arange(GRID) + 0.5) / GRID
-    larger = betaln(1 + count, 1 + total - count) + beta.logsf(shares, 1 + count, 1 + total - count)
-    capital = larger - xlogy(count, shares) - xlog1py(total - count + 1, -shares)
+    larger = betaln(1 + successes, 1 + trials - successes) + beta.logsf(shares, 1 + successes, 1 + trials - successes)
+    capital = larger - xlogy(successes, shares) - xlog1py(trials - successes + 1, -shares)
     return max(0.0, float(shares[capital < -math.log(LEVEL)].min()) - 0.5 / GRID)
 
 
-def lowest_mean(values: Array, unlucky: float) -> float:
+def mean_lower_bound(values: Array, failure_probability: float) -> float:
     """Return a lower bound of the mean that values were drawn from.
 
     It is the better one of two, each with half of the chance: empirical Bernstein (Maurer and Pontil 2009), for many
@@ -90,27 +90,27 @@ def lowest_mean(values: Array, unlucky: float) -> float:
 
     Args:
         values: `[m]`, 0 to 1.
-        unlucky: chance that the bound does not hold.
+        failure_probability: probability that the bound does not hold.
     """
     size = len(values)
     if size < 2:
         return 0.0
-    mean, half = float(values.mean()), unlucky / 2
+    mean, half = float(values.mean()), failure_probability / 2
     logarithm = math.log(2 / half)
     error = math.sqrt(2 * float(values.var(ddof=1)) * logarithm / size) + 7 * logarithm / (3 * (size - 1))
-    return max(0.0, mean - error, _lowest_by_entropy(mean, size, half))
+    return max(0.0, mean - error, _entropy_lower_bound(mean, size, half))
 
 
-def _lowest_by_entropy(mean: float, size: int, unlucky: float) -> float:
-    """Return the smallest mean from which `size` values have a mean as large as this with a chance of `unlucky`."""
+def _entropy_lower_bound(mean: float, size: int, failure_probability: float) -> float:
+    """Return the smallest mean from which `size` values have a mean as large as this with this probability."""
     from scipy.special import rel_entr
 
     means = np.arange(1, GRID) / GRID
     entropies = rel_entr(mean, means) + rel_entr(1 - mean, 1 - means)
-    likely = means[(means <= mean) & (size * entropies <= -math.log(unlucky))]
+    likely = means[(means <= mean) & (size * entropies <= -math.log(failure_probability))]
     return float(likely.min()) - 1 / GRID if len(likely) else 0.0
 
 
-def lower_means(mean: float) -> tuple[float, ...]:
+def alternative_means(mean: float) -> tuple[float, ...]:
     """Return the means below one that bets are placed on: error rates that are a multiple of its own."""
     return tuple(max(1 - factor * (1 - mean), mean / 100) for factor in FACTORS)

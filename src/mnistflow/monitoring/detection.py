@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,11 @@ class Detector:
 
     components: tuple[float, ...]
 
+    @classmethod
+    def initial(cls, components: int) -> Self:
+        """Return a detector before its first look."""
+        return cls((0.0,) * components)
+
     @property
     def evidence(self) -> float:
         """The mean of the components."""
@@ -49,12 +55,7 @@ class Detector:
 
     def restarted(self) -> Detector:
         """Return a detector without any evidence, as it is after an alarm."""
-        return unaware(len(self.components))
-
-
-def unaware(components: int) -> Detector:
-    """Return a detector before its first look."""
-    return Detector((0.0,) * components)
+        return Detector.initial(len(self.components))
 
 
 def e_values_of(p_values: Array) -> EValues:

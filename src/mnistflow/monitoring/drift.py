@@ -20,7 +20,9 @@ from mnistflow.arrays import Array
 from mnistflow.monitoring import detection
 from mnistflow.monitoring.detection import EValues
 
-UNLUCKY = 0.001  # chance that the bound on the error of a reference does not hold, over everything compared with it
+BOUND_FAILURE_PROBABILITY = (
+    0.001  # chance that the bound on the error of a reference does not hold, over everything compared with it
+)
 
 
 def distances(parts: Sequence[Array], sample: Array, errors: Sequence[float] | None = None) -> Array:
@@ -57,7 +59,7 @@ def reference_error(size: int, compared: int) -> float:
         size: number of examples of the reference.
         compared: number of columns, to all of which the bound applies together.
     """
-    return math.sqrt(math.log(2 * compared / UNLUCKY) / (2 * size))
+    return math.sqrt(math.log(2 * compared / BOUND_FAILURE_PROBABILITY) / (2 * size))
 
 
 def e_values(parts: Sequence[Array], sample: Array, tolerance: float) -> tuple[EValues, Array]:
@@ -98,7 +100,7 @@ def e_values_of_shares(parts: Array, sample: Array, tolerance: float) -> tuple[E
     from scipy.stats import beta, binom
 
     size, total = sample.sum(axis=-1, keepdims=True), parts.sum(axis=1, keepdims=True)
-    tail = UNLUCKY / (2 * parts.size)
+    tail = BOUND_FAILURE_PROBABILITY / (2 * parts.size)
     low = np.where(parts == 0, 0, beta.ppf(tail, parts, total - parts + 1)).min(axis=0) - tolerance
     high = np.where(parts == total, 1, beta.isf(tail, parts + 1, total - parts)).max(axis=0) + tolerance
     few = binom.cdf(sample, size, low.clip(0, 1))

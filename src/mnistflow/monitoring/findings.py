@@ -12,9 +12,9 @@ from mnistflow.monitoring import accuracy, detection, drift, statistics
 from mnistflow.monitoring.accuracy import Interval
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector, EValues
-from mnistflow.monitoring.drift import UNLUCKY
+from mnistflow.monitoring.drift import BOUND_FAILURE_PROBABILITY
 from mnistflow.monitoring.reference import Reference, counts, rounded
-from mnistflow.monitoring.state import QUESTIONS, Question
+from mnistflow.monitoring.state import CHECKS, Check
 
 HOURS_A_YEAR = 8766.0
 SHOWN = 3  # statistics named as the reason of an alarm
@@ -38,18 +38,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The answer to one question.
+class CheckResult:
+    """The result of one check.
 
     Attributes:
         detector: after the look; restarted after an alarm.
         evidence: as a share of what raises an alarm.
-        because: the statistics with the most evidence.
+        reason: the statistics with the most evidence.
     """
 
     detector: Detector
     evidence: float
-    because: str
+    reason: str
 
     @property
     def is_alarm(self) -> bool:
@@ -59,21 +59,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All answers of a look.
+    """The results of a look.
 
     Attributes:
+        results: of each check.
         estimated: accuracy without labels.
         distances: name of a statistic -> its distance to the reference.
     """
 
-    answers: Mapping[Question, Finding]
+    results: Mapping[Check, CheckResult]
     estimated: Interval
     distances: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def alarms(self) -> Mapping[Question, str]:
-        """The questions that are alarms, and why."""
-        return {question: found.because for question, found in self.answers.items() if found.is_alarm}
+    def alarms(self) -> Mapping[Check, str]:
+        """The checks that raise an alarm, and why."""
+        return {check: found.reason for check, found in self.results.items() if found.is_alarm}
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,16 @@ class _Evidence:
 def examine(
     reference: Reference,
     sample: Sample,
-    detectors: Mapping[Question, Detector],
+    detectors: Mapping[Check, Detector],
     hours: float,
     config: MonitorConfig,
 ) -> Findings:
-    """Answer the questions about the traffic since the last look.
+    """Run all checks on the traffic since the last look.
 
     Args:
         reference: of the version that made the predictions.
         sample: of the traffic since the last look.
-        detectors: after the last look; a question that is missing begins without evidence.
+        detectors: after the last look; a check that is missing begins without evidence.
         hours: since the last look.
         config: section `monitor` of params.yaml.
     """
@@ -105,31 +106,31 @@ def examine(
     confidence = sample.probabilities.max(axis=1)
     reference_confidence = reference.probabilities.max(axis=1)
     reference_confidence_parts = [part.max(axis=1) for part in reference.probability_parts]
-    evidence: dict[Question, _Evidence] = {
+    evidence: dict[Check, _Evidence] = {
         "inputs": inputs,
         "outputs": outputs,
         "confidence": _mean_drop(confidence, reference_confidence_parts, "confidence", config),
         "accuracy": _mean_drop(sample.right, reference.right_parts, "accuracy", config),
     }
-    answers = {}
-    for question in QUESTIONS:
-        found = evidence[question]
-        before = detectors.get(question) or detection.unaware(len(found.e_values))
+    results = {}
+    for check in CHECKS:
+        found = evidence[check]
+        before = detectors.get(check) or Detector.initial(len(found.e_values))
         # Without feedback there is nothing to learn about accuracy, and its detector waits.
-        is_asked = question != "accuracy" or len(sample.right) > 0
-        answers[question] = _answer(before, found, hours / HOURS_A_YEAR if is_asked else 0.0, config)
-    estimated = accuracy.without_labels(confidence, reference_confidence, reference.right)
-    return Findings(answers, estimated, {**distances, **output_distances})
+        is_asked = check != "accuracy" or len(sample.right) > 0
+        results[check] = _result(before, found, hours / HOURS_A_YEAR if is_asked else 0.0, config)
+    estimated = accuracy.estimate_accuracy(confidence, reference_confidence, reference.right)
+    return Findings(results, estimated, {**distances, **output_distances})
 
 
-def _answer(before: Detector, found: _Evidence, years: float, config: MonitorConfig) -> Finding:
+def _result(before: Detector, found: _Evidence, years: float, config: MonitorConfig) -> CheckResult:
     after = before.after(found.e_values, years)
-    # The questions share the false alarms of a year equally.
-    evidence = after.evidence * config.false_alarms / len(QUESTIONS)
+    # The checks share the false alarms of a year equally.
+    evidence = after.evidence * config.false_alarms / len(CHECKS)
     largest = max(after.components)
     order = np.argsort(after.components)[::-1][:SHOWN]
     named = [found.names[index] for index in order if after.components[index] > SHARE * largest]
-    return Finding(after.restarted() if evidence >= 1 else after, evidence, ", ".join(dict.fromkeys(named)))
+    return CheckResult(after.restarted() if evidence >= 1 else after, evidence, ", ".join(dict.fromkeys(named)))
 
 
 def _inputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tuple[_Evidence, dict[str, float]]:
@@ -155,8 +156,9 @@ def _outputs(reference: Reference, sample: Sample, config: MonitorConfig) -> tup
 def _mean_drop(values: Array, reference_parts: Sequence[Array], name: str, config: MonitorConfig) -> _Evidence:
     """Return the evidence that a mean has fallen below those of all parts of the reference by more than the margin."""
     lowest = min(
-        accuracy.lowest_mean(np.asarray(part, float), UNLUCKY / len(reference_parts)) for part in reference_parts
+        accuracy.mean_lower_bound(np.asarray(part, float), BOUND_FAILURE_PROBABILITY / len(reference_parts))
+        for part in reference_parts
     )
     floor = max(lowest - config.max_accuracy_drop, MIN_MEAN)
-    e_values = detection.e_values_of_lower_mean(np.asarray(values, float), floor, accuracy.lower_means(floor))
+    e_values = detection.e_values_of_lower_mean(np.asarray(values, float), floor, accuracy.alternative_means(floor))
     return _Evidence(e_values, [f"{name} below {floor:.1%}"] * len(e_values))

@@ -91,7 +91,7 @@ def _take(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, 
         return _skipped(champion.name, champion.number, summary)
     seen = traffic.read(log, champion, shape, since, config.most)
     hours = (now - datetime.fromisoformat(before.looked)).total_seconds() / 3600 if before.looked else FIRST_HOURS
-    detectors = {question: Detector(components) for question, components in before.evidence.items()}
+    detectors = {check: Detector(components) for check, components in before.evidence.items()}
     sample = Sample(statistics.of_images(seen.images), seen.probabilities, seen.right)
     findings = examine(known, sample, detectors, min(max(hours, 0.0), MAX_HOURS), config)
     return _keep(paths, dataset, champion, before, known, seen, findings, now)
@@ -125,11 +125,11 @@ def _keep(
 ) -> Look:
     """Log a look to MLflow, write its gauges, and store the state, in this order: a crash repeats the look."""
     right, labelled = before.right + int(seen.right.sum()), before.labelled + len(seen.right)
-    by_labels = accuracy.with_labels(right, labelled) if labelled else None
+    by_labels = accuracy.confidence_sequence(right, labelled) if labelled else None
     time = now.astimezone(UTC).isoformat(timespec="seconds")
     raised = tuple(
-        Alarm(time=time, version=champion.number, question=question, because=because)
-        for question, because in findings.alarms.items()
+        Alarm(time=time, version=champion.number, check=check, reason=reason)
+        for check, reason in findings.alarms.items()
     )
     alarms = (*before.alarms, *raised)
     summary = _summary(champion, len(seen.images), raised, findings, by_labels, labelled)
@@ -152,7 +152,7 @@ def _keep(
         "feedback": seen.cursor.feedback,
         "looked": time,
         "looks": before.looks + 1,
-        "evidence": {question: found.detector.components for question, found in findings.answers.items()},
+        "evidence": {check: found.detector.components for check, found in findings.results.items()},
         "right": right,
         "labelled": labelled,
         "alarms": alarms,
@@ -175,8 +175,8 @@ def _summary(
     labelled: int,
 ) -> str:
     parts = [f"{_title(version)}: {images} images"]
-    parts.append("; ".join(f"ALARM {alarm.question}: {alarm.because}" for alarm in raised) or "no alarm")
-    doubtful = any(alarm.question in ("inputs", "outputs") for alarm in raised)
+    parts.append("; ".join(f"ALARM {alarm.check}: {alarm.reason}" for alarm in raised) or "no alarm")
+    doubtful = any(alarm.check in ("inputs", "outputs") for alarm in raised)
     parts.append(f"estimated accuracy {findings.estimated}{', unreliable under drift' if doubtful else ''}")
     if by_labels:
         parts.append(f"of {labelled} labelled {by_labels}")

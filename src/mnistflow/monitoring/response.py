@@ -28,12 +28,12 @@ class Step:
     Attributes:
         kind: `retrain`: start a retraining; `wait`: one is running, the last one was a moment ago, or a person was
             notified; `notify`: notify a person, once per alarm; `nothing`: no alarm is open.
-        because: the reason.
+        reason: the reason.
         alarm: the open alarm; None for `nothing`.
     """
 
     kind: Literal["nothing", "wait", "retrain", "notify"]
-    because: str
+    reason: str
     alarm: Alarm | None = None
 
 
@@ -63,7 +63,7 @@ def _open_alarm_step(alarm: Alarm, state: State, now: datetime, config: MonitorC
     of_day = sum(timedelta(0) <= now - _start(attempt) < DAY for attempt in attempts)
     if of_day >= config.retrainings_a_day:
         return _notify_once(state, alarm, f"{of_day} retrainings within 24 hours have not ended the alarm")
-    return Step("retrain", f"alarm at {alarm.time}: {alarm.question}: {alarm.because}", alarm)
+    return Step("retrain", f"alarm at {alarm.time}: {alarm.check}: {alarm.reason}", alarm)
 
 
 def notify_if_repeated(step: Step, state: State, inputs: str) -> Step:
@@ -80,8 +80,8 @@ def notify_if_repeated(step: Step, state: State, inputs: str) -> Step:
     return _notify_once(state, step.alarm, f"no new data, code or parameters since the retraining at {last.time}")
 
 
-def _notify_once(state: State, alarm: Alarm, because: str) -> Step:
-    return Step("wait" if state.asked == alarm.time else "notify", because, alarm)
+def _notify_once(state: State, alarm: Alarm, reason: str) -> Step:
+    return Step("wait" if state.asked == alarm.time else "notify", reason, alarm)
 
 
 def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:

@@ -41,7 +41,7 @@ def metrics(findings: Findings, labelled: Interval | None, images: int) -> dict[
     """
     values = {
         "images": float(images),
-        **{f"evidence_{question}": min(found.evidence, 1.0) for question, found in findings.answers.items()},
+        **{f"evidence_{check}": min(found.evidence, 1.0) for check, found in findings.results.items()},
         **{f"distance_{name}": distance for name, distance in findings.distances.items()},
         **_of_interval("estimated_accuracy", findings.estimated),
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from mnistflow import files
 from mnistflow.errors import DataError
 from mnistflow.paths import Paths
 
-Question = Literal["inputs", "outputs", "confidence", "accuracy"]
-QUESTIONS: tuple[Question, ...] = get_args(Question)
+Check = Literal["inputs", "outputs", "confidence", "accuracy"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 MOST_KEPT = 100  # alarms, and attempts
 
 
@@ -22,16 +22,16 @@ class Alarm(BaseModel):
     Attributes:
         time: ISO 8601, UTC.
         version: the one that was monitored.
-        question: what has changed.
-        because: what it was seen by.
+        check: that raised it; `question` in JSON.
+        reason: the statistics that show it; `because` in JSON.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     time: str
     version: int
-    question: Question
-    because: str
+    check: Check = Field(validation_alias="question", serialization_alias="question")
+    reason: str = Field(validation_alias="because", serialization_alias="because")
 
 
 class Attempt(BaseModel):
@@ -53,7 +53,7 @@ class Attempt(BaseModel):
 
 
 class State(BaseModel):
-    """What a look needs to know of those before it.
+    """Result of the looks so far, which the next one continues from.
 
     Attributes:
         version: the champion that was monitored.
@@ -62,7 +62,7 @@ class State(BaseModel):
         feedback: time of the last feedback that was read, in seconds since 1970.
         looked: time of the last look, ISO 8601, UTC; empty before the first.
         looks: number of looks at this version.
-        evidence: components of the detector of each question.
+        evidence: components of the detector of each check.
         right: number of right answers among those with feedback.
         labelled: number of answers with feedback.
         alarms: of this version and those before it, oldest first.
@@ -79,7 +79,7 @@ class State(BaseModel):
     feedback: NonNegativeFloat = 0.0
     looked: str = ""
     looks: NonNegativeInt = 0
-    evidence: dict[Question, tuple[NonNegativeFloat, ...]] = {}
+    evidence: dict[Check, tuple[NonNegativeFloat, ...]] = {}
     right: NonNegativeInt = 0
     labelled: NonNegativeInt = 0
     alarms: tuple[Alarm, ...] = ()
@@ -128,4 +128,4 @@ def write(paths: Paths, name: str, state: State) -> None:
     path = folder(paths, name) / "state.json"
     kept = state.model_copy(update={"alarms": state.alarms[-MOST_KEPT:], "attempts": state.attempts[-MOST_KEPT:]})
     with files.atomic_write(path) as temporary:
-        temporary.write_text(kept.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(kept.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")

@@ -43,7 +43,7 @@ class RunOptions:
     experiment: str | None = None
 
     @property
-    def want_a_run(self) -> bool:
+    def must_record_run(self) -> bool:
         """Whether the run is recorded even if all stages are unchanged and the model is registered already."""
         return self != RunOptions()
 
@@ -185,7 +185,7 @@ def check_family(config: LearningConfig, dataset: str) -> None:
     """
     entry = catalog.described(dataset, ())
     config.model.require_compatible(tasks.get(entry.task), entry.input_shape)
-    learners.of(config.model.chosen).require(config.model.chosen, config.train)
+    learners.for_family(config.model.chosen).require(config.model.chosen, config.train)
 
 
 def pin_models(config: LearningConfig, dataset: str) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def pin_models(config: LearningConfig, dataset: str) -> dict[str, Any]:
     """
     check_family(config, dataset)
     family = config.model.chosen
-    return {**warm_start.pin(config, dataset), **learners.of(family).pin(family, config.train, dataset)}
+    return {**warm_start.pin(config, dataset), **learners.for_family(family).pin(family, config.train, dataset)}
 
 
 def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
@@ -226,7 +226,7 @@ def tags_of(base: Config, config: Config, overrides: Mapping[str, Any]) -> dict[
     preset, reference = _reference(base, config, overrides)
     old, new = base.entries(), config.entries()
     changed = {key: [old.get(key), new[key]] for key in _changed_keys(base, config, overrides)}
-    learner = learners.of(config.model.chosen)
+    learner = learners.for_family(config.model.chosen)
     full_epochs = learner.max_epochs(reference.train)
     return {
         runs.OVERRIDES: json.dumps(changed, default=str),

@@ -126,7 +126,7 @@ def logs(workspace: Paths) -> Path:
     return workspace.root / "logs"
 
 
-def bring_home(workspace: Paths, pinned: Collection[str] = ()) -> None:
+def move_outputs_to_checkout(workspace: Paths, pinned: Collection[str] = ()) -> None:
     """Move the outputs of a finished run to the checkout, and write its dvc.lock there, as `dvc repro` would.
 
     Args:

@@ -72,7 +72,7 @@ def record_decision(version: Version, decision: Decision, reasons: tuple[str, ..
 
 
 def set_champion(version: Version, by: history.By, because: str = "") -> None:
-    """Make a version the champion. The caller has the lease on the model, see `reconciliation.decide`.
+    """Make a version the champion. The caller has the lease on the model, see `reconciliation.acquire_lease`.
 
     The version that a rollback would return to becomes `previous`. A version that is replaced other than by the gate
     is overruled. A rollout of the new champion ends. The history says by whom and why.

@@ -14,13 +14,12 @@ from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.registry import manifest, server_client
 from mnistflow.registry.manifest import Manifest, Tensor
-from mnistflow.registry.versions import BUNDLE, Decision, Version
+from mnistflow.registry.versions import BUNDLE, PARTICIPLES, Decision, Version
 from mnistflow.tasks.intervals import wilson
 from mnistflow.tracking import mlflow_ui, runs
 from mnistflow.tracking.runs import Record
 
 _HERE = "."  # the UI that shows the description
-_DECIDED = {"promote": "Promoted", "hold": "Held", "reject": "Rejected"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def of_version(
     data = f"{recorded.parameters['data.name']}, sha256 {recorded.parameters['data.sha256']}"
     return f"""{recorded.name}: {version.quality}
 
-**{_DECIDED[decision]}:** {"; ".join(reasons)}.
+**{PARTICIPLES[decision].capitalize()}:** {"; ".join(reasons)}.
 
 | on the test split | value | 95 % interval |
 | --- | ---: | ---: |

@@ -171,7 +171,7 @@ def prune(paths: Paths, name: str, used: Iterable[int], keep: int) -> list[int]:
         spare = [number for number in published if number not in needed]
         removed = spare[: max(0, len(spare) - keep)]
         for number in removed:
-            publisher.withdraw(paths, name, number)
+            publisher.remove_version(paths, name, number)
         for path in folder.glob(".*"):
             if _age(path) > ABANDONED_SECONDS:
                 files.remove(path)

@@ -16,7 +16,7 @@ from mnistflow.registry.versions import Version
 def apply(paths: Paths, version: Version, judgement: Judgement) -> None:
     """Publish a version and let it serve, or keep it as challenger; a rejected one becomes neither.
 
-    The caller has had the lease on the model since it judged, see `reconciliation.decide`.
+    The caller has had the lease on the model since it judged, see `reconciliation.acquire_lease`.
 
     Raises:
         RegistryError: the artifact store does not have its files, or the champion is not the one that it was compared
@@ -61,7 +61,7 @@ def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
         RegistryError: there is no such version, the artifact store does not have its files, or something moved the
             alias at the same time.
     """
-    with reconciliation.decide(name):
+    with reconciliation.acquire_lease(name):
         version = versions.find(name, number)
         make_champion(paths, version, "hand", because)
         return _read_back(version)
@@ -81,7 +81,7 @@ def rollback(paths: Paths, name: str, because: str = "", replacing: int | None =
         RegistryError: another version is champion, there is no earlier one, the artifact store does not have its files,
             or something moved the alias at the same time.
     """
-    with reconciliation.decide(name):
+    with reconciliation.acquire_lease(name):
         known = {version.number: version for version in versions.all_versions(name)}
         champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
         if replacing is not None:

@@ -99,7 +99,7 @@ def folder_of(paths: Paths, version: Version) -> Path:
     return paths.models / version.name / str(version.number)
 
 
-def is_whole(paths: Paths, version: Version) -> bool:
+def is_intact(paths: Paths, version: Version) -> bool:
     """Return whether this version is published, and its files are as they were written.
 
     A folder of the same number may be that of another registry. Runs have ids that no two registries share.
@@ -124,7 +124,7 @@ def publish(paths: Paths, version: Version) -> bool:
     Raises:
         RegistryError: the artifact store does not have its files, or has another ONNX file than was registered.
     """
-    if is_whole(paths, version):
+    if is_intact(paths, version):
         return False
     folder = folder_of(paths, version)
     with files.atomic_write(folder) as temporary:
@@ -158,7 +158,7 @@ def write(paths: Paths, version: Version, folder: Path) -> None:
     files.write_json(folder / "model.json", manifest.to_publish(registered.model_json, sha256))
 
 
-def serve(paths: Paths, version: Version) -> None:
+def set_champion(paths: Paths, version: Version) -> None:
     """Point the repository to a published version, which servers then serve.
 
     Raises:
@@ -175,7 +175,7 @@ def serve(paths: Paths, version: Version) -> None:
         temporary.write_text(f"{version.number}\n", encoding="utf-8")
 
 
-def withdraw(paths: Paths, name: str, number: int) -> None:
+def remove_version(paths: Paths, name: str, number: int) -> None:
     """Remove a version from the repository. The caller has the model's folder `locked`."""
     folder = paths.models / name / str(number)
     if folder.is_dir():

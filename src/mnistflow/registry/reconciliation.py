@@ -23,12 +23,12 @@ def reconcile(paths: Paths, name: str) -> bool:
     model = open_store().model(name)
     if model is None or aliases.is_move_complete(model):
         return changed
-    with decide(name):
+    with acquire_lease(name):
         return follow(paths, name) or changed
 
 
-def decide(name: str) -> Lease:
-    """Wait until this process alone decides about a model, and return the lease, with all earlier moves recorded.
+def acquire_lease(name: str) -> Lease:
+    """Acquire the lease on a registered model and return it; pending champion moves are completed first.
 
     Raises:
         RegistryError: others have decided all the time, or there is no such model.
@@ -59,7 +59,7 @@ def follow(paths: Paths, name: str) -> bool:
         champion = versions.find(name, number)
         changed = publisher.publish(paths, champion)
         if changed or publisher.published_champion(paths, name) != number:
-            publisher.serve(paths, champion)
+            publisher.set_champion(paths, champion)
             changed = True
         return _follow_rollout(paths, name, aliases.rollout_of(model)) or changed
 

@@ -87,7 +87,7 @@ def register_candidate(workspace: Paths, run: runs.Run, evaluation: Evaluation, 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         mnistflow_version=mnistflow.__version__,
     )
-    example = task.questions(data.test).inputs[:PROBE_ROWS]
+    example = task.evaluation_split(data.test).inputs[:PROBE_ROWS]
     version = register(run, workspace.exported / "model.onnx", workspace.trained, example, facts, bundle)
     describe_model(name, descriptions.of_model(facts))
     note = descriptions.of_run(runs.read(run.run_id), name, version.number)

@@ -36,7 +36,7 @@ def change(
         RegistryError: there is no champion, no such version or no challenger, the artifact store does not have the
             version's files, or another version is rolled out.
     """
-    with reconciliation.decide(name):
+    with reconciliation.acquire_lease(name):
         now = read(name) or Rollout(0)
         wanted = replace(
             now,

@@ -25,8 +25,8 @@ COUNTERS = ("mnistflow_inferences_total", "mnistflow_failed_inferences_total", "
 
 
 @dataclass(frozen=True)
-class Calls:
-    """Statistics of the requests that one version has answered.
+class RolloutCalls:
+    """Calls of one side of a rollout, from `/status`.
 
     Attributes:
         errors: requests without an answer.
@@ -39,8 +39,8 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """A rollout as the server reports it.
+class RolloutStatus:
+    """A rollout as a server reports it.
 
     Attributes:
         challenger: number of the version.
@@ -57,14 +57,14 @@ class Rollout:
     canary: float
     shadow: bool
     state: str
-    calls: Mapping[str, Calls]
+    calls: Mapping[str, RolloutCalls]
     compared: int
     agreement: float | None
     dropped: int
 
 
 @dataclass(frozen=True)
-class Served:
+class ModelStatus:
     """A model as the server reports it.
 
     Attributes:
@@ -75,13 +75,13 @@ class Served:
 
     champion: int | None
     refused: Mapping[int, str]
-    rollout: Rollout | None
+    rollout: RolloutStatus | None
     wants_key: bool = False
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Requests that servers have answered with one version since they were started.
+class RequestCounts:
+    """Requests of one version since the servers started, from `/metrics`.
 
     Attributes:
         failed: those on which the model failed.
@@ -113,7 +113,7 @@ class Server:
     """
 
     address: str
-    served: Served | None
+    served: ModelStatus | None
 
 
 def record_address(paths: Paths, address: str) -> None:
@@ -137,7 +137,7 @@ def fetch_status(paths: Paths, name: str) -> tuple[Server, ...]:
         return tuple(pool.map(lambda address: Server(address, _fetch(address, name)), known))
 
 
-def fetch_counts(paths: Paths, name: str) -> dict[int, Counts]:
+def fetch_counts(paths: Paths, name: str) -> dict[int, RequestCounts]:
     """Return the requests that the known servers have answered with each version of a model, all servers together."""
     totals: dict[int, dict[str, float]] = {}
     for address in addresses(paths):
@@ -146,7 +146,7 @@ def fetch_counts(paths: Paths, name: str) -> dict[int, Counts]:
             of_version[metric] = of_version.get(metric, 0.0) + value
     requests, failed, seconds = COUNTERS
     return {
-        version: Counts(int(found.get(requests, 0)), int(found.get(failed, 0)), found.get(seconds, 0.0))
+        version: RequestCounts(int(found.get(requests, 0)), int(found.get(failed, 0)), found.get(seconds, 0.0))
         for version, found in totals.items()
     }
 
@@ -177,16 +177,16 @@ def _get(address: str, path: str) -> httpx.Response:
     return httpx.get(f"{address}{path}", headers=headers, timeout=TIMEOUT_SECONDS)
 
 
-def _fetch(address: str, name: str) -> Served | None:
+def _fetch(address: str, name: str) -> ModelStatus | None:
     import httpx
     from pydantic import TypeAdapter, ValidationError
 
     try:
         answer = _get(address, "/status")
         if answer.status_code == httpx.codes.UNAUTHORIZED:
-            return Served(None, {}, None, wants_key=True)
+            return ModelStatus(None, {}, None, wants_key=True)
         models = answer.raise_for_status().json()["models"]
-        return TypeAdapter(Served).validate_python(models[name]) if name in models else Served(None, {}, None)
+        return TypeAdapter(ModelStatus).validate_python(models[name]) if name in models else ModelStatus(None, {}, None)
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError, ValidationError):
         return None
 

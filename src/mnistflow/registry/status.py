@@ -14,7 +14,7 @@ from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import publisher, rollouts, server_client, versions
 from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import Served, Server
+from mnistflow.registry.server_client import ModelStatus, Server
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.records import RunQuery
@@ -121,7 +121,7 @@ def read(paths: Paths, dataset: str) -> Status:
         last_run=_last_run(paths, dataset),
         outputs=_outputs(paths),
         serving=serving,
-        serving_is_whole=published is not None and publisher.is_whole(paths, published),
+        serving_is_whole=published is not None and publisher.is_intact(paths, published),
         model_repository=str(paths.models / name),
         rollout=rollouts.read(name),
         servers=server_client.fetch_status(paths, name),
@@ -242,7 +242,7 @@ def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "server", f"no answer from {', '.join(silent)}{start}"
 
 
-def _server_lines(address: str, served: Served) -> Iterator[tuple[str, str]]:
+def _server_lines(address: str, served: ModelStatus) -> Iterator[tuple[str, str]]:
     if served.wants_key:
         yield "server", f"{address} requires a key: set {server_client.KEYS_VARIABLE}"
         return

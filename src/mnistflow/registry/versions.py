@@ -25,6 +25,7 @@ BUNDLE = "bundle"
 MANIFEST_TAG = TAG + "model"  # only of versions that have no model.json among their files
 
 Decision = Literal["promote", "hold", "reject"]
+PARTICIPLES: Mapping[Decision, str] = {"promote": "promoted", "hold": "held", "reject": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def registered_as(name: str, model_sha256: str) -> Version | None:
     return next((version for version in all_versions(name) if version.sha256 == model_sha256), None)
 
 
-def overruled(version: Version) -> Version | None:
+def find_overruled(version: Version) -> Version | None:
     """Return the version itself, or another one with the same weights, if it was rolled back or replaced by hand."""
     same = (other for other in all_versions(version.name) if other.graph_sha256 == version.graph_sha256 != "")
     return next((one for one in (version, *same) if one.is_overruled), None)

@@ -156,8 +156,11 @@ class Task(ABC):
         """Return what is wrong with the values of inputs `[n, *input_shape]`, or None if they are valid."""
         return None if np.isfinite(inputs).all() else "inputs contain values that are not finite"
 
-    def questions(self, split: Split) -> Split:
-        """Return what a model is asked to be judged on a split, and the targets; by default the split itself."""
+    def evaluation_split(self, split: Split) -> Split:
+        """Return the examples to evaluate a model on for this split: inputs and targets.
+
+        By default the split itself; a generator gets fixed latent vectors.
+        """
         return split
 
     @abstractmethod

@@ -94,7 +94,7 @@ def run_trial(job: TrialJob) -> TrialResult:
     started = time.perf_counter()
     with runs.finished(run):
         family, train = job.learning.model.chosen, job.learning.train
-        learner = learners.of(family)
+        learner = learners.for_family(family)
         limited = replace(dataset, train=subset(dataset, job.train_limit))
         # As many passes over the data as in the training that the trial stands for.
         min_steps = math.ceil(train.min_steps * len(limited.train) / len(dataset.train))

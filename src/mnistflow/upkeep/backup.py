@@ -189,7 +189,7 @@ def _unfinished(target: Path) -> Iterator[IO[bytes]]:
             os.link(f"/proc/self/fd/{unnamed}", temporary, src_dir_fd=unnamed, follow_symlinks=True)
 
 
-def elsewhere(paths: Paths) -> list[str]:
+def external_stores(paths: Paths) -> list[str]:
     """Return the environment variables by which stores are in use that are not in `var/`, and thus in no backup."""
     found = [name for name in STORES if str(paths.var) not in os.environ.get(name, str(paths.var))]
     return [*found, *(name for name in SERVERS if name in os.environ)]

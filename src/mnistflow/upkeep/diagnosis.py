@@ -24,8 +24,8 @@ from mnistflow.tracking import lease, runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import StoredModel
 from mnistflow.tracking.store import open_store
-from mnistflow.upkeep.findings import Finding
 from mnistflow.upkeep.gc import logged_inferences
+from mnistflow.upkeep.problems import Problem
 
 REPAIR = "`mnistflow doctor --repair`"
 SILENCE = timedelta(days=7)  # after which what belongs to another machine is named
@@ -34,7 +34,7 @@ FREE_BYTES = 2_000_000_000  # below which the disk is named
 TAIL_BYTES = 1_000_000  # that a repair leaves of it
 
 
-def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> Iterator[Finding]:
+def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> Iterator[Problem]:
     """Yield what is wrong in a checkout.
 
     Args:
@@ -58,14 +58,14 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     yield from _disk(paths)
 
 
-def _dead_runs() -> Iterator[Finding]:
+def _dead_runs() -> Iterator[Problem]:
     before = datetime.now(UTC) - SILENCE
     for experiment in mlflow_client().search_experiments():
         dead = [(run, "its process has died") for run in runs.dead_runs(experiment.name)]
         for run in runs.runs_elsewhere(experiment.name, before):
             dead.append((run, f"it began on {run.tags['mnistflow.host']} more than {SILENCE.days} days ago"))
         for run, reason in dead:
-            yield Finding(
+            yield Problem(
                 "MLflow run",
                 f"{run.name} ({run.run_id[:8]}) is RUNNING, but {reason}",
                 f"{REPAIR} ends it as KILLED.",
@@ -73,12 +73,12 @@ def _dead_runs() -> Iterator[Finding]:
             )
 
 
-def _orphaned_workspaces(paths: Paths) -> Iterator[Finding]:
+def _orphaned_workspaces(paths: Paths) -> Iterator[Problem]:
     abandoned = [(folder, "belongs to a process that has died") for folder in workspace.abandoned(paths)]
     for folder in workspace.elsewhere(paths, datetime.now(UTC) - SILENCE):
         abandoned.append((folder, f"belongs to another machine, which has not used it for {SILENCE.days} days"))
     for folder, reason in abandoned:
-        yield Finding(
+        yield Problem(
             "workspace",
             f"{folder} {reason}",
             f"{REPAIR} removes all but its parameters and logs.",
@@ -86,10 +86,10 @@ def _orphaned_workspaces(paths: Paths) -> Iterator[Finding]:
         )
 
 
-def _dead_leases(name: str, model: StoredModel) -> Iterator[Finding]:
+def _dead_leases(name: str, model: StoredModel) -> Iterator[Problem]:
     for key, text in model.tags.items():
         if key.startswith(lease.TAG) and lease.Ticket.parse(text).has_died():
-            yield Finding(
+            yield Problem(
                 "lease",
                 f"a process that has died still holds, or waits for, the right to decide about {name}",
                 f"{REPAIR} removes its ticket.",
@@ -97,7 +97,7 @@ def _dead_leases(name: str, model: StoredModel) -> Iterator[Finding]:
             )
 
 
-def _aliases(name: str) -> Iterator[Finding]:
+def _aliases(name: str) -> Iterator[Problem]:
     aliased = versions.by_alias(name)
     for alias, version in aliased.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -105,38 +105,38 @@ def _aliases(name: str) -> Iterator[Finding]:
                 found = registration.download(version, Path(folder))
                 damaged = version.has_exact_file and files.sha256(found.model) != version.sha256
             except (RegistryError, DataError) as error:
-                yield Finding("alias", f"{alias} leads to {name} version {version.number}: {error.problem}", error.fix)
+                yield Problem("alias", f"{alias} leads to {name} version {version.number}: {error.problem}", error.fix)
                 continue
         if damaged:
-            yield Finding(
+            yield Problem(
                 "alias",
                 f"{alias} leads to {name} version {version.number}, whose model.onnx in the artifact store is damaged",
                 "Restore the artifact store from a backup, or promote another version.",
             )
     if versions.CHAMPION not in aliased:
-        yield Finding("alias", f"{name} has no champion", "`mnistflow promote VERSION` makes one.")
+        yield Problem("alias", f"{name} has no champion", "`mnistflow promote VERSION` makes one.")
 
 
-def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Finding]:
+def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem]:
     repair = partial(reconciliation.reconcile, paths, name)
     number = model.aliases.get(versions.CHAMPION)
     if number is None:
         return
     if not aliases.is_move_complete(model):
-        yield Finding(
+        yield Problem(
             "registry", f"the last change of the champion of {name} is not recorded", f"{REPAIR} records it.", repair
         )
     published, place = publisher.published_champion(paths, name), paths.models / name
     if published != number:
         behind = f"version {published}" if published else "nothing"
-        yield Finding(
+        yield Problem(
             "model repository",
             f"{place} serves {behind}, but the champion is version {number}",
             f"{REPAIR} publishes it, as `mnistflow follow --once` does.",
             repair,
         )
-    elif not publisher.is_whole(paths, versions.find(name, number)):
-        yield Finding(
+    elif not publisher.is_intact(paths, versions.find(name, number)):
+        yield Problem(
             "model repository",
             f"files of version {number} in {place} are missing, damaged, or those of another registry",
             f"{REPAIR} writes them anew, as `mnistflow follow --once` does.",
@@ -144,23 +144,23 @@ def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Finding
         )
 
 
-def _monitoring(paths: Paths, name: str) -> Iterator[Finding]:
+def _monitoring(paths: Paths, name: str) -> Iterator[Problem]:
     try:
         monitoring.read(paths, name)
     except DataError as error:
         damaged = monitoring.folder(paths, name) / "state.json"
-        yield Finding("monitoring", error.problem, error.fix, partial(files.remove, damaged))
+        yield Problem("monitoring", error.problem, error.fix, partial(files.remove, damaged))
 
 
-def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Finding]:
+def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Problem]:
     now = datetime.now(UTC)
     try:
         old = logged_inferences.collect(log, retention, now, delete=False)
     except DataError as error:
-        yield Finding("inference log", error.problem, error.fix)
+        yield Problem("inference log", error.problem, error.fix)
         return
     if old.count:
-        yield Finding(
+        yield Problem(
             "inference log",
             f"{old.count:,} rows without feedback are older than {retention.inferences} days",
             f"{REPAIR} removes them, as `mnistflow gc --delete` does.",
@@ -168,10 +168,10 @@ def _inference_log(log: str, retention: RetentionConfig) -> Iterator[Finding]:
         )
 
 
-def _logs(paths: Paths) -> Iterator[Finding]:
+def _logs(paths: Paths) -> Iterator[Problem]:
     for path in sorted((paths.var / "logs").glob("*.log")):
         if path.stat().st_size > LOG_BYTES:
-            yield Finding(
+            yield Problem(
                 "log",
                 f"{path} has {path.stat().st_size / 1e6:,.0f} MB",
                 f"{REPAIR} leaves the last {TAIL_BYTES / 1e6:.0f} MB.",
@@ -179,9 +179,9 @@ def _logs(paths: Paths) -> Iterator[Finding]:
             )
 
 
-def _disk(paths: Paths) -> Iterator[Finding]:
+def _disk(paths: Paths) -> Iterator[Problem]:
     if shutil.disk_usage(paths.var).free < FREE_BYTES:
-        yield Finding(
+        yield Problem(
             "disk",
             f"less than {FREE_BYTES / 1e9:.0f} GB are free for {paths.var}",
             "`mnistflow gc --delete` removes what is old; `gc.automatic` in params.yaml does so each day.",
@@ -198,11 +198,11 @@ def _shorten(path: Path) -> None:
         stream.write(tail.partition(b"\n")[2])
 
 
-def repair(finding: Finding) -> str:
-    """Repair what a finding names; return why that failed, or nothing."""
+def repair(problem: Problem) -> str:
+    """Repair a problem; return why that failed, or nothing."""
     try:
-        if finding.repair:
-            finding.repair()
+        if problem.repair:
+            problem.repair()
     except MnistflowError as error:
         return str(error)
     return ""

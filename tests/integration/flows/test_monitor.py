@@ -38,7 +38,7 @@ environment.configure(paths)
 train = splits.load(paths.prepared).train
 few = serving_kit.linear_classifier(train.inputs[:60], train.targets[:60])
 version = tracking_server.register(paths, "digits", few, train.inputs)
-with reconciliation.decide(version.name):
+with reconciliation.acquire_lease(version.name):
     promotion.apply(paths, version, Judgement(Verdict("promote", ("made bad on purpose",)), 1))
 """
 

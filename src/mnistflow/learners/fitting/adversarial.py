@@ -20,7 +20,7 @@ from mnistflow.errors import StageError
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.fitting import checkpoint, loop, optimizers
 from mnistflow.learners.fitting.checkpoint import Checkpoint
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.fitting.gan_losses import GanLoss
 from mnistflow.learners.learner import MONITORED, History, OnEpoch
 from mnistflow.splits import Split
@@ -130,12 +130,12 @@ def fit(
     """
     import keras
 
-    extent = Epoch.of(config, len(train))
+    plan = EpochPlan.of(config, len(train))
     average = keras.models.clone_model(generator)
     average.set_weights(generator.get_weights())
     # `assign_averages` of Keras's optimizers leaves out the statistics of normalizations.
     plain = config.model_copy(update={"ema": 0.0})
-    pair = (optimizers.build(plain, extent.steps), optimizers.build(plain, extent.steps))
+    pair = (optimizers.build(plain, plan.steps), optimizers.build(plain, plan.steps))
     for optimizer, network in zip(pair, (generator, discriminator), strict=True):
         optimizer.build(network.trainable_variables)
     state = _State(generator, average, discriminator, pair, generator.get_weights())
@@ -143,9 +143,9 @@ def fit(
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(loop.metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
-    run = _compiled_epoch(state, train, config, extent, game)
+    run = _compiled_epoch(state, train, config, plan, game)
     while state.epoch < config.epochs and not loop.should_stop(state.history, config):
-        metrics = _run_epoch(state, run, config, extent, measure)
+        metrics = _run_epoch(state, run, config, plan, measure)
         state.film.append(draw(state.average))
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
@@ -156,11 +156,11 @@ def fit(
     return Fitted(state.average, state.history, loop.best_epoch(state.history), np.stack(state.film), state.seconds)
 
 
-def _run_epoch(state: _State, run: Any, config: TrainConfig, extent: Epoch, measure: Measure) -> dict[str, float]:
+def _run_epoch(state: _State, run: Any, config: TrainConfig, plan: EpochPlan, measure: Measure) -> dict[str, float]:
     started = time.perf_counter()
-    order = extent.order(config.seed, state.epoch)
-    batches = np.resize(order, (extent.steps, extent.batch_size)).astype(np.int32)
-    generator_loss, discriminator_loss = (float(loss) for loss in run(batches, state.epoch * extent.steps))
+    order = plan.order(config.seed, state.epoch)
+    batches = np.resize(order, (plan.steps, plan.batch_size)).astype(np.int32)
+    generator_loss, discriminator_loss = (float(loss) for loss in run(batches, state.epoch * plan.steps))
     metrics = {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss, **measure(state.average)}
     state.seconds += time.perf_counter() - started
     for name, value in metrics.items():
@@ -170,7 +170,7 @@ def _run_epoch(state: _State, run: Any, config: TrainConfig, extent: Epoch, meas
     return metrics
 
 
-def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Epoch, game: Game) -> Any:
+def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: EpochPlan, game: Game) -> Any:
     """Return a compiled function of batches of indices `[steps, batch]` and the number of the first step.
 
     It trains, and returns the mean losses of the generator and of the discriminator.
@@ -179,14 +179,14 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Ep
 
     images, labels = tf.constant(train.inputs), tf.constant(train.targets.astype(np.int64))
     latent = state.generator.inputs[0].shape[-1]
-    shape = (2, extent.batch_size, latent)
+    shape = (2, plan.batch_size, latent)
 
     def step(rows: Any, number: Any) -> Any:
         real = tf.cast(tf.gather(images, rows), tf.float32) / 255
         classes = tf.gather(labels, rows)
         seed = tf.stack([config.seed, number])
         vectors = tf.random.stateless_normal(shape, seed)
-        shares = tf.random.stateless_uniform([extent.batch_size], seed)
+        shares = tf.random.stateless_uniform([plan.batch_size], seed)
         discriminator_loss = _train_discriminator(state, game.loss, real, classes, vectors[0], shares)
 
         def train_generator() -> Any:
@@ -200,13 +200,13 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, extent: Ep
         return tf.stack([tf.cond(is_due, train_generator, lambda: tf.constant(0.0)), discriminator_loss])
 
     @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([extent.steps, extent.batch_size], tf.int32), tf.TensorSpec([], tf.int32)]
+        input_signature=[tf.TensorSpec([plan.steps, plan.batch_size], tf.int32), tf.TensorSpec([], tf.int32)]
     )
     def run(batches: Any, first: Any) -> Any:
         total = tf.zeros(2)
-        for number in tf.range(extent.steps):
+        for number in tf.range(plan.steps):
             total += step(batches[number], first + number)
-        return tf.unstack(total / extent.steps * tf.constant([game.discriminator_steps, 1.0]))
+        return tf.unstack(total / plan.steps * tf.constant([game.discriminator_steps, 1.0]))
 
     return run
 

@@ -1,4 +1,4 @@
-"""Epoch of a training: its batch size, its passes over the training examples, and its steps.
+"""Plan of the epochs of a training: batch size, passes over the training examples, and steps.
 
 What a network learns depends on its steps: six epochs are 2,532 steps on MNIST, but six on a hundred images in batches
 of 128. So an epoch has at least `train.min_steps` steps: it passes over small data several times, each time in another
@@ -26,8 +26,8 @@ BATCHES = 8  # in a pass with `auto`, unless that gives batches outside these li
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """The extent of every epoch of a training.
+class EpochPlan:
+    """Batch size, passes and steps of every epoch of a training.
 
     Attributes:
         examples: number of training examples.
@@ -44,11 +44,11 @@ class Epoch:
     is_shuffled: bool = True
 
     @classmethod
-    def of(cls, config: TrainConfig, examples: int) -> Epoch:
-        """Return the extent that section `train` of params.yaml gives to the epochs of a training.
+    def of(cls, config: TrainConfig, examples: int) -> EpochPlan:
+        """Return the plan for section `train` of params.yaml and a number of examples.
 
         Args:
-            config: its `batch_size` is obeyed; `auto` is an eighth of the examples, from 16 to 128.
+            config: `batch_size: auto` becomes an eighth of the examples, from 16 to 128.
             examples: number of training examples.
         """
         scaled = min(MAX_BATCH, max(MIN_BATCH, examples // BATCHES))
@@ -63,7 +63,7 @@ class Epoch:
         return ceil(self.passes * self.examples / self.batch_size)
 
     def parameters(self) -> dict[str, int]:
-        """Return what section `train` of params.yaml comes to, by dotted key."""
+        """Return the resolved batch size, passes and steps, by dotted key."""
         return {
             "train.batch_size": self.batch_size,
             "train.passes_per_epoch": self.passes,

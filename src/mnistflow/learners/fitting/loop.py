@@ -26,7 +26,7 @@ from mnistflow.learners.distillation import Teacher
 from mnistflow.learners.fitting import checkpoint, optimizers
 from mnistflow.learners.fitting.acceleration import accelerated
 from mnistflow.learners.fitting.checkpoint import Checkpoint
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.fitting.normalization import BatchStatistics
 from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
 from mnistflow.models.family import Network
@@ -103,17 +103,17 @@ def fit(
     make_deterministic(config.seed)
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
-    extent = Epoch.of(config, len(train))
+    plan = EpochPlan.of(config, len(train))
     model = task.build(family, signature)
     if start:
         start(model)
-    state = _initial_state(task, model, config, extent)
+    state = _initial_state(task, model, config, plan)
     if checkpoint_folder:
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
     while state.epoch < config.epochs and not should_stop(state.history, config):
-        shuffled = _shuffled(train, config, extent, state.epoch, teacher)
+        shuffled = _shuffled(train, config, plan, state.epoch, teacher)
         metrics = _run_epoch(state, config, shuffled, train, validation)
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
@@ -143,7 +143,7 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
+def _torch_seed_callbacks(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
     """Return callbacks that seed PyTorch at the beginning of an epoch.
 
     With PyTorch, dropout draws from the global generator, whose state is no variable of the model. It is seeded in the
@@ -158,7 +158,7 @@ def _seeding(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: torch.manual_seed(epoch_seed))]
 
 
-def _initial_state(task: Task, model: keras.Model, config: TrainConfig, extent: Epoch) -> _State:
+def _initial_state(task: Task, model: keras.Model, config: TrainConfig, plan: EpochPlan) -> _State:
     import keras
 
     fitted_model = accelerated(model, config.precision)
@@ -167,16 +167,16 @@ def _initial_state(task: Task, model: keras.Model, config: TrainConfig, extent: 
     statistics = BatchStatistics(model)
     # `model` is only evaluated, so its optimizer is a placeholder.
     task.compile(model, keras.optimizers.SGD(), config.label_smoothing)
-    optimizer = optimizers.build(config, steps_per_epoch=extent.steps)
+    optimizer = optimizers.build(config, steps_per_epoch=plan.steps)
     task.compile(fitted_model, optimizer, config.label_smoothing)
-    fitted_model.steps_per_execution = _steps_per_execution(config, extent)
+    fitted_model.steps_per_execution = _steps_per_execution(config, plan)
     return _State(model, fitted_model, statistics, _copied_weights(model), {})
 
 
-def _steps_per_execution(config: TrainConfig, extent: Epoch) -> int:
+def _steps_per_execution(config: TrainConfig, plan: EpochPlan) -> int:
     if config.steps_per_execution != "epoch":
         return config.steps_per_execution
-    return extent.steps if backend.current() == "tensorflow" else 1
+    return plan.steps if backend.current() == "tensorflow" else 1
 
 
 def _copied_weights(model: keras.Model) -> list[Array]:
@@ -186,7 +186,7 @@ def _copied_weights(model: keras.Model) -> list[Array]:
 
 def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, validation: Split) -> dict[str, float]:
     started = time.perf_counter()
-    callbacks = _seeding(config.seed, state.epoch)
+    callbacks = _torch_seed_callbacks(config.seed, state.epoch)
     fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
     state.model.set_weights(state.fitted_model.get_weights())
     if config.ema:
@@ -206,18 +206,18 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
     return metrics
 
 
-def _shuffled(train: Split, config: TrainConfig, extent: Epoch, epoch: int, teacher: Teacher | None) -> Any:
+def _shuffled(train: Split, config: TrainConfig, plan: EpochPlan, epoch: int, teacher: Teacher | None) -> Any:
     """Return the batches of an epoch: augmented, with the teacher's soft targets.
 
     They depend on the seed and the epoch only.
     """
     import tensorflow as tf
 
-    order = extent.order(config.seed, epoch)
-    pipeline = batches(train.inputs[order], train.targets[order], size=extent.batch_size)
-    augmentation = config.augment.scaled(extent.augmentation * _augmentation_strength(epoch, config))
+    order = plan.order(config.seed, epoch)
+    pipeline = batches(train.inputs[order], train.targets[order], size=plan.batch_size)
+    augmentation = config.augment.scaled(plan.augmentation * _augmentation_strength(epoch, config))
     if augmentation.active:
-        first_step = epoch * extent.steps
+        first_step = epoch * plan.steps
 
         def augmented(step: Any, batch: Any) -> Any:
             images, labels = batch

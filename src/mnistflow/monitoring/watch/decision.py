@@ -26,10 +26,10 @@ def decide(watch: Watch, evidence: Evidence, elapsed: timedelta, config: Monitor
     pairs = evidence.pairs
     seen = watch.model_copy(update={"labelled": pairs.labelled, "wins": pairs.wins, "losses": pairs.losses})
     if reasons := list(_rollback_reasons(evidence, config)):
-        return seen.model_copy(update={"outcome": "worse", "because": "; ".join(reasons)})
+        return seen.model_copy(update={"outcome": "worse", "reason": "; ".join(reasons)})
     if pairs.labelled >= config.watch_labels or elapsed >= timedelta(hours=config.watch_hours):
-        return seen.model_copy(update={"outcome": "kept", "because": _comparison_text(pairs)})
-    return seen.model_copy(update={"because": _comparison_text(pairs)})
+        return seen.model_copy(update={"outcome": "kept", "reason": _comparison_text(pairs)})
+    return seen.model_copy(update={"reason": _comparison_text(pairs)})
 
 
 def _comparison_text(pairs: Pairs) -> str:
@@ -47,7 +47,7 @@ def _rollback_reasons(evidence: Evidence, config: MonitorConfig) -> Iterator[str
     yield from _slower(evidence, config)
     pairs = evidence.pairs
     allowed = config.report_ratio / (1 + config.report_ratio)
-    lost = accuracy.least_share(pairs.losses, pairs.wins + pairs.losses)
+    lost = accuracy.share_lower_bound(pairs.losses, pairs.wins + pairs.losses)
     if lost > allowed:
         bound = f"at least {lost:.1%} of the differences are losses, {allowed:.1%} are tolerated"
         yield f"worse: {_comparison_text(pairs)}; {bound}"
@@ -56,7 +56,7 @@ def _rollback_reasons(evidence: Evidence, config: MonitorConfig) -> Iterator[str
 def _failing(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
     champion, before = evidence.champion, evidence.predecessor
     allowed = max(config.max_failures, before.failed / before.requests if before.requests else 0.0)
-    if champion.requests and accuracy.with_labels(champion.failed, champion.requests).low > allowed:
+    if champion.requests and accuracy.confidence_sequence(champion.failed, champion.requests).low > allowed:
         yield f"failing: {champion.failed:,} of {champion.requests:,} requests, {allowed:.1%} are tolerated"
 
 

@@ -20,7 +20,7 @@ from mnistflow.errors import RegistryError
 from mnistflow.monitoring.traffic import FIX
 from mnistflow.paths import Paths
 from mnistflow.registry import registration, server_client, versions
-from mnistflow.registry.server_client import Counts
+from mnistflow.registry.server_client import RequestCounts
 from mnistflow.runtime import onnx_session
 
 ROWS: LiteralString = f"""
@@ -59,8 +59,8 @@ class Evidence:
     """
 
     pairs: Pairs
-    champion: Counts
-    predecessor: Counts
+    champion: RequestCounts
+    predecessor: RequestCounts
     refusals: Mapping[str, str]
 
 
@@ -86,8 +86,8 @@ def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, s
     counts = server_client.fetch_counts(paths, name)
     return Evidence(
         pairs=pairs,
-        champion=counts.get(champion, Counts()),
-        predecessor=counts.get(predecessor, Counts()),
+        champion=counts.get(champion, RequestCounts()),
+        predecessor=counts.get(predecessor, RequestCounts()),
         refusals=_refusals(paths, name, champion),
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from mnistflow import files
 from mnistflow.errors import DataError
@@ -27,11 +27,11 @@ class Watch(BaseModel):
         wins: those of them that only the champion predicts correctly.
         losses: those that only its predecessor predicts correctly.
         outcome: `worse` until the version is rolled back; `overtaken` if something else has moved the alias.
-        because: the reason of the outcome, or the result so far.
+        reason: of the outcome, or the result so far; `because` in JSON.
         announced: whether a notification of the outcome was sent.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     version: PositiveInt
     predecessor: PositiveInt
@@ -40,7 +40,7 @@ class Watch(BaseModel):
     wins: NonNegativeInt = 0
     losses: NonNegativeInt = 0
     outcome: Outcome = "watching"
-    because: str = ""
+    reason: str = Field(default="", validation_alias="because", serialization_alias="because")
     announced: bool = False
 
     @property
@@ -55,7 +55,7 @@ class Watch(BaseModel):
 
     def __str__(self) -> str:
         what = f"version {self.version} against version {self.predecessor}"
-        return f"{what}, since {self.since}: {self.outcome}{f': {self.because}' if self.because else ''}"
+        return f"{what}, since {self.since}: {self.outcome}{f': {self.reason}' if self.reason else ''}"
 
 
 def read(paths: Paths, name: str) -> Watch | None:
@@ -77,7 +77,7 @@ def read(paths: Paths, name: str) -> Watch | None:
 def write(paths: Paths, name: str, watch: Watch) -> None:
     """Store a watch."""
     with files.atomic_write(_path(paths, name)) as temporary:
-        temporary.write_text(watch.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(watch.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
 
 
 def described(paths: Paths, name: str) -> str:

@@ -48,7 +48,7 @@ def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datet
     if watch and watch != known:
         record.write(paths, name, watch)
     if watch and watch.outcome == "worse" and config.rollback:
-        promotion.rollback(paths, name, f"watch: {watch.because}", replacing=watch.version)
+        promotion.rollback(paths, name, f"watch: {watch.reason}", replacing=watch.version)
         watch = watch.model_copy(update={"outcome": "rolled back", "announced": False})
         record.write(paths, name, watch)
     return watch
@@ -68,4 +68,4 @@ def _of_last_promotion(known: Watch | None, last: Move | None) -> Watch | None:
     if known.outcome == "worse" and last.by == "rollback" and last.replaced == known.version:
         return known.model_copy(update={"outcome": "rolled back"})
     became = f"version {last.version} became champion by {last.by}"
-    return known.model_copy(update={"outcome": "overtaken", "because": became, "announced": True})
+    return known.model_copy(update={"outcome": "overtaken", "reason": became, "announced": True})

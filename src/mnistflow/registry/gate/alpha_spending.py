@@ -65,10 +65,10 @@ def spent(name: str) -> list[Spent]:
     Raises:
         RegistryError: a version keeps something else.
     """
-    return [one for stored in open_store().versions(name) for one in of(stored)]
+    return [one for stored in open_store().versions(name) for one in comparisons_of(stored)]
 
 
-def of(version: StoredVersion) -> list[Spent]:
+def comparisons_of(version: StoredVersion) -> list[Spent]:
     """Return the comparisons that a version keeps.
 
     Raises:
@@ -84,7 +84,7 @@ def record(version: Version, level: float) -> None:
         RegistryError: the version keeps something else.
     """
     stored = open_store().version(version.name, version.number)
-    known = of(stored) if stored else []
+    known = comparisons_of(stored) if stored else []
     lines = [[one.time.isoformat(timespec="seconds"), one.level] for one in (*known, Spent(datetime.now(UTC), level))]
     mlflow_client().set_model_version_tag(version.name, str(version.number), SPENT_TAG, json.dumps(lines[-MOST_LINES:]))
 

@@ -42,7 +42,7 @@ def compare(workspace: Paths, data: Dataset, champion: Version, level: float) ->
         candidate_golden: Outputs | None = arrays.get(GOLDEN)
     with tempfile.TemporaryDirectory(dir=workspace.var) as folder:
         session = onnx_session.open_session(registration.download(champion, Path(folder)).model)
-        test = task.questions(data.test)
+        test = task.evaluation_split(data.test)
         outputs = onnx_session.predict(session, test.inputs)
         golden = None if candidate_golden is None else _compare_golden(task, data, candidate_golden, session)
     measured = task.measure(outputs, test.targets, data.classes, bins=1)

@@ -11,10 +11,9 @@ from mnistflow import files
 from mnistflow.errors import DataError
 from mnistflow.registry import versions
 from mnistflow.registry.gate.judgement import EVIDENCE
-from mnistflow.registry.versions import Version
+from mnistflow.registry.gate.verdict import promotion_threshold
+from mnistflow.registry.versions import PARTICIPLES, Version
 from mnistflow.tasks.identity import Headline
-
-DECISIONS = {"promote": "promoted", "hold": "held", "reject": "rejected"}
 
 
 def explain(name: str, number: int) -> str:
@@ -44,7 +43,7 @@ def _evidence(version: Version) -> Any:
 
 def _unrecorded(version: Version) -> Iterator[str]:
     if version.verdict_key:
-        yield f"{_title(version)} was {DECISIONS[version.decision]}: {'; '.join(version.reasons)}."
+        yield f"{_title(version)} was {PARTICIPLES[version.decision]}: {'; '.join(version.reasons)}."
         yield "The artifact store no longer has the evidence."
     else:
         yield f"The gate has not judged {_title(version)}."
@@ -54,7 +53,7 @@ def _recorded(version: Version, evidence: Any) -> Iterator[str]:
     headline = version.headline
     champion = evidence["champion"]
     yield (
-        f"{_title(version)} was {DECISIONS[evidence['decision']]} at {evidence['decided']}: "
+        f"{_title(version)} was {PARTICIPLES[evidence['decision']]} at {evidence['decided']}: "
         f"{'; '.join(evidence['reasons'])}."
     )
     score = headline.format(evidence["candidate"][headline.name])
@@ -71,10 +70,10 @@ def _recorded(version: Version, evidence: Any) -> Iterator[str]:
     if golden:
         yield _on_golden(headline, golden)
     if "level" in champion:
-        needed = 2 * champion["level"] / (2 if golden else 1)
+        threshold = promotion_threshold(champion["level"], has_golden_set=bool(golden))
         shared = " and is shared by both tests" if golden else ""
         yield (
-            f"A promotion needed p below {needed:.3g}, as gate.significance "
+            f"A promotion needed p below {threshold:.3g}, as gate.significance "
             f"{evidence['policy']['significance']} holds for a year of comparisons{shared}."
         )
     if golden:

@@ -58,8 +58,8 @@ def judge(workspace: Paths, version: Version, evaluation: Evaluation, policy: Ga
     level = alpha_spending.next_level(policy.significance, alpha_spending.spent(version.name), datetime.now(UTC))
     comparison = compare(workspace, data, champion, level) if champion else None
     verdict = decide(evaluation, tasks.get(data.task).headline, comparison, policy)
-    if verdict.decision == "promote" and (overruled := versions.overruled(version)):
-        which = "it" if overruled == version else f"version {overruled.number}, which has the same weights,"
+    if verdict.decision == "promote" and (overruling := versions.find_overruled(version)):
+        which = "it" if overruling == version else f"version {overruling.number}, which has the same weights,"
         reason = (
             f"{which} was rolled back or replaced by hand: only `mnistflow promote {version.number}` brings it back"
         )
@@ -105,7 +105,7 @@ def record_verdict(
         "version": version.number,
         "decision": verdict.decision,
         "reasons": verdict.reasons,
-        "overruled": versions.overruled(version) is not None,
+        "overruled": versions.find_overruled(version) is not None,
         "policy": policy.model_dump(mode="json"),
         "candidate": evaluation.metrics,
         "champion": asdict(judgement.comparison) if judgement.comparison else None,
@@ -129,7 +129,7 @@ def _verdict_key(version: Version, champion: int | None, evaluation: Evaluation,
     has_golden = bool(evaluation.golden_sha256)
     facts = [
         champion,
-        versions.overruled(version) is not None,
+        versions.find_overruled(version) is not None,
         evaluation.test_sha256,
         policy.model_dump(mode="json", exclude=set() if has_golden else {"margin"}),
         *([evaluation.golden_sha256] if has_golden else []),

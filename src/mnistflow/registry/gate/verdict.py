@@ -65,30 +65,30 @@ class Comparison:
     golden: GoldenComparison | None = None
 
     @property
-    def needed(self) -> float:
-        """Two-sided p-value that a win has to be below, of which one side promotes; two splits share the level."""
-        return 2 * self.level / (1 if self.golden is None else 2)
+    def p_threshold(self) -> float:
+        """Two-sided p-value below which a win promotes."""
+        return promotion_threshold(self.level, has_golden_set=self.golden is not None)
 
 
 @dataclass(frozen=True)
-class _Contest:
+class _SplitComparison:
     """A candidate against the champion on one split.
 
     Attributes:
-        wins: whether the candidate is better.
+        is_better: whether the candidate is better.
         loss: by how much the candidate's headline metric is worse; negative if it is better.
         evidence: the paired test in words.
     """
 
     split: str
     test: PairedTest
-    wins: bool
+    is_better: bool
     loss: float
     evidence: str
 
-    def is_won(self, needed: float) -> bool:
-        """Whether the candidate is better with a two-sided p-value below `needed`."""
-        return self.wins and self.test.p_value < needed
+    def is_significant(self, p_threshold: float) -> bool:
+        """Whether the candidate is better with a two-sided p-value below the threshold."""
+        return self.is_better and self.test.p_value < p_threshold
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,14 @@ class Verdict:
     def promoted(self) -> bool:
         """Whether the candidate becomes champion."""
         return self.decision == "promote"
+
+
+def promotion_threshold(level: float, *, has_golden_set: bool) -> float:
+    """Return the two-sided p-value below which a win promotes.
+
+    The level is one-sided, so a two-sided p-value may be twice as large. It is halved when a golden set is tested too.
+    """
+    return level if has_golden_set else 2 * level
 
 
 def decide(candidate: Evaluation, headline: Headline, champion: Comparison | None, policy: GateConfig) -> Verdict:
@@ -165,41 +173,47 @@ def _chance_of_as_few(share: float, rows: int, floor: float) -> float:
 
 
 def _compare(candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig) -> Verdict:
-    contests = list(_contests(candidate, headline, champion))
-    evidence = "; ".join(contest.evidence for contest in contests)
-    better = [contest for contest in contests if contest.wins]
-    won = [contest for contest in contests if contest.is_won(champion.needed)]
+    comparisons = list(_compare_splits(candidate, headline, champion))
+    evidence = "; ".join(comparison.evidence for comparison in comparisons)
+    better = [comparison for comparison in comparisons if comparison.is_better]
+    won = [comparison for comparison in comparisons if comparison.is_significant(champion.p_threshold)]
     if not better:
         return Verdict("hold", (f"not better: {evidence}",))
     if not won:
-        return Verdict("hold", (f"better, but not significantly: {evidence}, not below {champion.needed:.3g}",))
-    if dropped := _dropped(candidate, headline, champion, policy, contests):
+        return Verdict("hold", (f"better, but not significantly: {evidence}, not below {champion.p_threshold:.3g}",))
+    if dropped := _dropped(candidate, headline, champion, policy, comparisons):
         return Verdict("hold", (f"better overall: {evidence}", *dropped))
-    where = f" on {won[0].split}" if len(won) < len(contests) else ""
-    return Verdict("promote", (f"significantly better{where}: {evidence}, below {champion.needed:.3g}",))
+    where = f" on {won[0].split}" if len(won) < len(comparisons) else ""
+    return Verdict("promote", (f"significantly better{where}: {evidence}, below {champion.p_threshold:.3g}",))
 
 
-def _contests(candidate: Evaluation, headline: Headline, champion: Comparison) -> Iterator[_Contest]:
+def _compare_splits(candidate: Evaluation, headline: Headline, champion: Comparison) -> Iterator[_SplitComparison]:
     splits = [("the test split", champion.test, candidate.metrics[headline.name], champion.score)]
     if golden := champion.golden:
         splits.append(("the golden set", golden.test, golden.candidate, golden.score))
     for split, test, value, score in splits:
         # A rank test and the mean squared error may disagree: a candidate has to be better by both.
-        wins = test.favours_candidate and headline.is_better(value, score)
+        is_better = test.favours_candidate and headline.is_better(value, score)
         against = f" against version {champion.version}" if test is champion.test else ""
         where = f" on {split}" if champion.golden else ""
         evidence = f"{test.wins} won and {test.losses} lost{against}{where}, p = {test.p_value:.3g}"
-        yield _Contest(split, test, wins, score - value if headline.larger_is_better else value - score, evidence)
+        yield _SplitComparison(
+            split, test, is_better, score - value if headline.larger_is_better else value - score, evidence
+        )
 
 
 def _dropped(
-    candidate: Evaluation, headline: Headline, champion: Comparison, policy: GateConfig, contests: list[_Contest]
+    candidate: Evaluation,
+    headline: Headline,
+    champion: Comparison,
+    policy: GateConfig,
+    comparisons: list[_SplitComparison],
 ) -> list[str]:
     """Return what a candidate loses more of than the policy allows."""
     lost = [
-        f"{headline.name} drops by {contest.loss:.4f} on {contest.split}, more than gate.margin {policy.margin}"
-        for contest in contests
-        if contest.loss > policy.margin + ROUNDING
+        f"{headline.name} drops by {comparison.loss:.4f} on {comparison.split}, more than gate.margin {policy.margin}"
+        for comparison in comparisons
+        if comparison.loss > policy.margin + ROUNDING
     ]
     recalls = [
         f"recall of class {name} drops by {champion.by_class[name] - recall:.4f}"

@@ -29,8 +29,8 @@ RARE = 0.01  # share of the real images that count as copies of a training image
 class Generation(Task):
     """Latent vectors float32 `[batch, 64]` and classes int64 `[batch]` to images uint8 `[batch, height, width]`.
 
-    A generator is asked for as many images of each class as the test split has, from latent vectors that are always the
-    same. Its images are compared with those of the test split in the features of a fixed classifier. The classes of
+    A generator is evaluated on as many images of each class as the test split has, from latent vectors that are always
+    the same. Its images are compared with those of the test split in the features of a fixed classifier. The classes of
     generated images are found by linear discriminant analysis of these features of the test split, so that agreement
     is defined for the classes of any data set.
     """
@@ -41,20 +41,20 @@ class Generation(Task):
     rounding = 1.0
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
-        classes_asked_for = (TensorType("class", "int64", ()),)
-        return Signature("latent", "float32", (LATENT,), "images", input_shape, "uint8", classes_asked_for)
+        class_input = (TensorType("class", "int64", ()),)
+        return Signature("latent", "float32", (LATENT,), "images", input_shape, "uint8", class_input)
 
     def input_problem(self, inputs: Array) -> str | None:
         return "pixels are at most 1, but should range from 0 to 255" if inputs.max() <= 1 else None
 
-    def questions(self, split: Split) -> Split:
+    def evaluation_split(self, split: Split) -> Split:
         """Return latent vectors and the classes of a split, structured `[n]`, with fields `latent` and `class`.
 
         Targets are the real images and their classes, structured `[n]`, with fields `image` and `class`.
         """
         targets = np.empty(len(split), [("image", np.uint8, split.inputs.shape[1:]), ("class", np.int64)])
         targets["image"], targets["class"] = split.inputs, split.targets
-        return Split(asked(split.targets, SEED), targets)
+        return Split(generator_inputs(split.targets, SEED), targets)
 
     def plot_examples(self, path: Path, data: Dataset) -> None:
         data_plots.class_examples(path, data)
@@ -71,7 +71,7 @@ class Generation(Task):
         classes: tuple[str, ...],
         bins: int,  # noqa: ARG002
     ) -> Measurement:
-        """Compute the Fréchet distance, and the share of images whose class is the one asked for.
+        """Compute the Fréchet distance, and the share of images whose class is the requested one.
 
         `real_agreement` is that share of the real images, which are the reference.
         """
@@ -84,9 +84,9 @@ class Generation(Task):
             "agreement": float(is_right.mean()),
             "real_agreement": float((classify(real, real, labels, len(classes)) == labels).mean()),
         }
-        asked_for = {name: labels == label for label, name in enumerate(classes) if (labels == label).any()}
-        by_class = {name: float(is_right[rows].mean()) for name, rows in asked_for.items()}
-        return Measurement(metrics, by_class, {name: int(rows.sum()) for name, rows in asked_for.items()})
+        rows_of = {name: labels == label for label, name in enumerate(classes) if (labels == label).any()}
+        by_class = {name: float(is_right[rows].mean()) for name, rows in rows_of.items()}
+        return Measurement(metrics, by_class, {name: int(rows.sum()) for name, rows in rows_of.items()})
 
     def measure_novelty(self, outputs: Outputs, data: Dataset) -> Mapping[str, float]:
         """Compare with training images, at the same number of images.
@@ -139,7 +139,7 @@ class Generation(Task):
         pictures.side_by_side(folder / "pictures/generated.png", outputs, targets["image"], inputs["class"], classes)
 
 
-def asked(labels: Array, seed: int) -> Array:
+def generator_inputs(labels: Array, seed: int) -> Array:
     """Return inputs of a generator for classes `[n]`, structured `[n]`, with latent vectors drawn at random."""
     inputs = np.empty(len(labels), [("latent", np.float32, (LATENT,)), ("class", np.int64)])
     inputs["latent"] = np.random.default_rng(seed).standard_normal((len(labels), LATENT), np.float32)

@@ -61,7 +61,7 @@ def collect(paths: Paths, retention: RetentionConfig, now: datetime, *, delete: 
         if delete:
             unprotected, _ = run_trees.read()
             for name in _with_versions(unprotected):
-                leases.enter_context(reconciliation.decide(name))
+                leases.enter_context(reconciliation.acquire_lease(name))
         # Read again under the leases: another process may have promoted or registered since.
         found, models = run_trees.read()
         reasons = _reasons(paths, retention, now, found, models)
@@ -135,7 +135,7 @@ def _reason_to_keep_version(paths: Paths, version: StoredVersion, model: StoredM
         return "once champion"
     if version.tags.get(runs.KEEP):
         return f"with tag {runs.KEEP}"
-    spent = alpha_spending.of(version)
+    spent = alpha_spending.comparisons_of(version)
     return "compared by the gate within a year" if any(now - one.time < alpha_spending.YEAR for one in spent) else None
 
 
@@ -171,7 +171,7 @@ def _remove(paths: Paths, tree: RunTree) -> None:
     client = mlflow_client()
     for version in tree.versions:
         with publisher.locked(paths, version.name):
-            publisher.withdraw(paths, version.name, version.number)
+            publisher.remove_version(paths, version.name, version.number)
         client.delete_model_version(version.name, str(version.number))
     for run in reversed(tree.runs):
         if _is_active(run):

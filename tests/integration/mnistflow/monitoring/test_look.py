@@ -136,7 +136,7 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     server.answer(255 - server.images[:250])
     drifted = take(home, server, 3)
     assert drifted.images == 250
-    assert {"inputs", "outputs"} <= {alarm.question for alarm in drifted.alarms}
+    assert {"inputs", "outputs"} <= {alarm.check for alarm in drifted.alarms}
     assert "contrast" in drifted.summary
     assert "unreliable under drift" in drifted.summary
     assert drifted.picture and drifted.picture.startswith(b"\x89PNG")
@@ -147,7 +147,7 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     assert 'mnistflow_monitor_images{model="digits-classifier",version="1"} 250.0' in gauges
     assert take(home, server, 4).images == 0  # nothing is looked at twice
     kept = state.read(home, NAME)
-    assert kept and [alarm.question for alarm in kept.alarms] == [alarm.question for alarm in drifted.alarms]
+    assert kept and [alarm.check for alarm in kept.alarms] == [alarm.check for alarm in drifted.alarms]
 
 
 def test_drift_that_the_champion_has_learned_raises_no_alarm_and_other_drift_does(home: Paths, server: Server) -> None:
@@ -161,7 +161,7 @@ def test_drift_that_the_champion_has_learned_raises_no_alarm_and_other_drift_doe
         drifted = take(home, server, 3)
     finally:
         MlflowClient().set_registered_model_alias(NAME, versions.CHAMPION, "1")
-    assert "inputs" in {alarm.question for alarm in drifted.alarms}
+    assert "inputs" in {alarm.check for alarm in drifted.alarms}
 
 
 def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, server: Server) -> None:
@@ -174,7 +174,7 @@ def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, se
     more = server.answer(server.images[:220])
     server.report(more[:150], [CLASSES[(int(name) + 1) % 10] for name in right[:150]])
     wrong = take(home, server, 1)
-    assert [alarm.question for alarm in wrong.alarms] == ["accuracy"]
+    assert [alarm.check for alarm in wrong.alarms] == ["accuracy"]
     assert "of 200 labelled 25.0%" in wrong.summary
 
 
@@ -185,7 +185,7 @@ def test_a_clock_that_jumps_neither_raises_an_alarm_nor_prevents_one(home: Paths
     years = 30 * 8766
     assert take(home, server, years).alarms == ()
     server.answer(255 - server.images[:250])
-    assert {"inputs", "outputs"} <= {alarm.question for alarm in take(home, server, 1).alarms}
+    assert {"inputs", "outputs"} <= {alarm.check for alarm in take(home, server, 1).alarms}
 
 
 @pytest.mark.long

@@ -119,7 +119,7 @@ def test_a_rollout_is_followed_by_every_machine(both: list[Machine]) -> None:
     first = rollouts.change(theirs, NAME, canary=0.125, number=4)
     assert reconciliation.reconcile(ours, NAME)
     check_agreement(both, NAME, "during a canary")
-    assert publisher.is_whole(ours, versions.find(NAME, 4))
+    assert publisher.is_intact(ours, versions.find(NAME, 4))
     again = rollouts.change(ours, NAME, canary=0.125, number=4)  # begins anew where a server has withdrawn it
     assert first != again == publisher.read_rollout(ours, NAME)
     (ours.models / NAME / "rollout.json").write_text("[]")
@@ -181,7 +181,7 @@ def test_an_artifact_that_is_not_the_registered_file_is_not_published(both: list
 
 
 def test_machines_that_decide_at_the_same_time_decide_one_after_the_other(both: list[Machine]) -> None:
-    with reconciliation.decide(NAME):
+    with reconciliation.acquire_lease(NAME):
         waiting = [machine.start("promote", NAME, number) for machine, number in zip(both, (3, 4), strict=True)]
         wait_until(lambda: tickets() == 3)
         assert open_store().aliases(NAME)[versions.CHAMPION] == 2

@@ -25,7 +25,7 @@ from mnistflow.process_identity import ProcessIdentity
 from mnistflow.registry import publisher, versions
 from mnistflow.tracking import lease, runs
 from mnistflow.upkeep import diagnosis
-from mnistflow.upkeep.findings import Finding
+from mnistflow.upkeep.problems import Problem
 from serving.inference_log.store import LogStore
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def paths(retrained: Checkout, tmp_path: Path) -> Iterator[Paths]:
         yield paths
 
 
-def diagnose(paths: Paths) -> list[Finding]:
+def diagnose(paths: Paths) -> list[Problem]:
     return list(diagnosis.diagnose(paths, NAME, config.load(paths.params).gc, str(paths.var / "inferences.db")))
 
 
@@ -119,28 +119,28 @@ def test_what_a_year_leaves_behind_is_named_and_repaired(paths: Paths) -> None:
     for _, damage in DAMAGES:
         damage(paths)
     found = diagnose(paths)
-    assert [finding.subject for finding in found] == [subject for subject, _ in DAMAGES]
-    for finding in found:
-        assert len(str(finding).splitlines()) == 1 and finding.fix
-        assert diagnosis.repair(finding) == ""
+    assert [problem.subject for problem in found] == [subject for subject, _ in DAMAGES]
+    for problem in found:
+        assert len(str(problem).splitlines()) == 1 and problem.fix
+        assert diagnosis.repair(problem) == ""
     assert diagnose(paths) == []
     assert (paths.var / "logs/predictions.log").read_bytes().endswith(b"the last line\n")
 
 
 def test_a_repository_behind_the_registry_is_brought_up_to_date(paths: Paths) -> None:
     shutil.rmtree(paths.models / NAME)
-    (finding,) = diagnose(paths)
-    assert "serves nothing, but the champion is version 1" in finding.problem
-    assert diagnosis.repair(finding) == ""
-    assert publisher.is_whole(paths, versions.find(NAME, 1)) and diagnose(paths) == []
+    (problem,) = diagnose(paths)
+    assert "serves nothing, but the champion is version 1" in problem.message
+    assert diagnosis.repair(problem) == ""
+    assert publisher.is_intact(paths, versions.find(NAME, 1)) and diagnose(paths) == []
 
 
 def test_an_alias_without_files_is_named_with_what_the_user_can_do(paths: Paths) -> None:
     for model in paths.mlflow.rglob("model.onnx"):
         model.unlink()
-    (finding,) = diagnose(paths)
-    assert finding.subject == "alias" and "champion leads to digits-classifier version 1" in finding.problem
-    assert finding.repair is None and finding.fix.startswith("Restore the artifact store")
+    (problem,) = diagnose(paths)
+    assert problem.subject == "alias" and "champion leads to digits-classifier version 1" in problem.message
+    assert problem.repair is None and problem.fix.startswith("Restore the artifact store")
     shutil.rmtree(paths.models / NAME)
     _, behind = diagnose(paths)
     assert diagnosis.repair(behind).startswith("the files of digits-classifier version 1 are not in the artifact store")

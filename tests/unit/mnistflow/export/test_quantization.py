@@ -18,7 +18,7 @@ def trained(settings, digits):
     chosen = settings.with_values(
         {"model.family": "cnn", "model.cnn.blocks": [[8], [16]], "train.epochs": 8, "train.batch_size": 16}
     )
-    learner = learners.of(chosen.model.chosen)
+    learner = learners.for_family(chosen.model.chosen)
     model = learner.fit(digits, chosen.model.chosen, chosen.train, lambda *_: None).model
     signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
     expected = learner.predict(model, digits.test.inputs)

@@ -68,12 +68,12 @@ def register(paths: Paths, folder: Path, settings: Config, digits: Dataset, fami
 
 def fit(settings: Config, digits: Dataset) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(digits, family, settings.train, lambda *_: None)
+    return learners.for_family(family).fit(digits, family, settings.train, lambda *_: None)
 
 
 def write(training: Training, settings: Config, digits: Dataset, path: Path) -> None:
     signature = tasks.get(digits.task).signature(digits.input_shape, digits.classes)
-    learner = learners.of(settings.model.chosen)
+    learner = learners.for_family(settings.model.chosen)
     export.save(learner.convert(training.model, signature, settings.export.opset), path, {})
 
 
@@ -85,7 +85,7 @@ def ensemble(settings: Config, *members: int | str, sha256: list[str] | None = N
 def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered, tmp_path) -> None:
     chosen = ensemble(settings, 1, registered[1].run_id)
     training = fit(chosen, digits)
-    learner, path = learners.of(chosen.model.chosen), tmp_path / "model.onnx"
+    learner, path = learners.for_family(chosen.model.chosen), tmp_path / "model.onnx"
     write(training, chosen, digits, path)
     files = [downloaded(version, tmp_path) for version in registered[:2]]
     outputs = [onnx_session.predict(onnx_session.open_session(file), digits.test.inputs) for file in files]
@@ -108,7 +108,7 @@ def downloaded(version: Version, folder: Path) -> Path:
 
 def test_an_ensemble_that_is_kept_is_the_same(settings, digits, registered, tmp_path) -> None:
     chosen = ensemble(settings, 2, 1)
-    learner, model = learners.of(chosen.model.chosen), fit(chosen, digits).model
+    learner, model = learners.for_family(chosen.model.chosen), fit(chosen, digits).model
     learner.save(model, tmp_path)
     assert learner.load(tmp_path) == model
 

@@ -49,7 +49,7 @@ def tiny(settings: Config) -> Config:
 
 def fit(settings: Config, data: Dataset, folder: Path, on_epoch: OnEpoch = lambda *_: None) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(data, family, settings.train, on_epoch, folder)
+    return learners.for_family(family).fit(data, family, settings.train, on_epoch, folder)
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,10 @@ def test_a_wasserstein_gan_comes_nearer_too(tiny, data, tmp_path) -> None:
 
 
 def test_the_exported_graph_draws_the_same_images(tiny, data, trained, tmp_path) -> None:
-    learner, signature = learners.of(tiny.model.chosen), TASK.signature(data.input_shape, data.classes)
+    learner, signature = learners.for_family(tiny.model.chosen), TASK.signature(data.input_shape, data.classes)
     learner.save(trained.model, tmp_path)
     loaded = learner.load(tmp_path)
-    inputs = TASK.questions(data.test).inputs
+    inputs = TASK.evaluation_split(data.test).inputs
     expected = learner.predict(loaded, inputs)
     assert np.array_equal(expected, learner.predict(trained.model, inputs))
     proto = learner.convert(loaded, signature, tiny.export.opset)
@@ -109,7 +109,7 @@ def test_the_exported_graph_draws_the_same_images(tiny, data, trained, tmp_path)
 
 
 def test_film_and_interpolation(tiny, trained, tmp_path) -> None:
-    learners.of(tiny.model.chosen).illustrate(trained.model, tmp_path)
+    learners.for_family(tiny.model.chosen).illustrate(trained.model, tmp_path)
     with Image.open(tmp_path / "film.gif") as film, Image.open(tmp_path / "interpolation.png") as picture:
         assert len(list(ImageSequence.Iterator(film))) == len(trained.history["val_loss"])
         assert picture.size == (12 * 28, 10 * 28)
@@ -118,4 +118,4 @@ def test_film_and_interpolation(tiny, trained, tmp_path) -> None:
 def test_another_backend_is_refused(tiny) -> None:
     other = tiny.train.model_copy(update={"backend": "jax"})
     with pytest.raises(ConfigError, match="family gan is trained with tensorflow"):
-        learners.of(tiny.model.chosen).require(tiny.model.chosen, other)
+        learners.for_family(tiny.model.chosen).require(tiny.model.chosen, other)

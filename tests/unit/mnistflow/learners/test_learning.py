@@ -113,12 +113,12 @@ VARIANTS: list[dict[str, Any]] = [
 
 def fit(settings: Config, data: Dataset, checkpoint_folder: Path | None = None) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
+    return learners.for_family(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
 
 
 def exported(training: Training, settings: Config, data: Dataset, path: Path) -> Parity:
     """Write the ONNX file of a model and return how it compares."""
-    learner, task = learners.of(settings.model.chosen), tasks.get(data.task)
+    learner, task = learners.for_family(settings.model.chosen), tasks.get(data.task)
     signature = task.signature(data.input_shape, data.classes)
     moves = test_time_augmentation.offsets(signature, settings.export.views)
     proto = learner.convert(training.model, signature, settings.export.opset)
@@ -241,14 +241,14 @@ def test_another_model_than_the_exported_one_fails_parity(settings, digits, trai
 @pytest.mark.parametrize("family", ["svm", "tree", "forest", "boosting"])
 def test_the_same_seed_gives_the_same_classifier(settings, small, family) -> None:
     settings = settings.with_values({**SMALL, "model.family": family})
-    learner = learners.of(settings.model.chosen)
+    learner = learners.for_family(settings.model.chosen)
     first, again = (learner.predict(fit(settings, small).model, small.test.inputs) for _ in range(2))
     assert np.array_equal(first, again)
 
 
 def test_a_classifier_that_is_kept_is_the_same(settings, digits, tmp_path) -> None:
     settings = settings.with_values({**SMALL, "model.family": "svm"})
-    learner, model = learners.of(settings.model.chosen), fit(settings, digits).model
+    learner, model = learners.for_family(settings.model.chosen), fit(settings, digits).model
     learner.save(model, tmp_path)
     kept = learner.predict(learner.load(tmp_path), digits.test.inputs)
     assert np.array_equal(kept, learner.predict(model, digits.test.inputs))

@@ -43,7 +43,7 @@ def fit(
     folder: Path | None = None,
 ) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(data, family, settings.train, on_epoch, folder)
+    return learners.for_family(family).fit(data, family, settings.train, on_epoch, folder)
 
 
 def softmax(values: np.ndarray) -> np.ndarray:

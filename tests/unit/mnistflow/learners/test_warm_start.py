@@ -48,7 +48,10 @@ def version(
     """A registered network, and a registered model that is none."""
     folder = tmp_path_factory.mktemp("registry")
     stores.copy_mlflow(folder)
-    learner, signature = learners.of(chosen.model.chosen), tasks.get(digits.task).signature((28, 28), digits.classes)
+    learner, signature = (
+        learners.for_family(chosen.model.chosen),
+        tasks.get(digits.task).signature((28, 28), digits.classes),
+    )
     learner.save(first.model, folder)
     files.write_json(folder / "training.json", {"settings": {"train.backend": "tensorflow"}})
     path = folder / "graph.onnx"
@@ -87,11 +90,11 @@ def register(paths: Paths, path: Path, digits: Dataset, parameters: dict[str, ob
 
 def fit(settings: Config, data: Dataset, checkpoint_folder: Path | None = None) -> Training:
     family = settings.model.chosen
-    return learners.of(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
+    return learners.for_family(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
 
 
 def accuracy(settings: Config, training: Training, split: Split) -> float:
-    outputs = learners.of(settings.model.chosen).predict(training.model, split.inputs)
+    outputs = learners.for_family(settings.model.chosen).predict(training.model, split.inputs)
     return float((outputs.argmax(axis=1) == split.targets).mean())
 
 
@@ -139,7 +142,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learners.of(family).fit(data, family, settings.train, die, tmp_path / "killed")
+        learners.for_family(family).fit(data, family, settings.train, die, tmp_path / "killed")
     resumed = fit(settings, data, tmp_path / "killed")
     for ours, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)

@@ -38,7 +38,7 @@ def test_unchanged_traffic_raises_at_most_the_stated_number_of_false_alarms() ->
     """P-values of unchanged traffic are uniform, the worst case; a detector is asked for one alarm in 100 looks."""
     generator = np.random.default_rng(0)
     alarms, looks, components = 0, 20_000, 5
-    detector = detection.unaware(components)
+    detector = Detector.initial(components)
     for _ in range(looks):
         detector = detector.after(detection.e_values_of(generator.uniform(size=components)), years=0.01)
         if detector.evidence >= 1:
@@ -48,7 +48,7 @@ def test_unchanged_traffic_raises_at_most_the_stated_number_of_false_alarms() ->
 
 
 def test_evidence_grows_by_looks_that_agree_and_is_gone_after_an_alarm() -> None:
-    detector = detection.unaware(2)
+    detector = Detector.initial(2)
     history = []
     for _ in range(3):
         detector = detector.after(np.array([30.0, 0.5]), years=1e-4)

@@ -18,7 +18,7 @@ def at(hours: float) -> datetime:
 
 
 def alarm(hours: float, version: int = 3) -> Alarm:
-    return Alarm(time=at(hours).isoformat(), version=version, question="inputs", because="contrast")
+    return Alarm(time=at(hours).isoformat(), version=version, check="inputs", reason="contrast")
 
 
 def attempt(hours: float, outcome: Literal["running", "done", "failed"]) -> Attempt:
@@ -37,7 +37,7 @@ def test_an_alarm_of_the_champion_starts_a_retraining() -> None:
     assert step(1, alarm(0, version=2)).kind == "nothing"
     found = step(1, alarm(0))
     assert (found.kind, found.alarm) == ("retrain", alarm(0))
-    assert "contrast" in found.because
+    assert "contrast" in found.reason
 
 
 def test_an_alarm_is_closed_by_any_retraining_that_began_after_it() -> None:
@@ -53,7 +53,7 @@ def test_one_retraining_at_a_time_with_a_pause_that_failures_double() -> None:
     assert step(8, alarm(0), attempt(1, "failed")).kind == "wait"
     assert step(14, alarm(0), attempt(1, "failed")).kind == "retrain"
     failed = [attempt(hour, "failed") for hour in (-300, -200, -100, 0)]
-    assert "2026-01-05T00:00:00" in step(95, alarm(-400), *failed).because
+    assert "2026-01-05T00:00:00" in step(95, alarm(-400), *failed).reason
     many = [attempt(-1000 + number, "failed") for number in range(40)]
     assert step(0, alarm(-2000), *many).kind == "retrain"  # the pause is a week at most
 
@@ -78,7 +78,7 @@ def test_a_person_is_asked_once_instead_of_repeating_a_retraining() -> None:
     assert taken("data 2") == due  # what has failed is tried again
     assert taken("data 3") == due
     assert taken("data 1").kind == "notify"
-    assert "no new data, code or parameters since the retraining at 2026-01-01T00:00:00" in taken("data 1").because
+    assert "no new data, code or parameters since the retraining at 2026-01-01T00:00:00" in taken("data 1").reason
     assert taken("data 1", asked=alarm(13).time).kind == "wait"
     assert taken("data 1", done="") == due  # attempts of earlier releases name none
     assert notify_if_repeated(due, State(version=3), "data 1") == due

@@ -61,10 +61,10 @@ def test_the_lock_brought_home_states_fixed_parameters_as_params_yaml_does(tmp_p
     }
     locked = {name: {"params": {"params.yaml": values}, "outs": [{"md5": "1e5"}]} for name, values in sections.items()}
     dump_yaml(workspace.root / "dvc.lock", {"schema": "2.0", "stages": locked})
-    workspaces.bring_home(workspace, {"fetch.fingerprint", "prepare.feedback_until"})
+    workspaces.move_outputs_to_checkout(workspace, {"fetch.fingerprint", "prepare.feedback_until"})
     stages = load_yaml(tmp_path / "dvc.lock")["stages"]
     assert stages["fetch"]["params"]["params.yaml"] == {"fetch.dataset": "digits", "fetch.fingerprint": None}
     assert stages["prepare"]["params"]["params.yaml"] == {"prepare": {"seed": 0, "feedback_until": None}}
     assert stages["fetch"]["outs"] == [{"md5": "1e5"}]
-    workspaces.bring_home(workspace)
+    workspaces.move_outputs_to_checkout(workspace)
     assert (tmp_path / "dvc.lock").read_bytes() == (workspace.root / "dvc.lock").read_bytes()

@@ -31,7 +31,7 @@ numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
 def save(folder: Path, settings: Config, data: Dataset) -> Path:
     """Write a fitted model with all its flavours, and return its folder."""
     family = settings.model.chosen
-    learner, signature = learners.of(family), tasks.get(data.task).signature(data.input_shape, data.classes)
+    learner, signature = learners.for_family(family), tasks.get(data.task).signature(data.input_shape, data.classes)
     model = learner.fit(data, family, settings.train, lambda *_: None).model
     trained, graph = folder / "trained", folder / "model.onnx"
     trained.mkdir()

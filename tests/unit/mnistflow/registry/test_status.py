@@ -4,12 +4,11 @@ from dataclasses import replace
 
 from mnistflow.registry import status
 from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import Calls, Served, Server
-from mnistflow.registry.server_client import Rollout as Tried
+from mnistflow.registry.server_client import ModelStatus, RolloutCalls, RolloutStatus, Server
 from mnistflow.registry.status import Outputs, Status, VersionState
 
-CALLS = {"champion": Calls(1200, 0, 0.5), "challenger": Calls(1180, 60, 0.7)}
-TRIED = Tried(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
+CALLS = {"champion": RolloutCalls(1200, 0, 0.5), "challenger": RolloutCalls(1180, 60, 0.7)}
+TRIED = RolloutStatus(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 
 STATE = Status("mnist", None, None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), ())
@@ -20,13 +19,13 @@ def shown_by(state: Status) -> str:
     return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
 
 
-def lines(*served: Served | None) -> str:
+def lines(*served: ModelStatus | None) -> str:
     servers = [Server(f"http://localhost:{8000 + number}", one) for number, one in enumerate(served)]
     return shown_by(replace(STATE, servers=tuple(servers)))
 
 
 def test_refused_versions_and_the_rollout_are_shown() -> None:
-    shown = lines(Served(3, {5: "model.onnx is missing"}, TRIED))
+    shown = lines(ModelStatus(3, {5: "model.onnx is missing"}, TRIED))
 
     assert "refused: version 5: model.onnx is missing" in shown
     assert "rollout of version 4: withdrawn: 60 calls failed" in shown
@@ -35,26 +34,26 @@ def test_refused_versions_and_the_rollout_are_shown() -> None:
 
 
 def test_a_server_that_refuses_the_first_champion_is_shown_with_the_reason() -> None:
-    shown = lines(Served(None, {1: "model.onnx is missing"}, None))
+    shown = lines(ModelStatus(None, {1: "model.onnx is missing"}, None))
 
     assert "server: http://localhost:8000, serves no version" in shown
     assert "refused: version 1: model.onnx is missing" in shown
 
 
 def test_a_server_that_requires_a_key_is_shown() -> None:
-    assert "requires a key: set MNISTFLOW_SERVE_KEYS" in lines(Served(None, {}, None, wants_key=True))
+    assert "requires a key: set MNISTFLOW_SERVE_KEYS" in lines(ModelStatus(None, {}, None, wants_key=True))
 
 
 def test_servers_that_do_not_answer_are_shown() -> None:
     assert "server: no answer from http://localhost:8000: `mnistflow serve` starts one" in lines(None)
-    shown = lines(None, Served(3, {}, None))
+    shown = lines(None, ModelStatus(3, {}, None))
     assert "server: http://localhost:8001, version 3\nserver: no answer from http://localhost:8000" in shown
     assert "starts one" not in shown
     assert "server: none that was started from this checkout runs: `mnistflow serve` starts one" in lines()
 
 
 def test_a_retraining_names_the_servers_of_its_champion_or_the_next_command() -> None:
-    here, there = Server("http://localhost:8000", Served(3, {}, None)), Server("http://localhost:8001", None)
+    here, there = Server("http://localhost:8000", ModelStatus(3, {}, None)), Server("http://localhost:8001", None)
     assert status.after_publishing(3, ()) == "Next: make up"
     assert status.after_publishing(3, (here, there)) == "Served at http://localhost:8000"
     assert status.after_publishing(4, (here, there)) == "Within seconds, served at http://localhost:8000"
@@ -76,10 +75,10 @@ def test_what_lags_behind_is_shown() -> None:
     assert "published: version 3 in var/models\nrollout" in published
     lagging = shown_by(replace(STATE, champion=replace(CHAMPION, version=2)))
     assert "lags: the champion is version 2, but version 3 is published here: `mnistflow follow --once`" in lagging
-    assert "lags" not in lines(Served(3, {}, None))
+    assert "lags" not in lines(ModelStatus(3, {}, None))
     servers = (
-        Server("http://localhost:8000", Served(1, {}, None)),
-        Server("http://localhost:8001", Served(3, {}, None)),
+        Server("http://localhost:8000", ModelStatus(1, {}, None)),
+        Server("http://localhost:8001", ModelStatus(3, {}, None)),
     )
     behind = shown_by(replace(STATE, champion=CHAMPION, servers=servers))
     assert "lags: the champion is version 3, but http://localhost:8000 answers with 1: a server follows" in behind

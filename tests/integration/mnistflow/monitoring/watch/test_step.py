@@ -109,7 +109,7 @@ def log(home: Paths, tmp_path: Path) -> Path:
 
 def by_gate(home: Paths, number: int) -> datetime:
     """Promote a version as the gate does, and return when."""
-    with reconciliation.decide(NAME):
+    with reconciliation.acquire_lease(NAME):
         opponent = versions.version_of_alias(NAME, versions.CHAMPION)
         verdict = Verdict("promote", ("significantly better",))
         judgement = Judgement(verdict, opponent.number if opponent else None)
@@ -190,7 +190,7 @@ def test_a_person_who_decides_first_ends_the_watch(home: Paths, log: Path) -> No
     serve(log, BAD, 120)
     ended = take(home, log)
     assert ended and (ended.outcome, ended.announced) == ("overtaken", True)
-    assert "version 1 became champion by rollback" in ended.because
+    assert "version 1 became champion by rollback" in ended.reason
     assert champion() == GOOD
 
 
@@ -222,7 +222,7 @@ def test_a_kill_anywhere_loses_no_step_and_repeats_none(home: Paths, log: Path, 
     for _ in range(2):
         done = take(home, log)
         assert done and done.outcome == "rolled back"
-        assert done.because.startswith("worse: ")
+        assert done.reason.startswith("worse: ")
     assert champion() == publisher.published_champion(home, NAME) == GOOD
     assert len(history.events(versions.all_versions(NAME))) == before + 1
 
@@ -266,6 +266,6 @@ def test_a_version_on_which_a_server_fails_is_rolled_back(home: Paths, log: Path
         assert statuses(spotted) == {500}
         done = take(home, log)
         assert done and done.outcome == "rolled back"
-        assert done.because.startswith("failing: 60 of 160 requests")
+        assert done.reason.startswith("failing: 60 of 160 requests")
         kit.wait_until(lambda: server.client.get("/status").json()["models"][NAME]["champion"] == GOOD)
         assert statuses(spotted) == {200}

@@ -103,7 +103,7 @@ def test_what_nothing_holds_is_listed_and_then_removed(year: Year) -> None:
     assert rejected not in year.numbers()
     assert all(not garbage.count for garbage in year.collect(delete=True).values())
     champion = versions.version_of_alias(NAME, versions.CHAMPION)
-    assert champion and publisher.is_whole(year.paths, champion)
+    assert champion and publisher.is_intact(year.paths, champion)
 
 
 def test_what_anything_holds_stays(year: Year) -> None:

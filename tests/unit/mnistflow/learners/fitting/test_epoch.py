@@ -5,7 +5,7 @@ import pytest
 from checkouts import ROOT
 
 from mnistflow import config
-from mnistflow.learners.fitting.epoch import Epoch
+from mnistflow.learners.fitting.epoch import EpochPlan
 
 TRAIN = config.load(ROOT / "params.yaml").train
 
@@ -23,20 +23,20 @@ TRAIN = config.load(ROOT / "params.yaml").train
     ],
 )
 def test_an_epoch_of_the_defaults(examples: int, batch_size: int, passes: int, steps: int, augmentation: float) -> None:
-    extent = Epoch.of(TRAIN, examples)
-    assert (extent.batch_size, extent.passes, extent.steps) == (batch_size, passes, steps)
-    assert extent.augmentation == pytest.approx(augmentation, abs=1e-3)
+    plan = EpochPlan.of(TRAIN, examples)
+    assert (plan.batch_size, plan.passes, plan.steps) == (batch_size, passes, steps)
+    assert plan.augmentation == pytest.approx(augmentation, abs=1e-3)
 
 
 @pytest.mark.parametrize("examples", [5, 100, 54_000])
 def test_numbers_are_obeyed(examples: int) -> None:
     exact = TRAIN.model_copy(update={"batch_size": 50, "min_steps": 0})
-    assert Epoch.of(exact, examples) == Epoch(examples, batch_size=50, passes=1, augmentation=1.0)
-    assert Epoch.of(TRAIN.model_copy(update={"augment_gain": 1.0}), examples).augmentation == 1.0
+    assert EpochPlan.of(exact, examples) == EpochPlan(examples, batch_size=50, passes=1, augmentation=1.0)
+    assert EpochPlan.of(TRAIN.model_copy(update={"augment_gain": 1.0}), examples).augmentation == 1.0
 
 
 def test_every_pass_shows_every_example_in_an_order_of_its_own() -> None:
-    once, often = (Epoch(20, batch_size=8, passes=passes, augmentation=1.0) for passes in (1, 3))
+    once, often = (EpochPlan(20, batch_size=8, passes=passes, augmentation=1.0) for passes in (1, 3))
     passes = often.order(seed=0, number=4).reshape(3, 20)
     assert np.array_equal(np.sort(passes), np.tile(np.arange(20), (3, 1)))
     assert len({tuple(one) for one in passes}) == 3

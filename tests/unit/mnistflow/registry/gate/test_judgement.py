@@ -87,7 +87,9 @@ def test_a_win_on_the_golden_set_promotes_if_the_test_split_loses_at_most_the_ma
     assert "on the golden set" in judgement.verdict.reasons[0]
     assert judgement.comparison.golden.score < 0.4
     (spent,) = alpha_spending.spent(version.name)
-    assert judgement.comparison.needed == spent.level  # half of the level on each of two sides, for each of two tests
+    assert (
+        judgement.comparison.p_threshold == spent.level
+    )  # half of the level on each of two sides, for each of two tests
     evidence = load_dict(f"runs:/{version.run_id}/{EVIDENCE}")
     assert evidence["golden_sha256"] == data.sha256["golden"]
     assert judge_again(paths, version.name, evaluation, evidence) == judgement.verdict

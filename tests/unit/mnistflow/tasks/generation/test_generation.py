@@ -20,30 +20,30 @@ def data(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def questions(data: Dataset) -> Split:
-    return TASK.questions(data.test)
+def evaluation(data: Dataset) -> Split:
+    return TASK.evaluation_split(data.test)
 
 
-def test_every_generator_is_asked_for_the_same_images(data, questions) -> None:
-    again = TASK.questions(data.test)
-    assert (questions.inputs == again.inputs).all()
-    assert (questions.inputs["class"] == data.test.targets).all()
-    assert questions.inputs["latent"].std() == pytest.approx(1, abs=0.02)
-    assert (questions.targets["image"] == data.test.inputs).all()
+def test_every_generator_is_asked_for_the_same_images(data, evaluation) -> None:
+    again = TASK.evaluation_split(data.test)
+    assert (evaluation.inputs == again.inputs).all()
+    assert (evaluation.inputs["class"] == data.test.targets).all()
+    assert evaluation.inputs["latent"].std() == pytest.approx(1, abs=0.02)
+    assert (evaluation.targets["image"] == data.test.inputs).all()
 
 
-def test_other_real_images_are_nearer_than_noise_and_copies_are_found(data, questions) -> None:
+def test_other_real_images_are_nearer_than_noise_and_copies_are_found(data, evaluation) -> None:
     generator = np.random.default_rng(0)
     # A training image of the class that is asked for, each drawn at random.
     rows = [generator.choice(np.flatnonzero(data.train.targets == label)) for label in data.test.targets]
     real, noise = data.train.inputs[rows], generator.integers(0, 256, data.test.inputs.shape, np.uint8)
-    good, bad = (TASK.measure(images, questions.targets, data.classes, bins=1) for images in (real, noise))
+    good, bad = (TASK.measure(images, evaluation.targets, data.classes, bins=1) for images in (real, noise))
     assert good.metrics["frechet_distance"] < bad.metrics["frechet_distance"] / 10
     assert good.metrics["agreement"] > 0.8
     assert bad.metrics["agreement"] < 0.3
     assert good.metrics["real_agreement"] > 0.9
     assert good.by_class.keys() == good.support.keys() == set(data.classes)
-    assert TASK.score(real, questions.targets) == good.metrics["frechet_distance"] == good.metrics["loss"]
+    assert TASK.score(real, evaluation.targets) == good.metrics["frechet_distance"] == good.metrics["loss"]
 
     novelty = TASK.measure_novelty(real, data)
     assert novelty["copies"] == 1
@@ -51,12 +51,12 @@ def test_other_real_images_are_nearer_than_noise_and_copies_are_found(data, ques
     assert novelty["frechet_floor"] < bad.metrics["frechet_distance"] / 10
     assert TASK.measure_novelty(noise, data)["copies"] == 0
 
-    won, lost = (TASK.paired_test(*pair, questions.targets) for pair in ((real, noise), (noise, real)))
+    won, lost = (TASK.paired_test(*pair, evaluation.targets) for pair in ((real, noise), (noise, real)))
     assert (won.wins, won.losses) == (lost.losses, lost.wins) == (20, 0)
     assert won.favours_candidate
     assert not lost.favours_candidate
     assert won.p_value < 1e-4
-    same = TASK.paired_test(real, real, questions.targets)
+    same = TASK.paired_test(real, real, evaluation.targets)
     assert (same.wins, same.losses, same.p_value) == (0, 0, 1.0)
 
 
