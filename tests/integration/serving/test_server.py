@@ -193,7 +193,7 @@ def test_no_name_leads_out_of_the_repository(attacked, name) -> None:
         attacked.client.post(f"/v2/models/{name}/infer", content=b"{}"),
     ):
         assert 400 <= answer.status_code < 500
-        assert "/" not in answer.json()["error"]
+        assert "/" not in answer.json()["error"].removesuffix("/docs lists the endpoints")
 
 
 def test_wrong_methods_types_and_sizes_have_their_own_status(attacked) -> None:

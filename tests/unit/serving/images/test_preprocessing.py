@@ -20,10 +20,16 @@ def digits():
     return kit.mnist("t10k", 40) or kit.digits()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def seven(digits):
     images, labels = digits
     return Image.fromarray(images[np.flatnonzero(labels == 7)[0]])
+
+
+@pytest.fixture(scope="module")
+def ink(seven):
+    """The digit drawn anew, with strokes as wide as MNIST's: those of scikit-learn's digits are twice as wide."""
+    return hard_images.from_outline(to_model_input(encoded(enlarged(seven))))
 
 
 def encoded(image, kind="PNG", **options):
@@ -99,8 +105,7 @@ def test_a_fine_pen_gives_strokes_as_wide_as_those_of_mnist(seven):
 
 
 @pytest.mark.parametrize("strength", hard_images.STRENGTHS)
-def test_a_fat_marker_gives_strokes_that_the_model_knows(seven, strength):
-    ink = hard_images.from_outline(np.asarray(seven))
+def test_a_fat_marker_gives_strokes_that_the_model_knows(ink, strength):
     clean = to_model_input(hard_images.make(ink, [], seed=0))
 
     found = to_model_input(unusual_images.make(ink, "marker", strength, seed=strength))
@@ -126,8 +131,7 @@ OF_SHAPE = {"none", "rotated", "slanted", "thin", "thick", "cut"}
 
 @pytest.mark.parametrize("strength", hard_images.STRENGTHS[:2])
 @pytest.mark.parametrize("fault", sorted(hard_images.FAULTS.keys() - OF_SHAPE))
-def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(seven, fault, strength):
-    ink = hard_images.from_outline(np.asarray(seven))
+def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(ink, fault, strength):
     clean = to_model_input(hard_images.make(ink, [], seed=0))
 
     found = to_model_input(hard_images.make(ink, [(fault, strength)], seed=strength))
@@ -137,8 +141,7 @@ def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(seven, fault,
 
 @pytest.mark.parametrize("strength", hard_images.STRENGTHS[:2])
 @pytest.mark.parametrize("kind", sorted(unusual_images.KINDS.keys() - {"marker"}))
-def test_unusual_images_show_the_same_digit(seven, kind, strength):
-    ink = hard_images.from_outline(np.asarray(seven))
+def test_unusual_images_show_the_same_digit(ink, kind, strength):
     clean = to_model_input(hard_images.make(ink, [], seed=0))
 
     found = to_model_input(unusual_images.make(ink, kind, strength, seed=strength))
