@@ -75,7 +75,7 @@ def retrain(
         return
     version = outcome.gate.version
     if outcome.champion is None:
-        other = "" if outcome.dataset == settings.fetch.dataset else f" --dataset {outcome.dataset}"
+        other = "" if outcome.dataset == base.fetch.dataset else f" --dataset {outcome.dataset}"
         console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)
@@ -173,6 +173,7 @@ def _chosen(
     from flows import parameters
     from mnistflow import config
     from mnistflow.data import catalog
+    from mnistflow.data.entry import source_of
 
     if presets and len(presets) > 1:
         raise ConfigError(f"--preset is given twice: {', '.join(presets)}", "Take one, and change single values by -S.")
@@ -181,6 +182,6 @@ def _chosen(
     values = parameters.values(base, chosen)
     values = {key: value for key, value in values.items() if key in assigned or key not in without}
     settings = base.with_values(values)
-    if settings.fetch.dataset not in settings.fetch.own:
+    if source_of(settings.fetch.dataset) not in settings.fetch.own:
         catalog.get(settings.fetch.dataset)
     return chosen, values, settings

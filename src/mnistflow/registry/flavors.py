@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MODEL_JSON = "model.json"
 ONNX_FILE = "model.onnx"  # as `mlflow.onnx` calls it
 KERAS_FILE = "data/model.keras"  # as `mlflow.keras` calls it
+ERRORS_ONLY = 3  # severity of onnxruntime's log
 PYFUNC_PACKAGES = ("mlflow", "onnx", "onnxruntime", "numpy")
 
 
@@ -39,7 +40,10 @@ def save_model(
     """
     import mlflow
     import onnx
+    import onnxruntime
 
+    # MLflow runs the example in a session of its own, whose warnings, such as of unused constants, help nobody.
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     mlflow.onnx.save_model(
         onnx.load(graph),
         path,

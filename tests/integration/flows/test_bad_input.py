@@ -191,6 +191,8 @@ def test_a_damaged_published_file_is_said_and_written_anew(retrained: Checkout) 
 def test_versions_and_data_sets_that_do_not_exist(retrained: Checkout) -> None:
     assert "Known: digits, " in error_of(retrained.run("leaderboard", "--dataset", "fashion", check=False))
     assert "Use one of: mnist, " in error_of(retrained.run("retrain", check=False, **{"fetch.dataset": "minst"}))
+    own = {"model.family": "gan", "fetch.dataset": "letters_generation", "fetch.own": "{letters: nowhere}"}
+    assert "nowhere is missing" in error_of(retrained.run("retrain", check=False, **own))
     assert "not registered" in error_of(retrained.run("shadow", "on", "--dataset", "mnist", check=False))
     assert "999" in error_of(retrained.run("promote", "999", check=False))
     assert "fashion_mnist" in error_of(retrained.run("rollback", "--dataset", "fashion_mnist", check=False))
