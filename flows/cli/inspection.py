@@ -108,13 +108,12 @@ def _cell(measured: "Measured | None", headline: "Headline") -> str:
 def _schedule_lines(schedules: Sequence["Schedule"]) -> Iterator[tuple[str, str]]:
     """Yield a line for each schedule, with its state; one that all have and that needs a fix is the last line."""
     states = {entry.state for entry in schedules}
-    shared = states.pop() if len(states) == 1 and len(schedules) > 1 else ""
-    shared = shared if ": " in shared else ""
+    is_shared = len(schedules) > 1 and len(states) == 1 and schedules[0].state.label == "problem"
     for entry in schedules:
-        state = "" if shared else f" ({entry.state})"
+        state = "" if is_shared else f" ({entry.state})"
         yield "schedule", f"{entry.deployment}: next {entry.next_run}{state}"
-    if shared:
-        yield "", shared
+    if is_shared:
+        yield "", str(schedules[0].state)
 
 
 def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
@@ -131,7 +130,8 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     name = versions.model_name(now.dataset)
     looked = {"monitor": monitoring.described(paths, name), "watch": watches.described(paths, name)}
     if as_json:
-        typer.echo(json.dumps({**asdict(now), **looked, "schedules": [asdict(entry) for entry in schedules]}, indent=2))
+        entries = [{**asdict(entry), "state": str(entry.state)} for entry in schedules]
+        typer.echo(json.dumps({**asdict(now), **looked, "schedules": entries}, indent=2))
         return
     from rich.markup import escape
     from rich.table import Table

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from flows.orchestration import flow_runs, prefect_yaml, server_address
-from flows.orchestration.prefect_yaml import Deployment, Times
+from flows.orchestration.prefect_yaml import CronSchedule, Deployment
 from flows.orchestration.server_address import API_VARIABLE
 from mnistflow.paths import Paths
 
@@ -31,36 +31,53 @@ API_SECONDS = 10
 
 
 @dataclass(frozen=True)
+class ScheduleState:
+    """Whether a runner or worker will execute the next run of a schedule.
+
+    Attributes:
+        label: `problem` if none will.
+        problem: why none will.
+        fix: what the user can do about it.
+    """
+
+    label: Literal["scheduled", "paused", "problem"]
+    problem: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.fix}" if self.label == "problem" else self.label
+
+
+@dataclass(frozen=True)
 class Schedule:
     """When a deployment runs next.
 
     Attributes:
         next_run: ISO 8601, UTC.
-        state: whether a runner or worker will execute that run, and what to do if none will.
     """
 
     deployment: str
     cron: str
     timezone: str
     next_run: str
-    state: str
+    state: ScheduleState
 
 
-class KnownTimes(BaseModel):
-    """What a schedule of the Prefect API is made of; one by intervals has no cron expression."""
+class ServerCron(BaseModel):
+    """When a schedule of the Prefect API is due; one by intervals has no cron expression."""
 
     cron: str | None = None
     timezone: str | None = None
 
 
-class KnownSchedule(BaseModel):
+class ServerSchedule(BaseModel):
     """A schedule as the Prefect API has it."""
 
-    schedule: KnownTimes
+    schedule: ServerCron
     active: bool
 
 
-class KnownDeployment(BaseModel):
+class ServerDeployment(BaseModel):
     """A deployment as the Prefect API has it, as far as `mnistflow status` reports it.
 
     Attributes:
@@ -71,7 +88,7 @@ class KnownDeployment(BaseModel):
 
     paused: bool
     status: str | None
-    schedules: list[KnownSchedule]
+    schedules: list[ServerSchedule]
     path: str | None = None
     pull_steps: list[dict[str, Any]] | None = None
 
@@ -84,33 +101,36 @@ def schedules(paths: Paths) -> list[Schedule]:
     """
     deployments = prefect_yaml.read(paths)
     server = server_address.running_server(paths)
-    known = _known(server, deployments) if server else _not_running(paths)
+    found = _fetch_deployments(server, deployments) if server else None
     now = datetime.now(UTC)
     return [
         Schedule(
             deployment=deployment.full_name,
-            cron=times.cron,
-            timezone=times.timezone,
-            next_run=times.after(now).isoformat(timespec="minutes"),
-            state=known if isinstance(known, str) else _state(known[deployment.full_name], times, paths.checkout),
+            cron=schedule.cron,
+            timezone=schedule.timezone,
+            next_run=schedule.next_after(now).isoformat(timespec="minutes"),
+            state=_without_server(paths, server)
+            if found is None
+            else _state(found[deployment.full_name], schedule, paths.checkout),
         )
         for deployment in deployments
-        for times in deployment.schedules
+        for schedule in deployment.schedules
     ]
 
 
 def moved(paths: Paths, url: str) -> list[str]:
     """Return the folders, other than this checkout, that the deployments of prefect.yaml have run in until now."""
-    known = _known(url, prefect_yaml.read(paths))
-    folders = [] if isinstance(known, str) else [_elsewhere(found, paths.checkout) for found in known.values() if found]
+    found = _fetch_deployments(url, prefect_yaml.read(paths)) or {}
+    folders = [_elsewhere(deployment, paths.checkout) for deployment in found.values() if deployment]
     return sorted({folder for folder in folders if folder})
 
 
 def are_served(paths: Paths, url: str) -> bool:
     """Return whether a runner polls the Prefect API for due runs of every deployment, to run them in this checkout."""
-    known = _known(url, prefect_yaml.read(paths))
-    return not isinstance(known, str) and all(
-        found and found.status == "READY" and _path_is_here(found, paths.checkout) for found in known.values()
+    found = _fetch_deployments(url, prefect_yaml.read(paths))
+    return found is not None and all(
+        deployment and deployment.status == "READY" and _path_is_here(deployment, paths.checkout)
+        for deployment in found.values()
     )
 
 
@@ -161,8 +181,8 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
         tags=deployment.tags,
         paused=known.paused if known else False,
         schedules=[
-            Cron(times.cron, timezone=times.timezone, active=times.active and not _is_paused(known, times))
-            for times in deployment.schedules
+            Cron(schedule.cron, timezone=schedule.timezone, active=schedule.active and not _is_paused(known, schedule))
+            for schedule in deployment.schedules
         ],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
@@ -184,16 +204,16 @@ def form_field(field: dict[str, Any]) -> dict[str, Any]:
     return {**values[0], **{name: value for name, value in field.items() if name not in ("anyOf", "default")}}
 
 
-def _known(
+def _fetch_deployments(
     url: str, deployments: Sequence[Deployment]
-) -> Mapping[str, DeploymentResponse | KnownDeployment | None] | str:
-    """Return the deployments as the Prefect API at `url` has them, or the reason why it does not answer.
+) -> Mapping[str, DeploymentResponse | ServerDeployment | None] | None:
+    """Return the deployments as the Prefect API at `url` has them, by name; None if it does not answer.
 
     The API is asked directly, because importing Prefect takes longer than all else that a status does. Prefect's own
     client is the fallback: it knows credentials and certificates of Prefect's profiles.
     """
     if not server_address.answers(url):
-        return f"{url} does not answer: start that server, or unset {API_VARIABLE}"
+        return None
     try:
         with httpx.Client(headers=server_address.authorization(), timeout=API_SECONDS) as http:
             return {deployment.full_name: _ask(http, url, deployment) for deployment in deployments}
@@ -202,11 +222,11 @@ def _known(
             return {deployment.full_name: _find(client, deployment) for deployment in deployments}
 
 
-def _ask(http: httpx.Client, url: str, deployment: Deployment) -> KnownDeployment | None:
+def _ask(http: httpx.Client, url: str, deployment: Deployment) -> ServerDeployment | None:
     response = http.get(f"{url}/deployments/name/{deployment.full_name}")
     if response.status_code == httpx.codes.NOT_FOUND:
         return None
-    return KnownDeployment.model_validate_json(response.raise_for_status().content)
+    return ServerDeployment.model_validate_json(response.raise_for_status().content)
 
 
 def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentResponse | None:
@@ -218,43 +238,48 @@ def _find(client: SyncPrefectClient, deployment: Deployment) -> DeploymentRespon
         return None
 
 
-def _not_running(paths: Paths) -> str:
+def _without_server(paths: Paths, url: str | None) -> ScheduleState:
+    """Return the state of all schedules if no Prefect API answers: at `url`, or at all."""
+    if url:
+        return ScheduleState("problem", f"{url} does not answer", f"start that server, or unset {API_VARIABLE}")
     former = server_address.former_checkout(paths)
     place = f" (the schedules belonged to {former}, and will run here)" if former else ""
-    return f"no scheduler is running: `mnistflow schedule` starts one{place}"
+    return ScheduleState("problem", "no scheduler is running", f"`mnistflow schedule` starts one{place}")
 
 
-def _state(known: DeploymentResponse | KnownDeployment | None, times: Times, checkout: Path) -> str:
-    if not known or not any(_is_the_same(schedule, times) for schedule in known.schedules):
-        return "the server does not have this schedule of prefect.yaml: restart `mnistflow schedule`"
+def _state(
+    known: DeploymentResponse | ServerDeployment | None, schedule: CronSchedule, checkout: Path
+) -> ScheduleState:
+    if not known or not any(_is_the_same(one, schedule) for one in known.schedules):
+        problem = "the server does not have this schedule of prefect.yaml"
+        return ScheduleState("problem", problem, "restart `mnistflow schedule`")
     if folder := _elsewhere(known, checkout):
-        return f"runs in {folder}, which is not this checkout: `mnistflow schedule` moves it here"
-    if known.paused or _is_paused(known, times):
-        return "paused"
+        problem = f"runs in {folder}, which is not this checkout"
+        return ScheduleState("problem", problem, "`mnistflow schedule` moves it here")
+    if known.paused or _is_paused(known, schedule):
+        return ScheduleState("paused")
     if known.status != "READY":
-        return "no runner executes it: start `mnistflow schedule`, or a worker of its pool"
-    return "scheduled"
+        return ScheduleState("problem", "no runner executes it", "start `mnistflow schedule`, or a worker of its pool")
+    return ScheduleState("scheduled")
 
 
-def _elsewhere(known: DeploymentResponse | KnownDeployment, checkout: Path) -> str | None:
+def _elsewhere(known: DeploymentResponse | ServerDeployment, checkout: Path) -> str | None:
     """Return the folder that a deployment runs in, if that is another one than this checkout."""
     steps = [settings for step in known.pull_steps or () for settings in step.values()]
     folder = next((str(settings["directory"]) for settings in steps if "directory" in settings), known.path)
     return folder if folder and Path(folder).is_absolute() and Path(folder) != checkout else None
 
 
-def _path_is_here(known: DeploymentResponse | KnownDeployment, checkout: Path) -> bool:
+def _path_is_here(known: DeploymentResponse | ServerDeployment, checkout: Path) -> bool:
     path = Path(known.path or "")
     return not path.is_absolute() or path == checkout
 
 
-def _is_paused(known: DeploymentResponse | KnownDeployment | None, times: Times) -> bool:
-    return known is not None and any(
-        not schedule.active for schedule in known.schedules if _is_the_same(schedule, times)
-    )
+def _is_paused(known: DeploymentResponse | ServerDeployment | None, schedule: CronSchedule) -> bool:
+    return known is not None and any(not one.active for one in known.schedules if _is_the_same(one, schedule))
 
 
-def _is_the_same(schedule: DeploymentSchedule | KnownSchedule, times: Times) -> bool:
+def _is_the_same(known: DeploymentSchedule | ServerSchedule, schedule: CronSchedule) -> bool:
     """Return whether a schedule of the server is this one of prefect.yaml."""
-    known = schedule.schedule
-    return (getattr(known, "cron", None), getattr(known, "timezone", None)) == (times.cron, times.timezone)
+    cron = known.schedule
+    return (getattr(cron, "cron", None), getattr(cron, "timezone", None)) == (schedule.cron, schedule.timezone)

@@ -14,7 +14,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 
 
-class Times(BaseModel):
+class CronSchedule(BaseModel):
     """An entry of `schedules` in prefect.yaml."""
 
     cron: str
@@ -39,7 +39,7 @@ class Times(BaseModel):
             raise ValueError(f"{expression!r} is not a cron expression: {error}") from None
         return expression
 
-    def after(self, moment: datetime) -> datetime:
+    def next_after(self, moment: datetime) -> datetime:
         """Return the next time after `moment`, in UTC."""
         return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
 
@@ -52,7 +52,7 @@ class Deployment(BaseModel):
     description: str | None = None
     tags: list[str] = []
     concurrency_limit: int | dict[str, Any] | None = None
-    schedules: list[Times] = []
+    schedules: list[CronSchedule] = []
 
     @property
     def full_name(self) -> str:

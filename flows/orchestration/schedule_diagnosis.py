@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from flows.orchestration import deployments, flow_runs, prefect_yaml, server_address
+from flows.orchestration.deployments import ScheduleState
 from mnistflow.paths import Paths
 from mnistflow.upkeep.diagnosis import REPAIR
 from mnistflow.upkeep.problems import Problem
-
-FINE = ("scheduled", "paused")
 
 
 def diagnose(paths: Paths) -> Iterator[Problem]:
@@ -23,13 +22,12 @@ def diagnose(paths: Paths) -> Iterator[Problem]:
     """
     if not server_address.is_expected(paths):
         return
-    states: dict[str, list[str]] = {}
+    names: dict[ScheduleState, list[str]] = {}
     for schedule in deployments.schedules(paths):
-        if schedule.state not in FINE:
-            states.setdefault(schedule.state, []).append(schedule.deployment)
-    for state, names in states.items():
-        problem, _, fix = state.partition(": ")
-        yield Problem("schedule", f"{', '.join(names)}: {problem}", f"{fix}." if fix else "Start `mnistflow schedule`.")
+        if schedule.state.label == "problem":
+            names.setdefault(schedule.state, []).append(schedule.deployment)
+    for state, affected in names.items():
+        yield Problem("schedule", f"{', '.join(affected)}: {state.problem}", f"{state.fix}.")
     url = server_address.running_server(paths)
     if url and server_address.answers(url):
         yield from _flow_runs(url, [deployment.name for deployment in prefect_yaml.read(paths)])
