@@ -15,9 +15,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
-from flows import checkup, parameters, promotion_watch, response
+from flows import checkup, garbage_collection, parameters, promotion_watch, response
 from flows.checkup import Checkup
-from flows.orchestration import flow_run_gc, lifecycle
+from flows.orchestration import lifecycle
 from mnistflow import config, environment, errors
 from mnistflow.config import Config
 from mnistflow.data import fetch
@@ -43,7 +43,6 @@ from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.tracking.lease import Lease
 from mnistflow.transient import is_transient
-from mnistflow.upkeep.gc import collection
 from mnistflow.upkeep.gc.garbage import Garbage
 
 Arguments = ParamSpec("Arguments")
@@ -235,10 +234,7 @@ def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
     if not retention.automatic:
         return ()
     log = os.environ[environment.INFERENCE_LOG]
-    collected = (
-        *collection.collect(paths, retention, log, now, delete=True),
-        flow_run_gc.collect(paths, retention, now, delete=True),
-    )
+    collected = tuple(garbage_collection.collect(paths, retention, log, now, delete=True))
     for kind in collected:
         get_run_logger().info("%s: %d removed", kind.kind, kind.count)
     return collected

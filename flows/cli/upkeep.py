@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,16 +97,14 @@ def gc(
 ) -> None:
     """List old runs, versions, folders, cached files and log rows that nothing references; --delete removes them."""
     paths, settings = load_context(overrides)
-    from flows.orchestration import flow_run_gc
-    from mnistflow.upkeep.gc import collection
+    from flows import garbage_collection
 
     now, log = datetime.now(UTC), os.environ[environment.INFERENCE_LOG]
-    collected = collection.collect(paths, settings.gc, log, now, delete=delete)
-    last = (flow_run_gc.collect(paths, settings.gc, now, delete=delete) for _ in range(1))
+    collected = garbage_collection.collect(paths, settings.gc, log, now, delete=delete)
     if as_json:
-        typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in chain(collected, last)]}, indent=2))
+        typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in collected]}, indent=2))
     else:
-        _print(chain(collected, last), delete=delete)
+        _print(collected, delete=delete)
 
 
 def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as mnistflow.tar.gz.")]) -> None:
