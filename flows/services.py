@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
@@ -25,6 +26,9 @@ LOCAL = "127.0.0.1"
 RESTART_SECONDS = 5.0
 UP_LOCK = "up.lock"  # in var/
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
+
+# MLflow's job workers serve language models only, and take a gigabyte of memory.
+NO_MLFLOW_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 console = Console(soft_wrap=True)
 
@@ -52,7 +56,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
                 [
                     *_mlflow(paths, dataset, host, mlflow_ui.PORT),
                     *scheduling,
-                    _following(),
+                    follower(),
                     _predictions(paths, settings, host, 8000),
                 ],
                 api,
@@ -97,7 +101,7 @@ def serve_following(paths: Paths, settings: Config, host: str, port: int) -> Non
     Raises:
         MnistflowError: one of them does not start.
     """
-    _run(paths, [_following(), _predictions(paths, settings, host, port)], api=None, restart_seconds=RESTART_SECONDS)
+    _run(paths, [follower(), _predictions(paths, settings, host, port)], api=None, restart_seconds=RESTART_SECONDS)
 
 
 def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
@@ -127,20 +131,19 @@ def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]
         Service(
             name="MLflow",
             command=("mlflow", "server", "--backend-store-uri", uri, *_listen(host, port), "--workers", "1"),
-            works=lambda: probes.answers(f"{address}/health") and _share_view(address, experiment, dataset),
+            is_ready=partial(probes.answers, f"{address}/health"),
+            on_ready=partial(_share_view, address, experiment, dataset),
             address=mlflow_ui.runs_page(address, experiment),
-            # Its job workers serve language models only, and take a gigabyte of memory.
-            environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            default_environment=NO_MLFLOW_JOBS,
         )
     ]
 
 
-def _share_view(address: str, experiment: str | None, dataset: str) -> bool:
-    """Let MLflow's UI sort the runs by the headline metric. Always returns True: without the view, it sorts by time."""
+def _share_view(address: str, experiment: str | None, dataset: str) -> None:
+    """Let MLflow's UI sort the runs by the headline metric. Without the view, it sorts by time."""
     if experiment is not None:
         headline = versions.task_of(dataset).headline
         mlflow_ui.share_view(address, experiment, f"test_{headline.name}", headline.larger_is_better)
-    return True
 
 
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
@@ -165,25 +168,34 @@ def _prefect(paths: Paths, host: str, port: int) -> Service:
     return Service(
         name="Prefect",
         command=("prefect", "server", "start", *_listen(host, port)),
-        works=partial(server_address.answers, f"{address}/api"),
+        is_ready=partial(server_address.answers, f"{address}/api"),
         address=address,
-        environment={
-            # Relative, because a browser may reach the server by any host name.
-            "PREFECT_SERVER_UI_API_URL": "/api",
-            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            # By default the UI is unpacked into the installed package, which may be read-only.
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(paths.var / "prefect/ui"),
-        },
+        default_environment=prefect_ui(paths.var / "prefect/ui"),
     )
+
+
+def prefect_ui(folder: Path) -> Mapping[str, str]:
+    """Return variables of a Prefect server that serves its UI.
+
+    Args:
+        folder: for the UI's files.
+    """
+    return {
+        # Relative, because a browser may reach the server by any host name.
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # By default the UI is unpacked into the installed package, which may be read-only.
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder),
+    }
 
 
 def _runner(paths: Paths, api: str, *arguments: str) -> Service:
     return Service(
         name="schedules",
         command=("flows.orchestration.deployment_runner", *arguments),
-        startable=partial(server_address.answers, api),
-        works=partial(deployments.are_served, paths, api),
-        environment={server_address.API_VARIABLE: api},
+        can_start=partial(server_address.answers, api),
+        is_ready=partial(deployments.are_served, paths, api),
+        default_environment={server_address.API_VARIABLE: api},
     )
 
 
@@ -201,22 +213,52 @@ def server_command(paths: Paths, settings: Config, host: str, port: int) -> tupl
     return "serving", "--repository", str(paths.models), *_listen(host, port), *model
 
 
-def _following() -> Service:
-    # It works from its start on, whether the registry answers or not.
-    return Service(name="follow", command=("flows", "follow"), works=lambda: True)
+def follower(environment: Mapping[str, str] | None = None, can_start: Callable[[], bool] = lambda: True) -> Service:
+    """Return the service that keeps the model repository, which the servers read, equal to the registry."""
+    return Service(
+        name="follow",
+        command=("flows", "follow"),
+        can_start=can_start,
+        is_ready=lambda: True,  # from its start on, whether the registry answers or not
+        environment=environment or {},
+    )
 
 
 def _predictions(paths: Paths, settings: Config, host: str, wanted: int) -> Service:
     port = choose_port("predictions", host, wanted)
+    server_client.record_address(paths, server_client.url(host, port))
+    return prediction_server("predictions", paths, settings, host, port)
+
+
+def prediction_server(
+    name: str,
+    paths: Paths,
+    settings: Config,
+    host: str,
+    port: int,
+    environment: Mapping[str, str] | None = None,
+    can_start: Callable[[], bool] = lambda: True,
+) -> Service:
+    """Return a prediction server as a service that starts when there is a model.
+
+    Args:
+        name: of the service.
+        paths: of the checkout.
+        settings: params.yaml.
+        host: that it listens on.
+        port: that it listens on.
+        environment: variables of the server.
+        can_start: whether what it needs besides a model is there.
+    """
     address = server_client.url(host, port)
-    server_client.record_address(paths, address)
     return Service(
-        name="predictions",
+        name=name,
         command=server_command(paths, settings, host, port),
-        startable=lambda: any(paths.models.glob("*/champion")),
-        waiting="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
-        works=partial(probes.answers, f"{address}/v2/health/ready"),
+        can_start=lambda: any(paths.models.glob("*/champion")) and can_start(),
+        waiting_message="no model yet: run `mnistflow retrain` in another terminal, and it will be served here",
+        is_ready=partial(probes.answers, f"{address}/v2/health/ready"),
         address=address,
+        environment=environment or {},
     )
 
 

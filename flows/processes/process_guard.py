@@ -29,8 +29,8 @@ def start(
     command: tuple[str, ...],
     folder: Path,
     log: Path,
-    defaults: Mapping[str, str] | None = None,
-    settings: Mapping[str, str] | None = None,
+    default_environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command under a guard: it ends with this process.
 
@@ -38,15 +38,15 @@ def start(
         command: module or absolute path of a program, and arguments.
         folder: working directory of the command.
         log: file that the output of the command is appended to.
-        defaults: environment variables, where the user has not set them.
-        settings: environment variables, whatever the user has set.
+        default_environment: variables that it gets where the user has not set them.
+        environment: variables that it gets whatever the user has set.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.processes.process_guard", *command],
             cwd=folder,
-            env={**(defaults or {}), **os.environ, **(settings or {})},
+            env={**(default_environment or {}), **os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -26,22 +26,24 @@ class Service:
 
     Attributes:
         command: Python module or absolute path of a program, and arguments.
-        works: readiness probe, polled until it returns True.
-        startable: polled until it returns True; the service starts then.
-        waiting: message about what the service waits for, if that may take long; other services do not wait for it.
+        is_ready: readiness probe, polled until it returns True.
+        on_ready: called when the probe has succeeded.
+        can_start: polled until it returns True; the service starts then.
+        waiting_message: about what the service waits for, if that may take long; other services do not wait for it.
         address: URL for users.
-        environment: defaults for variables that the user has not set.
-        settings: variables that it gets whatever the user has set.
+        default_environment: variables that it gets where the user has not set them.
+        environment: variables that it gets whatever the user has set.
     """
 
     name: str
     command: tuple[str, ...]
-    works: Callable[[], bool]
-    startable: Callable[[], bool] = lambda: True
-    waiting: str = ""
+    is_ready: Callable[[], bool]
+    on_ready: Callable[[], None] | None = None
+    can_start: Callable[[], bool] = lambda: True
+    waiting_message: str = ""
     address: str = ""
+    default_environment: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -61,12 +63,12 @@ class Supervisor:
             folder: working directory of the services.
             logs: folder for their output, one file a service.
             report: called with each line about their progress.
-            restart_seconds: after which a service that has worked and ended is started again; None ends all instead.
+            restart_seconds: after which a service that was ready and ended is started again; None ends all instead.
         """
         self._services = {service.name: service for service in services}
         self._starting = list(services)
         self._restart_seconds = restart_seconds
-        self._worked: set[str] = set()
+        self._ready_once: set[str] = set()
         self._restart_at: dict[str, float] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._folder = folder
@@ -74,7 +76,9 @@ class Supervisor:
         self._report = report
 
     def run(self, started: Callable[[], None]) -> None:
-        """Start the services, call `started` when they work, and return when SIGINT, SIGTERM or SIGHUP has ended them.
+        """Start the services, call `started` when they are ready, and return when a signal has ended them.
+
+        The signals are SIGINT, SIGTERM and SIGHUP.
 
         Raises:
             MnistflowError: a service does not start, or ended by itself; the others are stopped.
@@ -99,35 +103,38 @@ class Supervisor:
                 )
             self._advance()
         for service in self._starting:
-            self._report(f"{service.name}: {service.waiting}")
+            self._report(f"{service.name}: {service.waiting_message}")
 
     def _may_wait(self, service: Service) -> bool:
-        return bool(service.waiting) and service.name not in self._running and not service.startable()
+        return bool(service.waiting_message) and service.name not in self._running and not service.can_start()
 
     def _advance(self) -> None:
         """Start what can be started, report what has become ready, and handle services that have ended."""
         for service in list(self._starting):
             if self._may_start(service):
                 self._running[service.name] = self._launch(service)
-            if service.name in self._running and service.works():
-                self._starting.remove(service)
-                self._worked.add(service.name)
-                self._report(
-                    " ".join(filter(None, [service.name, "works", service.address and f"at {service.address}"]))
-                )
+            if service.name in self._running and service.is_ready():
+                self._handle_ready(service)
         for name, process in list(self._running.items()):
             if process.poll() is not None:
                 self._handle_end(name, process)
         time.sleep(POLL_SECONDS)
 
+    def _handle_ready(self, service: Service) -> None:
+        if service.on_ready:
+            service.on_ready()
+        self._starting.remove(service)
+        self._ready_once.add(service.name)
+        self._report(" ".join(filter(None, [service.name, "works", service.address and f"at {service.address}"])))
+
     def _may_start(self, service: Service) -> bool:
         if service.name in self._running or time.monotonic() < self._restart_at.get(service.name, 0.0):
             return False
-        return service.startable()
+        return service.can_start()
 
     def _handle_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
         problem = f"{name} ended by itself with exit code {process.returncode}"
-        if self._restart_seconds is None or name not in self._worked:
+        if self._restart_seconds is None or name not in self._ready_once:
             raise MnistflowError(problem, f"Its log: {self._log(name)}.")
         process_guard.release(self._running.pop(name))
         self._restart_at[name] = time.monotonic() + self._restart_seconds
@@ -139,7 +146,7 @@ class Supervisor:
         log = self._log(service.name)
         if service.name not in self._restart_at:
             files.remove(log)
-        return process_guard.start(service.command, self._folder, log, service.environment, service.settings)
+        return process_guard.start(service.command, self._folder, log, service.default_environment, service.environment)
 
     def _stop(self) -> None:
         """Stop the services in reverse order, so that each can still reach those that it needs."""

@@ -50,7 +50,7 @@ class DaskCluster:
         yield Service(
             name="Dask",
             command=("distributed.cli.dask_scheduler", "--host", HOST, "--port", str(self.port), *NO_PAGE),
-            works=listens,
+            is_ready=listens,
             address=self.address,
         )
         for number in range(1, self.workers + 1):
@@ -61,8 +61,8 @@ class DaskCluster:
                     *("distributed.cli.dask_worker", self.address, "--host", HOST, "--worker-port", str(port)),
                     *("--nthreads", "1", "--no-nanny", *NO_PAGE, "--local-directory", str(self.folder)),
                 ),
-                startable=listens,
-                works=partial(probes.listens, HOST, port),
+                can_start=listens,
+                is_ready=partial(probes.listens, HOST, port),
                 # One thread each: several share the cores of this machine.
-                settings={**environment, "TF_NUM_INTRAOP_THREADS": "1"},
+                environment={**environment, "TF_NUM_INTRAOP_THREADS": "1"},
             )

@@ -97,7 +97,7 @@ class Gateway:
         return Service(
             name="nginx",
             command=(str(nginx), "-p", str(self.folder), "-c", str(configuration), "-g", "daemon off;"),
-            works=partial(probes.listens, "127.0.0.1", self.port),
+            is_ready=partial(probes.listens, "127.0.0.1", self.port),
             address=self.address,
         )
 

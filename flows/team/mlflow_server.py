@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from flows import services
 from flows.processes import probes
 from flows.processes.supervisor import Service
 from flows.team.folder import Secrets, write_private
@@ -46,7 +48,7 @@ class MlflowServer:
             "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow,
         }
 
-    def service(self, startable: Callable[[], bool]) -> Service:
+    def service(self, can_start: Callable[[], bool]) -> Service:
         """Return the server as a service that starts when its stores answer."""
         users = self.folder / "basic_auth.ini"
         write_private(
@@ -61,10 +63,10 @@ class MlflowServer:
         return Service(
             name="MLflow",
             command=("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--app-name", "basic-auth"),
-            startable=startable,
-            works=lambda: probes.answers(f"{self.address}/health"),
+            can_start=can_start,
+            is_ready=partial(probes.answers, f"{self.address}/health"),
             address=self.address,
-            settings={
+            environment={
                 **self.store.client_environment,
                 "MLFLOW_BACKEND_STORE_URI": self.database.url(DATABASE, DRIVER),
                 "MLFLOW_ARTIFACTS_DESTINATION": self.store.url("mlflow"),
@@ -72,7 +74,7 @@ class MlflowServer:
                 "MLFLOW_AUTH_ADMIN_PASSWORD": self.secrets.mlflow,
                 "MLFLOW_FLASK_SERVER_SECRET_KEY": self.secrets.mlflow_session,
                 "MLFLOW_WORKERS": "1",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                **services.NO_MLFLOW_JOBS,
                 # Its clients' variable; the server itself has the stores above.
                 "MLFLOW_TRACKING_URI": "",
             },

@@ -53,9 +53,9 @@ class ObjectStore:
         return Service(
             name="S3",
             command=("nanio", "serve", "--data-dir", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)),
-            works=self.is_ready,
+            is_ready=self.is_ready,
             address=self.address,
-            settings={"NANIO_ACCESS_KEY": USER, "NANIO_SECRET_KEY": self.password, "NANIO_REGION": REGION},
+            environment={"NANIO_ACCESS_KEY": USER, "NANIO_SECRET_KEY": self.password, "NANIO_REGION": REGION},
         )
 
     def is_ready(self) -> bool:

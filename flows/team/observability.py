@@ -67,7 +67,7 @@ class Prometheus:
                 f"--storage.tsdb.retention.time={RETENTION}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
             ),
-            works=partial(probes.answers, f"{self.address}/-/ready"),
+            is_ready=partial(probes.answers, f"{self.address}/-/ready"),
             address=self.address,
         )
 
@@ -108,9 +108,9 @@ class Grafana:
         return Service(
             name="Grafana",
             command=(str(grafana), "--homepath", str(home)),
-            works=partial(probes.answers, f"{self.address}/api/health"),
+            is_ready=partial(probes.answers, f"{self.address}/api/health"),
             address=self.address,
-            settings={
+            environment={
                 "GF_SERVER_HTTP_ADDR": "127.0.0.1",
                 "GF_SERVER_HTTP_PORT": str(self.port),
                 "GF_PATHS_DATA": str(self.folder / "data"),

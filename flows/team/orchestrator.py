@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from flows import services
 from flows.orchestration import server_address
 from flows.processes.supervisor import Service
 from flows.team.folder import Secrets
@@ -61,36 +62,34 @@ class Orchestrator:
         return Service(
             name="Prefect",
             command=("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)),
-            startable=self.database.is_ready,
-            works=partial(server_address.answers, self.api),
+            can_start=self.database.ensure_databases,
+            is_ready=partial(server_address.answers, self.api),
             address=self.address,
-            settings={
+            environment={
                 "PREFECT_HOME": str(self.folder),
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database.url(DATABASE, "asyncpg"),
                 "PREFECT_SERVER_API_AUTH_STRING": self._authentication,
-                "PREFECT_SERVER_UI_API_URL": "/api",
-                "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-                "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder / "ui"),
+                **services.prefect_ui(self.folder / "ui"),
                 **self.client_environment,
             },
         )
 
-    def worker(self, number: int, environment: Mapping[str, str], startable: Callable[[], bool]) -> Service:
+    def worker(self, number: int, environment: Mapping[str, str], can_start: Callable[[], bool]) -> Service:
         """Return a worker as a service; the first one registers the deployments of prefect.yaml.
 
         Args:
             number: of the worker, from 1.
             environment: variables of the runs, of which those of Prefect's clients are a part.
-            startable: whether what its runs need works.
+            can_start: whether what its runs need works.
         """
         name = f"worker-{number}"
         is_first = number == 1
         return Service(
             name=name,
             command=("flows.team.worker", WORK_POOL, name, *(["--register"] if is_first else [])),
-            startable=startable if is_first else self._has_pool,
-            works=partial(self._is_online, name),
-            settings={
+            can_start=can_start if is_first else self._has_pool,
+            is_ready=partial(self._is_online, name),
+            environment={
                 **environment,
                 "PREFECT_HOME": str(self.folder),
                 "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),

@@ -55,12 +55,12 @@ class PostgreSql:
         return Service(
             name="PostgreSQL",
             command=(*_as_account(), str(server), "-D", str(self._data), "-p", str(self.port), *settings),
-            works=self.is_ready,
+            is_ready=self.ensure_databases,
             address=f"127.0.0.1:{self.port}",
         )
 
-    def is_ready(self) -> bool:
-        """Return whether the server answers and all databases exist; makes those that do not."""
+    def ensure_databases(self) -> bool:
+        """Create missing databases; return False while the server does not answer."""
         import psycopg
         from psycopg.conninfo import make_conninfo
 

@@ -17,26 +17,26 @@ EXTRAS = "Install the extras: pip install 'mnistflow[pipeline,cluster,team]'."
 
 
 @dataclass(frozen=True)
-class Part:
-    """Something that has to be installed.
+class Program:
+    """A program that has to be installed.
 
     Attributes:
-        package: Python package; empty for a program.
         fix: how to install it.
     """
 
     name: str
     fix: str
-    package: str = ""
 
     def find(self) -> Path | None:
-        """Return the path of a program, or the name of a package, if it is installed."""
-        if self.package:
-            return Path(self.package) if find_spec(self.package) else None
-        return _program(self.name)
+        """Return its path, if it is installed."""
+        return _find_program(self.name)
+
+    def is_installed(self) -> bool:
+        """Return whether it is installed."""
+        return self.find() is not None
 
     def require(self) -> Path:
-        """Return the path of a program.
+        """Return its path.
 
         Raises:
             MnistflowError: it is not installed.
@@ -46,33 +46,51 @@ class Part:
         raise MnistflowError(f"{self.name} is not installed", self.fix)
 
 
-POSTGRES = Part("postgres", "Install it with `apt-get install postgresql`.")
-NGINX = Part("nginx", "Install it with `apt-get install --no-install-recommends nginx-light openssl`.")
-PROMETHEUS = Part("prometheus", "Install it with `apt-get install --no-install-recommends prometheus`.")
-GRAFANA = Part("grafana-server", "Install Grafana's own package; Debian has none.")
+@dataclass(frozen=True)
+class Package:
+    """A Python package that has to be installed.
+
+    Attributes:
+        fix: how to install it.
+        module: that it is imported as.
+    """
+
+    name: str
+    fix: str
+    module: str
+
+    def is_installed(self) -> bool:
+        """Return whether it is installed."""
+        return find_spec(self.module) is not None
+
+
+POSTGRES = Program("postgres", "Install it with `apt-get install postgresql`.")
+NGINX = Program("nginx", "Install it with `apt-get install --no-install-recommends nginx-light openssl`.")
+PROMETHEUS = Program("prometheus", "Install it with `apt-get install --no-install-recommends prometheus`.")
+GRAFANA = Program("grafana-server", "Install Grafana's own package; Debian has none.")
 PACKAGES = (
-    Part("Dask", EXTRAS, "distributed"),
-    Part("psycopg", EXTRAS, "psycopg"),
-    Part("boto3", EXTRAS, "boto3"),
-    Part("nanio, an S3 server", EXTRAS, "nanio"),
-    Part("MLflow's authentication", EXTRAS, "flask_wtf"),
+    Package("Dask", EXTRAS, "distributed"),
+    Package("psycopg", EXTRAS, "psycopg"),
+    Package("boto3", EXTRAS, "boto3"),
+    Package("nanio, an S3 server", EXTRAS, "nanio"),
+    Package("MLflow's authentication", EXTRAS, "flask_wtf"),
 )
 
 
-def require_all(parts: Sequence[Part]) -> None:
-    """Check that all parts are installed.
+def require_all(parts: Sequence[Program | Package]) -> None:
+    """Check that all programs and packages are installed.
 
     Raises:
         MnistflowError: some are not; the message names all of them.
     """
-    missing = [part for part in parts if not part.find()]
+    missing = [part for part in parts if not part.is_installed()]
     if missing:
         names = ", ".join(part.name for part in missing)
         fixes = " ".join(dict.fromkeys(part.fix for part in missing))
         raise MnistflowError(f"not installed: {names}", fixes)
 
 
-def _program(name: str) -> Path | None:
+def _find_program(name: str) -> Path | None:
     search = os.pathsep.join((os.environ.get("PATH", os.defpath), *FOLDERS))
     if name == POSTGRES.name:  # beside its tools, of which Debian keeps one folder a version
         search = os.pathsep.join(map(str, (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), search)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -114,9 +113,9 @@ class Team:
         """Yield all services whose programs are installed, each after those that it needs."""
         yield self.database.service()
         yield self.store.service()
-        yield self.mlflow.service(startable=lambda: self.database.is_ready() and self.store.is_ready())
+        yield self.mlflow.service(can_start=lambda: self.database.ensure_databases() and self.store.is_ready())
         yield self.orchestrator.server()
-        yield self._follower()
+        yield services.follower(self.mlflow.client_environment, self._mlflow_answers)
         yield from self.cluster.services(self.mlflow.client_environment)
         for number in range(1, WORKERS + 1):
             yield self.orchestrator.worker(number, self.client_environment, self._runs_can_start)
@@ -129,27 +128,16 @@ class Team:
     def _mlflow_answers(self) -> bool:
         return probes.answers(f"{self.mlflow.address}/health")
 
-    def _follower(self) -> Service:
-        """Return the service that keeps the model repository, which the servers read, equal to the registry."""
-        return Service(
-            name="follow",
-            command=("flows", "follow"),
-            startable=self._mlflow_answers,
-            works=lambda: True,
-            settings=self.mlflow.client_environment,
-        )
-
     def _predictions(self) -> Iterator[Service]:
         for number, port in enumerate(self._server_ports, start=1):
-            address = server_client.url(LOCAL, port)
-            yield Service(
-                name=f"predictions {number}",
-                command=services.server_command(self._paths, self._settings, LOCAL, port),
-                startable=lambda: any(self._paths.models.glob("*/champion")) and self.database.is_ready(),
-                waiting="no model yet: run `mnistflow retrain`, and it will be served here",
-                works=partial(probes.answers, f"{address}/v2/health/ready"),
-                address=address,
-                settings=self._inference_log,
+            yield services.prediction_server(
+                f"predictions {number}",
+                self._paths,
+                self._settings,
+                LOCAL,
+                port,
+                self._inference_log,
+                self.database.ensure_databases,
             )
 
     def _gateway(self) -> Iterator[Service]:
@@ -168,8 +156,8 @@ class Team:
             yield Grafana(root / "grafana", port, sources, prometheus.address, password).service(grafana)
 
 
-def _optional(part: programs.Part) -> Path | None:
-    found = part.find()
+def _optional(program: programs.Program) -> Path | None:
+    found = program.find()
     if not found:
-        services.console.print(f"{part.name} is not installed, and is left out. {part.fix}")
+        services.console.print(f"{program.name} is not installed, and is left out. {program.fix}")
     return found

@@ -32,7 +32,7 @@ SERVERS = 2
 @pytest.fixture(scope="module")
 def checkout() -> Iterator[Checkout]:
     for part in NEEDED:
-        if not part.find():
+        if not part.is_installed():
             pytest.skip(f"needs {part.name}: {part.fix}")
     # Not in pytest's folder, which PostgreSQL's user cannot enter.
     with tempfile.TemporaryDirectory(prefix="mnistflow-team-") as folder:
