@@ -163,7 +163,7 @@ def find_champion(name: str) -> Version | None:
     return versions.version_of_alias(name, versions.CHAMPION)
 
 
-@_step("lease")
+@_step("acquire_lease")
 def acquire_lease(name: str) -> Lease:
     """Wait until no other process, on any machine, decides about a registered model; return the lease on it."""
     return reconciliation.acquire_lease(name)
@@ -213,7 +213,7 @@ def watch(paths: Paths, dataset: str | None) -> Watch | None:
     settings = config.load(paths.params)
     chosen = dataset_choice.choose(paths, settings.fetch, dataset)
     log = os.environ[environment.INFERENCE_LOG]
-    found = promotion_watch.follow(paths, chosen, settings.monitor, log, datetime.now(UTC), lifecycle.notify)
+    found = promotion_watch.advance(paths, chosen, settings.monitor, log, datetime.now(UTC), lifecycle.notify)
     get_run_logger().info("watch: %s", found or "no promotion")
     return found
 

@@ -18,7 +18,7 @@ from mnistflow.registry import versions
 EVENTS: dict[Outcome, Event] = {"rolled back": "withdrawn", "worse": "alarm", "kept": "kept"}
 
 
-def follow(
+def advance(
     paths: Paths,
     dataset: str,
     config: MonitorConfig,

@@ -1,4 +1,4 @@
-"""Reports of a retraining, a look and a sweep, as Markdown for Prefect's artifact and as tables for the terminal."""
+"""Reports of retraining, monitoring, sweep and upkeep: Markdown for Prefect's artifacts, tables for the terminal."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from mnistflow.upkeep.gc.garbage import Garbage
 
 
-def headline(outcome: Outcome) -> str:
-    """Return the verdict in one line."""
+def summary_line(outcome: Outcome) -> str:
+    """Return what has become of the model, with its name and quality, in one line."""
     gate = outcome.gate
     if gate is None:
-        return f"{verdict(outcome)}: {outcome.plan.name}, {outcome.quality}"
-    return f"{verdict(outcome)}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
+        return f"{result_label(outcome)}: {outcome.plan.name}, {outcome.quality}"
+    return f"{result_label(outcome)}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
 
 
-def verdict(outcome: Outcome) -> str:
+def result_label(outcome: Outcome) -> str:
     """Return what has become of the model: `promoted`, `kept as challenger`, `rejected`, `unchanged` and the like."""
     gate = outcome.gate
     if gate is None:
@@ -65,12 +65,12 @@ def reasons(outcome: Outcome) -> Sequence[str]:
     return [f"when it was registered: {reason}" for reason in gate.verdict.reasons]
 
 
-def markdown(outcome: Outcome, paths: Paths) -> str:
+def retraining(outcome: Outcome, paths: Paths) -> str:
     """Return verdict, stages, differences from the champion in parameters and metrics, and where to find more."""
     candidate = runs.read(outcome.run_id)
     opponent = runs.read(outcome.gate.opponent.run_id) if outcome.gate and outcome.gate.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
-    return f"""# {headline(outcome)}
+    return f"""# {summary_line(outcome)}
 
 {why}
 
@@ -93,13 +93,13 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 
 def _pages(outcome: Outcome, recorded: Record, paths: Paths) -> str:
     """Return links to the run and the version in MLflow's UI, which may still have to be started."""
-    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     pages = [(f"MLflow run {recorded.name}", mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id))]
     if outcome.gate:
         version = outcome.gate.version
         page = mlflow_ui.version_page(ui, version.name, version.number)
         pages.append((f"{version.name} version {version.number}", page))
-    condition = "" if runs_already else ", once `mnistflow ui` runs"
+    condition = "" if is_ui_running else ", once `mnistflow ui` runs"
     return "\n".join(f"- [{name}]({page}){condition}" for name, page in pages)
 
 
@@ -137,7 +137,7 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
 
 def monitoring(look: Look, paths: Paths) -> str:
     """Return a look in one line, its picture if there is an alarm, its metrics, and where to find the series."""
-    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     page = mlflow_ui.run_page(ui, runs.read(look.run_id).experiment_id, look.run_id)
     encoded = base64.b64encode(look.picture or b"").decode()
     picture = f"![Reference and traffic](data:image/png;base64,{encoded})\n" if look.picture else ""
@@ -148,7 +148,7 @@ def monitoring(look: Look, paths: Paths) -> str:
 {picture}
 {table}
 
-- [The series in MLflow]({page}){"" if runs_already else ", once `mnistflow ui` runs"}
+- [The series in MLflow]({page}){"" if is_ui_running else ", once `mnistflow ui` runs"}
 """
 
 

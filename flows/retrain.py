@@ -95,22 +95,22 @@ def retrain(
         if run.run_id is None:
             status.record_unchanged(checkout, plan.dataset, outcome.run_id)
         if not plan.overrides:
-            workspaces.move_outputs_to_checkout(
-                workspace, plan.pinned.keys() - {"fetch.dataset"}
-            )  # a fallback is an override
-    create_markdown_artifact(report.markdown(outcome, checkout), key="retrain", description=report.headline(outcome))
+            # A fallback is an override.
+            workspaces.move_outputs_to_checkout(workspace, plan.pinned.keys() - {"fetch.dataset"})
+    text, summary = report.retraining(outcome, checkout), report.summary_line(outcome)
+    create_markdown_artifact(text, key="retrain", description=summary)
     _announce(outcome)
     return outcome
 
 
 def _announce(outcome: Outcome) -> None:
     """Tag the flow run with the verdict, and send a notification of a model that was promoted or rejected."""
-    verdict = report.verdict(outcome)
-    lifecycle.add_tags(verdict=verdict.replace(", ", "-").replace(" ", "-"))
-    event = EVENTS.get(verdict)
+    label = report.result_label(outcome)
+    lifecycle.add_tags(verdict=label.replace(", ", "-").replace(" ", "-"))
+    event = EVENTS.get(label)
     if event and outcome.gate:
         lifecycle.notify(
-            event, outcome.gate.version.name, "\n".join([report.headline(outcome), *report.reasons(outcome)])
+            event, outcome.gate.version.name, "\n".join([report.summary_line(outcome), *report.reasons(outcome)])
         )
 
 

@@ -78,7 +78,7 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def become(module: str, *arguments: str) -> None:
+def exec_module(module: str, *arguments: str) -> None:
     """Replace this process by another program of this project, so that signals and exit codes are its own.
 
     Raises:

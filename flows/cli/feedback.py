@@ -53,20 +53,24 @@ def review(
         typer.echo(json.dumps({**counts, "held": rows}, indent=2))
         return
     if held:
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table("report", "answered", "reported", "source", "held back because", box=box.SIMPLE_HEAD)
-        for report, why in held:
-            table.add_row(*map(escape, (report.key, report.answered, report.class_name, report.source, why)))
-        console.print(table)
+        _print_held(held)
     typer.echo(
         f"{found.entry.name}: {len(selection.used)} reports are used for training, {len(held)} are held back, "
         f"{len(selection.excluded)} excluded"
     )
     if held:
         typer.echo("`mnistflow feedback accept KEY` and `reject KEY` decide.")
+
+
+def _print_held(held: "Sequence[tuple[Report, str]]") -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("report", "answered", "reported", "source", "held back because", box=box.SIMPLE_HEAD)
+    for report, why in held:
+        table.add_row(*map(escape, (report.key, report.answered, report.class_name, report.source, why)))
+    console.print(table)
 
 
 def accept(

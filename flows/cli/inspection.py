@@ -75,7 +75,7 @@ def compare(
 
     name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
     found = side_by_side.compare(name, [int(text) for text in version])
-    ui, runs_already = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     page = mlflow_ui.comparison_page(ui, [run.run_id for run in found.runs], [run.experiment_id for run in found.runs])
     if as_json:
         typer.echo(json.dumps({**asdict(found), "mlflow": page}, indent=2))
@@ -93,7 +93,7 @@ def compare(
     for key, texts in found.parameters.items():
         table.add_row(key, *map(escape, texts))
     console.print(table)
-    typer.echo(f"{'MLflow:' if runs_already else 'MLflow, once `mnistflow ui` runs:'} {page}")
+    typer.echo(f"{'MLflow:' if is_ui_running else 'MLflow, once `mnistflow ui` runs:'} {page}")
 
 
 def _cell(measured: "Measured | None", headline: "Headline") -> str:

@@ -37,7 +37,7 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
 
     log, now = os.environ[environment.INFERENCE_LOG], datetime.now(UTC)
     look = looks.take(paths, chosen, settings.monitor, log, now)
-    watch = promotion_watch.follow(paths, chosen, settings.monitor, log, now, notify)
+    watch = promotion_watch.advance(paths, chosen, settings.monitor, log, now, notify)
     if as_json:
         alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]
         watched = watch.model_dump(by_alias=True) if watch else None

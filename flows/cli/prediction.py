@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.context import become, load_context, load_fetch_context
+from flows.cli.context import exec_module, load_context, load_fetch_context
 from flows.cli.options import DatasetOption
 
 BLOCK_ROWS = 10_000
@@ -23,7 +23,7 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
     from mnistflow.registry import dataset_choice, versions
 
     model = versions.model_name(dataset_choice.choose(paths, config, dataset))
-    become("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
+    exec_module("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
 def score(
@@ -61,7 +61,7 @@ def score(
         *(("--version", str(version)) if version else ()),
         *(("--scheduler", address) if address else ()),
     )
-    become(
+    exec_module(
         "serving.scoring",
         *("--repository", str(paths.models), "--model", name, *chosen),
         *("--block", str(block), "--workers", str(workers), "--", input, output),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.context import become, load_context, load_fetch_context
+from flows.cli.context import exec_module, load_context, load_fetch_context
 from flows.cli.options import Host
 from mnistflow.workers import signals
 
@@ -39,7 +39,7 @@ def serve(
         return
     if port:
         server_client.record_address(paths, server_client.url(host, port))
-    become(*services.server_command(paths, settings, host, port))
+    exec_module(*services.server_command(paths, settings, host, port))
 
 
 def follow(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flows.outcome import Outcome
     from mnistflow.config import Config
     from mnistflow.paths import Paths
+    from mnistflow.registry.versions import Version
 
 
 def register(app: typer.Typer) -> None:
@@ -54,28 +55,36 @@ def retrain(
         _require_commit_possible(paths, values)
     run_plan.check_family(settings, settings.fetch.dataset)
     prefect = api_server.connect(paths)
-    from flows import report
     from flows.orchestration import lifecycle, log_filters
     from flows.retrain import retrain as flow
-    from mnistflow.data import fetch
-    from mnistflow.registry import server_client, status
 
     prefect.wait()
     with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
         outcome = flow(**chosen, name=name, note=note, register_model=register, experiment=experiment)
+    _print_outcome(outcome, settings.fetch.dataset)
+    if commit:
+        _commit(paths, outcome)
+    if outcome.gate:
+        _print_champion(paths, outcome, outcome.gate.version, base.fetch.dataset)
+
+
+def _print_outcome(outcome: Outcome, requested: str) -> None:
+    from flows import report
+    from mnistflow.data import fetch
+
     if outcome.plan.is_fallback:
-        warning = fetch.fallback_warning(settings.fetch.dataset, outcome.dataset)
+        warning = fetch.fallback_warning(requested, outcome.dataset)
         console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     for warning in outcome.plan.warnings:
         console.print(f"WARNING: {warning}", style="yellow", markup=False)
-    console.print(Panel("\n".join(report.reasons(outcome)), title=report.headline(outcome), expand=False))
-    if commit:
-        _commit(paths, outcome)
-    if outcome.gate is None:
-        return
-    version = outcome.gate.version
+    console.print(Panel("\n".join(report.reasons(outcome)), title=report.summary_line(outcome), expand=False))
+
+
+def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: str) -> None:
+    from mnistflow.registry import server_client, status
+
     if outcome.champion is None:
-        other = "" if outcome.dataset == base.fetch.dataset else f" --dataset {outcome.dataset}"
+        other = "" if outcome.dataset == default else f" --dataset {outcome.dataset}"
         console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)
