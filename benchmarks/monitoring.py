@@ -32,7 +32,7 @@ from mnistflow.tasks.corruptions import IMAGE_CORRUPTIONS
 
 TRAINED, REFERENCE, UNDRIFTED, DRIFTED = 15_000, 6_000, 20_000, 2_000
 DRIFTS = ("rotation", "scale", "noise", "blur", "contrast", "stripes", "fog", "shift")
-MOST_LOOKS = 48
+MAX_LOOKS = 48
 MIX_SHARES = (0.15, 0.2, 0.3)  # of one class
 LABELLED = 10  # images of a look with feedback
 LOOKS = int(HOURS_A_YEAR)
@@ -155,7 +155,7 @@ def report_delay(name: str, pool: Pool, reference: Reference, settings: MonitorC
     seen: set[Check] = set()
     for seed in range(seeds):
         needed.append(_delay(pool, reference, settings, np.random.default_rng(seed), images, seen))
-    shown = [f"> {MOST_LOOKS}" if delay > MOST_LOOKS else str(delay) for delay in (int(np.median(needed)), max(needed))]
+    shown = [f"> {MAX_LOOKS}" if delay > MAX_LOOKS else str(delay) for delay in (int(np.median(needed)), max(needed))]
     print(
         f"| {name} | {pool.right.mean():.1%} | {' | '.join(shown)} | {', '.join(sorted(seen)) or 'none'} |", flush=True
     )
@@ -171,14 +171,14 @@ def _delay(
 ) -> int:
     """Return the number of looks until an alarm, whose checks are added to `seen`."""
     detectors: dict[Check, Detector] = {}
-    for number in range(1, MOST_LOOKS + 1):
+    for number in range(1, MAX_LOOKS + 1):
         sample = pool.sample(generator.integers(len(pool.inputs), size=images))
         found = findings.examine(reference, sample, detectors, 1.0, settings)
         if found.alarms:
             seen.update(found.alarms)
             return number
         detectors = {check: answer.detector for check, answer in found.results.items()}
-    return MOST_LOOKS + 1
+    return MAX_LOOKS + 1
 
 
 def drifted(images: Images, labels: Images, network: MLPClassifier) -> dict[str, Pool]:

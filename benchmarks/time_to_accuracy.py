@@ -29,7 +29,7 @@ from orchestration import ROOT
 from mnistflow.runtime.tensorflow_import import ONEDNN
 
 GOAL = 0.99
-MOST_EPOCHS = 15
+MAX_EPOCHS = 15
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def fit_plain(folder: Path, seed: int) -> Trained:
     test_images, test_labels = read(folder, "t10k")
     test_images = test_images[..., None].astype("float32") / 255
     seconds, processor_seconds, accuracy, epochs = 0.0, 0.0, 0.0, 0
-    while accuracy < GOAL and epochs < MOST_EPOCHS:
+    while accuracy < GOAL and epochs < MAX_EPOCHS:
         started, processor_started = time.perf_counter(), time.process_time()
         model.fit(images, labels, batch_size=128, verbose=0)
         seconds += time.perf_counter() - started

@@ -12,7 +12,7 @@ import numpy as np
 from serving.protocol.tensors import Array
 
 # An uncertain image with at most so many possible classes is read as one of them; with more, it looks like none.
-MOST_ALTERNATIVES = 3
+MAX_ALTERNATIVES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Doubt:
 
 
 def _reason(names: Sequence[str]) -> str:
-    if len(names) > MOST_ALTERNATIVES:
+    if len(names) > MAX_ALTERNATIVES:
         return "this looks like none of the classes"
     if len(names) == 1:
         return f"this looks only roughly like {names[0]}"

@@ -15,8 +15,8 @@ from mnistflow.data import inference_log
 from mnistflow.registry import versions
 
 ANSWERS = "SELECT id, classes, probabilities FROM inferences WHERE id LIKE ?"
-LEAST_RECOVERED = 0.9
-MOST_LOST = 0.001  # on the official test split
+MIN_RECOVERED = 0.9
+MAX_LOST = 0.001  # on the official test split
 ROLLBACKS = 1
 
 
@@ -54,8 +54,8 @@ class Summary:
         """What the quarter should have shown and has not."""
         lost = self.official[0] - self.official[1]
         expected = {
-            f"only {self.recovered:.1%} of the lost accuracy came back": self.recovered >= LEAST_RECOVERED,
-            f"{lost:.2%} were lost on the official test split": lost <= MOST_LOST,
+            f"only {self.recovered:.1%} of the lost accuracy came back": self.recovered >= MIN_RECOVERED,
+            f"{lost:.2%} were lost on the official test split": lost <= MAX_LOST,
             f"there were {len(self.rollbacks)} rollbacks": len(self.rollbacks) == ROLLBACKS,
             f"there were {self.false_alarms} false alarms": self.false_alarms == 0,
         }

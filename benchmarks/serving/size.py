@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST_MEGABYTES = 350
+MAX_MEGABYTES = 350
 LISTING = """
 import json
 from importlib.metadata import distributions
@@ -40,7 +40,7 @@ def main() -> int:
     print(f"{platform.machine()}, Python {platform.python_version()}, MB")
     for name, size in sorted(found.items(), key=lambda entry: entry[1], reverse=True):
         print(f"{name:<20}{size / 1e6:>8.1f}")
-    return int(found["all"] > LARGEST_MEGABYTES * 1e6)
+    return int(found["all"] > MAX_MEGABYTES * 1e6)
 
 
 if __name__ == "__main__":

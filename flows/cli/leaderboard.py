@@ -23,7 +23,7 @@ SHOWN = ("score", "errors", "loss", "robust", "run", "partial", "version", "para
 HEADINGS = {"file_megabytes": "MB", "latency_ms": "ms", "train_seconds": "train s"}
 LONG = frozenset({"run", "name", "overrides"})
 LEAST_IMPORTANT = ("parameters", "errors", "loss", "pareto", "latency_ms", "partial", "robust")  # least first
-LEAST_NAME, GAP = 16, 3  # columns of text
+MIN_NAME_WIDTH, GAP = 16, 3  # columns of text
 FORMATS = {"loss": ".4f", "parameters": ",", "file_megabytes": ".2f", "latency_ms": ".3f", "train_seconds": ".0f"}
 
 
@@ -162,7 +162,7 @@ def _drop_until_narrower(cells: "dict[str, list[RenderableType]]", width: int, h
 
     def needed(column: str) -> int:
         texts = [_heading(column, headline), *cells[column]]
-        return GAP + (LEAST_NAME if column in LONG else max(cell_len(str(text)) for text in texts))
+        return GAP + (MIN_NAME_WIDTH if column in LONG else max(cell_len(str(text)) for text in texts))
 
     for column in LEAST_IMPORTANT:
         if sum(map(needed, cells)) <= width:

@@ -10,7 +10,7 @@ from serving.images.preprocessing import Reading
 from serving.images.steps import Step
 
 # With more images, a response would be many times as large as the request.
-MOST_IMAGES_WITH_STEPS = 16
+MAX_IMAGES_WITH_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ NOT_EXPLAINED = NumberExplanation({}, {})
 def explain(reading: Reading, count: int) -> dict[str, Any]:
     """Return the fields that `?input=1` adds to the prediction for one of `count` images."""
     fields = {"input": reading.input, "box": reading.box._asdict()}
-    return fields if count > MOST_IMAGES_WITH_STEPS else fields | _steps(steps.draw(reading))
+    return fields if count > MAX_IMAGES_WITH_STEPS else fields | _steps(steps.draw(reading))
 
 
 def explain_number(reading: NumberReading, count: int) -> NumberExplanation:
     """Return the steps of one of `count` images, of which the model has yet to decide how many digits it shows."""
-    if count > MOST_IMAGES_WITH_STEPS:
+    if count > MAX_IMAGES_WITH_STEPS:
         return NOT_EXPLAINED
     several = _steps(steps.draw_handwriting(reading.grey, reading.handwriting))
     return NumberExplanation(_steps(steps.draw(reading.whole)), several)

@@ -15,7 +15,7 @@ from serving.protocol.json_fields import parse_json
 MAX_BYTES = 4096
 RECEIVE_SECONDS = 10.0
 SHOWN = 50
-MOST_SHOWN = 500
+MAX_SHOWN = 500
 PATH = "/feedback/reviews"
 KEYS = frozenset({"id", "number", "time", "decision", "class_name"})
 
@@ -75,6 +75,6 @@ def parse_review(body: bytes) -> Review:
 def _limit(text: str | None) -> int:
     if text is None:
         return SHOWN
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MOST_SHOWN):
-        raise InvalidRequestError(f"limit has to be between 1 and {MOST_SHOWN}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_SHOWN):
+        raise InvalidRequestError(f"limit has to be between 1 and {MAX_SHOWN}")
     return int(text)

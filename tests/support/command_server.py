@@ -38,7 +38,7 @@ PACKAGES = (
 SOCKET, PROGRAMS = "socket", "bin"
 ENTRY_POINTS = {"mnistflow": "flows.__main__:main", "dvc": "dvc.cli:main"}
 WORKER, COMMANDS = "mnistflow.workers.worker_process", "flows"
-MOST_DESCRIPTORS = 8
+MAX_DESCRIPTORS = 8
 SPARE_DESCRIPTOR = 100  # above those that programs are given
 # Runs `mnistflow` in a process with another `sys.executable`.
 MNISTFLOW = """
@@ -189,7 +189,7 @@ def _reap() -> None:
 
 def _attend(connection: socket.socket) -> None:
     """Fork once more: the program runs in that process, and this one oversees it."""
-    header, descriptors, *_ = socket.recv_fds(connection, 4, MOST_DESCRIPTORS)
+    header, descriptors, *_ = socket.recv_fds(connection, 4, MAX_DESCRIPTORS)
     request = json.loads(connection.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL))
     if program := os.fork():
         for descriptor in descriptors:

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 TUTORIAL = (ROOT / "docs/tutorial/own-images.md").read_text(encoding="utf-8")
 Walked = tuple[Checkout, dict[str, str]]
 # Of few test images each; the means over seeds are in docs/explanation/benchmarks.md.
-LEAST_ACCURACY = 0.85
+MIN_ACCURACY = 0.85
 
 
 def blocks(language: str) -> list[str]:
@@ -66,7 +66,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Walked
 def test_three_classes_of_fifteen_images_are_learned_and_promoted(walked: Walked) -> None:
     checkout, printed = walked
     assert "promoted: letters-classifier version 1" in printed["retrain"]
-    assert accuracy(checkout, "letters-classifier") >= LEAST_ACCURACY
+    assert accuracy(checkout, "letters-classifier") >= MIN_ACCURACY
     assert "00.png: four" in printed["predict"]
     assert json.loads(checkout.run("status", "--json").stdout)["dataset"] == "letters"
     assert "WARNING:tensorflow" not in printed["retrain"]
@@ -155,7 +155,7 @@ def test_three_classes_of_forty_images_are_learned_and_served(walked: Walked) ->
     draw_shapes(checkout.folder.parent / "shapes", 40)
     done = checkout.run("retrain", **{"fetch.dataset": "shapes", "fetch.own": "{shapes: ../shapes}"})
     assert "promoted: shapes-classifier version 1" in done.stdout
-    assert accuracy(checkout, "shapes-classifier") >= LEAST_ACCURACY
+    assert accuracy(checkout, "shapes-classifier") >= MIN_ACCURACY
     with kit.Server(checkout.folder / "var/models") as server:
         described = server.client.get("/predict").json()
         assert described["model"] == "letters-classifier"

@@ -7,7 +7,7 @@
 
 #define TEXTS 1000000
 #define LONGEST 14
-#define MOST_PIXELS 4
+#define MAX_PIXELS 4
 
 static const char ALPHABET[] = "[],0123456789 \n-.e";
 
@@ -16,7 +16,7 @@ int main(void)
     int lists = 0;
     srand(1);
     for (int n = 0; n < TEXTS; n++) {
-        int length = 2 + rand() % (LONGEST - 1), size = 1 + rand() % MOST_PIXELS;
+        int length = 2 + rand() % (LONGEST - 1), size = 1 + rand() % MAX_PIXELS;
         char *text = malloc((size_t)length);
         unsigned char *pixels = malloc((size_t)size);
         for (int i = 0; i < length; i++)
