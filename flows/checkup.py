@@ -1,4 +1,4 @@
-"""Checkup of a checkout: what is wrong with it and with its schedules, repaired as far as a command can."""
+"""Checkup: `mnistflow doctor` and the flow `upkeep` find defects of the checkout and its schedules, and repair them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcome of a retraining: what each step did, the verdict, and the version that serves now."""
+"""Outcome: what the retrain flow returns, with each stage, the gate's verdict, and the champion after it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Parameters of the retrain flow, as Prefect shows them in a form: choices, and numbers with the limits of params.yaml.
+"""Parameters of the retrain flow, for the form that Prefect shows: choices, and the limits of params.yaml.
 
 Prefect derives a JSON schema from a flow's signature, draws the form "Custom run" of a deployment from it, and checks
 what is submitted. The schemas of the fields here are those of the keys of params.yaml that they stand for.

@@ -1,4 +1,4 @@
-"""Prefect tasks: the steps of the flows. Each is tried again after an error that may go away by itself.
+"""Prefect tasks: each step of the flows, tried again after an error that may go away by itself.
 
 Prefect caches nothing: DVC alone decides what is up to date.
 """

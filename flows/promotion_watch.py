@@ -1,4 +1,4 @@
-"""Watch of the last promotion: advances it, and sends a notification of its outcome."""
+"""Promotion watch: the monitor flow's step that keeps the last promoted version or rolls it back, and notifies."""
 
 from __future__ import annotations
 

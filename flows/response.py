@@ -1,4 +1,4 @@
-"""Response to alarms: takes the next step, which `mnistflow.monitoring.response` decides."""
+"""Response to drift alarms: submits a retraining or notifies a person, as `mnistflow.monitoring.response` decides."""
 
 from __future__ import annotations
 

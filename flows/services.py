@@ -1,4 +1,4 @@
-"""Services of `mnistflow up`, `schedule` and `ui`: their commands, ports and readiness probes."""
+"""Services of `mnistflow up`, `schedule`, `ui` and `serve --follow`: commands, ports and readiness probes."""
 
 from __future__ import annotations
 

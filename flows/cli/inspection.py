@@ -1,4 +1,4 @@
-"""Commands that look: models, presets, compare, status."""
+"""Commands that only show something: models, presets, compare, status."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Commands leaderboard and recommend."""
+"""Commands that rank runs and versions: leaderboard, recommend."""
 
 import csv
 import json

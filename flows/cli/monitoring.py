@@ -1,4 +1,4 @@
-"""Commands about the model that serves and how it came to: monitor, history, explain."""
+"""Commands about the champion in production: monitor, history, explain."""
 
 import json
 import os

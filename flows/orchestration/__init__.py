@@ -1,1 +1,1 @@
-"""Orchestration: Prefect's API, deployments and log. Imports `processes` and `mnistflow`."""
+"""Orchestration: Prefect's API, deployments, flow runs and notifications. Imports `processes` and `mnistflow`."""

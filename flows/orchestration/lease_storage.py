@@ -1,4 +1,4 @@
-"""Lease storage of Prefect's server: places of runs under a deployment's concurrency limit, kept in files.
+"""Lease storage of Prefect's server: concurrency slots of flow runs, kept in files over a restart.
 
 A run holds its place by a lease, which it renews every few minutes, and ends as crashed when the lease is gone. Prefect
 keeps leases in memory by default, so that a restart of the server ends all runs of deployments, and in files revokes

@@ -1,10 +1,11 @@
-"""Notifications: a message when a run fails, a model is promoted, rejected, withdrawn or kept, traffic drifts, or
-something is wrong that only a person can repair.
+"""Notifications of events by webhook, e-mail and Prefect event. A new kind of event is a name in `Event`.
 
-A message goes to a webhook in Slack's format, to e-mail addresses, and as an event to the Prefect API in use, where
-automations can react to it. Each is off unless the environment names its address. A message is sent by a thread of its
-own and tried again a little; one that does not arrive is a line in the log. Nothing waits for it but the end of the
-process, for as long as the attempts take. Addresses may contain secrets, so the log names only hosts.
+There is one when a run fails, a model is promoted, rejected, rolled back or kept after its watch, traffic drifts, or
+something is wrong that only a person can repair. A message goes to a webhook in Slack's format, to e-mail addresses,
+and as an event to the Prefect API in use, where automations can react to it. Each is off unless the environment names
+its address. A message is sent by a thread of its own and tried again a little; one that does not arrive is a line in
+the log. Nothing waits for it but the end of the process, for as long as the attempts take. Addresses may contain
+secrets, so the log names only hosts.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LOCAL_MAIL_SERVER = "smtp://localhost:25"
 DELAYS = (0.0, 1.0, 3.0)  # seconds before each attempt
 ATTEMPT_SECONDS = 5.0
 
-
+# `withdrawn`: the champion was rolled back.
 Event = Literal["failed", "promoted", "rejected", "withdrawn", "kept", "alarm", "upkeep"]
 
 

@@ -1,4 +1,4 @@
-"""prefect.yaml: the deployments of this project and their schedules, read and checked."""
+"""prefect.yaml: its deployments and cron schedules, read and validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flow runs that a flow asks for: submitted to a deployment, and looked after at a later time by their id."""
+"""Requested flow runs: submits a run of a deployment, and reads later, by its id, how it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnosis of schedules and of Prefect's server: runs without process, slots without run, schedules nobody runs."""
+"""Diagnosis of schedules and flow runs: dead processes, slots without a run, schedules that no runner executes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports for the services that this process starts."""
+"""Ports: reserves a free TCP port for each service that this process starts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Engine: models in memory, batches, rollouts, and validation of candidates. Imports `protocol` and `metrics`."""
+"""Engine: models in memory, batches, rollouts, and validation of new versions. Imports `protocol` and `metrics`."""

@@ -1,4 +1,4 @@
-"""Request log: JSON log lines, and the hooks that observe single requests."""
+"""Request log: a JSON line for each request, and the hooks that observe single requests."""
 
 import logging
 import time

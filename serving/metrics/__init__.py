@@ -1,1 +1,4 @@
-"""Metrics: counters in Prometheus' format, under own names and Triton's. Imports `manifest` for types."""
+"""Metrics for Prometheus. A new counter goes to the module of its subject: requests, models, rollouts, process.
+
+`prometheus` composes them, `triton` repeats some under Triton's names. Imports `manifest` for types.
+"""

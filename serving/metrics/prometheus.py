@@ -1,4 +1,4 @@
-"""Prometheus exposition of all metrics, for one process or summed over all workers. No label has a client's value."""
+"""Prometheus: composes all metrics of a server, over all of its workers. No label has a client's value."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Parent process: ends a process when the one that started it ends, however that happens."""
+"""Parent process: ends this process when the one that started it ends, however that happens."""
 
 import ctypes
 import os

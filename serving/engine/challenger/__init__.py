@@ -1,2 +1,4 @@
-"""Challenger: a version that is tried beside the champion, by canary or shadow requests. Imports `engine.model`,
-`engine.repository` and `engine.residency`."""
+"""Challenger: a version that is tried beside the champion, by canary or shadow requests.
+
+Imports `engine.model`, `engine.repository` and `engine.residency`.
+"""

@@ -1,4 +1,4 @@
-"""Follower: keeps a model repository equal to the registry's aliases and rollouts, whichever machine changes them.
+"""Follower: keeps a model repository equal to the registry, and prunes older versions beyond `--keep`.
 
 A poll reads the aliases and tags of each model; the repository is made equal to the registry when they have changed,
 and once a minute in any case. The registry is only read. While it does not answer, the repository stays as it is, and

@@ -1,4 +1,4 @@
-"""The model repository that servers read, in Triton's layout.
+"""Publisher: writes versions into the model repository that servers read. `follower.prune` decides which stay.
 
     <dataset>-classifier/
       config.pbtxt   3/model.onnx   3/model.json   3/probe.npz   3/model-card.md ...   champion   rollout.json

@@ -1,4 +1,4 @@
-"""Reconciliation: makes model repositories equal to the registry: which version serves, and the rollout of another."""
+"""Reconciliation: publishes the registry's champion and challenger to a model repository, once. Removes nothing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`mnistflow gc`: finds and removes old, unreferenced objects. Each module collects one kind of garbage."""
+"""`mnistflow gc`: each module finds and removes one kind of garbage, and decides what of that kind is kept."""

@@ -1,4 +1,4 @@
-"""Collection of all garbage in a checkout: `mnistflow gc`."""
+"""Collection: calls the modules of `mnistflow gc` in their order, as later kinds depend on what earlier ones keep."""
 
 from __future__ import annotations
 

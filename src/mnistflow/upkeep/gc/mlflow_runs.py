@@ -1,4 +1,4 @@
-"""Garbage of MLflow: old runs with their artifacts, and versions that never served.
+"""Garbage of MLflow: decides which runs and versions are kept, and removes the others with their artifacts.
 
 A tree stays when anything references one of its runs or versions: an alias, the history of champions, a rollout, the
 gate's alpha spending, a tag, a running process, or another tree that has learned from it. While versions are

@@ -1,4 +1,4 @@
-"""Run trees of MLflow: a run with its children and the versions that they registered, which stay or go together.
+"""Run trees of MLflow: which runs and versions belong together, and so stay or go together.
 
 A sweep keeps the runs that it compares, a retraining the trials of its search, a version the run that trained it and
 the one with its monitoring. Only what mnistflow has made belongs to a tree; other runs and models are never touched.
