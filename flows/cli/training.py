@@ -81,6 +81,7 @@ def _print_outcome(outcome: Outcome, requested: str) -> None:
 
 
 def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: str) -> None:
+    """Print which version serves, or how to promote this one; `default` is the data set of params.yaml."""
     from mnistflow.registry import server_client, status
 
     if outcome.champion is None:
