@@ -47,6 +47,8 @@ def review(
         from mnistflow.data.feedback import pictures
 
         pictures.draw(picture, [report for report, _ in held])
+    elif picture:
+        typer.echo(f"nothing is held back: {picture} is not written", err=True)
     if as_json:
         rows = [{**_described(report), "held": why} for report, why in held]
         counts = {"used": len(selection.used), "excluded": len(selection.excluded)}
@@ -181,6 +183,7 @@ def _context() -> "tuple[Paths, PrepareConfig]":
         log = os.environ[environment.INFERENCE_LOG]
         if not log:
             raise ConfigError("there is no inference log", f"Set prepare.feedback or {environment.INFERENCE_LOG}.")
+        typer.echo(f"note: prepare.feedback is null, so trainings use no reports; these are of {log}", err=True)
         config = config.model_copy(update={"feedback": log})
     return paths, config
 

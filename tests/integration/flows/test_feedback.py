@@ -77,6 +77,11 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     failed = checkout.run("feedback", "accept", "nothing", check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: there is no report nothing. ")
+    write_params(checkout, **{"prepare.feedback": "null"})
+    unused = checkout.run("feedback", "review", "--picture", str(tmp_path / "none.png"))
+    assert "29 reports are used" in unused.stdout
+    assert "prepare.feedback is null, so trainings use no reports" in unused.stderr
+    assert "none.png is not written" in unused.stderr
 
 
 def reviewed(checkout: Checkout, *arguments: str) -> dict[str, Any]:
