@@ -238,8 +238,8 @@ def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
         if server.served:
             yield from _server_lines(server.address, server.served)
     if silent:
-        start = ": `mnistflow serve` starts one" if len(silent) == len(status.servers) else ""
-        yield "server", f"no answer from {', '.join(silent)}{start}"
+        waits = "" if status.serving else ": a server waits for the first model"
+        yield "server", f"no answer from {', '.join(silent)}{waits}"
 
 
 def _server_lines(address: str, served: ModelStatus) -> Iterator[tuple[str, str]]:

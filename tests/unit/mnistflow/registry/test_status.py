@@ -45,7 +45,9 @@ def test_a_server_that_requires_a_key_is_shown() -> None:
 
 
 def test_servers_that_do_not_answer_are_shown() -> None:
-    assert "server: no answer from http://localhost:8000: `mnistflow serve` starts one" in lines(None)
+    assert lines(None).endswith("server: no answer from http://localhost:8000")
+    new = shown_by(replace(STATE, serving=None, servers=(Server("http://localhost:8000", None),)))
+    assert "server: no answer from http://localhost:8000: a server waits for the first model" in new
     shown = lines(None, ModelStatus(3, {}, None))
     assert "server: http://localhost:8001, version 3\nserver: no answer from http://localhost:8000" in shown
     assert "starts one" not in shown
