@@ -12,7 +12,7 @@ import numpy as np
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError, StageError
 from mnistflow.learners import registered_models
-from mnistflow.learners.config import TrainConfig
+from mnistflow.learners.config import LearningConfig, TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, measure
 from mnistflow.models.ensemble import Ensemble
 from mnistflow.registry import versions
@@ -35,8 +35,9 @@ class Ensembles(Learner[Ensemble]):
     def require(self, family: Ensemble, config: TrainConfig) -> None:
         _require_members(family)
 
-    def pin(self, family: Ensemble, config: TrainConfig, dataset: str) -> dict[str, Any]:
-        return {"model.ensemble.sha256": [version.sha256 for version in _find(family, dataset)]}
+    def pin(self, config: LearningConfig, dataset: str) -> dict[str, Any]:
+        pinned = super().pin(config, dataset)
+        return pinned | {"model.ensemble.sha256": [one.sha256 for one in _find(config.model.ensemble, dataset)]}
 
     def fit(
         self,

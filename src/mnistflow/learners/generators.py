@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-MEASURED = 2000  # images that are generated after each epoch
-COLUMNS = 10  # of the film: latent vectors of each class
-STEPS = 12  # of an interpolation
-SEED = 1  # of the latent vectors of film and interpolation
+IMAGES_PER_EVALUATION = 2000
+GRID_COLUMNS = 10  # of the film: latent vectors of each class
+INTERPOLATION_STEPS = 12
+PLOT_SEED = 1  # of the latent vectors of film and interpolation
 WHITE = 255
 
 
@@ -91,7 +91,7 @@ class Generators(Learner[Gan]):
         shown = _shown(len(data.classes))
 
         def draw(network: keras.Model) -> Array:
-            return pictures.grid(_generate(network, shown), COLUMNS)
+            return pictures.grid(_generate(network, shown), GRID_COLUMNS)
 
         fitted = adversarial.fit(
             generator,
@@ -127,7 +127,7 @@ class Generators(Learner[Gan]):
         images: Outputs = _generate(model.network, inputs)
         return images
 
-    def illustrate(self, model: Generator, folder: Path) -> None:
+    def write_plots(self, model: Generator, folder: Path) -> None:
         """Write `film.gif`, what the same latent vectors gave after each epoch, and `interpolation.png`.
 
         A row of the interpolation goes from one latent vector to another, all of the same class.
@@ -135,7 +135,9 @@ class Generators(Learner[Gan]):
         if len(model.film):
             pictures.write_film(folder / "film.gif", model.film)
         classes = model.network.get_layer(EMBEDDING).input_dim
-        pictures.write_grid(folder / "interpolation.png", _generate(model.network, _interpolated(classes)), STEPS)
+        pictures.write_grid(
+            folder / "interpolation.png", _generate(model.network, _interpolated(classes)), INTERPOLATION_STEPS
+        )
 
     def convert(self, model: Generator, signature: Signature, opset: int) -> onnx.ModelProto:
         import tensorflow as tf
@@ -157,8 +159,8 @@ class _Measure:
 
     def __init__(self, data: Dataset) -> None:
         self._data = data
-        order = np.random.default_rng(0).permutation(len(data.train))[:MEASURED]
-        self._validation = data.validation.take(np.arange(min(MEASURED, len(data.validation))))
+        order = np.random.default_rng(0).permutation(len(data.train))[:IMAGES_PER_EVALUATION]
+        self._validation = data.validation.take(np.arange(min(IMAGES_PER_EVALUATION, len(data.validation))))
         self._features = features(data.train.inputs[order])
         self._evaluation = tasks.get(data.task).evaluation_split(self._validation)
 
@@ -182,16 +184,16 @@ def _generate(network: keras.Model, inputs: Array) -> Any:
 
 def _shown(classes: int) -> Array:
     """Return inputs for a row of images of each class, which has the same latent vectors in each."""
-    inputs = generator_inputs(np.repeat(np.arange(classes), COLUMNS), SEED)
-    inputs["latent"] = np.tile(inputs["latent"][:COLUMNS], (classes, 1))
+    inputs = generator_inputs(np.repeat(np.arange(classes), GRID_COLUMNS), PLOT_SEED)
+    inputs["latent"] = np.tile(inputs["latent"][:GRID_COLUMNS], (classes, 1))
     return inputs
 
 
 def _interpolated(classes: int) -> Array:
     """Return inputs for a row of images of each class, from one latent vector to another on a great circle."""
-    inputs = generator_inputs(np.repeat(np.arange(classes), STEPS), SEED)
-    for rows in np.arange(classes * STEPS).reshape(classes, STEPS):
+    inputs = generator_inputs(np.repeat(np.arange(classes), INTERPOLATION_STEPS), PLOT_SEED)
+    for rows in np.arange(classes * INTERPOLATION_STEPS).reshape(classes, INTERPOLATION_STEPS):
         start, end = (inputs["latent"][row].astype(np.float64) for row in (rows[0], rows[-1]))
-        angle = np.linspace(0, np.pi / 2, STEPS)[:, None]
+        angle = np.linspace(0, np.pi / 2, INTERPOLATION_STEPS)[:, None]
         inputs["latent"][rows] = np.cos(angle) * start + np.sin(angle) * end
     return inputs

@@ -12,7 +12,8 @@ import numpy as np
 
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.learners.config import TrainConfig
+from mnistflow.errors import ConfigError
+from mnistflow.learners.config import LearningConfig, TrainConfig
 from mnistflow.models.family import Family
 from mnistflow.splits import Dataset
 from mnistflow.tasks.task import Signature
@@ -62,12 +63,17 @@ class Learner(ABC, Generic[Parameters]):
     The type of a model is known to its learner only.
     """
 
-    def pin(self, family: Parameters, config: TrainConfig, dataset: str) -> dict[str, Any]:
+    def pin(self, config: LearningConfig, dataset: str) -> dict[str, Any]:
         """Return overrides, by dotted key, that fix the external inputs of a training before the run starts.
 
         Raises:
+            ConfigError: a warm start is configured, which only networks support.
             MnistflowError: an external input is missing.
         """
+        if config.train.warm_start is not None:
+            raise ConfigError(
+                f"train.warm_start: family {config.model.family} cannot continue an earlier model", "Set it to null."
+            )
         return {}
 
     def require(self, family: Parameters, config: TrainConfig) -> None:
@@ -118,8 +124,8 @@ class Learner(ABC, Generic[Parameters]):
     def load(self, folder: Path) -> Any:
         """Return the model that `save` wrote."""
 
-    def illustrate(self, model: Any, folder: Path) -> None:
-        """Write pictures of a fitted model, and of how it was fitted, into an existing folder; none by default."""
+    def write_plots(self, model: Any, folder: Path) -> None:
+        """Write plots of a fitted model and of its training into an existing folder; none by default."""
 
     @abstractmethod
     def predict(self, model: Any, inputs: Array) -> Outputs:

@@ -6,7 +6,6 @@ tf2onnx's `from_keras` does not support Keras 3, so a `tf.function` with a named
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.learners import distillation, online, warm_start
-from mnistflow.learners.config import TrainConfig
+from mnistflow.learners.config import LearningConfig, TrainConfig
 from mnistflow.learners.fitting import loop
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.learner import Learner, OnEpoch, Training
-from mnistflow.learners.warm_start import Rehearsal
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
@@ -41,8 +39,8 @@ class Networks(Learner[Network]):
     def require(self, family: Network, config: TrainConfig) -> None:
         backend.require(config.backend)
 
-    def pin(self, family: Network, config: TrainConfig, dataset: str) -> dict[str, Any]:
-        return distillation.pin(config.distillation, dataset)
+    def pin(self, config: LearningConfig, dataset: str) -> dict[str, Any]:
+        return {**warm_start.pin(config, dataset), **distillation.pin(config.train.distillation, dataset)}
 
     def prepare(self, config: TrainConfig) -> None:
         backend.use(config.backend)
@@ -70,34 +68,20 @@ class Networks(Learner[Network]):
         task = tasks.get(data.task)
         signature = task.signature(data.input_shape, data.classes)
         teacher = distillation.teacher(config.distillation, data)
-
-        def fit_from(
-            config: TrainConfig,
-            examples: Rehearsal,
-            start: Callable[[keras.Model], None],
-            on_epoch: OnEpoch,
-            folder: Path | None,
-        ) -> Training:
-            return loop.fit(
-                task,
-                signature,
-                family,
-                config,
-                train=examples.train,
-                validation=examples.validation,
-                start=start,
-                teacher=teacher,
-                on_epoch=on_epoch,
-                checkpoint_folder=folder,
-            )
-
+        fit_network = partial(loop.fit, task, signature, family, teacher=teacher)
         if config.online:
-            return online.fit(data, config, fit_from, on_epoch, checkpoint_folder)
+            return online.fit(data, config, fit_network, on_epoch, checkpoint_folder)
         if config.warm_start is not None:
             build = partial(task.build, family, signature)
-            return warm_start.fit(data, config, build, self.predict, fit_from, on_epoch, checkpoint_folder)
-        return fit_from(
-            config, Rehearsal(data.train, data.validation), warm_start.as_built, on_epoch, checkpoint_folder
+            return warm_start.fit(
+                data, config, config.warm_start, build, self.predict, fit_network, on_epoch, checkpoint_folder
+            )
+        return fit_network(
+            config,
+            train=data.train,
+            validation=data.validation,
+            on_epoch=on_epoch,
+            checkpoint_folder=checkpoint_folder,
         )
 
     def save(self, model: keras.Model, folder: Path) -> None:

@@ -20,25 +20,27 @@ from mnistflow.learners import registered_models
 from mnistflow.learners.config import AugmentConfig, TrainConfig
 from mnistflow.learners.learner import OnEpoch, Training
 from mnistflow.learners.warm_start import PARAMETER as WARM_START
-from mnistflow.learners.warm_start import Fit, Rehearsal, as_built, load_weights
+from mnistflow.learners.warm_start import load_weights
 from mnistflow.splits import Dataset
 
 if TYPE_CHECKING:
     import keras
 
+    from mnistflow.learners.fitting.loop import FitNetwork
+
 PARAMETER = "train.online"
-RATE = 0.1  # factor of the learning rate, which is meant for means over a batch
+LEARNING_RATE_FACTOR = 0.1  # `train.learning_rate` is meant for means over a batch
 
 
 def fit(
-    data: Dataset, config: TrainConfig, fit_network: Fit, on_epoch: OnEpoch, checkpoint_folder: Path | None
+    data: Dataset, config: TrainConfig, fit_network: FitNetwork, on_epoch: OnEpoch, checkpoint_folder: Path | None
 ) -> Training:
     """Train on the official examples, or load a registered version; then train on the feedback in order.
 
     Args:
         data: a prepared data set.
         config: section `train` of params.yaml.
-        fit_network: fits a network from the given weights; see `loop.fit`.
+        fit_network: fits a network; see `loop.fit`.
         on_epoch: called with the number of the epoch, from 1, and its metrics; the feedback is the last epoch.
         checkpoint_folder: has a checkpoint of each of the two; None for a temporary one.
 
@@ -46,34 +48,44 @@ def fit(
         RegistryError: the version is missing, or has another signature than the data.
         StageError: there is no feedback, or the version's network has another architecture.
     """
-    number = len(data.train) - data.feedback
+    official_count = len(data.train) - data.feedback
     if not data.feedback:
         raise StageError(f"{PARAMETER}: there is no feedback to learn from", "Report labels, or set it to false.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = checkpoint_folder or Path(temporary)
         if config.warm_start is None:
-            official = Rehearsal(data.train.take(np.arange(number)), data.validation)
-            plain = config.model_copy(update={"online": False})
-            begun = fit_network(plain, official, as_built, on_epoch, folder / "official")
-            weights = begun.model.get_weights()
+            pretrained = fit_network(
+                config.model_copy(update={"online": False}),
+                train=data.train.take(np.arange(official_count)),
+                validation=data.validation,
+                on_epoch=on_epoch,
+                checkpoint_folder=folder / "official",
+            )
+            weights = pretrained.model.get_weights()
         else:
-            begun = None
+            pretrained = None
             version = registered_models.find(config.warm_start, data.name, WARM_START)
             weights = registered_models.keras_file(version, data, WARM_START, Path(temporary))
-        epochs = len(next(iter(begun.history.values()))) if begun else 0
+        epochs = len(next(iter(pretrained.history.values()))) if pretrained else 0
 
         def on_pass(_: int, metrics: Mapping[str, float]) -> None:
             on_epoch(epochs + 1, metrics)
 
-        feedback = Rehearsal(data.train.take(np.arange(number, len(data.train))), data.validation)
-        taken = fit_network(_of_single_examples(config), feedback, _start(weights), on_pass, folder / "feedback")
-    before = begun.history if begun else {name: [] for name in taken.history}
+        updated = fit_network(
+            _of_single_examples(config),
+            train=data.train.take(np.arange(official_count, len(data.train))),
+            validation=data.validation,
+            on_epoch=on_pass,
+            start=_start(weights),
+            checkpoint_folder=folder / "feedback",
+        )
+    before = pretrained.history if pretrained else {name: [] for name in updated.history}
     return Training(
-        model=taken.model,
-        history={name: [*before[name], *values] for name, values in taken.history.items()},
+        model=updated.model,
+        history={name: [*before[name], *values] for name, values in updated.history.items()},
         best_epoch=epochs + 1,
-        parameters=taken.parameters,
-        seconds=taken.seconds + (begun.seconds if begun else 0.0),
+        parameters=updated.parameters,
+        seconds=updated.seconds + (pretrained.seconds if pretrained else 0.0),
     )
 
 
@@ -85,7 +97,7 @@ def _of_single_examples(config: TrainConfig) -> TrainConfig:
             "min_steps": 0,
             "optimizer": "sgd",
             "schedule": "constant",
-            "learning_rate": RATE * config.learning_rate,
+            "learning_rate": LEARNING_RATE_FACTOR * config.learning_rate,
             "ema": 0.0,
             "augment": AugmentConfig(),
             "statistics": 0,

@@ -63,7 +63,7 @@ def tuned(paths: Paths, config: LearningConfig) -> LearningConfig:
 
 
 def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
-    """Fit a model to the training split; write the model, `training.json`, the learning curves and pictures.
+    """Fit a model to the training split; write the model, `training.json`, the learning curves and plots.
 
     An interrupted training of the same data, parameters and code is resumed.
 
@@ -126,7 +126,7 @@ def _write(paths: Paths, learner: Learner[Any], training: Training, record: Trai
         pictures = folder / "pictures"
         pictures.mkdir()
         plots.learning_curves(pictures / "curves.png", training.history, training.best_epoch)
-        learner.illustrate(training.model, pictures)
+        learner.write_plots(training.model, pictures)
         summary = {f"best_{name}": value for name, value in record.best.items()}
         write_json(folder / "metrics.json", {**summary, "best_epoch": record.best_epoch, "epochs": record.epochs})
 

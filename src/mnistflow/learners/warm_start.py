@@ -15,7 +15,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -26,7 +25,6 @@ from mnistflow.errors import ConfigError, StageError
 from mnistflow.learners import registered_models
 from mnistflow.learners.config import LearningConfig, TrainConfig
 from mnistflow.learners.learner import MONITORED, OnEpoch, Training
-from mnistflow.models.family import Network
 from mnistflow.splits import Dataset, Split
 from mnistflow.tracking import runs
 
@@ -34,38 +32,28 @@ if TYPE_CHECKING:
     import keras
 
     from mnistflow.arrays import Array, Outputs
+    from mnistflow.learners.fitting.loop import FitNetwork
 
 logger = logging.getLogger(__name__)
 
 Part = Literal["first block", "head", "all"]
+PARTS: tuple[Part, ...] = get_args(Part)
 PARAMETER = "train.warm_start"
-SHARE = 0.1  # of the training examples
-LEAST = 1000  # examples, if there are so many
-HELD_OUT = 0.2  # of those drawn by their loss
-RATE = 0.3  # factor of the learning rate
-STEPS = 1 / 3  # factor of the least number of steps in an epoch
-SMALLEST_PROBABILITY = 1e-7  # losses stay finite
-KERNEL = 2  # least dimensions of weights that make a layer one of its own; the others normalize it
+SAMPLE_SHARE = 0.1  # of the training examples
+MIN_SAMPLE = 1000  # examples, if there are so many
+HELD_OUT_SHARE = 0.2  # of the examples drawn by their loss
+LEARNING_RATE_FACTOR = 0.3
+MIN_STEPS_FACTOR = 1 / 3
+MIN_PROBABILITY = 1e-7  # losses stay finite
+MIN_KERNEL_RANK = 2  # layers with weights of lower rank (normalization) belong to the layer before them
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """Examples of a warm start.
+class _StopAfterFirstEpoch(Exception):
+    """Stops a training after its first epoch.
 
-    Attributes:
-        train: replayed examples, then those drawn by their loss.
-        validation: the validation split, then held-out examples drawn by their loss.
+    `epochs` cannot be lowered instead: the learning rate schedule spans all of them, and the chosen part resumes from
+    the checkpoint.
     """
-
-    train: Split
-    validation: Split
-
-
-class _EpochIsOver(Exception):
-    """Ends a training after its first epoch, which its checkpoint keeps."""
-
-
-Fit = Callable[[TrainConfig, Rehearsal, Callable[["keras.Model"], None], OnEpoch, Path | None], Training]
 
 
 def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
@@ -74,14 +62,12 @@ def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
     There is no search: its trials would be other architectures.
 
     Raises:
-        ConfigError: the family, or that of the version, cannot be warm-started.
+        ConfigError: the version is of another family.
         RegistryError: there is no such version.
     """
     reference, family = config.train.warm_start, config.model.family
     if reference is None:
         return {}
-    if not isinstance(config.model.chosen, Network):
-        raise ConfigError(f"{PARAMETER}: family {family} cannot go on from an earlier model", "Set it to null.")
     version = registered_models.find(reference, dataset, PARAMETER)
     recorded = {name: _value(text) for name, text in runs.read(version.run_id).parameters.items()}
     theirs = recorded.get("model.family")
@@ -108,9 +94,10 @@ def _value(text: str) -> Any:
 def fit(
     data: Dataset,
     config: TrainConfig,
+    reference: int | str,
     build: Callable[[], keras.Model],
     predict: Callable[[keras.Model, Array], Outputs],
-    fit_network: Fit,
+    fit_network: FitNetwork,
     on_epoch: OnEpoch,
     checkpoint_folder: Path | None,
 ) -> Training:
@@ -119,9 +106,10 @@ def fit(
     Args:
         data: a prepared data set with classes.
         config: section `train` of params.yaml.
+        reference: the version to start from, `config.warm_start`.
         build: returns a new network.
         predict: returns the outputs of a network.
-        fit_network: fits a network from the given weights; see `loop.fit`.
+        fit_network: fits a network; see `loop.fit`.
         on_epoch: called with the number of the epoch, from 1, and its metrics.
         checkpoint_folder: has a checkpoint of each part; None for a temporary one.
 
@@ -130,43 +118,58 @@ def fit(
         RegistryError: the version is missing, or has another signature than the data.
         StageError: its network has another architecture.
     """
-    if not data.classes or config.warm_start is None:
+    if not data.classes:
         raise ConfigError(f"{PARAMETER}: {data.name} has no classes", "Set it to null.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = checkpoint_folder or Path(temporary)
-        version = registered_models.find(config.warm_start, data.name, PARAMETER)
+        version = registered_models.find(reference, data.name, PARAMETER)
         weights = registered_models.keras_file(version, data, PARAMETER, Path(temporary))
         model = build()
         load_weights(model, weights)
-        rehearsal = rehearse(data, predict(model, data.train.inputs), config.seed)
+        train, validation = draw_examples(data, predict(model, data.train.inputs), config.seed)
         gentle = config.model_copy(
-            update={"learning_rate": RATE * config.learning_rate, "min_steps": round(STEPS * config.min_steps)}
+            update={
+                "learning_rate": LEARNING_RATE_FACTOR * config.learning_rate,
+                "min_steps": round(MIN_STEPS_FACTOR * config.min_steps),
+            }
         )
-        start = partial(_start, weights=weights)
-        losses = {
-            part: _first_loss(fit_network, gentle, rehearsal, partial(start, part=part), folder / part)
-            for part in get_args(Part)
+        fit_part = {
+            part: partial(
+                fit_network,
+                gentle,
+                train=train,
+                validation=validation,
+                start=partial(_start, weights=weights, part=part),
+                checkpoint_folder=folder / part,
+            )
+            for part in PARTS
         }
+        losses = {part: _first_loss(fit_part[part]) for part in PARTS}
         chosen = min(losses, key=losses.__getitem__)
         tried = ", ".join(f"{part} {loss:.4f}" for part, loss in losses.items())
         logger.info("warm start from version %d: %s is trained (validation loss: %s)", version.number, chosen, tried)
-        return fit_network(gentle, rehearsal, partial(start, part=chosen), on_epoch, folder / chosen)
+        return fit_part[chosen](on_epoch=on_epoch)
 
 
-def rehearse(data: Dataset, outputs: Outputs, seed: int) -> Rehearsal:
+def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Split]:
     """Draw the examples of a warm start.
 
     Args:
         data: a prepared data set with classes.
         outputs: probabilities of the version that is started from, on the training examples, `[n, classes]`.
         seed: of the draw.
+
+    Returns:
+        Training examples: replayed ones, then those drawn by their loss. Validation examples: the validation split,
+        then held-out examples drawn by their loss.
     """
     generator = np.random.default_rng(seed)
     size = len(data.train)
-    half = min(size, max(LEAST, round(SHARE * size))) // 2
-    loss = -np.log(np.maximum(outputs[np.arange(size), data.train.targets], SMALLEST_PROBABILITY))
+    half = min(size, max(MIN_SAMPLE, round(SAMPLE_SHARE * size))) // 2
+    loss = -np.log(np.maximum(outputs[np.arange(size), data.train.targets], MIN_PROBABILITY))
+    # One mean loss, spread over all examples, keeps every probability positive.
     drawn = generator.choice(size, half, replace=False, p=(loss + loss.mean() / size) / (loss.sum() + loss.mean()))
-    held_out, kept = np.split(drawn, [round(HELD_OUT * half)])
+    held_out, kept = np.split(drawn, [round(HELD_OUT_SHARE * half)])
     others = np.setdiff1d(np.arange(size), drawn)
     replayed = generator.choice(others, min(half, len(others)), replace=False)
     unseen = data.train.take(held_out)
@@ -174,7 +177,7 @@ def rehearse(data: Dataset, outputs: Outputs, seed: int) -> Rehearsal:
         np.concatenate([data.validation.inputs, unseen.inputs]),
         np.concatenate([data.validation.targets, unseen.targets]),
     )
-    return Rehearsal(data.train.take(np.concatenate([replayed, kept])), validation)
+    return data.train.take(np.concatenate([replayed, kept])), validation
 
 
 def _start(model: keras.Model, weights: Path, part: Part) -> None:
@@ -192,11 +195,7 @@ def _start(model: keras.Model, weights: Path, part: Part) -> None:
 
 
 def _has_kernel(layer: keras.Layer) -> bool:
-    return any(len(weight.shape) >= KERNEL for weight in layer.trainable_weights)
-
-
-def as_built(_: keras.Model) -> None:
-    """Leave a network with its initial weights."""
+    return any(len(weight.shape) >= MIN_KERNEL_RANK for weight in layer.trainable_weights)
 
 
 def load_weights(model: keras.Model, weights: Path) -> None:
@@ -214,16 +213,14 @@ def load_weights(model: keras.Model, weights: Path) -> None:
         ) from error
 
 
-def _first_loss(
-    fit_network: Fit, config: TrainConfig, rehearsal: Rehearsal, start: Callable[[keras.Model], None], folder: Path
-) -> float:
-    """Return the validation loss after the first epoch, whose checkpoint stays in the folder."""
+def _first_loss(fit_part: Callable[..., Training]) -> float:
+    """Return the validation loss after the first epoch, whose checkpoint stays in its folder."""
     losses: list[float] = []
 
-    def end(_: int, metrics: Mapping[str, float]) -> None:
+    def stop(_: int, metrics: Mapping[str, float]) -> None:
         losses.append(metrics[MONITORED])
-        raise _EpochIsOver
+        raise _StopAfterFirstEpoch
 
-    with suppress(_EpochIsOver):
-        fit_network(config, rehearsal, start, end, folder)
+    with suppress(_StopAfterFirstEpoch):
+        fit_part(on_epoch=stop)
     return float(np.nan_to_num(losses[0], nan=np.inf))

@@ -110,9 +110,9 @@ def build(model: Path, data: Dataset) -> Reference:
         data: what it was trained on.
     """
     # Official examples are shuffled, so the first ones are a sample; feedback is in the order of time.
-    number = len(data.validation) - data.feedback_validation
-    official = data.validation.take(np.arange(min(number, MOST_EXAMPLES)))
-    held_out = data.validation.take(np.arange(number, len(data.validation))[-MOST_EXAMPLES:])
+    official_count = len(data.validation) - data.feedback_validation
+    official = data.validation.take(np.arange(min(official_count, MOST_EXAMPLES)))
+    held_out = data.validation.take(np.arange(official_count, len(data.validation))[-MOST_EXAMPLES:])
     learned = data.train.inputs[len(data.train) - data.feedback :][-MOST_EXAMPLES:]
     probabilities = onnx_session.predict(
         onnx_session.open_session(model), np.concatenate([official.inputs, held_out.inputs])

@@ -16,7 +16,6 @@ from mnistflow import learners, tasks
 from mnistflow.checkout import lineage
 from mnistflow.config import Config
 from mnistflow.data import catalog, fetch, prepare
-from mnistflow.learners import warm_start
 from mnistflow.learners.config import LearningConfig
 from mnistflow.paths import Paths
 from mnistflow.tracking import runs
@@ -196,8 +195,7 @@ def pin_models(config: LearningConfig, dataset: str) -> dict[str, Any]:
         MnistflowError: one of the models is missing.
     """
     check_family(config, dataset)
-    family = config.model.chosen
-    return {**warm_start.pin(config, dataset), **learners.for_family(family).pin(family, config.train, dataset)}
+    return learners.for_family(config.model.chosen).pin(config, dataset)
 
 
 def describe(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:

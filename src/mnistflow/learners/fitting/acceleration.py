@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from mnistflow.learners.config import Precision
 
 if TYPE_CHECKING:
     import keras
-
-Precision = Literal["float32", "bfloat16", "auto"]
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 NATIVE_BFLOAT16 = {"amx_bf16", "avx512_bf16"}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -64,6 +64,22 @@ class _State:
     def epoch(self) -> int:
         """Number of epochs trained."""
         return len(self.history.get(MONITORED, []))
+
+
+class FitNetwork(Protocol):
+    """`fit` for a given task, signature, family and teacher."""
+
+    def __call__(
+        self,
+        config: TrainConfig,
+        *,
+        train: Split,
+        validation: Split,
+        on_epoch: OnEpoch,
+        start: Callable[[keras.Model], None] | None = None,
+        checkpoint_folder: Path | None = None,
+    ) -> Training:
+        """Train a new network."""
 
 
 def fit(
@@ -242,12 +258,12 @@ def best_epoch(history: History) -> int:
 
 def should_stop(history: History, config: TrainConfig) -> bool:
     """Return whether no epoch of the last `patience` improved the loss by `min_delta`, or the training diverged."""
-    best, best_epoch = float("inf"), 0
+    best_loss, best_at = float("inf"), 0
     losses = history.get(MONITORED, [])
     for epoch, loss in enumerate(losses, start=1):
-        if loss < best - config.min_delta:
-            best, best_epoch = loss, epoch
-    return len(losses) - best_epoch >= config.patience or not np.isfinite(losses[-1:]).all()
+        if loss < best_loss - config.min_delta:
+            best_loss, best_at = loss, epoch
+    return len(losses) - best_at >= config.patience or not np.isfinite(losses[-1:]).all()
 
 
 def metrics_by_epoch(history: History) -> list[dict[str, float]]:

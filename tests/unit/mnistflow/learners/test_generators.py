@@ -109,7 +109,7 @@ def test_the_exported_graph_draws_the_same_images(tiny, data, trained, tmp_path)
 
 
 def test_film_and_interpolation(tiny, trained, tmp_path) -> None:
-    learners.for_family(tiny.model.chosen).illustrate(trained.model, tmp_path)
+    learners.for_family(tiny.model.chosen).write_plots(trained.model, tmp_path)
     with Image.open(tmp_path / "film.gif") as film, Image.open(tmp_path / "interpolation.png") as picture:
         assert len(list(ImageSequence.Iterator(film))) == len(trained.history["val_loss"])
         assert picture.size == (12 * 28, 10 * 28)

@@ -12,7 +12,7 @@ from mnistflow import config, learners
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError, StageError
 from mnistflow.learners.learner import Training
-from mnistflow.learners.online import RATE
+from mnistflow.learners.online import LEARNING_RATE_FACTOR
 from mnistflow.splits import Dataset, Split
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_each_example_of_the_feedback_is_one_step_in_the_order_of_time(chosen: C
     epochs: list[int] = []
     taken = fit(chosen, reported, lambda epoch, _: epochs.append(epoch))
     weights, bias = (array.astype(np.float64) for array in plain.model.get_weights())
-    rate = RATE * chosen.train.learning_rate
+    rate = LEARNING_RATE_FACTOR * chosen.train.learning_rate
     for image, label in zip(reported.train.inputs[-150:] / 255, reported.train.targets[-150:], strict=True):
         error = softmax(image.ravel() @ weights + bias) - np.eye(10)[label]
         weights -= rate * np.outer(image.ravel(), error)

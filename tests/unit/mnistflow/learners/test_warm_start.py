@@ -154,10 +154,10 @@ def test_half_of_the_examples_are_those_that_the_version_knows_least(digits: Dat
     outputs[np.arange(size), digits.train.targets] = 0.999
     unknown = np.arange(0, size, 20)
     outputs[unknown] = 0.1
-    found = warm_start.rehearse(digits, outputs, seed=0)
-    (held_out, drawn) = (len(found.validation) - len(digits.validation), len(found.train))
+    train, validation = warm_start.draw_examples(digits, outputs, seed=0)
+    (held_out, drawn) = (len(validation) - len(digits.validation), len(train))
     assert 0 < held_out < drawn
-    shown = {image.tobytes() for image in (*found.train.inputs, *found.validation.inputs[-held_out:])}
+    shown = {image.tobytes() for image in (*train.inputs, *validation.inputs[-held_out:])}
     assert sum(digits.train.inputs[index].tobytes() in shown for index in unknown) > 0.9 * len(unknown)
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_continued_is_one_line(chosen: Config, digits: Dataset, v
     narrow = chosen.with_values({"train.warm_start": version.number, "model.mlp.units": [8]})
     graph_only = chosen.with_values({"train.warm_start": 2})
     refused = {
-        "family svm cannot go on from an earlier model. Set it to null.": lambda: pin(version.number, "svm"),
+        "family svm cannot continue an earlier model. Set it to null.": lambda: pin(version.number, "svm"),
         "version 1 is of family mlp, not cnn": lambda: pin(version.number, "cnn"),
         "version 2 is of family svm, not mlp": lambda: pin(2, "mlp"),
         "train.warm_start: digits-classifier has no version with alias champion": lambda: pin("champion", "mlp"),
