@@ -139,8 +139,8 @@ def monitoring(look: Look, paths: Paths) -> str:
     """Return a look in one line, its picture if there is an alarm, its metrics, and where to find the series."""
     ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     page = mlflow_ui.run_page(ui, runs.read(look.run_id).experiment_id, look.run_id)
-    encoded = base64.b64encode(look.picture or b"").decode()
-    picture = f"![Reference and traffic](data:image/png;base64,{encoded})\n" if look.picture else ""
+    encoded = base64.b64encode(look.plot or b"").decode()
+    picture = f"![Reference and traffic](data:image/png;base64,{encoded})\n" if look.plot else ""
     rows = [f"| {name} | {value:.4g} |" for name, value in look.metrics.items()]
     table = "\n".join(["| metric | value |", "| --- | ---: |", *rows])
     return f"""# {look.summary}

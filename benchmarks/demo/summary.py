@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +100,5 @@ def _accuracy(log: str, week: Week) -> float:
     """Return the accuracy of a week's answers, as they were logged."""
     rows = inference_log.query(log, ANSWERS, (f"week{week.number:02}-%",), "")
     return float(
-        np.mean(
-            [json.loads(names)[int(np.argmax(json.loads(answer)))] == week.truth[name] for name, names, answer in rows]
-        )
+        np.mean([inference_log.predicted_class(names, answer) == week.truth[name] for name, names, answer in rows])
     )

@@ -41,7 +41,9 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
     if as_json:
         alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]
         watched = watch.model_dump(by_alias=True) if watch else None
-        typer.echo(json.dumps({**asdict(look), "alarms": alarms, "picture": None, "watch": watched}, indent=2))
+        shown = {**asdict(look), "alarms": alarms, "picture": None, "watch": watched}
+        del shown["plot"]  # bytes
+        typer.echo(json.dumps(shown, indent=2))
     else:
         typer.echo(look.summary)
         if watch:

@@ -48,7 +48,7 @@ def promote(paths: Paths, number: int) -> None:
         history=(),
         is_overruled=False,
     )
-    publisher.set_champion(paths, version)
+    publisher.write_champion(paths, version)
 
 
 @contextmanager

@@ -36,6 +36,6 @@ def read(name: str) -> list[Entry]:
     known = history.events(versions.all_versions(name))
     before: list[int | None] = [None, *(event.number for event in known)]
     return [
-        Entry(event.moment, event.number, replaced, event.by, event.who, event.because)
+        Entry(event.moment, event.number, replaced, event.by, event.who, event.reason)
         for replaced, event in zip(before, known, strict=False)
     ]

@@ -34,9 +34,9 @@ def committed(path: Path, revision: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def revisions(path: Path, most: int) -> list[str]:
+def revisions(path: Path, limit: int) -> list[str]:
     """Return the commits of all branches that changed a file, the newest first; none without git."""
-    command = ["git", "-C", str(path.parent), "log", "--all", f"-{most}", "--format=%H", "--", path.name]
+    command = ["git", "-C", str(path.parent), "log", "--all", f"-{limit}", "--format=%H", "--", path.name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """Inference log of a server, in SQLite or PostgreSQL, as the pipeline reads it, stores reviews and deletes old rows."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,6 +10,7 @@ from typing import Any, LiteralString
 from mnistflow.errors import DataError
 
 TIMEOUT_SECONDS = 10
+FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server."
 # Feedback as its review has left it: corrected, or not at all if it was rejected.
 FEEDBACK: LiteralString = """(
     SELECT said.id, said.number, said.time, coalesce(reviews.class_name, said.class_name) AS class_name
@@ -16,6 +18,17 @@ FEEDBACK: LiteralString = """(
     ON reviews.id = said.id AND reviews.number = said.number AND reviews.time >= said.time
     WHERE coalesce(reviews.decision, 'accept') = 'accept'
 )"""
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the shape of an example as the log stores it: `[28,28]`."""
+    return f"[{','.join(map(str, shape))}]"
+
+
+def predicted_class(classes: str, probabilities: str) -> str:
+    """Return the class with the largest probability of a row, whose columns are JSON."""
+    values = json.loads(probabilities)
+    return str(json.loads(classes)[values.index(max(values))])
 
 
 def query(location: str, statement: LiteralString, parameters: tuple[object, ...], fix: str) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.splits import Dataset, Split, SplitName
 
-LARGEST_SHARE = 0.25  # of small data that is held out to have `prepare.min_validation` examples of each class
+MAX_HELD_OUT_SHARE = 0.25  # of small data that is held out to have `prepare.min_validation` examples of each class
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def validation_fraction(config: PrepareConfig, examples: int, classes: int) -> f
         classes: number of classes.
     """
     enough = config.min_validation * classes / examples
-    return max(config.validation_fraction, min(enough, LARGEST_SHARE))
+    return max(config.validation_fraction, min(enough, MAX_HELD_OUT_SHARE))
 
 
 def _without(split: Split, golden_set: Split) -> Split:

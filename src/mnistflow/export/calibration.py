@@ -12,7 +12,7 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.tasks.task import Signature
-from mnistflow.tasks.temperature import SMALLEST_PROBABILITY, logits_of
+from mnistflow.tasks.temperature import MIN_PROBABILITY, logits_of
 
 if TYPE_CHECKING:
     import onnx
@@ -70,7 +70,7 @@ def calibrated(model: onnx.ModelProto, signature: Signature, temperature: float)
             helper.make_node("Max", [probabilities, "smallest"], ["positive"]),
             helper.make_node("Log", ["positive"], [logits]),
         ]
-    constants = {"smallest": np.float32(SMALLEST_PROBABILITY), "temperature": np.float32(temperature)}
+    constants = {"smallest": np.float32(MIN_PROBABILITY), "temperature": np.float32(temperature)}
     nodes = [
         helper.make_node("Identity", [signature.input_name], [inner.input[0].name]),
         *body,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mnistflow.arrays import Array
 
-SMALLEST_P = 1e-300
-LARGEST_E = 1e100  # evidence stays finite
+MIN_P_VALUE = 1e-300
+MAX_E_VALUE = 1e100  # evidence stays finite
 NEAR_ONE = 1e-5  # closer to 1, the calibrator's formula loses all digits
 
 EValues = NDArray[np.float64]
@@ -50,8 +50,8 @@ class Detector:
             e_values: of the look, one a component.
             years: since the last look; known before the look.
         """
-        grown = (np.array(self.components) + years) * np.minimum(e_values, LARGEST_E)
-        return Detector(tuple(float(value) for value in np.minimum(grown, LARGEST_E)))
+        grown = (np.array(self.components) + years) * np.minimum(e_values, MAX_E_VALUE)
+        return Detector(tuple(float(value) for value in np.minimum(grown, MAX_E_VALUE)))
 
     def restarted(self) -> Detector:
         """Return a detector without any evidence, as it is after an alarm."""
@@ -60,7 +60,7 @@ class Detector:
 
 def e_values_of(p_values: Array) -> EValues:
     """Return an e-value of each p-value: the mixture of all power calibrators (Vovk and Wang, Ann. Statist. 2021)."""
-    clipped = np.clip(np.asarray(p_values, float), SMALLEST_P, 1 - NEAR_ONE)
+    clipped = np.clip(np.asarray(p_values, float), MIN_P_VALUE, 1 - NEAR_ONE)
     logarithm = np.log(clipped)
     return np.asarray((1 - clipped + clipped * logarithm) / (clipped * logarithm**2))
 
@@ -79,4 +79,4 @@ def e_values_of_lower_mean(values: Array, mean: float, alternatives: Sequence[fl
     lower = np.asarray(alternatives, float)
     stakes = (mean - lower) / (mean * (1 - mean))
     growth = np.log1p(stakes[:, None] * (mean - np.asarray(values, float)[None, :])).sum(axis=1)
-    return np.asarray(np.exp(np.minimum(growth, np.log(LARGEST_E))))
+    return np.asarray(np.exp(np.minimum(growth, np.log(MAX_E_VALUE))))

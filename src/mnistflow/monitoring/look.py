@@ -7,14 +7,14 @@ repeated by the next one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from mnistflow import files
 from mnistflow.errors import MnistflowError, RegistryError
-from mnistflow.monitoring import accuracy, pictures, reference, series, state, statistics, traffic
+from mnistflow.monitoring import accuracy, alarm_plot, reference, series, state, statistics, traffic
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
 from mnistflow.monitoring.findings import Findings, Sample, examine
@@ -24,6 +24,7 @@ from mnistflow.monitoring.traffic import Cursor, Traffic
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
+from mnistflow.tracking import runs
 
 FIRST_HOURS = 1.0  # of the first look at a version
 MAX_HOURS = 168.0  # per look; a clock that jumps ahead must not count as a long time without change
@@ -40,7 +41,7 @@ class Look:
         alarms: those that this look has raised.
         metrics: what was logged to MLflow, by name.
         run_id: of the run in MLflow; empty if there were too few images.
-        picture: content of a PNG file; None without alarms.
+        plot: content of a PNG file; None without alarms.
     """
 
     model: str
@@ -50,7 +51,53 @@ class Look:
     alarms: tuple[Alarm, ...]
     metrics: dict[str, float]
     run_id: str
-    picture: bytes | None
+    plot: bytes | None
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Traffic since the last look, compared with the champion's reference.
+
+    Attributes:
+        before: state before the look.
+        known: the reference.
+        seen: the traffic.
+    """
+
+    champion: Version
+    before: State
+    known: Reference
+    seen: Traffic
+    findings: Findings
+    now: datetime
+
+    @property
+    def time(self) -> str:
+        """Time of the look, ISO 8601, UTC."""
+        return self.now.astimezone(UTC).isoformat(timespec="seconds")
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Alarms that this look raises."""
+        return tuple(
+            Alarm(time=self.time, version=self.champion.number, check=check, reason=reason)
+            for check, reason in self.findings.alarms.items()
+        )
+
+    @property
+    def right(self) -> int:
+        """Number of right predictions among those with feedback, in all looks at this version."""
+        return self.before.right + int(self.seen.right.sum())
+
+    @property
+    def labelled(self) -> int:
+        """Number of predictions with feedback, in all looks at this version."""
+        return self.before.labelled + len(self.seen.right)
+
+    @cached_property
+    def labelled_accuracy(self) -> accuracy.Interval | None:
+        """Accuracy by all feedback on this version; None without any."""
+        return accuracy.confidence_sequence(self.right, self.labelled) if self.labelled else None
 
 
 def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Look:
@@ -94,7 +141,7 @@ def _take(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, 
     detectors = {check: Detector(components) for check, components in before.evidence.items()}
     sample = Sample(statistics.of_images(seen.images), seen.probabilities, seen.right)
     findings = examine(known, sample, detectors, min(max(hours, 0.0), MAX_HOURS), config)
-    return _keep(paths, dataset, champion, before, known, seen, findings, now)
+    return _keep(paths, dataset, _Comparison(champion, before, known, seen, findings, now))
 
 
 def _skipped(name: str, number: int, summary: str) -> Look:
@@ -113,71 +160,58 @@ def _starting_state(before: State | None, champion: Version, log: str) -> State:
     return before if traffic.last_row(log) >= before.row else before.model_copy(update={"row": 0})
 
 
-def _keep(
-    paths: Paths,
-    dataset: str,
-    champion: Version,
-    before: State,
-    known: Reference,
-    seen: Traffic,
-    findings: Findings,
-    now: datetime,
-) -> Look:
+def _keep(paths: Paths, dataset: str, compared: _Comparison) -> Look:
     """Log a look to MLflow, write its gauges, and store the state, in this order: a crash repeats the look."""
-    right, labelled = before.right + int(seen.right.sum()), before.labelled + len(seen.right)
-    by_labels = accuracy.confidence_sequence(right, labelled) if labelled else None
-    time = now.astimezone(UTC).isoformat(timespec="seconds")
-    raised = tuple(
-        Alarm(time=time, version=champion.number, check=check, reason=reason)
-        for check, reason in findings.alarms.items()
-    )
-    alarms = (*before.alarms, *raised)
-    summary = _summary(champion, len(seen.images), raised, findings, by_labels, labelled)
-    run = series.open_run(paths, dataset, champion, before.run_id)
-    values = series.metrics(findings, by_labels, len(seen.images))
-    picture = None
-    if raised:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{time.replace(':', '-')}.png"
-            pictures.draw(path, known, seen.images, summary)
-            run.log_file(path, "alarms")
-            picture = path.read_bytes()
-    run.log_metrics(values, step=before.looks + 1)
-    of_version = sum(alarm.version == champion.number for alarm in alarms)
+    champion, images = compared.champion, len(compared.seen.images)
+    raised, summary = compared.alarms, _summary(compared)
+    run = series.open_run(paths, dataset, champion, compared.before.run_id)
+    values = series.metrics(compared.findings, compared.labelled_accuracy, images)
+    plot = _log_plot(run, compared, summary) if raised else None
+    run.log_metrics(values, step=compared.before.looks + 1)
+    after = _next_state(compared, run.run_id, summary)
+    of_version = sum(alarm.version == champion.number for alarm in after.alarms)
     gauges = state.folder(paths, champion.name) / series.GAUGES
-    series.write_gauges(gauges, champion, values, time=now.timestamp(), alarms=of_version)
+    series.write_gauges(gauges, champion, values, time=compared.now.timestamp(), alarms=of_version)
+    state.write(paths, champion.name, after)
+    return Look(champion.name, champion.number, summary, images, raised, values, run.run_id, plot)
+
+
+def _log_plot(run: runs.Run, compared: _Comparison, summary: str) -> bytes:
+    """Log the plot of an alarm to MLflow, and return the PNG file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{compared.time.replace(':', '-')}.png"
+        alarm_plot.write(path, compared.known, compared.seen.images, summary)
+        run.log_file(path, "alarms")
+        return path.read_bytes()
+
+
+def _next_state(compared: _Comparison, run_id: str, summary: str) -> State:
+    before, seen = compared.before, compared.seen
     after = {
-        "run_id": run.run_id,
+        "run_id": run_id,
         "row": seen.cursor.row,
         "feedback": seen.cursor.feedback,
-        "looked": time,
+        "looked": compared.time,
         "looks": before.looks + 1,
-        "evidence": {check: found.detector.components for check, found in findings.results.items()},
-        "right": right,
-        "labelled": labelled,
-        "alarms": alarms,
+        "evidence": {check: found.detector.components for check, found in compared.findings.results.items()},
+        "right": compared.right,
+        "labelled": compared.labelled,
+        "alarms": (*before.alarms, *compared.alarms),
         "summary": summary,
     }
-    state.write(paths, champion.name, before.model_copy(update=after))
-    return Look(champion.name, champion.number, summary, len(seen.images), raised, values, run.run_id, picture)
+    return before.model_copy(update=after)
 
 
 def _title(version: Version) -> str:
     return f"{version.name} version {version.number}"
 
 
-def _summary(
-    version: Version,
-    images: int,
-    raised: Sequence[Alarm],
-    findings: Findings,
-    by_labels: accuracy.Interval | None,
-    labelled: int,
-) -> str:
-    parts = [f"{_title(version)}: {images} images"]
+def _summary(compared: _Comparison) -> str:
+    raised = compared.alarms
+    parts = [f"{_title(compared.champion)}: {len(compared.seen.images)} images"]
     parts.append("; ".join(f"ALARM {alarm.check}: {alarm.reason}" for alarm in raised) or "no alarm")
     doubtful = any(alarm.check in ("inputs", "outputs") for alarm in raised)
-    parts.append(f"estimated accuracy {findings.estimated}{', unreliable under drift' if doubtful else ''}")
-    if by_labels:
-        parts.append(f"of {labelled} labelled {by_labels}")
+    parts.append(f"estimated accuracy {compared.findings.estimated}{', unreliable under drift' if doubtful else ''}")
+    if compared.labelled_accuracy:
+        parts.append(f"of {compared.labelled} labelled {compared.labelled_accuracy}")
     return "; ".join(parts)

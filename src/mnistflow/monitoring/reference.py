@@ -30,12 +30,12 @@ from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
 
 ARTIFACT = "monitor/reference.npz"
-MOST_EXAMPLES = 10_000
+MAX_EXAMPLES = 10_000
 ARRAYS = ("inputs", "probabilities", "right", "images", "classes")  # fields of the file
 COUNTS = ("learned", "held_out")  # fields that files of earlier releases do not have
 IMAGES = 40  # kept to be shown
 DIGITS = 4  # decimal places of probabilities that are compared; batching changes the later ones
-LEAST_PART = 200  # examples of feedback; the sampling error of fewer would hide drift
+MIN_PART = 200  # examples of feedback; the sampling error of fewer would hide drift
 WINDOW = 1000  # examples of feedback, whose images are a part; each shares half of them with the next one
 
 
@@ -87,7 +87,7 @@ def _parts(rows: Array, feedback: int, window: int) -> Iterator[Array]:
     official = len(rows) - feedback
     yield rows[:official]
     size = min(window, feedback)
-    if size >= LEAST_PART:
+    if size >= MIN_PART:
         for end in range(len(rows), official + size - 1, -(size // 2)):
             yield rows[end - size : end]
 
@@ -111,9 +111,9 @@ def build(model: Path, data: Dataset) -> Reference:
     """
     # Official examples are shuffled, so the first ones are a sample; feedback is in the order of time.
     official_count = len(data.validation) - data.feedback_validation
-    official = data.validation.take(np.arange(min(official_count, MOST_EXAMPLES)))
-    held_out = data.validation.take(np.arange(official_count, len(data.validation))[-MOST_EXAMPLES:])
-    learned = data.train.inputs[len(data.train) - data.feedback :][-MOST_EXAMPLES:]
+    official = data.validation.take(np.arange(min(official_count, MAX_EXAMPLES)))
+    held_out = data.validation.take(np.arange(official_count, len(data.validation))[-MAX_EXAMPLES:])
+    learned = data.train.inputs[len(data.train) - data.feedback :][-MAX_EXAMPLES:]
     probabilities = onnx_session.predict(
         onnx_session.open_session(model), np.concatenate([official.inputs, held_out.inputs])
     )

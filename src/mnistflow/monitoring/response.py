@@ -18,7 +18,7 @@ from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.state import Alarm, Attempt, State
 
 DAY = timedelta(days=1)
-LONGEST_PAUSE = timedelta(days=7)
+MAX_PAUSE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _notify_once(state: State, alarm: Alarm, reason: str) -> Step:
 def _pause(attempts: Sequence[Attempt], config: MonitorConfig) -> timedelta:
     """Return the pause after the last attempt, which grows with the failures in a row."""
     failures = sum(1 for _ in takewhile(lambda attempt: attempt.outcome == "failed", reversed(attempts)))
-    hours = min(config.cool_down_hours * 2**failures, LONGEST_PAUSE / timedelta(hours=1))
+    hours = min(config.cool_down_hours * 2**failures, MAX_PAUSE / timedelta(hours=1))
     return timedelta(hours=hours)
 
 

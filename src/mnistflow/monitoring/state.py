@@ -13,7 +13,7 @@ from mnistflow.paths import Paths
 
 Check = Literal["inputs", "outputs", "confidence", "accuracy"]
 CHECKS: tuple[Check, ...] = get_args(Check)
-MOST_KEPT = 100  # alarms, and attempts
+MAX_KEPT = 100  # alarms, and attempts
 
 
 class Alarm(BaseModel):
@@ -126,6 +126,6 @@ def described(paths: Paths, name: str) -> str:
 def write(paths: Paths, name: str, state: State) -> None:
     """Store the state after a look."""
     path = folder(paths, name) / "state.json"
-    kept = state.model_copy(update={"alarms": state.alarms[-MOST_KEPT:], "attempts": state.attempts[-MOST_KEPT:]})
+    kept = state.model_copy(update={"alarms": state.alarms[-MAX_KEPT:], "attempts": state.attempts[-MAX_KEPT:]})
     with files.atomic_write(path) as temporary:
         temporary.write_text(kept.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")

@@ -12,7 +12,6 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.data import inference_log
 from mnistflow.registry.versions import Version
 
-FIX = "MNISTFLOW_SERVE_INFERENCE_LOG names the log of the server."
 LAST = "SELECT max(rowid) FROM inferences"
 COUNT = "SELECT count(*) FROM inferences WHERE rowid > ? AND model = ? AND version = ? AND shape = ?"
 IMAGES = """
@@ -68,11 +67,11 @@ def waiting(location: str, version: Version, shape: tuple[int, ...], since: Curs
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)), FIX)
+    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)), inference_log.FIX)
     return int(rows[0][0]) if rows else 0
 
 
-def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor, most: int) -> Traffic:
+def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor, limit: int) -> Traffic:
     """Return the requests logged for a version since an earlier look.
 
     Args:
@@ -80,16 +79,16 @@ def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor,
         version: the one that made the predictions.
         shape: of an image.
         since: how far the log was read.
-        most: largest number of images; the newest ones are returned.
+        limit: largest number of images; the newest ones are returned.
 
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
     key = _key(version, shape)
     last = last_row(location)
-    rows = inference_log.query(location, IMAGES, (since.row, last, *key, most), FIX)
-    labels = inference_log.query(location, LABELS, (since.feedback, *key), FIX)
-    right = [json.loads(classes)[int(np.argmax(json.loads(answer)))] == name for answer, classes, name, _ in labels]
+    rows = inference_log.query(location, IMAGES, (since.row, last, *key, limit), inference_log.FIX)
+    labels = inference_log.query(location, LABELS, (since.feedback, *key), inference_log.FIX)
+    right = [inference_log.predicted_class(names, answer) == label for answer, names, label, _ in labels]
     images = [np.frombuffer(image, np.uint8).reshape(shape) for image, _ in rows]
     return Traffic(
         images=np.stack(images) if images else np.empty((0, *shape), np.uint8),
@@ -105,9 +104,9 @@ def last_row(location: str) -> int:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(location, LAST, (), FIX)
+    rows = inference_log.query(location, LAST, (), inference_log.FIX)
     return (rows[0][0] or 0) if rows else 0
 
 
 def _key(version: Version, shape: tuple[int, ...]) -> tuple[object, ...]:
-    return version.name, version.number, f"[{','.join(map(str, shape))}]"
+    return version.name, version.number, inference_log.shape_text(shape)

@@ -39,7 +39,7 @@ class Move:
 
     version: int
     replaced: int | None
-    by: history.By
+    by: history.ChangedBy
     line: str
     is_recorded: bool = False
 
@@ -71,7 +71,7 @@ def record_decision(version: Version, decision: Decision, reasons: tuple[str, ..
         _set_tag(version, tag, value)
 
 
-def set_champion(version: Version, by: history.By, because: str = "") -> None:
+def set_champion(version: Version, by: history.ChangedBy, reason: str = "") -> None:
     """Make a version the champion. The caller has the lease on the model, see `reconciliation.acquire_lease`.
 
     The version that a rollback would return to becomes `previous`. A version that is replaced other than by the gate
@@ -81,7 +81,7 @@ def set_champion(version: Version, by: history.By, because: str = "") -> None:
     replaced, last = model.aliases.get(CHAMPION), Move.of(model)
     if replaced == version.number:
         return
-    line = history.line(by, user_at_host(), because, after=last.line if last else None)
+    line = history.line(by, user_at_host(), reason, after=last.line if last else None)
     move = Move(version.number, replaced, by, line)
     move.write(version.name)
     mlflow_client().set_registered_model_alias(version.name, CHAMPION, str(version.number))

@@ -24,7 +24,7 @@ from mnistflow.tracking.records import StoredModel
 from mnistflow.tracking.store import open_store
 
 HEALTH = ".follow.json"  # in the repository; no name of a model, so servers pass over it
-LONGEST_PAUSE_SECONDS = 30.0
+MAX_PAUSE_SECONDS = 30.0
 FULL_SECONDS = 60.0
 # Unfinished folders of this age belong to no process that still writes.
 ABANDONED_SECONDS = 3600.0
@@ -147,7 +147,7 @@ def pause(every: float, failures: int) -> float:
     They double with each failure up to half a minute, and vary by a quarter, so that many followers do not ask at the
     same moment.
     """
-    longest = max(every, LONGEST_PAUSE_SECONDS)
+    longest = max(every, MAX_PAUSE_SECONDS)
     return float(min(every * 2 ** min(failures, 16), longest) * random.uniform(0.75, 1.0))  # noqa: S311
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from mnistflow.registry.versions import Version
 
-By = Literal["gate", "hand", "rollback", "MLflow"]
+ChangedBy = Literal["gate", "hand", "rollback", "MLflow"]
 _BECAME = " became champion by "
-_LINE = re.compile(rf"(?P<time>\S+){_BECAME}(?P<by>\w+)(?: \((?P<who>.*?)\))?(?:: (?P<because>.*))?")
-_LONGEST_REASON = 2000  # characters; MLflow's tables have room for 5,000 in a tag of a model
+_LINE = re.compile(rf"(?P<time>\S+){_BECAME}(?P<by>\w+)(?: \((?P<who>.*?)\))?(?:: (?P<reason>.*))?")
+_MAX_REASON_LENGTH = 2000  # characters; MLflow's tables have room for 5,000 in a tag of a model
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Event:
         moment: when, as `line` states it.
         by: `gate`, `hand`, `rollback`, or `MLflow` for a choice in its UI.
         who: user and machine; empty if unknown.
-        because: the reason; empty if none was given.
+        reason: why; empty if none was given.
         line: of the version's history, which says all that.
     """
 
@@ -33,14 +33,14 @@ class Event:
     number: int
     by: str
     who: str
-    because: str
+    reason: str
     line: str
 
 
 def events(versions: Iterable[Version]) -> list[Event]:
     """Return how versions became champion, oldest first."""
     found = [
-        Event(match["time"], version.number, match["by"], match["who"] or "", match["because"] or "", line)
+        Event(match["time"], version.number, match["by"], match["who"] or "", match["reason"] or "", line)
         for version in versions
         for line in version.history
         if (match := _LINE.fullmatch(line))
@@ -48,12 +48,12 @@ def events(versions: Iterable[Version]) -> list[Event]:
     return sorted(found, key=lambda event: (datetime.fromisoformat(event.moment), event.number))
 
 
-def line(by: str, who: str = "", because: str = "", after: str | None = None) -> str:
+def line(by: ChangedBy, who: str = "", reason: str = "", after: str | None = None) -> str:
     """Return the line that a version's history gets when it becomes champion now.
 
     Args:
         who: user and machine; empty if unknown.
-        because: the reason, of which line breaks become spaces; empty if none was given.
+        reason: why, empty if none was given; line breaks become spaces.
         after: the line of the champion before. The new one gets a later time, although another machine, whose clock
             may be ahead, may have written that one.
     """
@@ -61,8 +61,8 @@ def line(by: str, who: str = "", because: str = "", after: str | None = None) ->
     if after:
         moment = max(moment, datetime.fromisoformat(after.partition(" ")[0]) + timedelta(milliseconds=1))
     became = f"{moment.isoformat(timespec='milliseconds')}{_BECAME}{by}"
-    reason = " ".join(because.split())[:_LONGEST_REASON]
-    return f"{became}{f' ({who})' if who else ''}{f': {reason}' if reason else ''}"
+    short = " ".join(reason.split())[:_MAX_REASON_LENGTH]
+    return f"{became}{f' ({who})' if who else ''}{f': {short}' if short else ''}"
 
 
 def earlier_champion(versions: Iterable[Version], champion: int | None) -> int | None:

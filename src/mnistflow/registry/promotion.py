@@ -35,27 +35,27 @@ def apply(paths: Paths, version: Version, judgement: Judgement) -> None:
         aliases.set_challenger(version)
 
 
-def make_champion(paths: Paths, version: Version, by: history.By, because: str = "") -> None:
+def make_champion(paths: Paths, version: Version, by: history.ChangedBy, reason: str = "") -> None:
     """Publish a version, move the alias `champion` to it, and let the repository follow.
 
     The caller has the lease on the model. A rollout of the same version ends.
 
     Args:
-        because: the reason, which the history keeps with the user and the machine.
+        reason: for the history, which keeps it with the user and the machine.
 
     Raises:
         RegistryError: the artifact store does not have its files.
     """
     _publish(paths, version)
-    aliases.set_champion(version, by, because)
+    aliases.set_champion(version, by, reason)
     reconciliation.follow(paths, version.name)
 
 
-def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
+def promote(paths: Paths, name: str, number: int, reason: str = "") -> Version:
     """Make a version champion by hand, whatever the gate has decided, and return the champion that MLflow then has.
 
     Args:
-        because: the reason, for the history.
+        reason: for the history.
 
     Raises:
         RegistryError: there is no such version, the artifact store does not have its files, or something moved the
@@ -63,18 +63,18 @@ def promote(paths: Paths, name: str, number: int, because: str = "") -> Version:
     """
     with reconciliation.acquire_lease(name):
         version = versions.find(name, number)
-        make_champion(paths, version, "hand", because)
+        make_champion(paths, version, "hand", reason)
         return _read_back(version)
 
 
-def rollback(paths: Paths, name: str, because: str = "", replacing: int | None = None) -> Version:
+def rollback(paths: Paths, name: str, reason: str = "", replacing: int | None = None) -> Version:
     """Let the champion before the present one serve again; another rollback goes one further back.
 
     The version that is replaced becomes the challenger if there is none, unless the gate has rejected it. No later
     rollback returns to it.
 
     Args:
-        because: the reason, for the history.
+        reason: for the history.
         replacing: the version to replace; None for whichever is champion.
 
     Raises:
@@ -93,7 +93,7 @@ def rollback(paths: Paths, name: str, because: str = "", replacing: int | None =
             )
         _publish(paths, known[earlier])
         _check_champion(name, champion)
-        make_champion(paths, known[earlier], "rollback", because)
+        make_champion(paths, known[earlier], "rollback", reason)
         return _read_back(known[earlier])
 
 

@@ -158,7 +158,7 @@ def write(paths: Paths, version: Version, folder: Path) -> None:
     files.write_json(folder / "model.json", manifest.to_publish(registered.model_json, sha256))
 
 
-def set_champion(paths: Paths, version: Version) -> None:
+def write_champion(paths: Paths, version: Version) -> None:
     """Point the repository to a published version, which servers then serve.
 
     Raises:

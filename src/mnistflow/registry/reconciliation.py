@@ -59,7 +59,7 @@ def follow(paths: Paths, name: str) -> bool:
         champion = versions.find(name, number)
         changed = publisher.publish(paths, champion)
         if changed or publisher.published_champion(paths, name) != number:
-            publisher.set_champion(paths, champion)
+            publisher.write_champion(paths, champion)
             changed = True
         return _follow_rollout(paths, name, aliases.rollout_of(model)) or changed
 

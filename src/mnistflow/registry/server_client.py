@@ -124,7 +124,7 @@ def record_address(paths: Paths, address: str) -> None:
 def addresses(paths: Paths) -> tuple[str, ...]:
     """Return the URLs of the servers: those in `MNISTFLOW_SERVER`, or those started from this checkout that run."""
     if given := os.environ.get(ADDRESS_VARIABLE):
-        return tuple(url.rstrip("/") for url in given.split())
+        return tuple(one.rstrip("/") for one in given.split())
     return service_record.running(_record(paths))
 
 

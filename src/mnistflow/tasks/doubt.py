@@ -20,7 +20,7 @@ from mnistflow.files import read_json
 # many. A model that is right more often than the coverage asks for would reach it with single classes, however doubtful
 # an example; among doubtful examples it has to name alternatives.
 DOUBTFUL_SHARE = 0.05
-LEAST_DOUBTFUL = 200
+MIN_DOUBTFUL = 200
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Doubt:
             false_refusals: share of the examples that may be refused, below 1.
         """
         confidence = np.sort(probabilities.max(axis=1))
-        doubtful = np.argsort(probabilities.max(axis=1))[: max(LEAST_DOUBTFUL, round(DOUBTFUL_SHARE * len(labels)))]
+        doubtful = np.argsort(probabilities.max(axis=1))[: max(MIN_DOUBTFUL, round(DOUBTFUL_SHARE * len(labels)))]
         of_labels = np.sort(probabilities[doubtful, labels[doubtful]])
         return cls(
             coverage=coverage,

@@ -6,7 +6,7 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 
-SMALLEST_PROBABILITY = 1e-12
+MIN_PROBABILITY = 1e-12
 
 
 def tempered(probabilities: Outputs, temperature: float) -> Outputs:
@@ -18,4 +18,4 @@ def tempered(probabilities: Outputs, temperature: float) -> Outputs:
 
 def logits_of(probabilities: Array) -> Array:
     """Return the logarithms of probabilities, which are logits of theirs."""
-    return np.asarray(np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)))
+    return np.asarray(np.log(np.maximum(probabilities, MIN_PROBABILITY)))

@@ -10,12 +10,12 @@ from mnistflow.data.feedback.reports import Report
 from mnistflow.tasks.plots import new_figure
 
 COLUMNS = 8
-MOST = 200
+MAX_SHOWN = 200
 INCHES = 1.5  # width and height of an image with its text
 
 
 def draw(path: Path, reports: Sequence[Report]) -> None:
-    """Plot at most `MOST` reports, at least one.
+    """Plot at most `MAX_SHOWN` reports, at least one.
 
     Args:
         path: of the PNG file.
@@ -24,7 +24,7 @@ def draw(path: Path, reports: Sequence[Report]) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    shown = reports[:MOST]
+    shown = reports[:MAX_SHOWN]
     rows = -(-len(shown) // COLUMNS)
     figure = new_figure(COLUMNS * INCHES, rows * INCHES)
     for axes, report in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, shown, strict=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -92,16 +91,15 @@ def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    shape = ",".join(map(str, entry.input_shape))
     latest = float("inf") if until is None else until
-    parameters = (latest, f"{entry.name}-classifier", f"[{shape}]", latest)
+    parameters = (latest, f"{entry.name}-classifier", inference_log.shape_text(entry.input_shape), latest)
     return [
         Report(
             id=id,
             number=number,
             time=time,
             image=np.frombuffer(image, np.uint8).reshape(entry.input_shape),
-            answered=json.loads(classes)[int(np.argmax(json.loads(probabilities)))],
+            answered=inference_log.predicted_class(classes, probabilities),
             class_name=corrected or reported,
             source=source,
             decision=decision,

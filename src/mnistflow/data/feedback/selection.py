@@ -17,7 +17,7 @@ from mnistflow.data.feedback import golden, suspicion
 from mnistflow.data.feedback.reports import Report, as_examples, images
 from mnistflow.splits import OfficialSplits, Split
 
-LEAST_OF_SOURCE = 10  # reports without which a source is not judged as a whole
+MIN_OF_SOURCE = 10  # reports without which a source is not judged as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def _distrusted(waiting: Sequence[Report], doubtful: Mapping[str, str], trust: f
     distrusted = {
         source: f"{doubtful_of[source]} of {count} reports of {_named(source)} are doubtful"
         for source, count in all_of.items()
-        if count >= LEAST_OF_SOURCE and 1 - doubtful_of[source] / count < trust
+        if count >= MIN_OF_SOURCE and 1 - doubtful_of[source] / count < trust
     }
     return {report.key: distrusted[report.source] for report in waiting if report.source in distrusted}
 

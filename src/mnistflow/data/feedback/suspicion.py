@@ -18,7 +18,7 @@ from mnistflow.splits import Split
 NEIGHBOURS = 10  # that vote
 CONSIDERED = 40  # nearest images, among which those that vote are found
 PASSES = 3
-MOST_OFFICIAL = 12_000  # examples of the official training split among which neighbours are looked for
+MAX_OFFICIAL = 12_000  # examples of the official training split among which neighbours are looked for
 # Fewer reports than this for each class are judged by the thresholds of official examples, which hold less back.
 ENOUGH_OF_CLASS = 10
 
@@ -53,7 +53,7 @@ def likelier_labels(accepted: Split, reported: Split, official: Split) -> dict[i
 
 def _sample(official: Split) -> Split:
     """Return a share of the official examples, evenly spread."""
-    step = max(1, -(-len(official) // MOST_OFFICIAL))
+    step = max(1, -(-len(official) // MAX_OFFICIAL))
     return official.take(np.arange(0, len(official), step))
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import keras
 
 PENALTY_WEIGHT = 10.0  # of Gulrajani et al.
-SMALLEST_SQUARE = 1e-12  # the root of zero has no gradient
+MIN_SQUARE = 1e-12  # the root of zero has no gradient
 
 
 class GanLoss(Protocol):
@@ -65,7 +65,7 @@ class Wasserstein:
             tape.watch(mixed)
             logits = discriminator([mixed, classes], training=True)
         squares = tf.reduce_sum(tape.gradient(logits, mixed) ** 2, axis=[1, 2])
-        penalty = tf.reduce_mean((tf.sqrt(squares + SMALLEST_SQUARE) - 1) ** 2)
+        penalty = tf.reduce_mean((tf.sqrt(squares + MIN_SQUARE) - 1) ** 2)
         return tf.reduce_mean(of_generated) - tf.reduce_mean(of_real) + PENALTY_WEIGHT * penalty
 
     def of_generator(self, logits: Any) -> Any:

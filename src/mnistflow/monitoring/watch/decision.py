@@ -10,7 +10,7 @@ from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.watch.evidence import Evidence, Pairs
 from mnistflow.monitoring.watch.record import Watch
 
-LEAST_REQUESTS = 100  # of each version, before their times are compared
+MIN_REQUESTS = 100  # of each version, before their times are compared
 SLOWER = 2.0  # factor that no difference in load explains
 
 
@@ -62,7 +62,7 @@ def _failing(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
 
 def _slower(evidence: Evidence, config: MonitorConfig) -> Iterator[str]:
     champion, before = evidence.champion, evidence.predecessor
-    if min(champion.requests, before.requests) < LEAST_REQUESTS:
+    if min(champion.requests, before.requests) < MIN_REQUESTS:
         return
     allowed = max(config.max_milliseconds, SLOWER * before.milliseconds)
     if champion.milliseconds > allowed:

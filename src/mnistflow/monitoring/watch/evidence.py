@@ -5,7 +5,6 @@ The log holds the images, so the previous version predicts the champion's rows o
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import numpy as np
 
 from mnistflow.data import inference_log
 from mnistflow.errors import RegistryError
-from mnistflow.monitoring.traffic import FIX
 from mnistflow.paths import Paths
 from mnistflow.registry import registration, server_client, versions
 from mnistflow.registry.server_client import RequestCounts
@@ -28,7 +26,7 @@ SELECT i.image, i.classes, i.probabilities, f.class_name FROM {inference_log.FEE
 JOIN inferences i ON i.id = f.id AND i.number = f.number
 WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.time, i.id, i.number LIMIT ?
 """  # noqa: S608
-CLASSIFIED_IMAGE = 3  # dimensions of a batch of images
+IMAGE_BATCH_DIMENSIONS = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Evidence:
     refusals: Mapping[str, str]
 
 
-def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, since: datetime, most: int) -> Evidence:
+def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, since: datetime, limit: int) -> Evidence:
     """Return the evidence since a promotion.
 
     Args:
@@ -74,13 +72,13 @@ def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, s
         predecessor: number of the version before it.
         log: path or URL of the inference log.
         since: when the champion was promoted.
-        most: largest number of labelled images; the first ones count.
+        limit: largest number of labelled images; the first ones count.
 
     Raises:
         DataError: the log cannot be read.
     """
     try:
-        pairs = _compare(name, champion, predecessor, log, since, most)
+        pairs = _compare(name, champion, predecessor, log, since, limit)
     except RegistryError as error:
         pairs = Pairs(problem=str(error))
     counts = server_client.fetch_counts(paths, name)
@@ -92,15 +90,15 @@ def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, s
     )
 
 
-def _compare(name: str, champion: int, predecessor: int, log: str, since: datetime, most: int) -> Pairs:
+def _compare(name: str, champion: int, predecessor: int, log: str, since: datetime, limit: int) -> Pairs:
     with tempfile.TemporaryDirectory() as folder:
         before = registration.download(versions.find(name, predecessor), Path(folder))
         session = onnx_session.open_session(before.model)
     shape = session.get_inputs()[0].shape
-    if len(shape) != CLASSIFIED_IMAGE:
+    if len(shape) != IMAGE_BATCH_DIMENSIONS:
         return Pairs()  # the log keeps images only
-    key = (name, champion, f"[{','.join(map(str, shape[1:]))}]", since.timestamp(), most)
-    rows = inference_log.query(log, ROWS, key, FIX)
+    key = (name, champion, inference_log.shape_text(shape[1:]), since.timestamp(), limit)
+    rows = inference_log.query(log, ROWS, key, inference_log.FIX)
     if not rows:
         return Pairs()
     images = np.stack([np.frombuffer(image, np.uint8).reshape(shape[1:]) for image, *_ in rows])
@@ -110,7 +108,7 @@ def _compare(name: str, champion: int, predecessor: int, log: str, since: dateti
 
 def _pairs(rows: Sequence[tuple[Any, ...]], before: Sequence[str]) -> Pairs:
     """Compare logged predictions, as rows of `ROWS`, with those of the previous version."""
-    right = np.array([json.loads(names)[int(np.argmax(json.loads(answer)))] == true for _, names, answer, true in rows])
+    right = np.array([inference_log.predicted_class(names, answer) == true for _, names, answer, true in rows])
     right_before = np.array([name == true for name, (*_, true) in zip(before, rows, strict=True)])
     return Pairs(len(rows), wins=int((right & ~right_before).sum()), losses=int((~right & right_before).sum()))
 

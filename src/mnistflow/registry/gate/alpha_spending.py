@@ -23,7 +23,7 @@ YEAR = timedelta(days=365)
 RESERVE = 0.5  # share of a year's level that may be held; the rest is refilled within a year
 SHARE = 0.5  # of the reserve, for the next comparison
 SPENT_TAG = TAG + "spent"
-MOST_LINES = 40  # in the tag of a version, which has room for 5,000 characters
+MAX_LINES = 40  # in the tag of a version, which has room for 5,000 characters
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def record(version: Version, level: float) -> None:
     stored = open_store().version(version.name, version.number)
     known = comparisons_of(stored) if stored else []
     lines = [[one.time.isoformat(timespec="seconds"), one.level] for one in (*known, Spent(datetime.now(UTC), level))]
-    mlflow_client().set_model_version_tag(version.name, str(version.number), SPENT_TAG, json.dumps(lines[-MOST_LINES:]))
+    mlflow_client().set_model_version_tag(version.name, str(version.number), SPENT_TAG, json.dumps(lines[-MAX_LINES:]))
 
 
 def _parse(text: str) -> list[Spent]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 KIND = "files of DVC's cache"
 NAMED = "named by a kept dvc.lock or run cache entry"
+REFERENCE_WITHOUT_FILES = 128  # exit code of git, such as for a tag of an object that is no commit
 BUSY = "while a retraining or sweep is running"
 
 
@@ -71,21 +72,28 @@ def collect(
             return Garbage.of(KIND, {}, (BUSY for store in stores for _ in _objects(store)))
         before = cutoff(now, retention.cache)
         entries = sorted(Path(repository.stage_cache.cache_dir).glob("*/*/*"))
-        lately = [entry for entry in entries if _written(entry) > before]
-        texts = [*_locks(paths, old_workspaces), *run_locks]
-        texts += [entry.read_text(encoding="utf-8", errors="replace") for entry in lately]
-        named = _expanded(stores, {hash_ for text in texts for hash_ in _hashes(text)})
+        lately = (entry for entry in entries if _written(entry) > before)
+        used = _used_hashes(stores, [*_locks(paths, old_workspaces), *run_locks, *map(_text, lately)])
         sizes, kept = {}, []
         for path in (path for store in stores for path in _objects(store)):
-            if path.parent.name + path.name in named:
-                kept.append(NAMED)
-            elif _written(path) > before:
-                kept.append(younger_than(retention.cache))
+            if reason := _reason_to_keep(path, used, before, retention.cache):
+                kept.append(reason)
             else:
                 sizes[str(path.relative_to(paths.checkout))] = size(path)
         if delete:
-            _remove(paths, sizes, entries, named)
+            _remove(paths, sizes, entries, used)
         return Garbage.of(KIND, sizes, kept)
+
+
+def _used_hashes(stores: Iterable[Path], texts: Iterable[str]) -> set[str]:
+    """Return the hashes that these dvc.lock files and run cache entries name, and those of files in named folders."""
+    return _expanded(stores, {hash_ for text in texts for hash_ in _hashes(text)})
+
+
+def _reason_to_keep(path: Path, used: set[str], before: datetime, days: int) -> str | None:
+    if path.parent.name + path.name in used:
+        return NAMED
+    return younger_than(days) if _written(path) > before else None
 
 
 def _stores(repository: Repo, paths: Paths) -> list[Path]:
@@ -104,6 +112,10 @@ def _objects(store: Path) -> Iterator[Path]:
     return (path for path in sorted(store.glob("[0-9a-f][0-9a-f]/*")) if path.is_file())
 
 
+def _text(entry: Path) -> str:
+    return entry.read_text(encoding="utf-8", errors="replace")
+
+
 def _written(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
@@ -116,17 +128,24 @@ def _locks(paths: Paths, old_workspaces: Collection[str]) -> Iterator[str]:
             yield path.read_text(encoding="utf-8")
     if any((folder / ".git").exists() for folder in (paths.checkout, *paths.checkout.parents)):
         for reference in ("HEAD", *_git(paths, "for-each-ref", "--format=%(refname)").split()):
-            if _git(paths, "ls-tree", "--name-only", reference, "dvc.lock", ok=(0, 128)):
-                yield _git(paths, "show", f"{reference}:./dvc.lock")
+            if (lock := _lock_at(paths, reference)) is not None:
+                yield lock
+
+
+def _lock_at(paths: Paths, reference: str) -> str | None:
+    """Return the dvc.lock of a branch or tag; None if it has none."""
+    if not _git(paths, "ls-tree", "--name-only", reference, "dvc.lock", ok=(0, REFERENCE_WITHOUT_FILES)):
+        return None
+    return _git(paths, "show", f"{reference}:./dvc.lock")
 
 
 def _git(paths: Paths, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-    """Return what git prints.
+    """Return the output of git.
 
     Args:
         paths: of the checkout.
         arguments: of git.
-        ok: exit codes that are no failure: 128 of a reference that leads to no files.
+        ok: exit codes that are no failure.
 
     Raises:
         StageError: git fails, so the files that its branches and tags name are unknown.
@@ -169,10 +188,10 @@ def _expanded(stores: Iterable[Path], hashes: set[str]) -> set[str]:
     return found
 
 
-def _remove(paths: Paths, names: Iterable[str], entries: Iterable[Path], named: set[str]) -> None:
+def _remove(paths: Paths, names: Iterable[str], entries: Iterable[Path], used: set[str]) -> None:
     """Remove entries of the run cache first: an entry whose files are gone in part would be tried in vain."""
     for entry in entries:
-        if not named.issuperset(_hashes(entry.read_text(encoding="utf-8", errors="replace"))):
+        if not used.issuperset(_hashes(_text(entry))):
             files.remove(entry)
     for name in sorted(names, key=lambda name: name.endswith(".dir"), reverse=True):
         files.remove(paths.checkout / name)

@@ -16,7 +16,6 @@ from mnistflow.upkeep.gc.garbage import Garbage, cutoff, younger_than
 KIND = "rows of the inference log"
 FEEDBACK = "with feedback"
 BATCH = 500  # rows a transaction: the server waits at most that long
-FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server."
 
 _HAS_FEEDBACK: LiteralString = (
     "EXISTS (SELECT 1 FROM feedback WHERE feedback.id = inferences.id AND feedback.number = inferences.number)"
@@ -44,11 +43,14 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
         DataError: the log cannot be read or written.
     """
     before = cutoff(now, retention.inferences).timestamp()
-    found = inference_log.query(location, _COUNT, (before,), FIX)
+    found = inference_log.query(location, _COUNT, (before,), inference_log.FIX)
     if not found:
         return Garbage(KIND, (), 0, 0)
     count, size = int(found[0][0]), int(found[0][1])
-    rows = {bool(has_feedback): int(number) for has_feedback, number in inference_log.query(location, _KEPT, (), FIX)}
+    rows = {
+        bool(has_feedback): int(number)
+        for has_feedback, number in inference_log.query(location, _KEPT, (), inference_log.FIX)
+    }
     kept = {FEEDBACK: rows.get(True, 0), younger_than(retention.inferences): rows.get(False, 0) - count}
     if delete and count:
         _delete(location, before)
@@ -58,4 +60,4 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
 def _delete(location: str, before: float) -> None:
     deleted = BATCH
     while deleted == BATCH:
-        deleted = inference_log.execute(location, _DELETE, [(before, BATCH)], FIX)
+        deleted = inference_log.execute(location, _DELETE, [(before, BATCH)], inference_log.FIX)

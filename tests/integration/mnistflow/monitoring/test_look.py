@@ -130,7 +130,7 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     assert "100 images since the last look; the next needs 200" in take(home, server, 1).summary
     server.answer(server.images[100:300])
     calm = take(home, server, 2)
-    assert (calm.images, calm.alarms, calm.picture) == (300, (), None)
+    assert (calm.images, calm.alarms, calm.plot) == (300, (), None)
     assert "no alarm; estimated accuracy 9" in calm.summary
     assert calm.summary in state.described(home, NAME)
     server.answer(255 - server.images[:250])
@@ -139,7 +139,7 @@ def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths
     assert {"inputs", "outputs"} <= {alarm.check for alarm in drifted.alarms}
     assert "contrast" in drifted.summary
     assert "unreliable under drift" in drifted.summary
-    assert drifted.picture and drifted.picture.startswith(b"\x89PNG")
+    assert drifted.plot and drifted.plot.startswith(b"\x89PNG")
     history = MlflowClient().get_metric_history(drifted.run_id, "images")
     assert [(point.step, point.value) for point in history] == [(1, 300), (2, 250)]
     assert MlflowClient().list_artifacts(drifted.run_id, "alarms")

@@ -152,7 +152,7 @@ def test_a_promotion_after_a_choice_in_mlflow_moves_the_alias(paths: Paths, name
 
 def test_a_move_that_was_begun_is_completed_or_forgotten(paths: Paths, name: str, made: list[Version]) -> None:
     promotion.make_champion(paths, made[0], "gate")
-    begun = aliases.Move(2, 1, "hand", history.line("hand", because="killed"))
+    begun = aliases.Move(2, 1, "hand", history.line("hand", reason="killed"))
     begun.write(name)
     assert not reconciliation.reconcile(paths, name)
     assert [len(version.history) for version in versions.all_versions(name)] == [0, 0, 0, 1]

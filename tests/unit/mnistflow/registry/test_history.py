@@ -56,7 +56,7 @@ def test_who_and_why_change_nothing_of_the_succession() -> None:
     lines = (
         (1, history.line("gate")),
         (2, history.line("hand", "ada@laptop", "a reason,\nwhich became champion by rollback")),
-        (3, history.line("rollback", because="it was slow")),
+        (3, history.line("rollback", reason="it was slow")),
     )
     moments = [f"2026-01-01T00:00:0{second}+00:00 {line.partition(' ')[2]}" for second, (_, line) in enumerate(lines)]
     assert moments[1].endswith("became champion by hand (ada@laptop): a reason, which became champion by rollback")

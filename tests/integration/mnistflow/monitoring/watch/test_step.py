@@ -157,7 +157,7 @@ def test_a_worse_version_is_rolled_back_once_and_stays_away(home: Paths, log: Pa
     assert champion() == publisher.published_champion(home, NAME) == GOOD
     (*_, last) = history.events(versions.all_versions(NAME))
     assert (last.number, last.by) == (GOOD, "rollback")
-    assert last.because.startswith(f"watch: worse: {done.wins} won and {done.losses} lost of 120 images")
+    assert last.reason.startswith(f"watch: worse: {done.wins} won and {done.losses} lost of 120 images")
     changes = len(history.events(versions.all_versions(NAME)))
     assert take(home, log) == done
     assert len(history.events(versions.all_versions(NAME))) == changes

@@ -1,4 +1,4 @@
-"""Pictures of an alarm: how statistics of images have moved, and drifted images beside those of the reference."""
+"""Plot of an alarm: how statistics of images have moved, and drifted images beside those of the reference."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COLUMNS = 12  # images in a row
 BINS = 40
 
 
-def draw(path: Path, reference: Reference, images: Array, title: str) -> None:
+def write(path: Path, reference: Reference, images: Array, title: str) -> None:
     """Plot the statistics that have moved most, then images of the reference above images of the traffic.
 
     The images of the traffic are those that differ most from the reference's in these statistics.
 
     Args:
         path: of the PNG file.
-        reference: of the version that has answered.
+        reference: of the version that made the predictions.
         images: of the traffic, uint8 `[n, height, width]`.
         title: of the plot.
     """
