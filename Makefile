@@ -97,7 +97,7 @@ docs: $(READY)  ## build the documentation site into var/site; a broken link is 
 docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8080, rebuilt when a page changes; needs no network
 	@python -m mkdocs serve --dev-addr 127.0.0.1:8080
 
-pictures: $(READY)  ## take the screenshots in docs/images anew from short retrainings; needs chromium
+pictures: $(READY)  ## regenerate the screenshots in docs/images from short retrainings; needs chromium
 	@PYTHONPATH=tests/support python docs/generate/pictures.py
 
 demo: $(READY)  ## a simulated quarter of drifting traffic, with the loop and without it, in a folder of its own

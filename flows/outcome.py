@@ -12,7 +12,7 @@ from mnistflow.registry.versions import Version
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """What has become of the model in the registry.
+    """Result of registration and gate.
 
     Attributes:
         registered: whether the version is new; otherwise the same file was registered before.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def summary_line(outcome: Outcome) -> str:
-    """Return what has become of the model, with its name and quality, in one line."""
+    """Return the result, name and quality of the model in one line."""
     gate = outcome.gate
     if gate is None:
         return f"{result_label(outcome)}: {outcome.plan.name}, {outcome.quality}"
@@ -32,7 +32,7 @@ def summary_line(outcome: Outcome) -> str:
 
 
 def result_label(outcome: Outcome) -> str:
-    """Return what has become of the model: `promoted`, `kept as challenger`, `rejected`, `unchanged` and the like."""
+    """Return the result in a few words: `promoted`, `kept as challenger`, `rejected`, `unchanged` and the like."""
     gate = outcome.gate
     if gate is None:
         return "evaluated, not registered"

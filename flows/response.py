@@ -53,7 +53,7 @@ def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step
 
 
 def _with_outcomes(known: State) -> State:
-    """Return the state with what has become of the retrainings that were under way."""
+    """Return the state with the outcomes of the retrainings that were under way."""
     attempts = [
         attempt.model_copy(update={"outcome": requested_runs.outcome(attempt.flow_run)})
         if attempt.outcome == "running"

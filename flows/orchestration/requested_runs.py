@@ -35,7 +35,7 @@ def submit(deployment: str, parameters: Mapping[str, Any], key: str) -> str:
 
 
 def outcome(flow_run: str) -> Literal["running", "done", "failed"]:
-    """Return what has become of a flow run; one that was deleted has failed."""
+    """Return the outcome of a flow run; one that was deleted has failed."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 

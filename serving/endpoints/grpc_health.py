@@ -15,7 +15,7 @@ Context = grpc.aio.ServicerContext[pb.HealthCheckRequest, pb.HealthCheckResponse
 
 
 class HealthService(HealthServicer):
-    """Service grpc.health.v1.Health: serving means ready, which is checked anew for each call.
+    """Service grpc.health.v1.Health: serving means ready, which is checked at each call.
 
     Args:
         services: names that may be asked for; the empty name is the server as a whole.

@@ -93,7 +93,7 @@ class StoredModel:
 
 
 class ModelRepository:
-    """A folder of models, read anew at each call.
+    """A folder of models. Nothing is cached: each call reads it.
 
     Args:
         folder: with the models.

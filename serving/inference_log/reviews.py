@@ -37,7 +37,7 @@ WITHDRAW = "DELETE FROM reviews WHERE id = ? AND number = ?"
 
 @dataclass(frozen=True, slots=True)
 class WaitingReport:
-    """An image with the label that a user has reported and nobody has reviewed.
+    """An image with the label that a user has reported, not reviewed yet.
 
     Attributes:
         id: of the request.

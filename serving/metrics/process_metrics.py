@@ -22,7 +22,7 @@ class ProcessMetrics:
         self._processes = _workers if is_shared else _this_process
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, read anew."""
+        """Yield the metrics, as read now."""
         families: dict[str, Metric] = {}
         values: dict[str, list[float]] = {}
         for process in self._processes():

@@ -1,7 +1,7 @@
 """Request cache: parses the inference requests for one model, and reuses what it parsed before.
 
 The envelope of a request is everything but its data: names, datatypes, shapes and requested outputs. Requests that
-differ only in `data` reuse the parsed envelope, so that only the numbers are parsed anew.
+differ only in `data` reuse the parsed envelope, so that only the numbers are parsed.
 """
 
 from collections.abc import Mapping
