@@ -102,7 +102,7 @@ class TrainConfig(Section):
         weight_decay: of optimizer `adamw`.
         schedule: of the learning rate over all steps.
         from_logits: compute the loss from logits instead of probabilities.
-        warm_start: number of a version to go on from, id of the run that registered it, or an alias; see `warm_start`.
+        warm_start: version to continue from: number, id of the run that registered it, or alias; see `warm_start`.
         online: learn the feedback one example at a time, in the order of its time; see `online`.
         distillation: of a registered model, whose outputs become part of the targets.
         label_smoothing: share of the target distribution spread evenly over all classes.

@@ -94,7 +94,7 @@ def folder(paths: Paths, name: str) -> Path:
 
 
 def lock(paths: Paths, name: str) -> Path:
-    """Return the file that is locked by whoever reads the state to write it anew."""
+    """Return the file whose lock is held from reading the state to writing it."""
     return folder(paths, name) / "lock"
 
 
@@ -115,7 +115,7 @@ def read(paths: Paths, name: str) -> State | None:
 
 
 def described(paths: Paths, name: str) -> str:
-    """Return the last look at a registered model, or what is wrong with it, in one line."""
+    """Return the last look at a registered model, or why it cannot be read, in one line."""
     try:
         last = read(paths, name)
     except DataError as error:

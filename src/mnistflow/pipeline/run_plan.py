@@ -1,7 +1,7 @@
 """Plan of a run: its parameters, with every external input resolved to a fixed value before the run starts.
 
 External inputs are the data set that a mirror gives, the state of a user's own images, the newest feedback, the golden
-set, the members of an ensemble, the teacher of a distillation, and the version that a warm start goes on from.
+set, the members of an ensemble, the teacher of a distillation, and the version that a warm start continues from.
 """
 
 from __future__ import annotations

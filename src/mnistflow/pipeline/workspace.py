@@ -188,7 +188,7 @@ def tidy_abandoned(checkout: Paths) -> None:
 
 
 def clear(checkout: Paths, folder: Path) -> None:
-    """Tidy the folder of a workspace that nobody uses any more; remove it if it was never finished."""
+    """Tidy the folder of a workspace that no process uses any more; remove it if it was never finished."""
     if folder.name.startswith("."):
         files.remove(folder)
     else:

@@ -3,8 +3,8 @@
 MLflow's API has no compare-and-set, so the lease is Lamport's bakery algorithm on tags of the registered model: each
 process has a tag of its own, its ticket, and the lowest number is served first. Reading and writing single tags is all
 that it needs, so it works with every store of MLflow. A process renews its ticket while it waits and while it holds
-the lease. Whoever waits removes the ticket of a process that has ended, and of another machine's one that nobody has
-renewed for `seconds`, by the own clock: machines need not agree on the time.
+the lease. A waiting process removes tickets of processes that have ended, and those of other machines that were not
+renewed for `seconds` by its own clock, so the clocks of machines need not agree.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Watch(BaseModel):
 
 
 def read(paths: Paths, name: str) -> Watch | None:
-    """Return the last watch over a registered model; None before the first.
+    """Return the last watch of a registered model; None before the first.
 
     Raises:
         DataError: the file contains something else.
@@ -81,7 +81,7 @@ def write(paths: Paths, name: str, watch: Watch) -> None:
 
 
 def described(paths: Paths, name: str) -> str:
-    """Return the last watch over a registered model, or what is wrong with it, in one line."""
+    """Return the last watch of a registered model, or why it cannot be read, in one line."""
     try:
         last = read(paths, name)
     except DataError as error:

@@ -1,7 +1,7 @@
 """Alpha spending: a level for each comparison, such that a year of comparisons keeps the level of the gate.
 
-The same test split is asked again and again. At 5 % a comparison, 100 candidates that are no better than the champion
-would bring 2.5 wrong promotions a year. Each comparison therefore spends half of a reserve, which is refilled evenly:
+All comparisons use the same test split. At 5 % a comparison, 100 candidates that are no better than the champion would
+bring 2.5 wrong promotions a year. Each comparison therefore spends half of a reserve, which is refilled evenly:
 it holds at most half of `gate.significance`, and a year brings the other half. So the levels within any 365 days sum to
 at most `gate.significance`, and by the union bound this is also the chance of a wrong promotion in them.
 """
