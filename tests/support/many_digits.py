@@ -12,7 +12,9 @@ from hard_images import Floats, Scene
 HEIGHT = 96  # of a digit, in pixels
 MARGIN = 40
 # How the digits of a number lie; on lines, half of them are below the others.
-KINDS = ("spaced", "touching", "sizes", "lines")
+KINDS = ("spaced", "touching", "sizes", "touching sizes", "lines")
+TOUCHING = ("touching", "touching sizes")
+OF_DIFFERENT_SIZE = ("sizes", "touching sizes")
 SMALLEST = 0.6  # of the sizes
 GAPS = (0.08, 0.5)  # between spaced digits, as shares of their height
 DEEPEST = 4  # touching digits are pushed into each other by fewer pixels than this
@@ -28,19 +30,16 @@ def write(digits: Sequence[Floats], kind: str, seed: int) -> bytes:
         seed: of everything random.
     """
     rng = np.random.default_rng(seed)
-    half = (len(digits) + 1) // 2
-    rows = [digits[:half], digits[half:]] if kind == "lines" else [digits]
-    lines = [_line(row, kind, rng) for row in rows if row]
-    width = max(line.shape[1] for line in lines) + 2 * MARGIN
-    sheet = np.zeros((sum(len(line) for line in lines) + MARGIN * (1 + len(lines)), width))
-    top = MARGIN
-    for line in lines:
-        sheet[top : top + len(line), MARGIN : MARGIN + line.shape[1]] = line
-        top += len(line) + MARGIN
+    sheet = np.max(_layers(digits, kind, rng), axis=0)
     scene = Scene(sheet, rng)
     grains = rng.normal(0, 3, (*sheet.shape, 1))
     scene.over.append(lambda colours: colours + grains)
     return scene.file()
+
+
+def layers(digits: Sequence[Floats], kind: str, seed: int) -> list[Floats]:
+    """Return the ink of each digit alone on the sheet of the image that `write` returns, `[height, width]`, 0 to 1."""
+    return _layers(digits, kind, np.random.default_rng(seed))
 
 
 def text(labels: Sequence[int], kind: str) -> str:
@@ -62,20 +61,43 @@ def agreement(found: str, expected: str) -> float:
     return max(0.0, 1 - distances[-1] / len(expected))
 
 
-def _line(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> Floats:
-    """Return the ink of digits side by side."""
+def _layers(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> list[Floats]:
+    half = (len(digits) + 1) // 2
+    rows = [digits[:half], digits[half:]] if kind == "lines" else [digits]
+    lines = [_line(row, kind, rng) for row in rows if row]
+    height, width = round(HEIGHT * (1 + 2 * DRIFT)), max(_width(line) for line in lines)
+    sheet = (len(lines) * height + MARGIN * (1 + len(lines)), width + 2 * MARGIN)
+    layers: list[Floats] = []
+    for number, line in enumerate(lines):
+        top = MARGIN + number * (height + MARGIN)
+        for left, placed in line:
+            layer: Floats = np.zeros(sheet)
+            layer[top : top + height, MARGIN + left : MARGIN + left + placed.shape[1]] = placed
+            layers.append(layer)
+    return layers
+
+
+def _line(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> list[tuple[int, Floats]]:
+    """Return the digits of a line, as high as the line, and the column where each begins."""
     line: Floats = np.zeros((round(HEIGHT * (1 + 2 * DRIFT)), 0))
+    placed: list[tuple[int, Floats]] = []
     for digit in digits:
-        share = rng.uniform(SMALLEST, 1) if kind == "sizes" else 1.0
+        share = rng.uniform(SMALLEST, 1) if kind in OF_DIFFERENT_SIZE else 1.0
         cropped = hard_images.resized(digit, HEIGHT * share)
         top = round(rng.uniform(0, 1) * (len(line) - len(cropped)))
-        placed = np.zeros((len(line), cropped.shape[1]))
-        placed[top : top + len(cropped)] = cropped
+        field: Floats = np.zeros((len(line), cropped.shape[1]))
+        field[top : top + len(cropped)] = cropped
         gap = float(rng.uniform(*GAPS)) * HEIGHT
-        if kind == "touching":
-            gap = _contact(line, placed) - int(rng.integers(1, DEEPEST))
-        line = _beside(line, placed, gap)
-    return line
+        if kind in TOUCHING:
+            gap = _contact(line, field) - int(rng.integers(1, DEEPEST))
+        left = max(0, line.shape[1] + round(gap)) if placed else 0
+        placed.append((left, field))
+        line = _beside(line, field, left)
+    return placed
+
+
+def _width(line: Sequence[tuple[int, Floats]]) -> int:
+    return max(left + int(digit.shape[1]) for left, digit in line)
 
 
 def _contact(line: Floats, digit: Floats) -> int:
@@ -90,9 +112,9 @@ def _contact(line: Floats, digit: Floats) -> int:
     return -int((line.shape[1] - 1 - right + left)[inked].min())
 
 
-def _beside(line: Floats, digit: Floats, gap: float) -> Floats:
-    start = max(0, line.shape[1] + round(gap)) if line.shape[1] else 0
-    joined = np.zeros((len(line), max(line.shape[1], start + digit.shape[1])))
+def _beside(line: Floats, digit: Floats, left: int) -> Floats:
+    joined = np.zeros((len(line), max(line.shape[1], left + digit.shape[1])))
     joined[:, : line.shape[1]] = line
-    joined[:, start : start + digit.shape[1]] = np.maximum(joined[:, start : start + digit.shape[1]], digit)
+    part = joined[:, left : left + digit.shape[1]]
+    np.maximum(part, digit, out=part)
     return joined

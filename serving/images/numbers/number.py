@@ -13,8 +13,9 @@ from serving.images import ink
 from serving.images.components import Box, Floats
 from serving.images.decoding import decode
 from serving.images.ink import Grey
+from serving.images.numbers import scores
 from serving.images.numbers.segmentation import Line, segment
-from serving.images.numbers.sequence import best_sequence
+from serving.images.numbers.sequence import best
 from serving.images.preprocessing import Handwriting, ImagePayload, Reading, find_handwriting, read
 from serving.images.text_lines import all_digits
 
@@ -57,9 +58,9 @@ class Candidates:
     def _found(self, probabilities: Floats) -> Iterator[Digit]:
         first = 1
         for number, line in enumerate(self.lines):
-            last = first + len(line.candidates)
-            for chosen in best_sequence(line, probabilities[first:last]):
-                yield Digit(first + chosen, number, line.candidates[chosen].box)
+            last = first + len(line)
+            for chosen in _chosen(line, probabilities[first:last]):
+                yield Digit(first + chosen, number, line[chosen].box)
             first = last
 
 
@@ -130,6 +131,12 @@ def choose_digits(images: Iterable[Candidates], probabilities: Floats) -> Iterat
         first = last
 
 
+def _chosen(line: Line, probabilities: Floats) -> list[int]:
+    """Return the numbers of the candidates that are the digits of a line, from left to right."""
+    first, last = (np.array([getattr(each, end) for each in line]) for end in ("first", "last"))
+    return best(first, last, np.array([each.score for each in line]) + scores.of_probabilities(probabilities))
+
+
 def text(digits: Sequence[Digit], names: Sequence[str]) -> str:
     """Return the names of the classes of digits as a text with a line for each line."""
     lines = [""] * (1 + max(digit.line for digit in digits))
@@ -139,5 +146,5 @@ def text(digits: Sequence[Digit], names: Sequence[str]) -> str:
 
 
 def _candidates(whole: Reading, lines: Sequence[Line]) -> Candidates:
-    inputs = [whole.input, *(candidate.input for line in lines for candidate in line.candidates)]
+    inputs = [whole.input, *(candidate.input for line in lines for candidate in line)]
     return Candidates(whole.box, lines, np.stack(inputs))

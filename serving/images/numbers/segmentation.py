@@ -1,89 +1,78 @@
-"""Segmentation of a number into digits: more pieces than digits, and all runs of pieces that may be one digit.
+"""Segmentation of a number into digits: seams at and between its digits, and all spans between seams that may be one.
 
-The model reads the candidates, and its probabilities decide between them (Casey and Lecolinet, A survey of methods and
-strategies in character segmentation, 1996).
+The shapes of the spans decide which of them the model reads, and its probabilities which of those are the digits (Casey
+and Lecolinet, A survey of methods and strategies in character segmentation, 1996).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from serving.errors import InvalidRequestError
 from serving.images import text_lines
-from serving.images.components import Box, Integers, Mask, extent
+from serving.images.components import Box, Mask, extent
 from serving.images.digit import grown, stroke_width
 from serving.images.ink import Grey
 from serving.images.mnist_form import to_mnist_form
-from serving.images.numbers import seams
+from serving.images.numbers import scores, seams, sequence, spans
+from serving.images.numbers.seams import Seams
+from serving.images.numbers.sequence import Scores
+from serving.images.numbers.spans import Span, Spans
 from serving.images.preprocessing import Handwriting
 
 MOST_DIGITS = 32
-# Limits of the work for one image.
-MOST_PIECES = 3 * MOST_DIGITS
-MOST_PIECES_OF_A_DIGIT = 8
+# Limits of the work for one image. Beyond this number of candidates, each line has one sequence of digits only.
+MOST_SEAMS = 8 * MOST_DIGITS
+MOST_CANDIDATES = 12 * MOST_DIGITS
+# The model reads spans that are at least as probable as this by their shape.
+PROBABLE = 2e-3
 # Digits are higher than this multiple of the width of their strokes. What is lower, such as a dash, is not cut.
 LEAST_HEIGHT = 2
-# Of a digit of several pieces: its width at most, and the gap between them, as shares of the height of its line.
-WIDEST = 1.5
-WIDEST_GAP = 0.2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run of pieces that may be a digit.
+    """What may be a digit: the ink between two seams.
 
     Attributes:
-        first, last: of its pieces; the last one is exclusive.
+        first, last: numbers of the seams.
+        score: of its shape, in nats.
         box: in the whole image.
-        aspect: width as a share of the height of the line.
-        height: as a share of that of the line.
-        gap: the widest gap inside, without ink from top to bottom, as a share of the height of the line.
         input: of the model, uint8 [28, 28].
     """
 
     first: int
     last: int
+    score: float
     box: Box
-    aspect: float
-    height: float
-    gap: float
     input: Grey
 
 
-class Cut(NamedTuple):
-    """A cut between two pieces.
-
-    Attributes:
-        strokes: how many strokes it crosses.
-        width: of the strokes without a gap that it divides, as a share of the height of the line; infinite in a gap.
-    """
-
-    strokes: float
-    width: float
-
-
 @dataclass(frozen=True)
-class Line:
-    """A line of handwriting.
+class Writing:
+    """The ink of a line, cropped to it.
 
     Attributes:
-        cuts: between its pieces, from left to right.
-        candidates: for its digits, by their first pieces.
+        pixels, mask: `[height, width]`.
+        top, left: place of the line in the image.
+        stroke_width: in pixels.
     """
 
-    cuts: tuple[Cut, ...]
-    candidates: tuple[Candidate, ...]
+    pixels: Grey
+    mask: Mask
+    top: int
+    left: int
+    stroke_width: float
+
+
+Line = tuple[Candidate, ...]  # in the order of their first seams
 
 
 def segment(found: Handwriting, across: float, down: float) -> list[Line]:
-    """Return the lines of handwriting with the candidates for their digits, from top to bottom.
+    """Return the candidates for the digits of each line of handwriting, from top to bottom.
 
     Args:
         found: on an image.
@@ -93,106 +82,60 @@ def segment(found: Handwriting, across: float, down: float) -> list[Line]:
     Raises:
         InvalidRequestError: there are more strokes than `MOST_DIGITS` digits have.
     """
-    lines = []
-    left = MOST_PIECES
+    lines: list[Line] = []
+    left = MOST_SEAMS
     for mask in text_lines.split(found.mask, MOST_DIGITS):
-        pieces = _cut(found, mask, left)
-        left -= pieces.count
+        line = writing(found, mask)
+        between = find_seams(line, left)
+        left -= len(between) - 1
         if left < 0:
             raise InvalidRequestError(f"too many strokes: an image may show at most {MOST_DIGITS} digits")
-        lines.append(Line(tuple(pieces.cuts()), tuple(pieces.candidates(across, down))))
+        most = max(0, MOST_CANDIDATES - sum(map(len, lines)))
+        lines.append(tuple(_candidates(line, between, most, across, down)))
     return lines
 
 
-def _cut(found: Handwriting, mask: Mask, most: int) -> _Pieces:
-    """Cut the line with this mask at up to `most` seams."""
+def writing(found: Handwriting, mask: Mask) -> Writing:
+    """Return the line of handwriting with this mask, `[height, width]` of the image."""
     rows, columns = extent(mask)
     own = mask[rows, columns]
     pixels = np.where(grown(mask, 2), found.pixels, 0)[rows, columns]
-    ink = np.where(own, pixels, 0).astype(np.float32) / np.float32(255)
-    width = stroke_width(own)
-    between = seams.find(ink, width, most if len(own) > LEAST_HEIGHT * width else 0)
-    return _Pieces(pixels, own, between.pieces(own.shape[1]), between.strokes.tolist(), rows.start, columns.start)
+    return Writing(pixels, own, rows.start, columns.start, stroke_width(own))
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """The pieces of a line.
-
-    Attributes:
-        pixels, mask: ink of the line, cropped to it, `[height, width]`.
-        numbers: the piece that each pixel belongs to, `[height, width]`.
-        strokes: how many the seam after each piece but the last crosses.
-        top, left: place of the line in the image.
-    """
-
-    pixels: Grey
-    mask: Mask
-    numbers: Integers
-    strokes: Sequence[float]
-    top: int
-    left: int
-
-    @property
-    def count(self) -> int:
-        return len(self.strokes) + 1
-
-    @cached_property
-    def boxes(self) -> Sequence[tuple[slice, slice]]:
-        """Rows and columns of each piece."""
-        return [extent(self.mask & (self.numbers == number)) for number in range(self.count)]
-
-    @cached_property
-    def ends(self) -> Sequence[int]:
-        """The pieces after a gap, from the first piece to that after the last one."""
-        gaps = [number + 1 for number, strokes in enumerate(self.strokes) if strokes <= seams.CLEAN]
-        return [0, *gaps, self.count]
-
-    def cuts(self) -> Iterator[Cut]:
-        """Yield the cuts from left to right."""
-        for first, last in pairwise(self.ends):
-            columns = _union([box[1] for box in self.boxes[first:last]])
-            width = (columns.stop - columns.start) / len(self.mask)
-            yield from (Cut(strokes, width) for strokes in self.strokes[first : last - 1])
-            if last < self.count:
-                yield Cut(self.strokes[last - 1], math.inf)
-
-    def _lasts(self, first: int) -> Iterator[int]:
-        """Yield where runs from a piece may end: after few pieces, and after the strokes up to the next gap."""
-        most = first + MOST_PIECES_OF_A_DIGIT
-        yield from range(first + 1, min(self.count, most) + 1)
-        if first in self.ends[:-1] and (end := self.ends[self.ends.index(first) + 1]) > most:
-            yield end
-
-    def candidates(self, across: float, down: float) -> Iterator[Candidate]:
-        """Yield all runs that may be digits: each piece alone, and as many more as are near and not too wide."""
-        for first in range(self.count):
-            for last in self._lasts(first):
-                rows, columns = (_union([box[axis] for box in self.boxes[first:last]]) for axis in (0, 1))
-                inside = (self.numbers[rows, columns] >= first) & (self.numbers[rows, columns] < last)
-                aspect = (columns.stop - columns.start) / len(self.mask)
-                gap = _widest_gap(self.mask[rows, columns] & inside) / len(self.mask)
-                if last > first + 1 and (aspect > WIDEST or gap > WIDEST_GAP):
-                    break
-                yield Candidate(
-                    first,
-                    last,
-                    Box.scaled(_moved(rows, self.top), _moved(columns, self.left), across, down),
-                    aspect,
-                    (rows.stop - rows.start) / len(self.mask),
-                    gap,
-                    to_mnist_form(np.where(inside, self.pixels[rows, columns], 0)),
-                )
+def find_seams(line: Writing, most: int) -> Seams:
+    """Return up to `most` seams of a line, and its ends."""
+    ink = np.where(line.mask, line.pixels, 0).astype(np.float32) / np.float32(255)
+    is_flat = len(line.mask) <= LEAST_HEIGHT * line.stroke_width
+    return seams.find(ink, line.stroke_width, 0 if is_flat else most)
 
 
-def _union(slices: list[slice]) -> slice:
-    return slice(min(each.start for each in slices), max(each.stop for each in slices))
+def rendered(line: Writing, between: Seams, span: Span) -> Grey:
+    """Return the input of the model, uint8 [28, 28], for what lies between two seams."""
+    rows, columns = span.rows, span.columns
+    places = np.arange(columns.start, columns.stop)
+    starts, ends = (between.columns[seam, rows, None] for seam in (span.first, span.last))
+    return to_mnist_form(np.where((places >= starts) & (places < ends), line.pixels[rows, columns], 0))
+
+
+def _candidates(line: Writing, between: Seams, most: int, across: float, down: float) -> Iterator[Candidate]:
+    possible = spans.between(between, line.mask, line.stroke_width)
+    shapes = scores.of_shapes(possible, between, line.stroke_width)
+    for number in np.flatnonzero(_probable(possible, shapes, most)).tolist():
+        span = possible[number]
+        box = Box.scaled(_moved(span.rows, line.top), _moved(span.columns, line.left), across, down)
+        yield Candidate(span.first, span.last, float(shapes[number]), box, rendered(line, between, span))
+
+
+def _probable(possible: Spans, shapes: Scores, most: int) -> Mask:
+    """Return which spans the model should read: up to `most` probable ones, and those of the best sequence."""
+    probabilities = sequence.probabilities(possible.first, possible.last, shapes)
+    likely = np.argsort(-probabilities, kind="stable")[:most]
+    chosen = np.zeros(len(possible), bool)
+    chosen[likely[probabilities[likely] >= PROBABLE]] = True
+    chosen[sequence.best(possible.first, possible.last, shapes)] = True
+    return chosen
 
 
 def _moved(part: slice, by: int) -> slice:
     return slice(part.start + by, part.stop + by)
-
-
-def _widest_gap(mask: Mask) -> int:
-    """Return the most columns without ink between two with ink."""
-    return int(np.diff(np.flatnonzero(mask.any(axis=0))).max(initial=1)) - 1

@@ -1,62 +1,65 @@
-"""Sequence of the digits of a line: the candidates that cover all pieces once at the least cost.
+"""Sequences: ways along a line from its left to its right end, span by span, each span a digit.
 
-The cost of a candidate is the doubt of the model, and what is unusual about its shape and about the cuts beside it.
-Dynamic programming finds the cheapest sequence.
+Each span has a score in nats. The score of a sequence is their sum, and its probability is proportional to the
+exponential of that (a conditional random field, Lafferty, McCallum and Pereira, 2001).
 """
 
 from __future__ import annotations
 
-import math
+import numpy as np
+import numpy.typing as npt
 
-from serving.images.components import Floats
-from serving.images.numbers.segmentation import Candidate, Cut, Line
+from serving.images.components import Integers
 
-# Costs, in nats, chosen by random search on numbers written from MNIST's training images. The model is sure of many
-# strokes that are no digits, so that any doubt of it counts, but only so much.
-DOUBT, MOST_DOUBT = 280.0, 2.8
-LEAST_PROBABILITY = 1e-6
-ANY_DIGIT = 0.1
-# Costs of the shape of a digit: of a width above the usual one, a height below it, and a gap inside, each as a share
-# of the height of the line.
-WIDE, USUAL_WIDTH = 7.3, 0.54
-LOW, USUAL_HEIGHT = 12.6, 0.58
-GAP, USUAL_GAP = 12.0, 0.055
-# Costs of a cut: of each stroke that it crosses, again of those beyond the usual ones, and of dividing strokes that are
-# no wider than two digits.
-STROKE = 0.8
-HARD, USUAL_STROKES = 1.3, 1.1
-NARROW, TWO_DIGITS = 3.1, 1.77
+Scores = npt.NDArray[np.float64]
 
 
-def best_sequence(line: Line, probabilities: Floats) -> list[int]:
-    """Return the numbers of the candidates that are the digits of a line, from left to right.
+def best(first: Integers, last: Integers, scores: Scores) -> list[int]:
+    """Return the numbers of the spans of the sequence with the highest score, from left to right.
 
     Args:
-        line: of handwriting.
-        probabilities: of the model for each candidate, `[n, classes]`.
+        first, last: seams of each span, in the order of the first ones; they begin with 0.
+        scores: of each span.
     """
-    cut_costs = [0.0, *map(_cut_cost, line.cuts), 0.0]
-    costs = [0.0, *(math.inf for _ in cut_costs[1:])]
-    chosen = [-1] * len(costs)  # the candidate that ends at each cut
-    for number, (candidate, best) in enumerate(zip(line.candidates, probabilities.max(axis=1), strict=True)):
-        cost = costs[candidate.first] + _digit_cost(candidate, float(best)) + cut_costs[candidate.last]
-        if cost < costs[candidate.last]:
-            costs[candidate.last], chosen[candidate.last] = cost, number
+    total = np.full(int(last.max()) + 1, -np.inf)
+    chosen = np.full(len(total), -1)  # the span that ends at each seam
+    total[0] = 0
+    for number, (start, end, score) in enumerate(zip(first.tolist(), last.tolist(), scores.tolist(), strict=True)):
+        if total[start] + score > total[end]:
+            total[end], chosen[end] = total[start] + score, number
     sequence = []
-    cut = len(costs) - 1
-    while cut > 0:
-        sequence.append(chosen[cut])
-        cut = line.candidates[chosen[cut]].first
+    seam = len(total) - 1
+    while seam > 0:
+        sequence.append(int(chosen[seam]))
+        seam = int(first[sequence[-1]])
     return sequence[::-1]
 
 
-def _digit_cost(candidate: Candidate, probability: float) -> float:
-    # Also for a model that returns NaN.
-    doubt = min(-DOUBT * math.log(probability), MOST_DOUBT) if probability > LEAST_PROBABILITY else MOST_DOUBT
-    wide = WIDE * max(0, candidate.aspect - USUAL_WIDTH)
-    low = LOW * max(0, USUAL_HEIGHT - candidate.height)
-    return ANY_DIGIT + doubt + wide + low + GAP * max(0, candidate.gap - USUAL_GAP)
+def probabilities(first: Integers, last: Integers, scores: Scores) -> Scores:
+    """Return the probability of each span: that of all sequences with it."""
+    return log_total(first, last, scores)[1]
 
 
-def _cut_cost(cut: Cut) -> float:
-    return STROKE * cut.strokes + HARD * max(0, cut.strokes - USUAL_STROKES) + NARROW * max(0, TWO_DIGITS - cut.width)
+def log_total(first: Integers, last: Integers, scores: Scores) -> tuple[float, Scores]:
+    """Return the logarithm of the total weight of all sequences, and the probability of each span.
+
+    Args:
+        first, last, scores: as for `best`. A score may be -inf.
+    """
+    end = int(last.max())
+    before = _totals(first, last, scores, end)
+    after = _totals(end - last, end - first, scores, end)[::-1]
+    return float(before[end]), np.exp(before[first] + scores + after[last] - before[end])
+
+
+def _totals(first: Integers, last: Integers, scores: Scores, end: int) -> Scores:
+    """Return the logarithm of the total weight of all sequences from seam 0 to each one."""
+    by_last = np.argsort(last, kind="stable")
+    bounds = np.searchsorted(last[by_last], np.arange(end + 2))
+    totals = np.full(end + 1, -np.inf)
+    totals[0] = 0
+    for seam in range(1, end + 1):
+        spans = by_last[bounds[seam] : bounds[seam + 1]]
+        if len(spans):
+            totals[seam] = np.logaddexp.reduce(totals[first[spans]] + scores[spans])
+    return totals

@@ -210,7 +210,7 @@ def test_noise_has_few_candidates(shape):
                 ).candidates
             except InvalidRequestError:
                 continue
-            assert len(candidates.inputs) <= 1 + 8 * 96
+            assert len(candidates.inputs) <= 1 + 12 * 32 + 8 * 32
 
 
 def test_the_candidates_of_several_images_are_limited(digits):
