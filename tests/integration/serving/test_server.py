@@ -508,6 +508,19 @@ def test_a_number_is_answered_digit_by_digit(server, data) -> None:
     assert (refused.status_code, refused.json()) == (400, {"error": "digits has to be one or many"})
 
 
+def test_digits_that_touch_are_answered_one_by_one(server, data) -> None:
+    twos = [hard_images.from_outline(image) for image in data[0][data[1] == 2][:3]]
+    file = many_digits.write(twos, "touching", seed=0)
+
+    digits = server.client.post("/predict?digits=many", content=file).raise_for_status().json()["digits"]
+
+    assert len(digits) == 3
+    for digit, layer in zip(digits, many_digits.layers(twos, "touching", seed=0), strict=True):
+        columns = np.flatnonzero((layer > 0.5).any(axis=0))
+        assert digit["box"]["x"] == pytest.approx(columns[0], abs=4)
+        assert digit["box"]["width"] == pytest.approx(len(columns), abs=4)
+
+
 def listed(*contents: bytes) -> bytes:
     return json.dumps({"images": [base64.b64encode(content).decode() for content in contents]}).encode()
 
