@@ -13,7 +13,7 @@ from mnistflow.errors import MnistflowError
 
 # Debian keeps servers out of the PATH of users.
 FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/share/grafana/bin")
-EXTRAS = "Install the extras: pip install 'mnistflow[pipeline,cluster,team]'."
+EXTRAS = "Install the extras: pip install '.[pipeline,cluster,team]'."
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _load(path: Path) -> EllipticCurvePublicKey:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
-        raise StartError("--public-key needs cryptography: pip install 'mnistflow[serving,verify]'.") from None
+        raise StartError("--public-key needs the extra verify. Install it: pip install '.[serving,verify]'.") from None
     try:
         key = load_pem_public_key(path.read_bytes())
     except OSError as error:

@@ -82,6 +82,15 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Keys of clients. Prometheus' is one of them, but alone it would close servers that are open to everyone. */}}
+{{- define "mnistflow.clientKeys" -}}
+{{- $keys := .Values.server.keys }}
+{{- if and $keys .Values.monitoring.key }}
+{{- $keys = append $keys .Values.monitoring.key | uniq }}
+{{- end }}
+{{- toJson $keys }}
+{{- end }}
+
 {{/* Variables of a client of Prefect's API; one that waits while the server is being restarted. */}}
 {{- define "mnistflow.prefectClient" -}}
 - {name: PREFECT_API_URL, value: {{ include "mnistflow.prefectUrl" . | quote }}}

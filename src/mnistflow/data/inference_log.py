@@ -90,7 +90,7 @@ def _postgresql(url: str, fix: str) -> Iterator[Any]:
     try:
         import psycopg
     except ImportError as error:
-        raise DataError(f"{name} needs psycopg", "Install it: `pip install 'mnistflow[postgres]'`.") from error
+        raise DataError(f"{name} needs psycopg", "Install it: `pip install '.[postgres]'`.") from error
     try:
         with psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS) as connection:
             yield connection

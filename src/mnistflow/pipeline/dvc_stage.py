@@ -70,7 +70,7 @@ def check_remote(workspace: Paths) -> None:
         except Exception as error:  # of DVC and of the driver of each kind of storage: they share no base class
             raise StageError(
                 f"DVC's remote cannot be written: {error or type(error).__name__}",
-                "S3 needs `pip install 'mnistflow[s3]'`, Google Cloud `[gcs]`, and each its credentials, "
+                "S3 needs `pip install '.[s3]'`, Google Cloud `[gcs]`, and each its credentials, "
                 "such as AWS_PROFILE or AWS_ACCESS_KEY_ID; `dvc remote list` names the remote.",
             ) from error
 

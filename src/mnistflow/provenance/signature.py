@@ -159,7 +159,7 @@ def _usable(key: Path) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ConfigError(
-            f"signatures need model-signing: {error}", "Install it with `pip install 'mnistflow[signing]'`."
+            f"signatures need model-signing: {error}", "Install it with `pip install '.[signing]'`."
         ) from error
     except OSError as error:
         raise ConfigError(f"the key {key} cannot be read: {error.strerror}", "Name another file.") from error

@@ -101,7 +101,7 @@ def _unavailable(url: str, error: Exception) -> StageError:
     reason = str(error).strip().splitlines()[0]
     return StageError(
         f"tune.storage {_without_password(url)} cannot be opened: {reason}",
-        "Start the database, or correct the URL; PostgreSQL needs `pip install mnistflow[cluster]`.",
+        "Start the database, or correct the URL; PostgreSQL needs `pip install '.[cluster]'`.",
     )
 
 

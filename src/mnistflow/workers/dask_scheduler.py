@@ -67,7 +67,7 @@ def connect(address: Address) -> Client:
     except ImportError as error:
         raise StageError(
             f"the scheduler {address} cannot be used: Dask is not installed",
-            "Install it with `pip install mnistflow[cluster]`, or set tune.scheduler to null.",
+            "Install it with `pip install '.[cluster]'`, or set tune.scheduler to null.",
         ) from error
     # This module reports a scheduler that does not answer in one line. Dask's loggers would repeat it in many.
     for name in [name for name in logging.root.manager.loggerDict if name.startswith(("distributed", "tornado"))]:

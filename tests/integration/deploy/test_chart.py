@@ -1,6 +1,7 @@
 """The Helm chart: rendered by Helm's own engine with several sets of values, against Kubernetes' schemas."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from serving.settings import ENVIRONMENT_PREFIX, Settings
 
 helm = pytest.importorskip("helm_python", reason="needs helm-python-sdk, of which only Linux on x86-64 has a wheel")
 
-CHART = Path(__file__).parents[3] / "deploy/chart"
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "deploy/chart"
+PAGE = ROOT / "docs/how-to/deploy.md"
 RELEASE = "digits"
 KUBERNETES = "1.33"
 OPERATOR = "monitoring.coreos.com/v1"  # of Prometheus: its kinds are not Kubernetes' own
@@ -197,11 +200,12 @@ def test_a_server_serves_what_its_follower_fetches(everything: dict[tuple[str, s
     assert variables["MNISTFLOW_SERVE_REPOSITORY"] == read["mountPath"]
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in vars(Settings())}
     assert {name for name in variables if name.startswith(ENVIRONMENT_PREFIX)} <= known
-    assert variables["MNISTFLOW_SERVE_KEYS"] == "$(CLIENT_KEY_0),$(CLIENT_KEY_1)"
+    # Those of `server.keys`, and Prometheus' own.
+    assert variables["MNISTFLOW_SERVE_KEYS"] == "$(CLIENT_KEY_0),$(CLIENT_KEY_1),$(CLIENT_KEY_2)"
     assert variables["MNISTFLOW_SERVE_ADMIN_KEYS"] == "$(ADMIN_KEY_0)"
     # Kubernetes replaces names in a value by variables that come before it.
     order = [one["name"] for one in server["env"]]
-    assert order.index("CLIENT_KEY_1") < order.index("MNISTFLOW_SERVE_KEYS")
+    assert order.index("CLIENT_KEY_2") < order.index("MNISTFLOW_SERVE_KEYS")
     assert server["image"] == f"registry.example/server@{DIGEST}"
     assert pod["terminationGracePeriodSeconds"] > Settings().drain_seconds + 3
 
@@ -223,6 +227,37 @@ def test_what_is_chosen_is_there(everything: dict[tuple[str, str], dict[str, Any
         "topology.kubernetes.io/zone",
         "kubernetes.io/hostname",
     }
+
+
+@pytest.mark.parametrize(
+    ("keys", "accepted"),
+    [([], []), (["client"], ["client", "prometheus"]), (["prometheus", "client"], ["prometheus", "client"])],
+    ids=["open", "closed", "listed"],
+)
+def test_servers_with_keys_accept_that_of_prometheus(keys: list[str], accepted: list[str]) -> None:
+    values = {
+        "server": {"keys": [{"secret": name, "key": "api-key"} for name in keys]},
+        "monitoring": {"serviceMonitor": True, "key": {"secret": "prometheus", "key": "api-key"}},
+    }
+    (pod,) = (one["spec"]["template"]["spec"] for one in render(values) if is_server(one))
+    (server,) = pod["containers"]
+    secrets = [one["valueFrom"]["secretKeyRef"]["name"] for one in server["env"] if "valueFrom" in one]
+    assert secrets == accepted
+
+
+def is_server(manifest: dict[str, Any]) -> bool:
+    return (manifest["kind"], manifest["metadata"]["name"]) == ("Deployment", f"{RELEASE}-mnistflow-server")
+
+
+def test_the_page_creates_the_secrets_that_its_values_name() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (values,) = re.findall(r"^```yaml\n# values.yaml .*\n([^`]+)```$", page, re.MULTILINE)
+    rendered = json.dumps(render(yaml.safe_load(values)))
+    named = re.findall(r'"(?:secretKeyRef|secretRef)": {[^}]*"name": "([^"]+)"', rendered)
+    named += re.findall(r'"secretName": "([^"]+)"', rendered)
+    created = re.findall(r"kubectl -n models create secret (?:generic|tls) ([\w-]+)", page)
+    created += [name for names in re.findall(r"for name in ([^;]+); do kubectl", page) for name in names.split()]
+    assert set(named) == set(created)
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,34 @@ def test_the_servers_command_serves_with_what_the_image_copies(tmp_path: Path) -
     finally:
         process.terminate()
     assert process.wait() == 0
+
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        pytest.skip("needs systemd-analyze: apt-get install --no-install-recommends systemd")
+    # systemd looks for the command, which is where the page installs it; and it wants an instance of a template.
+    text, count = re.subn(
+        r"^ExecStart=\S+/bin/mnistflow\S*", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE
+    )
+    assert count == 1
+    copy = tmp_path / unit.name.replace("@.", "@follow.")
+    copy.write_text(text)
+    done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False)
+    # It reads the units of the machine as well, and warns of theirs.
+    assert unit.stem not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_of_the_server_unit_exist() -> None:
+    names = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in vars(Settings())}
+    given = re.findall(r"^Environment=(\w+)=", (DEPLOY / "systemd/mnistflow-server.service").read_text(), re.MULTILINE)
+    assert given
+    assert set(given) <= names
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "systemd/mnistflow-server.service").read_text(), re.MULTILINE)
+    assert stop
+    assert int(stop[1]) > Settings().drain_seconds + 3

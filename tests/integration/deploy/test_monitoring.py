@@ -12,7 +12,9 @@ import yaml
 
 from serving.metrics.prometheus import Metrics
 
-MONITORING = Path(__file__).parents[3] / "deploy/chart/monitoring"
+ROOT = Path(__file__).parents[3]
+MONITORING = ROOT / "deploy/chart/monitoring"
+PAGE = ROOT / "docs/how-to/deploy.md"
 RULES = MONITORING / "rules.yaml"
 NAME = re.compile(r"\bmnistflow[_:a-z]+")
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
@@ -55,10 +57,25 @@ def test_every_alert_says_how_bad_it_is_and_what_it_means() -> None:
             assert rule["annotations"].keys() == {"summary", "description"}
 
 
+def find_promtool() -> str:
+    return shutil.which("promtool") or pytest.skip("needs promtool: apt-get install --no-install-recommends prometheus")
+
+
+def test_promtool_accepts_the_configuration_on_the_page(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```yaml\n(rule_files:[^`]+)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    assert job["job_name"] == "mnistflow-server"  # which the rules expect
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copy(RULES, tmp_path / "rules.yaml")
+    for name in (job["authorization"]["credentials_file"], job["tls_config"]["ca_file"]):
+        (tmp_path / name).touch()
+    command = [find_promtool(), "check", "config", "prometheus.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_promtool_accepts_the_rules_and_alerts_come_when_they_should(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if not promtool:
-        pytest.skip("needs promtool: apt-get install --no-install-recommends prometheus")
+    promtool = find_promtool()
     subprocess.run([promtool, "check", "rules", "--lint-fatal", RULES], check=True, capture_output=True, text=True)
     cases = yaml.safe_load((Path(__file__).parent / "alerts.yaml").read_text())
     (tmp_path / "alerts.yaml").write_text(yaml.safe_dump({**cases, "rule_files": [str(RULES)]}))
