@@ -34,13 +34,21 @@ def mismatch(paths: Paths, stage: Stage) -> str | None:
     parameters = yaml_files.read(paths.params)
     try:
         stages = yaml_files.read(lock)["stages"]
-        if other := other_parameter(parameters, {name: stages[name] for name in _UP_TO[stage]}):
+        if other := other_parameter(_with_fallback(parameters, stages), {name: stages[name] for name in _UP_TO[stage]}):
             return f"dvc.lock has another `{other}` than params.yaml"
         outputs = {entry["path"]: entry["md5"] for entry in stages[stage]["outs"]}
     except (ConfigError, KeyError, TypeError, AttributeError):
         return f"dvc.lock does not describe stage {stage}"
     folder = next(path for path in outputs if not path.startswith("var/reports/"))
     return None if md5(paths.root / folder) == outputs[folder] else f"{folder} is not what dvc.lock describes"
+
+
+def _with_fallback(parameters: Any, stages: Mapping[str, Any]) -> Any:
+    """Return the parameters of a run that used `fetch.fallback`, if the dvc.lock is of one."""
+    fetch = parameters["fetch"]
+    locked = stages["fetch"]["params"]["params.yaml"]["fetch.dataset"]
+    is_fallback = locked is not None and locked == fetch.get("fallback")
+    return {**parameters, "fetch": {**fetch, "dataset": locked}} if is_fallback else parameters
 
 
 def other_parameter(parameters: Any, stages: Mapping[str, Any]) -> str | None:
