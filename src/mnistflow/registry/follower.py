@@ -47,6 +47,7 @@ class Follower:
         self._known: dict[str, StoredModel | None] = {}
         self._compared: dict[str, float] = {}
         self._problems: dict[str, str] = {}
+        self._reported: dict[str, str] = {}  # the model that a problem was reported of
 
     def run(self, every: float) -> NoReturn:
         """Poll until the process ends.
@@ -120,9 +121,13 @@ class Follower:
         if problem:
             self._problems[subject] = problem
         if problem and problem not in {former, *shared}:
+            self._reported[problem] = subject
             self._report(f"{subject}: what is published goes on serving: {problem}")
-        elif former and not problem and former not in shared:
-            self._report(f"{subject}: follows again")
+        if former and former not in {problem, *shared}:
+            first = self._reported.pop(former, subject)
+            if not problem:
+                # Of several models with one problem, the one that it was reported of, unless that has another one by now.
+                self._report(f"{subject if first in self._problems else first}: follows again")
 
     def _write_health(self) -> None:
         """Write when each model was compared with the registry last, for probes and people."""

@@ -82,6 +82,12 @@ def test_compose_accepts_the_file(name: str) -> None:
         assert named <= file["volumes"].keys()
 
 
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.team.yaml"])
+def test_mlflow_starts_no_job_workers(name: str) -> None:
+    (file,) = documents(name)
+    assert file["services"]["mlflow"]["environment"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
 def test_compose_states_no_secret_of_a_team() -> None:
     text = (DEPLOY / "compose.team.yaml").read_text()
     assert re.findall(r"(?:PASSWORD|SECRET_KEY|AUTH_STRING)\w*: (?!(?:admin:)?\$\{\w+:\?\})", text) == []

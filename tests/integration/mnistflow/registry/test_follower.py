@@ -100,6 +100,8 @@ def test_a_promotion_on_one_machine_is_answered_by_the_server_of_another(team: T
     wait_until(lambda: answers(1), server)
     assert log(team.other).count("goes on serving") == 1
     assert log(team.other).count("follows again") == 1
+    # Of two models with the same problem, one is named at both times.
+    assert len(set(re.findall(r"(\S+): (?:what is published|follows again)", log(team.other)))) == 1
 
     damaged_files_are_refused(team, answers)
     family = running.stop(signal.SIGTERM)
