@@ -126,7 +126,7 @@ class Follower:
         if former and former not in {problem, *shared}:
             first = self._reported.pop(former, subject)
             if not problem:
-                # Of several models with one problem, the one that it was reported of, unless that has another one by now.
+                # Of several models with one problem, the one that it was reported of, unless that has another one.
                 self._report(f"{subject if first in self._problems else first}: follows again")
 
     def _write_health(self) -> None:
