@@ -52,7 +52,7 @@ class Components:
         return np.bincount(self.of_pixel, values[self.mask], len(self)).astype(np.float64)
 
     @cached_property
-    def contact(self) -> Floats:
+    def border_contact(self) -> Floats:
         """The largest share of a side of the image that each component touches, 0 to 1."""
         share = np.zeros(len(self), np.float32)
         height, width = self.mask.shape
@@ -66,17 +66,17 @@ class Components:
             share = np.maximum(share, (counts / len(side)).astype(np.float32))
         return share
 
-    def main(self, ink_of: npt.NDArray[np.float64], least_share: float) -> int | None:
+    def main(self, ink_of: npt.NDArray[np.float64], min_share: float) -> int | None:
         """Return the number of the component with the most ink, or None if there are only specks.
 
         Args:
             ink_of: ink of each component; 0 for those that are no candidates.
-            least_share: of the pixels of the mask; a component with fewer is a speck.
+            min_share: of the pixels of the mask; a component with fewer is a speck.
         """
         if not ink_of.any():
             return None
         number = int(np.argmax(ink_of))
-        return None if self.area[number] < max(1, least_share * self.mask.size) else number
+        return None if self.area[number] < max(1, min_share * self.mask.size) else number
 
     def select(self, chosen: Mask) -> Mask:
         """Return the mask of the chosen components; `chosen` has one entry for each component."""
@@ -85,11 +85,11 @@ class Components:
         return selected
 
 
-def find(mask: Mask) -> Components:
+def label(mask: Mask) -> Components:
     """Return the 8-connected components of a mask `[height, width]`.
 
     The runs of each row are linked to those that they touch in the next row; the smallest number of a component then
-    spreads along the links. This needs neither a loop over pixels nor a library.
+    spreads along the links. The server does without scipy, so this is numpy only.
     """
     height, width = mask.shape
     stride = width + 2  # a column at each side that separates the runs of neighbouring rows
@@ -98,9 +98,11 @@ def find(mask: Mask) -> Components:
     flat = padded.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts, ends = changes[::2], changes[1::2]
+    # first, last: runs of the next row that touch each run (8-connected); `last` is exclusive.
     first = np.searchsorted(ends, starts + stride, "left")
     last = np.searchsorted(starts, ends + stride, "right")
     counts = np.maximum(last - first, 0)
+    # upper, lower: all pairs of runs that touch.
     upper = np.repeat(np.arange(len(starts)), counts)
     lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(counts) + counts, counts)
     numbers = _smallest_of_linked(len(starts), upper, lower)
@@ -117,8 +119,8 @@ def find(mask: Mask) -> Components:
     return Components(mask, np.repeat(of_run, lengths), area, top, bottom, left, right)
 
 
-def extent(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
-    """Return the rows and columns of the smallest box around all True pixels of a mask, of which there is one.
+def bounding_slices(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """Return the rows and columns of the bounding box of all True pixels of a mask, of which there is at least one.
 
     Args:
         mask: `[height, width]`.
@@ -128,12 +130,12 @@ def extent(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
     return _wider(rows, margin), _wider(columns, margin)
 
 
-def border(field: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
+def border(image: npt.NDArray[Pixel]) -> npt.NDArray[Pixel]:
     """Return the pixels along the four sides of an image `[height, width]`."""
-    return np.concatenate((field[0], field[-1], field[1:-1, 0], field[1:-1, -1]))
+    return np.concatenate((image[0], image[-1], image[1:-1, 0], image[1:-1, -1]))
 
 
-def middle(values: npt.NDArray[Pixel]) -> Pixel:
+def upper_median(values: npt.NDArray[Pixel]) -> Pixel:
     """Return the upper median of an array, several times as fast as np.median."""
     rank = values.size // 2
     median: Pixel = np.partition(values, rank, axis=None)[rank]

@@ -1,4 +1,4 @@
-"""Digit of a sheet: the ink that is handwriting, without frames, edges of the sheet, ruled lines, boxes and specks."""
+"""Mask of a digit: the ink that is handwriting, without frames, edges of the sheet, ruled lines, boxes and specks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.images.components import Components, Floats, Mask
 Choice = Callable[[Components, npt.NDArray[np.float64]], Mask | None]
 
 # Fainter ink than this is the grain of paper or JPEG.
-FAINTEST_INK = 0.06
+MIN_INK_LEVEL = 0.06
 NOISE_DEVIATIONS = 5.0
 NOISE_STEP = 4  # every such row is enough to estimate the noise
 # Ink fainter than this share of the strongest is shadow, smear, or a printed line.
@@ -26,7 +26,7 @@ FRAME_CONTACT = 0.4
 WHOLE_SIDE = 0.92
 COMPARABLE_SHARE = 0.1
 # A digit within a frame has at least this share of the frame's ink; otherwise the frame is a digit cropped closely.
-LEAST_SHARE = 0.02
+MIN_DIGIT_SHARE = 0.02
 # Printed lines are thinner than this share of the width of the strokes, unless there are several.
 LINE_THICKNESS = 0.6
 SEVERAL_LINES = 3
@@ -39,14 +39,14 @@ BOX_SPAN = 0.5
 # this share of its size, and is no longer than this multiple of it, as printed lines are.
 PART_SHARE = 0.06
 PART_DISTANCE = 0.25
-LONGEST_PART = 1.25
+MAX_PART_LENGTH = 1.25
 # A component that is wider than this multiple of its height is a printed line, if there is another one.
 FLAT = 3
 SPECK_SHARE = 0.0003
 ROUNDS = 3
 
 
-def mask(ink: Floats, choose: Choice) -> Mask:
+def digit_mask(ink: Floats, choose: Choice) -> Mask:
     """Return the pixels of the chosen components.
 
     Args:
@@ -56,31 +56,31 @@ def mask(ink: Floats, choose: Choice) -> Mask:
     Raises:
         NoInkError: there is no ink.
     """
-    floor = max(FAINTEST_INK, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
-    left = ink.copy()
+    floor = max(MIN_INK_LEVEL, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
+    remaining = ink.copy()
     framed: Mask | None = None  # what the frames of the first round would be if they were the digit
-    least = 0.0
+    min_ink = 0.0
     for _ in range(ROUNDS):
-        strongest = float(left.max(initial=0))
+        strongest = float(remaining.max(initial=0))
         if strongest < floor:
             break
-        strong = left > max(STRONG_SHARE * strongest, floor / 2)
-        parts = components.find(without_lines(strong))
+        is_strong = remaining > max(STRONG_SHARE * strongest, floor / 2)
+        parts = components.label(without_lines(is_strong))
         ink_of = parts.total(ink)
         frames = _frames(parts, ink_of)
         chosen = choose(parts, np.where(frames, 0, ink_of))
-        if chosen is not None and ink[chosen].sum() >= least:
+        if chosen is not None and ink[chosen].sum() >= min_ink:
             return chosen
         if framed is None:
             framed = choose(parts, ink_of)
-            least = LEAST_SHARE * float(ink_of.sum())
-        left[grown(strong, 3)] = 0
+            min_ink = MIN_DIGIT_SHARE * float(ink_of.sum())
+        remaining[dilated(is_strong, 3)] = 0
     if framed is None:
         raise NoInkError("no ink found in the image")
     return framed
 
 
-def strong(ink: Floats) -> Mask:
+def without_faint_ink(ink: Floats) -> Mask:
     """Return the pixels whose ink is neither shadow nor smear beside the strongest one."""
     return ink > STRONG_SHARE * float(ink.max())
 
@@ -90,11 +90,11 @@ def _noise(ink: Floats) -> float:
     if ink.shape[1] < 2:
         return 0.0
     some = ink[::NOISE_STEP]
-    return float(components.middle(np.abs(some[:, 1:] - some[:, :-1]))) / 0.6745 / 2**0.5
+    return float(components.upper_median(np.abs(some[:, 1:] - some[:, :-1]))) / 0.6745 / 2**0.5
 
 
-def grown(mask: Mask, radius: int) -> Mask:
-    """Return a mask with all pixels within this distance, along rows and columns, of one of its own."""
+def dilated(mask: Mask, radius: int) -> Mask:
+    """Return a mask dilated by a square with this distance from its centre to its sides."""
     for axis in (0, 1):
         lines = mask.swapaxes(0, axis)
         result = lines.copy()
@@ -121,7 +121,7 @@ def without_lines(mask: Mask) -> Mask:
 
 def _thin(lines: Mask, width: float) -> Mask:
     """Return the rows of lines that are thin beside strokes of this width; all of them if there are several lines."""
-    bands = components.find(lines[None])
+    bands = components.label(lines[None])
     if len(bands) >= SEVERAL_LINES:
         return lines
     return bands.select(bands.area <= max(1, LINE_THICKNESS * width)).ravel()
@@ -130,10 +130,10 @@ def _thin(lines: Mask, width: float) -> Mask:
 def _crossing(rest: Mask, lines: Mask) -> Mask:
     """Return the parts of lines, which `rest` lacks, where a stroke arrives from above or below."""
     crossing = np.zeros_like(rest)
-    bands = components.find(lines[None])
+    bands = components.label(lines[None])
     for first, last in zip(bands.left, bands.right, strict=True):
         around = np.concatenate((rest[max(first - 2, 0) : first], rest[last : last + 2]))
-        crossing[first:last] = grown(around.max(axis=0, keepdims=True), 1)
+        crossing[first:last] = dilated(around.max(axis=0, keepdims=True), 1)
     return crossing
 
 
@@ -149,8 +149,8 @@ def _lines(mask: Mask) -> Mask:
     return enough
 
 
-def inside(mask: Mask) -> Mask:
-    """Return the pixels of a mask whose four neighbours belong to it too."""
+def eroded(mask: Mask) -> Mask:
+    """Return the mask eroded by a cross of 3x3."""
     result = np.zeros_like(mask)
     middle = result[1:-1, 1:-1]
     np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=middle)
@@ -162,13 +162,13 @@ def inside(mask: Mask) -> Mask:
 def stroke_width(mask: Mask) -> float:
     """Return the mean width of the strokes in pixels: twice their area for each pixel of their outline."""
     area = np.count_nonzero(mask)
-    edge = area - np.count_nonzero(inside(mask))
+    edge = area - np.count_nonzero(eroded(mask))
     return 2 * area / edge if edge else 0.0
 
 
 def _frames(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask:
     """Return which components are frames or edges of the sheet, or a box around something else."""
-    contact = parts.contact
+    contact = parts.border_contact
     inner = float(np.where(contact > FRAME_CONTACT, 0, ink_of).max(initial=0))
     frames = (contact > WHOLE_SIDE) | ((contact > FRAME_CONTACT) & (inner > COMPARABLE_SHARE * ink_of))
     height, width = parts.mask.shape
@@ -185,8 +185,8 @@ def _is_box(parts: Components, number: int) -> bool:
     own = parts.select(np.arange(len(parts)) == number)
     if own[top + inset_rows : bottom - inset_rows, left + inset_columns : right - inset_columns].any():
         return False
-    inside = (parts.top > top) & (parts.bottom < bottom) & (parts.left > left) & (parts.right < right)
-    return bool((inside & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
+    is_enclosed = (parts.top > top) & (parts.bottom < bottom) & (parts.left > left) & (parts.right < right)
+    return bool((is_enclosed & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
 
 
 def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:
@@ -195,19 +195,19 @@ def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None
     Args:
         ink_of: ink of each component; 0 for those that are no candidates.
     """
-    inner = ink_of * (1 - parts.contact)  # what lies along the border is rather a part of something else
+    inner = ink_of * (1 - parts.border_contact)  # what lies along the border is rather a part of something else
     main = parts.main(np.where(parts.width > FLAT * parts.height, 0, inner), SPECK_SHARE)
     if main is None:
         main = parts.main(ink_of, SPECK_SHARE)
     if main is None:
         return None
-    touches = parts.contact > 0
+    touches = parts.border_contact > 0
     if not touches[main]:
         ink_of = np.where(touches, 0, ink_of)
     size = np.maximum(parts.height, parts.width)
     reach = PART_DISTANCE * size[main]
     near = (
-        (size <= LONGEST_PART * size[main])
+        (size <= MAX_PART_LENGTH * size[main])
         & (parts.top < parts.bottom[main] + reach)
         & (parts.bottom > parts.top[main] - reach)
         & (parts.left < parts.right[main] + reach)

@@ -19,9 +19,9 @@ Grey = npt.NDArray[np.uint8]
 
 # Side of the window of the closing, as a share of the larger side of the image; wider strokes are taken for paper.
 WINDOW_SHARE = 0.36
-SMALLEST_WINDOW = 11
+MIN_WINDOW = 11
 # Brightness below which paper is not divided by: the ratio would be noise.
-DARKEST_PAPER = 40
+MIN_PAPER_BRIGHTNESS = 40
 # A colour channel is used instead of the luminance if its contrast is larger by this factor.
 CHANNEL_GAIN = 1.4
 # Every such row and column is enough for the median of the paper, and to compare the channels.
@@ -29,8 +29,8 @@ SAMPLE_STEP = 3
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A reading of an image as ink on paper.
+class InkMap:
+    """Ink and paper of an image, as estimated.
 
     Attributes:
         ink: share of the paper's brightness by which each pixel differs from it, `[height, width]`, 0 to 1.
@@ -69,21 +69,21 @@ def _ranks(count: int) -> list[int]:
     return [round(share * (count - 1)) for share in (0.01, 0.5, 0.99)]
 
 
-def reading(grey: Grey, *, bright_paper: bool) -> Sheet:
-    """Return an image `[height, width]` as ink on paper that is brighter than the ink, or darker."""
-    smooth = smoothed(grey)
-    size = max(SMALLEST_WINDOW, round(max(grey.shape) * WINDOW_SHARE))
-    if bright_paper:
-        paper = ~window_maximum(~window_maximum(smooth, size), size)
+def separate_ink(grey: Grey, *, is_paper_bright: bool) -> InkMap:
+    """Return ink and paper of an image `[height, width]`, by a closing if the paper is bright, else by an opening."""
+    smooth = mean_filtered(grey)
+    size = max(MIN_WINDOW, round(max(grey.shape) * WINDOW_SHARE))
+    if is_paper_bright:
+        paper = ~maximum_filter(~maximum_filter(smooth, size), size)
         difference = paper.astype(np.float32) - grey
     else:
-        paper = window_maximum(~window_maximum(~smooth, size), size)
+        paper = maximum_filter(~maximum_filter(~smooth, size), size)
         difference = grey.astype(np.float32) - paper
-    return Sheet(_relative(difference, paper), paper)
+    return InkMap(_relative(difference, paper), paper)
 
 
-def reduced(grey: Grey, factor: int) -> Grey:
-    """Return an image `[height, width]` with the means of squares of this side as its pixels."""
+def downsampled(grey: Grey, factor: int) -> Grey:
+    """Return an image `[height, width]` reduced by a whole factor: each pixel is the mean of a square of this side."""
     return grey if factor == 1 else np.asarray(Image.fromarray(grey).reduce(factor))
 
 
@@ -93,15 +93,15 @@ def _relative(difference: Floats, paper: Grey) -> Floats:
     Ink absorbs, and chalk reflects, a fixed share of the light, so the difference is smaller in the shade.
     """
     np.maximum(difference, 0, out=difference)
-    share: Floats = np.divide(difference, np.maximum(paper, DARKEST_PAPER).astype(np.float32))
-    middle = float(components.middle(paper[::SAMPLE_STEP, ::SAMPLE_STEP]))
-    limit = min(1.0, float(difference.max()) / max(DARKEST_PAPER, middle))
+    share: Floats = np.divide(difference, np.maximum(paper, MIN_PAPER_BRIGHTNESS).astype(np.float32))
+    middle = float(components.upper_median(paper[::SAMPLE_STEP, ::SAMPLE_STEP]))
+    limit = min(1.0, float(difference.max()) / max(MIN_PAPER_BRIGHTNESS, middle))
     share *= limit / max(float(share.max()), 1e-6)
     return share
 
 
-def smoothed(grey: Grey) -> Grey:
-    """Return the mean of each pixel and its neighbours, which a single noisy pixel hardly changes."""
+def mean_filtered(grey: Grey) -> Grey:
+    """Return an image filtered by the mean of 3x3 pixels, which a single noisy pixel hardly changes."""
     height, width = grey.shape
     wide = np.empty((height + 2, width + 2), np.uint16)
     wide[1:-1, 1:-1] = grey
@@ -112,8 +112,8 @@ def smoothed(grey: Grey) -> Grey:
     return means
 
 
-def window_maximum(values: Grey, size: int) -> Grey:
-    """Return the maximum of the square window of this side around each pixel; outside the image is nothing."""
+def maximum_filter(values: Grey, size: int) -> Grey:
+    """Return the maximum of the square window of this side around each pixel; pixels outside the image count as 0."""
     for axis in (0, 1):
         values = _line_maximum(values.swapaxes(0, axis), size).swapaxes(0, axis)
     return values

@@ -1,4 +1,4 @@
-"""MNIST's form of a digit: 28x28 grey pixels, bright ink on black.
+"""Normalization of a digit to MNIST's format: 28x28 grey pixels, bright ink on black.
 
 The procedure is MNIST's (http://yann.lecun.com/exdb/mnist/): the ink is scaled with antialiasing to fit a 20x20 box,
 and its centre of mass is placed in the middle of the 28x28 field.
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from serving.images import stroke_width
-from serving.images.components import border, extent
+from serving.images.components import border, bounding_slices
 from serving.images.ink import Grey
 
 SIDE = 28
@@ -28,7 +28,7 @@ def is_mnist_form(grey: Grey) -> bool:
     """Return whether this has the size, box and centre of an MNIST image, so that it needs no preprocessing."""
     if grey.shape != (SIDE, SIDE) or np.median(border(grey)) > 0 or grey.max() <= NOISE:
         return False
-    rows, columns = extent(grey > NOISE)
+    rows, columns = bounding_slices(grey > NOISE)
     is_box = abs(max(rows.stop - rows.start, columns.stop - columns.start) - BOX) <= 2
     return is_box and all(abs(centre - MIDDLE) < 0.75 for centre in _centre_of_mass(grey))
 

@@ -60,12 +60,12 @@ def convert_each(
         ServingError: from `convert`, with the number of the image if there are several.
     """
     file_count = sum(isinstance(image, bytes) for image in images)
-    left = max_pixels
+    remaining = max_pixels
     for number, image in enumerate(images):
         with _numbered(number, len(images)):
             if isinstance(image, bytes) and file_count > 1:
-                left -= count_pixels(image)
-                if left < 0:
+                remaining -= count_pixels(image)
+                if remaining < 0:
                     raise TooLargeError(f"the images up to this one have more than {max_pixels} pixels in total")
             result = convert(image)
         yield result

@@ -1,9 +1,10 @@
 """Polarity of an image: dark ink on bright paper, or the reverse.
 
-What both readings find as handwriting is compared. Strokes have an edge along their whole outline,
-contrast with all that is around them, and are long beside their width; they neither lie along the border of the image
-nor fill the sides of their box. The wrong reading finds paper: a piece of it between strokes and a frame, the inside of
-a loop, the whole sheet, or slivers along the edges of strokes.
+The image is separated into ink and paper under both assumptions, and what each finds as handwriting gets a score
+(logistic regression). Strokes have an edge along their whole outline, contrast with all that is around them, and are
+long beside their width; they neither lie along the border of the image nor fill the sides of their bounding box. The
+wrong assumption finds paper: a piece of it between strokes and a frame, the inside of a loop, the whole sheet, or
+slivers along the edges of strokes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from serving.errors import NoInkError
 from serving.images import components, digit, ink
 from serving.images.components import Integers, Mask
-from serving.images.ink import Grey, Sheet
+from serving.images.ink import Grey, InkMap
 
 # Images are compared at a whole fraction of their size, down to about this side.
 SIDE = 64
@@ -31,10 +32,10 @@ TILT = 0.1
 LONG = 16.0
 # Share of each side of its box that digits may fill.
 USUAL_SIDES = 0.5
-# Weights of a logistic regression between the right and the wrong readings of hard images.
+# Weights of a logistic regression, fitted to the right and the wrong polarity of hard images.
 EDGES, SEPARATION, LENGTH, CONTRAST, AT_THE_BORDER, FILLED_SIDES = 15.8, 9.9, 5.4, 6.1, -3.0, -50.0
-# The first reading of 49 of 50 usual images has this score, and its ink covers no more than this share of the image.
-# Then it is right, and the other, less likely reading is not tried: sheets and discs that are taken for ink are larger.
+# The likelier polarity of 49 of 50 usual images has this score, and its ink covers no more than this share of the
+# image. Then it is right, and the other one is not tried: sheets and discs that are taken for ink are larger.
 CERTAIN = 37.0
 LITTLE_INK = 0.2
 
@@ -44,8 +45,8 @@ class Polarity(NamedTuple):
 
     Attributes:
         is_paper_bright: whether the paper is brighter than the ink.
-        mask: of the handwriting on the reduced image that was looked at, `[height / factor, width / factor]`.
-        factor: by which it was reduced.
+        mask: of the handwriting on the downsampled image, `[height / factor, width / factor]`.
+        factor: of the downsampling.
     """
 
     is_paper_bright: bool
@@ -64,16 +65,16 @@ def find(grey: Grey, choose: digit.Choice) -> Polarity:
         NoInkError: there is no ink.
     """
     factor = max(1, max(grey.shape) // SIDE)
-    smooth = ink.smoothed(ink.reduced(grey, factor))
-    is_mostly_bright = 2 * int(components.middle(smooth)) >= int(smooth.min()) + int(smooth.max())
+    smooth = ink.mean_filtered(ink.downsampled(grey, factor))
+    is_mostly_bright = 2 * int(components.upper_median(smooth)) >= int(smooth.min()) + int(smooth.max())
     best, polarity = -math.inf, None
     for is_paper_bright in (is_mostly_bright, not is_mostly_bright):
-        sheet = ink.reading(smooth, bright_paper=is_paper_bright)
+        ink_map = ink.separate_ink(smooth, is_paper_bright=is_paper_bright)
         try:
-            mask = digit.mask(sheet.ink, choose)
+            mask = digit.digit_mask(ink_map.ink, choose)
         except NoInkError:
             continue
-        score = _score(smooth, sheet, mask)
+        score = _score(smooth, ink_map, mask)
         if score > best:
             best, polarity = score, Polarity(is_paper_bright, mask, factor)
         if score >= CERTAIN and np.count_nonzero(mask) <= LITTLE_INK * mask.size:
@@ -83,13 +84,13 @@ def find(grey: Grey, choose: digit.Choice) -> Polarity:
     return polarity
 
 
-def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
-    """Return how much the handwriting of a reading is like strokes."""
-    around = components.extent(mask, MARGIN)
+def _score(smooth: Grey, ink_map: InkMap, mask: Mask) -> float:
+    """Return how much the pixels of a mask are like strokes: the logit that they are handwriting."""
+    around = components.bounding_slices(mask, MARGIN)
     strokes, grey = mask[around], smooth[around]
-    outline = np.nonzero(strokes & ~digit.inside(strokes))
+    outline = np.nonzero(strokes & ~digit.eroded(strokes))
     area, brightness = int(np.count_nonzero(strokes)), float(grey[strokes].mean())
-    contrast = abs(brightness - float(components.middle(sheet.paper[around][strokes])))
+    contrast = abs(brightness - float(components.upper_median(ink_map.paper[around][strokes])))
     length = len(outline[0]) ** 2 / (4 * area)  # the mean width is twice the area for each pixel of the outline
     return (
         EDGES * _edge_share(grey, outline, EDGE_SHARE * contrast)
@@ -97,7 +98,7 @@ def _score(smooth: Grey, sheet: Sheet, mask: Mask) -> float:
         + LENGTH * math.log(min(length, LONG))
         + CONTRAST * contrast / max(1, int(np.ptp(smooth)))
         + AT_THE_BORDER * _share(components.border(mask))
-        + FILLED_SIDES * max(0, _filled_sides(mask[components.extent(mask)]) - USUAL_SIDES)
+        + FILLED_SIDES * max(0, _filled_sides(mask[components.bounding_slices(mask)]) - USUAL_SIDES)
     )
 
 
@@ -105,12 +106,12 @@ def _share(mask: Mask) -> float:
     return np.count_nonzero(mask) / mask.size
 
 
-def _edge_share(grey: Grey, outline: tuple[Integers, ...], least: float) -> float:
+def _edge_share(grey: Grey, outline: tuple[Integers, ...], min_difference: float) -> float:
     """Return the share of an outline that has an edge of at least this difference in brightness."""
     offsets = np.arange(EDGE_WINDOW)[:, None] - EDGE_WINDOW // 2
     rows, columns = (np.clip(at + offsets, 0, size - 1) for at, size in zip(outline, grey.shape, strict=True))
     windows = grey[rows[:, None], columns].reshape(EDGE_WINDOW**2, -1)
-    return _share(windows.max(axis=0) - windows.min(axis=0) > least)
+    return _share(windows.max(axis=0) - windows.min(axis=0) > min_difference)
 
 
 def _separation(grey: Grey, area: int, brightness: float) -> float:

@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from serving.errors import NoInkError
 from serving.images import digit, ink, polarity, text_lines
-from serving.images.components import Box, Mask, border, extent
+from serving.images.components import Box, Mask, border, bounding_slices
 from serving.images.decoding import Picture, decode
-from serving.images.ink import Grey, Sheet
+from serving.images.ink import Grey, InkMap
 from serving.images.mnist_form import SIDE, is_mnist_form, to_mnist_form
 from serving.images.mode import Mode
 
@@ -34,12 +34,12 @@ class Handwriting:
     """What is written on an image.
 
     Attributes:
-        sheet: the ink of each pixel, and the paper behind it.
+        ink_map: of the image.
         mask: the pixels of the handwriting, `[height, width]`.
         pixels: its ink without anything else, uint8 `[height, width]`.
     """
 
-    sheet: Sheet
+    ink_map: InkMap
     mask: Mask
     pixels: Grey
 
@@ -65,7 +65,7 @@ class Reading:
     def shows_several(self) -> bool:
         """Whether there are more digits than the one that was read; False if the image was used as it is."""
         found = self.handwriting
-        return found is not None and text_lines.shows_several(found.sheet.ink, found.mask)
+        return found is not None and text_lines.shows_several(found.ink_map.ink, found.mask)
 
     @property
     def box(self) -> Box:
@@ -73,7 +73,7 @@ class Reading:
         if self.handwriting is None:
             return Box(0, 0, self.width, self.height)
         height, width = self.grey.shape
-        return Box.scaled(*extent(self.handwriting.mask), self.width / width, self.height / height)
+        return Box.scaled(*bounding_slices(self.handwriting.mask), self.width / width, self.height / height)
 
 
 def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_000_000) -> Grey:
@@ -103,7 +103,7 @@ def read(image: ImagePayload, *, mode: Mode, max_pixels: int) -> Reading:
         return _used_whole(picture, picture.luminance)
     grey = ink.most_contrasting(picture.luminance, picture.colours)
     found = _find_digit(grey)
-    pixels = to_mnist_form(found.pixels[extent(found.mask)])
+    pixels = to_mnist_form(found.pixels[bounding_slices(found.mask)])
     return Reading(grey, picture.width, picture.height, found, pixels)
 
 
@@ -113,38 +113,38 @@ def find_handwriting(grey: Grey, choose: digit.Choice) -> Handwriting:
     Raises:
         InvalidRequestError: there is no ink.
     """
-    sheet = ink.reading(grey, bright_paper=polarity.find(grey, choose).is_paper_bright)
-    return _cleaned(sheet, digit.mask(sheet.ink, choose))
+    ink_map = ink.separate_ink(grey, is_paper_bright=polarity.find(grey, choose).is_paper_bright)
+    return _cleaned(ink_map, digit.digit_mask(ink_map.ink, choose))
 
 
 def _find_digit(grey: Grey) -> Handwriting:
     """Find the digit on an image `[height, width]`: on the reduced image, and its strokes there on the image itself."""
     found = polarity.find(grey, digit.one_digit)
-    sheet = ink.reading(grey, bright_paper=found.is_paper_bright)
-    box = extent(found.mask, 1)
-    near = digit.grown(found.mask[box], 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
+    ink_map = ink.separate_ink(grey, is_paper_bright=found.is_paper_bright)
+    box = bounding_slices(found.mask, 1)
+    near = digit.dilated(found.mask[box], 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
     rows, columns = (slice(part.start * found.factor, None) for part in box)
-    nearby = sheet.ink[rows, columns][: len(near), : near.shape[1]]
+    nearby = ink_map.ink[rows, columns][: len(near), : near.shape[1]]
     near = near[: len(nearby), : nearby.shape[1]]
     nearby = nearby * near
     if not nearby.any():
         raise NoInkError("no ink found in the image")
     mask = np.zeros(grey.shape, bool)
-    mask[rows, columns][: len(near), : near.shape[1]] = digit.strong(nearby)
-    return _cleaned(sheet, mask)
+    mask[rows, columns][: len(near), : near.shape[1]] = digit.without_faint_ink(nearby)
+    return _cleaned(ink_map, mask)
 
 
-def _cleaned(sheet: Sheet, mask: Mask) -> Handwriting:
+def _cleaned(ink_map: InkMap, mask: Mask) -> Handwriting:
     """Return the handwriting of a mask, with all of its ink and nothing else."""
-    around = extent(mask, 2)
-    strokes, values = mask[around], sheet.ink[around]
-    inside = values * digit.grown(strokes, 2)
+    around = bounding_slices(mask, 2)
+    strokes, values = mask[around], ink_map.ink[around]
+    near = values * digit.dilated(strokes, 2)
     values = values[strokes]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
-    clean = np.clip((inside / full - FAINT) / (1 - 2 * FAINT), 0, 1)
+    clean = np.clip((near / full - FAINT) / (1 - 2 * FAINT), 0, 1)
     pixels = np.zeros(mask.shape, np.uint8)
     pixels[around] = np.rint(clean * 255)
-    return Handwriting(sheet, mask, pixels)
+    return Handwriting(ink_map, mask, pixels)
 
 
 def _used_whole(picture: Picture, pixels: Grey) -> Reading:

@@ -1,4 +1,4 @@
-"""Steps of a reading, as small pictures: what was taken for paper, for ink, and for the digit."""
+"""Steps of the preprocessing as PNG images: what was taken for paper, for ink and for the digit, and the input."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from serving.images.components import extent
+from serving.images.components import bounding_slices
 from serving.images.ink import Grey
 from serving.images.preprocessing import Handwriting, Reading
 
@@ -21,7 +21,7 @@ PNG_LEVEL = 1
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a reading.
+    """A step of the preprocessing.
 
     Attributes:
         name: of the step.
@@ -42,7 +42,7 @@ class Step:
 
 
 def draw(reading: Reading) -> list[Step]:
-    """Return the steps of a reading in their order; an image that was used as it is has the first and last only."""
+    """Return the steps from the image to the input of the model; the first and last only if it was used as it is."""
     inputs = Step("input", "the input of the model, 28 x 28 pixels", reading.input)
     return [*draw_handwriting(reading.grey, reading.handwriting), inputs]
 
@@ -58,10 +58,10 @@ def draw_handwriting(grey: Grey, found: Handwriting | None) -> Iterator[Step]:
         yield Step("image", "the image, which was used as it is", grey)
         return
     yield Step("image", "the image as it was worked on: upright, grey, and reduced if it was large", grey)
-    yield Step("background", "the paper that was found behind the ink", found.sheet.paper)
-    yield Step("ink", "how much each pixel differs from the paper", np.rint(found.sheet.ink * 255).astype(np.uint8))
-    behind = np.rint(found.sheet.ink * (255 * BEHIND)).astype(np.uint8)
+    yield Step("background", "the paper that was found behind the ink", found.ink_map.paper)
+    yield Step("ink", "how much each pixel differs from the paper", np.rint(found.ink_map.ink * 255).astype(np.uint8))
+    behind = np.rint(found.ink_map.ink * (255 * BEHIND)).astype(np.uint8)
     boxed = Image.fromarray(np.maximum(found.pixels, behind))
-    rows, columns = extent(found.mask)
+    rows, columns = bounding_slices(found.mask)
     ImageDraw.Draw(boxed).rectangle((columns.start - 1, rows.start - 1, columns.stop, rows.stop), outline=OUTLINE)
     yield Step("digit", "what is read, in its box; darker ink is left out", np.asarray(boxed))

@@ -11,8 +11,8 @@ import numpy as np
 
 from serving.images import components
 from serving.images.components import Mask
-from serving.images.digit import grown, stroke_width
-from serving.images.ink import Grey, window_maximum
+from serving.images.digit import dilated, stroke_width
+from serving.images.ink import Grey, maximum_filter
 
 # Wider strokes than this multiple of the usual width are thinned to it: the model knows fat strokes, but no blots.
 FAT = 1.8
@@ -35,10 +35,10 @@ def normalized(ink: Grey, usual: float) -> Grey:
             ink = np.where(hollow, np.uint8(255), ink)
             width = stroke_width(ink > INK)
     if (growth := round((usual - width) / 2)) > 0:
-        return window_maximum(ink, 2 * growth + 1)
+        return maximum_filter(ink, 2 * growth + 1)
     if (layers := round((width - FAT * usual) / 2)) > 0:
         thinned = _thinned(ink > INK, layers)
-        return np.where(thinned, ink, 0)[components.extent(thinned)]
+        return np.where(thinned, ink, 0)[components.bounding_slices(thinned)]
     return ink
 
 
@@ -50,20 +50,20 @@ def _hollow(lines: Mask, width: float) -> Mask:
         width: of the lines.
     """
     # Wider lines have no gaps, and no diagonal ones between pixels that touch at their corners.
-    wide = grown(np.pad(lines, 2), 1)
-    holes = components.find(~wide)
+    wide = dilated(np.pad(lines, 2), 1)
+    holes = components.label(~wide)
     chosen = np.zeros(len(holes), bool)
-    for number in np.flatnonzero(holes.contact == 0):
+    for number in np.flatnonzero(holes.border_contact == 0):
         hole = holes.select(np.arange(len(holes)) == number)
         across = stroke_width(hole)
         chosen[number] = across + 2 > width and holes.area[number] > LONG * across**2
     hollow = holes.select(chosen)
     if not hollow.any():
         return np.zeros_like(lines)
-    spanned = (part.stop - part.start for part in components.extent(hollow))
+    spanned = (part.stop - part.start for part in components.bounding_slices(hollow))
     if any(span < SPAN * (size - 2 * width) for span, size in zip(spanned, lines.shape, strict=True)):
         return np.zeros_like(lines)
-    return grown(hollow, 2)[2:-2, 2:-2]
+    return dilated(hollow, 2)[2:-2, 2:-2]
 
 
 def _thinned(mask: Mask, layers: int) -> Mask:

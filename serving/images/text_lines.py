@@ -1,4 +1,4 @@
-"""Lines of handwriting: which strokes of a sheet are digits or parts of digits, and which of them share a line."""
+"""Lines of handwriting: which connected components are digits or parts of digits, and which of them share a line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PART_SHARE = 0.05
 PART_DISTANCE = 0.2
 # A component that touches this share of a side of the image is no digit.
 AT_THE_SIDE = 0.3
-# Small components that are looked at: more of them are a texture.
-MOST_SMALL = 256
+# Small components are checked up to this number; more of them are a texture.
+MAX_SMALL = 256
 SPECK_SHARE = 0.0001
 # Two components share a line if this share of the height of the lower one is beside the other, or if one is above the
 # other and both are together no higher than this multiple of the highest one, as parts of a digit.
@@ -46,11 +46,11 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
     if main is None:
         return None
     density = ink_of / np.maximum(parts.area, 1)
-    is_marginal = (parts.contact >= AT_THE_SIDE) | _is_in_a_corner(parts)
+    is_marginal = (parts.border_contact >= AT_THE_SIDE) | _is_in_a_corner(parts)
     eligible = (density >= AS_DARK * density[main]) & ~is_marginal
     tall = eligible & (parts.height >= TALL * parts.height[main])
     tall[main] = True
-    small = np.flatnonzero(eligible & ~tall & (ink_of >= PART_SHARE * ink_of[tall].min()))[:MOST_SMALL]
+    small = np.flatnonzero(eligible & ~tall & (ink_of >= PART_SHARE * ink_of[tall].min()))[:MAX_SMALL]
     near = [number for number in small if _is_part(parts, ink_of, int(number), np.flatnonzero(tall))]
     chosen = tall.copy()
     chosen[near] = True
@@ -64,11 +64,12 @@ def shows_several(ink: Floats, found: Mask) -> bool:
         ink: of each pixel, `[height, width]`, 0 to 1.
         found: the digit that was read, `[height, width]`.
     """
-    others = digit.strong(ink) & ~found
-    if ink[others].sum() < ALIKE_INK * ink[found].sum() and len(components.find(found[components.extent(found)])) == 1:
+    others = digit.without_faint_ink(ink) & ~found
+    strokes = found[components.bounding_slices(found)]
+    if ink[others].sum() < ALIKE_INK * ink[found].sum() and len(components.label(strokes)) == 1:
         return False  # as on most images, and in a fraction of the time
     try:
-        parts = components.find(digit.mask(ink, all_digits))
+        parts = components.label(digit.digit_mask(ink, all_digits))
     except NoInkError:
         return False
     ink_of = parts.total(ink)
@@ -90,20 +91,20 @@ def _is_in_a_corner(parts: Components) -> Mask:
     return in_a_corner
 
 
-def split(mask: Mask, most: int) -> Iterator[Mask]:
+def split(mask: Mask, limit: int) -> Iterator[Mask]:
     """Yield the lines of a mask from top to bottom.
 
     Args:
         mask: of digits and parts of digits.
-        most: components that may be digits.
+        limit: largest number of components that may be digits.
 
     Raises:
         InvalidRequestError: there are more.
     """
-    parts = components.find(mask)
+    parts = components.label(mask)
     tall = np.flatnonzero(parts.height >= TALL * parts.height.max())
-    if len(tall) > most:
-        raise InvalidRequestError(f"too many strokes: an image may show at most {most} digits")
+    if len(tall) > limit:
+        raise InvalidRequestError(f"too many strokes: an image may show at most {limit} digits")
     lines: list[list[int]] = []
     for number in tall[np.argsort(parts.left[tall], kind="stable")]:
         line = next((line for line in lines if _share_a_line(parts, line[-1], int(number))), None)

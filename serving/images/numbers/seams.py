@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.images.components import Floats, Integers
-from serving.images.digit import inside
+from serving.images.digit import eroded
 
 # Higher lines are reduced by a whole factor to about this height before seams are sought.
 HEIGHT = 96
@@ -127,7 +127,7 @@ def _crossed(ink: Floats, stroke_width: float) -> Floats:
     deep = np.pad(ink > 0.5, 1)
     for layer in range(max(1, round(DEEP * stroke_width))):
         # Squares and crosses in turn make nearly a disc.
-        deep = _inside_with_corners(deep) if layer % 3 == 1 else inside(deep)
+        deep = _inside_with_corners(deep) if layer % 3 == 1 else eroded(deep)
     crossed: Floats = ink * np.where(deep[1:-1, 1:-1], np.float32(DEEP_SHARE), np.float32(1)) / np.float32(stroke_width)
     return crossed
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from serving.errors import InvalidRequestError
 from serving.images import text_lines
-from serving.images.components import Box, Mask, extent
-from serving.images.digit import grown, stroke_width
+from serving.images.components import Box, Mask, bounding_slices
+from serving.images.digit import dilated, stroke_width
 from serving.images.ink import Grey
 from serving.images.mnist_form import to_mnist_form
 from serving.images.numbers import scores, seams, sequence, spans
@@ -97,9 +97,9 @@ def segment(found: Handwriting, across: float, down: float) -> list[Line]:
 
 def writing(found: Handwriting, mask: Mask) -> Writing:
     """Return the line of handwriting with this mask, `[height, width]` of the image."""
-    rows, columns = extent(mask)
+    rows, columns = bounding_slices(mask)
     own = mask[rows, columns]
-    pixels = np.where(grown(mask, 2), found.pixels, 0)[rows, columns]
+    pixels = np.where(dilated(mask, 2), found.pixels, 0)[rows, columns]
     return Writing(pixels, own, rows.start, columns.start, stroke_width(own))
 
 
