@@ -1,9 +1,9 @@
 """Fit the curves of `serving/images/numbers/scores.py`, which decide where a number is cut into digits.
 
 Numbers are written from validation images, which the champion was not trained on, as `many_digits.py` writes them from
-test images. Of all sequences of spans along a line, those whose spans are the digits that were written are made as
-probable as possible, given the measures of all spans and the probabilities of the champion: the likelihood of a
-conditional random field, maximized with L-BFGS. Takes about ten minutes, and prints the curves.
+test images. The curves maximize the likelihood of a semi-Markov conditional random field with L-BFGS: of all sequences
+of spans along a line, those whose spans are the digits that were written become as probable as possible, given the
+features of all spans and the probabilities of the champion. Takes about ten minutes, and prints the curves.
 
     mnistflow fetch && mnistflow prepare
     python benchmarks/serving/fit_numbers.py --repository var/models --images var/data/prepared/validation.npz
@@ -46,15 +46,16 @@ NUMBERS = (
     ("sizes", 70, (2, 9)),
     ("spaced", 150, (1, 2)),
 )
-# A span is a digit if they share this part of their ink, of all ink of both; less if the model reads it right.
-SAME = 0.87
-SIMILAR = 0.72
-# Less probable spans, by their shape, are not read.
-PROBABLE = 1e-4
+# Intersection over union of the ink of a span and a digit from which on the span is the digit; less if the model
+# classifies it correctly.
+MIN_IOU = 0.87
+MIN_IOU_IF_CORRECT = 0.72
+# The model reads spans with at least this marginal probability by their shape.
+MIN_PROBABILITY = 1e-4
 REGULARIZATION = 1e-4
-SHAPES_ALONE = 0.25  # weight in the loss
+SHAPES_ALONE = 0.25  # weight in the loss of the likelihood by shapes alone
 STEPS = 100
-CURVES = ("WIDTH", "HEIGHT", "GAP", "INK", "STROKES", "DIVIDED", "DOUBT")
+CURVES = ("WIDTH", "HEIGHT", "GAP", "INK", "STROKES", "GAP_DISTANCE", "UNCERTAINTY")
 
 
 @dataclass
@@ -63,38 +64,38 @@ class Example:
 
     Attributes:
         line, seams, spans: of an image of a number.
-        shared: the part of all ink of a digit and a span that they share, `[digits, spans]`.
-        labels: of the digits.
-        measures: for each value of each curve, how much it counts in the score of each span, `[spans, values]`.
-        is_digit: whether a span is one of the digits that were written.
+        iou: intersection over union of the ink of each digit and each span, `[digits, spans]`.
+        labels: of the digits, `[digits]`.
+        design: weight of each value of each curve in the score of each span, `[spans, values]`.
+        is_digit: whether a span is one of the digits that were written, `[spans]`.
     """
 
-    line: segmentation.Writing
+    line: segmentation.LineImage
     seams: Seams
     spans: Spans
-    shared: Array
+    iou: Array
     labels: Array
-    measures: Array
+    design: Array
     is_digit: Array
 
     def read(self, model: Model, chosen: Array) -> None:
         """Keep the chosen spans, and have a model read them."""
-        self.spans, self.shared = self.spans.select(chosen), self.shared[:, chosen]
-        inputs = np.stack([segmentation.rendered(self.line, self.seams, span) for span in self.spans])
+        self.spans, self.iou = self.spans.select(chosen), self.iou[:, chosen]
+        inputs = np.stack([segmentation.render(self.line, self.seams, span) for span in self.spans])
         (name,), (output, *_) = model.inputs, model.outputs
         probabilities = model.run({name: inputs}, [output])[output]
-        doubt = _counted([(scores.DOUBT, scores.doubts(probabilities))])
-        self.measures = np.concatenate((self.measures[chosen], doubt), axis=1)
-        is_right = probabilities.argmax(axis=1) == self.labels[self.shared.argmax(axis=0)]
-        self.is_digit = self.is_digit[chosen] | ((self.shared.max(axis=0) > SIMILAR) & is_right)
+        uncertainty = _design_matrix([(scores.UNCERTAINTY, scores.log_uncertainty(probabilities))])
+        self.design = np.concatenate((self.design[chosen], uncertainty), axis=1)
+        is_correct = probabilities.argmax(axis=1) == self.labels[self.iou.argmax(axis=0)]
+        self.is_digit = self.is_digit[chosen] | ((self.iou.max(axis=0) > MIN_IOU_IF_CORRECT) & is_correct)
 
 
 def examples(images: Array, labels: Array) -> Iterator[Example]:
-    """Yield the lines of all numbers, without what a model reads."""
+    """Yield the lines of all numbers, without the probabilities of a model."""
     random = np.random.default_rng(1)
-    for kind, count, (least, end) in NUMBERS:
+    for kind, count, (low, high) in NUMBERS:
         for seed in range(count):
-            chosen = random.integers(0, len(images), random.integers(least, end))
+            chosen = random.integers(0, len(images), random.integers(low, high))
             digits = [hard_images.from_outline(images[each]) for each in chosen]
             yield from _lines(digits, labels[chosen], kind, seed)
         print(f"{kind}: {count} numbers", file=sys.stderr, flush=True)
@@ -106,25 +107,25 @@ def _lines(digits: Sequence[hard_images.Floats], labels: Array, kind: str, seed:
     picture = decode(file, max_pixels=MAX_PIXELS, max_side=number.WORKING_SIDE)
     grey = ink.most_contrasting(picture.luminance, picture.colours)
     found = find_handwriting(grey, text_lines.all_digits)
-    masks = list(text_lines.split(found.mask, segmentation.MOST_DIGITS))
+    masks = list(text_lines.split(found.mask, segmentation.MAX_DIGITS))
     if len(masks) > 1:
         return
-    line = segmentation.writing(found, masks[0])
-    seams = segmentation.find_seams(line, segmentation.MOST_SEAMS)
-    possible = spans.between(seams, line.mask, line.stroke_width)
+    line = segmentation.crop_line(found, masks[0])
+    seams = segmentation.find_seams(line, segmentation.MAX_SEAMS)
+    possible = spans.find(seams, line.mask, line.stroke_width)
     layers = [_reduced(layer, grey.shape[1], grey.shape[0]) for layer in many_digits.layers(digits, kind, seed)]
-    shared = _shared_ink(layers, line, seams, possible)
-    measures = _counted(scores.measures(possible, seams, line.stroke_width))
-    yield Example(line, seams, possible, shared, labels, measures, shared.max(axis=0) > SAME)
+    iou = _iou(layers, line, seams, possible)
+    design = _design_matrix(scores.shape_features(possible, seams, line.stroke_width))
+    yield Example(line, seams, possible, iou, labels, design, iou.max(axis=0) > MIN_IOU)
 
 
-def _counted(measures: Sequence[tuple[scores.Curve, Array]]) -> Array:
-    """Return how much each value of each curve counts in the score of each span, `[spans, values]`."""
-    counted: dict[scores.Curve, Array] = {}
-    for curve, measure in measures:
-        share = np.stack([np.interp(measure, curve.points, one) for one in np.eye(len(curve.points))], axis=1)
-        counted[curve] = counted.get(curve, 0) + share
-    return np.concatenate(list(counted.values()), axis=1)
+def _design_matrix(features: Sequence[tuple[scores.Curve, Array]]) -> Array:
+    """Return the weight of each value of each curve in the score of each span, `[spans, values]`: its hat function."""
+    weights: dict[scores.Curve, Array] = {}
+    for curve, feature in features:
+        hats = np.stack([np.interp(feature, curve.knots, one) for one in np.eye(len(curve.knots))], axis=1)
+        weights[curve] = weights.get(curve, 0) + hats
+    return np.concatenate(list(weights.values()), axis=1)
 
 
 def _reduced(layer: Array, width: int, height: int) -> Array:
@@ -133,19 +134,19 @@ def _reduced(layer: Array, width: int, height: int) -> Array:
     return reduced
 
 
-def _shared_ink(layers: Sequence[Array], line: segmentation.Writing, seams: Seams, possible: Spans) -> Array:
-    """Return the part of all ink of a digit and a span that they share, `[digits, spans]`."""
+def _iou(layers: Sequence[Array], line: segmentation.LineImage, seams: Seams, possible: Spans) -> Array:
+    """Return the intersection over union of the ink of each digit and each span, `[digits, spans]`."""
     height, width = line.mask.shape
     rows, columns = slice(line.top, line.top + height), slice(line.left, line.left + width)
-    total = np.cumsum([layer[rows, columns] * line.mask for layer in layers], axis=2)
-    before = np.pad(total, ((0, 0), (0, 0), (1, 0)))[:, np.arange(height), seams.columns]
-    shared = np.maximum(before[:, possible.last] - before[:, possible.first], 0).sum(axis=2)
-    digit, span = total[:, :, -1].sum(axis=1)[:, None], shared.sum(axis=0)
-    return np.asarray(shared / (digit + span - shared))
+    cumulative = np.cumsum([layer[rows, columns] * line.mask for layer in layers], axis=2)
+    before = np.pad(cumulative, ((0, 0), (0, 0), (1, 0)))[:, np.arange(height), seams.columns]
+    intersection = np.maximum(before[:, possible.last] - before[:, possible.first], 0).sum(axis=2)
+    digit, span = cumulative[:, :, -1].sum(axis=1)[:, None], intersection.sum(axis=0)
+    return np.asarray(intersection / (digit + span - intersection))
 
 
 class Sequences:
-    """All sequences of spans of many lines at once, for the gradient of their likelihood."""
+    """All sequences of spans of many lines at once, for the gradient of the likelihood."""
 
     def __init__(self, lines: Sequence[Example]) -> None:
         self._line = np.repeat(np.arange(len(lines)), [len(line.spans) for line in lines])
@@ -153,21 +154,21 @@ class Sequences:
         self._last = np.concatenate([line.spans.last for line in lines])
         self._ends = np.array([int(line.spans.last.max()) for line in lines])
 
-    def log_totals(self, span_scores: Array) -> tuple[Array, Array]:
-        """Return what `sequence.log_total` does: for each line `[lines]`, and for each span of all lines."""
+    def log_partitions(self, span_scores: Array) -> tuple[Array, Array]:
+        """Return the results of `sequence.log_partition`: for each line `[lines]`, and for each span of all lines."""
         lines, seams = len(self._ends), int(self._ends.max()) + 1
-        steps = np.full((lines, seams, seams), -np.inf)
-        steps[self._line, self._first, self._last] = span_scores
-        before, after = np.full((lines, seams), -np.inf), np.full((lines, seams), -np.inf)
-        before[:, 0] = 0
-        after[np.arange(lines), self._ends] = 0
+        edges = np.full((lines, seams, seams), -np.inf)
+        edges[self._line, self._first, self._last] = span_scores
+        forward, backward = np.full((lines, seams), -np.inf), np.full((lines, seams), -np.inf)
+        forward[:, 0] = 0
+        backward[np.arange(lines), self._ends] = 0
         for seam in range(1, seams):
-            before[:, seam] = np.logaddexp.reduce(before[:, :seam] + steps[:, :seam, seam], axis=1)
+            forward[:, seam] = np.logaddexp.reduce(forward[:, :seam] + edges[:, :seam, seam], axis=1)
         for seam in range(seams - 2, -1, -1):
-            onwards = np.logaddexp.reduce(after[:, seam + 1 :] + steps[:, seam, seam + 1 :], axis=1)
-            after[:, seam] = np.where(self._ends == seam, 0, onwards)
-        totals = before[np.arange(lines), self._ends]
-        spans_totals = before[self._line, self._first] + span_scores + after[self._line, self._last]
+            onwards = np.logaddexp.reduce(backward[:, seam + 1 :] + edges[:, seam, seam + 1 :], axis=1)
+            backward[:, seam] = np.where(self._ends == seam, 0, onwards)
+        totals = forward[np.arange(lines), self._ends]
+        spans_totals = forward[self._line, self._first] + span_scores + backward[self._line, self._last]
         with np.errstate(invalid="ignore"):  # of lines without any sequence
             return totals, np.nan_to_num(np.exp(spans_totals - totals[self._line]))
 
@@ -176,31 +177,31 @@ def fit(lines: Sequence[Example], shapes: int) -> Array:
     """Return the values of all curves, one after another.
 
     Args:
-        lines: those whose digits no spans are do not count.
-        shapes: how many of the values are of curves of shapes. These have to do without the others as well, since they
-            choose what the model reads.
+        lines: with their spans; lines without a span for each digit are left out.
+        shapes: how many of the values belong to curves of shapes. These also have a loss of their own, because they
+            alone choose the spans that the model reads.
     """
     is_digit = np.concatenate([line.is_digit for line in lines])
-    totals, _ = Sequences(lines).log_totals(np.where(is_digit, 0, -np.inf))
+    totals, _ = Sequences(lines).log_partitions(np.where(is_digit, 0, -np.inf))
     complete = [line for line, total in zip(lines, totals, strict=True) if np.isfinite(total)]
-    sequences, measures = Sequences(complete), np.concatenate([line.measures for line in complete])
+    sequences, design = Sequences(complete), np.concatenate([line.design for line in complete])
     is_digit = np.concatenate([line.is_digit for line in complete])
 
-    def unlikelihood(values: Array) -> tuple[float, Array]:
-        span_scores = measures @ values
-        every, probable = sequences.log_totals(span_scores)
-        right, expected = sequences.log_totals(np.where(is_digit, span_scores, -np.inf))
-        return float((every - right).mean()), (probable - expected) @ measures / len(complete)
+    def negative_log_likelihood(values: Array) -> tuple[float, Array]:
+        span_scores = design @ values
+        all_sequences, marginals = sequences.log_partitions(span_scores)
+        correct, conditional = sequences.log_partitions(np.where(is_digit, span_scores, -np.inf))
+        return float((all_sequences - correct).mean()), (marginals - conditional) @ design / len(complete)
 
     def loss(values: Array) -> tuple[float, Array]:
         of_shapes = np.where(np.arange(len(values)) < shapes, values, 0)
-        together, slope = unlikelihood(values)
-        alone, slope_alone = unlikelihood(of_shapes)
-        slope[:shapes] += SHAPES_ALONE * slope_alone[:shapes]
-        size = float(values @ values)
-        return together + SHAPES_ALONE * alone + REGULARIZATION * size, slope + 2 * REGULARIZATION * values
+        together, gradient = negative_log_likelihood(values)
+        alone, gradient_alone = negative_log_likelihood(of_shapes)
+        gradient[:shapes] += SHAPES_ALONE * gradient_alone[:shapes]
+        squares = float(values @ values)
+        return together + SHAPES_ALONE * alone + REGULARIZATION * squares, gradient + 2 * REGULARIZATION * values
 
-    fitted = minimize(loss, np.zeros(measures.shape[1]), method="L-BFGS-B", jac=True, options={"maxiter": STEPS})
+    fitted = minimize(loss, np.zeros(design.shape[1]), method="L-BFGS-B", jac=True, options={"maxiter": STEPS})
     print(f"loss {fitted.fun:.4f}, {len(complete)} of {len(lines)} lines", file=sys.stderr, flush=True)
     return np.asarray(fitted.x)
 
@@ -216,16 +217,16 @@ def main() -> None:
     model = Model(folder.read(arguments.model, folder.scan()[arguments.model].champion))
     with np.load(arguments.images) as split:
         lines = list(examples(split["inputs"].reshape(-1, 28, 28), split["targets"]))
-    shapes = fit(lines, lines[0].measures.shape[1])
+    shapes = fit(lines, lines[0].design.shape[1])
     for line in lines:
         possible = line.spans
-        probabilities = sequence.probabilities(possible.first, possible.last, line.measures @ shapes)
-        line.read(model, probabilities > PROBABLE)
+        probabilities = sequence.marginals(possible.first, possible.last, line.design @ shapes)
+        line.read(model, probabilities > MIN_PROBABILITY)
     values = fit(lines, len(shapes))
     for name in CURVES:
-        points = getattr(scores, name).points
-        own, values = values[: len(points)], values[len(points) :]
-        print(f"{name} = Curve({points}, {tuple(round(float(value), 2) for value in own)})")
+        knots = getattr(scores, name).knots
+        own, values = values[: len(knots)], values[len(knots) :]
+        print(f"{name} = Curve({knots}, {tuple(round(float(value), 2) for value in own)})")
 
 
 if __name__ == "__main__":

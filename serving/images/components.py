@@ -155,10 +155,10 @@ class Box(NamedTuple):
     height: int
 
     @classmethod
-    def scaled(cls, rows: slice, columns: slice, across: float, down: float) -> Self:
+    def scaled(cls, rows: slice, columns: slice, x_scale: float, y_scale: float) -> Self:
         """Return the box of these rows and columns of an image that is reduced by these factors."""
-        x, y = round(columns.start * across), round(rows.start * down)
-        return cls(x, y, round(columns.stop * across) - x, round(rows.stop * down) - y)
+        x, y = round(columns.start * x_scale), round(rows.start * y_scale)
+        return cls(x, y, round(columns.stop * x_scale) - x, round(rows.stop * y_scale) - y)
 
 
 def _smallest_of_linked(count: int, upper: Integers, lower: Integers) -> Integers:

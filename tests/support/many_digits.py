@@ -15,9 +15,9 @@ MARGIN = 40
 KINDS = ("spaced", "touching", "sizes", "touching sizes", "lines")
 TOUCHING = ("touching", "touching sizes")
 OF_DIFFERENT_SIZE = ("sizes", "touching sizes")
-SMALLEST = 0.6  # of the sizes
+MIN_SIZE = 0.6  # as a share of the height
 GAPS = (0.08, 0.5)  # between spaced digits, as shares of their height
-DEEPEST = 4  # touching digits are pushed into each other by fewer pixels than this
+MAX_OVERLAP = 3  # by which touching digits are pushed into each other, in pixels
 DRIFT = 0.05  # up or down, as a share of the height
 
 
@@ -82,14 +82,14 @@ def _line(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> list
     line: Floats = np.zeros((round(HEIGHT * (1 + 2 * DRIFT)), 0))
     placed: list[tuple[int, Floats]] = []
     for digit in digits:
-        share = rng.uniform(SMALLEST, 1) if kind in OF_DIFFERENT_SIZE else 1.0
+        share = rng.uniform(MIN_SIZE, 1) if kind in OF_DIFFERENT_SIZE else 1.0
         cropped = hard_images.resized(digit, HEIGHT * share)
         top = round(rng.uniform(0, 1) * (len(line) - len(cropped)))
         field: Floats = np.zeros((len(line), cropped.shape[1]))
         field[top : top + len(cropped)] = cropped
         gap = float(rng.uniform(*GAPS)) * HEIGHT
         if kind in TOUCHING:
-            gap = _contact(line, field) - int(rng.integers(1, DEEPEST))
+            gap = _contact(line, field) - int(rng.integers(1, MAX_OVERLAP + 1))
         left = max(0, line.shape[1] + round(gap)) if placed else 0
         placed.append((left, field))
         line = _beside(line, field, left)

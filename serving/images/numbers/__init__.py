@@ -1,1 +1,1 @@
-"""Numbers: several digits on one image. Imports the modules of `images` above it, none of which imports it."""
+"""Numbers: segmentation of images of several digits. Imports the modules of `images` above it; none imports it."""

@@ -1,4 +1,4 @@
-"""Numbers: all digits of an image, from left to right and from top to bottom."""
+"""Reading of numbers: all digits of an image, line by line and from left to right."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from serving.images import ink
 from serving.images.components import Box, Floats
 from serving.images.decoding import decode
 from serving.images.ink import Grey
-from serving.images.numbers import scores
+from serving.images.numbers import scores, sequence
 from serving.images.numbers.segmentation import Line, segment
-from serving.images.numbers.sequence import best
 from serving.images.preprocessing import Handwriting, ImagePayload, Reading, find_handwriting, read
 from serving.images.text_lines import all_digits
 
@@ -34,7 +33,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be the digits of an image, before the model has read it.
+    """The candidates for the digits of an image, before the model has classified them.
 
     Attributes:
         whole: the image read as a single digit, in this box.
@@ -82,7 +81,7 @@ class NumberReading:
 
 
 def read_number(image: ImagePayload, *, max_pixels: int) -> NumberReading:
-    """Find what may be the digits of an image.
+    """Find the candidates for the digits of an image.
 
     Args:
         image: a file, or pixels.
@@ -121,7 +120,7 @@ def choose_digits(images: Iterable[Candidates], probabilities: Floats) -> Iterat
     """Yield the digits of each image.
 
     Args:
-        images: what may be their digits.
+        images: the candidates of each.
         probabilities: of the model for the inputs of all of them, one after another, `[n, classes]`.
     """
     first = 0
@@ -134,7 +133,8 @@ def choose_digits(images: Iterable[Candidates], probabilities: Floats) -> Iterat
 def _chosen(line: Line, probabilities: Floats) -> list[int]:
     """Return the numbers of the candidates that are the digits of a line, from left to right."""
     first, last = (np.array([getattr(each, end) for each in line]) for end in ("first", "last"))
-    return best(first, last, np.array([each.score for each in line]) + scores.of_probabilities(probabilities))
+    shape_scores = np.array([each.score for each in line])
+    return sequence.best(first, last, shape_scores + scores.of_probabilities(probabilities))
 
 
 def text(digits: Sequence[Digit], names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""Segmentation of a number into digits: seams at and between its digits, and all spans between seams that may be one.
+"""Segmentation of a number into digits by over-segmentation: seams cut each line between its digits and inside them.
 
-The shapes of the spans decide which of them the model reads, and its probabilities which of those are the digits (Casey
-and Lecolinet, A survey of methods and strategies in character segmentation, 1996).
+Seams and the spans between them that may be digits make up the segmentation graph. The scores of the shapes decide
+which spans the model reads, and its probabilities which of those are the digits (Casey and Lecolinet, A survey of
+methods and strategies in character segmentation, 1996).
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from serving.images.numbers.sequence import Scores
 from serving.images.numbers.spans import Span, Spans
 from serving.images.preprocessing import Handwriting
 
-MOST_DIGITS = 32
-# Limits of the work for one image. Beyond this number of candidates, each line has one sequence of digits only.
-MOST_SEAMS = 8 * MOST_DIGITS
-MOST_CANDIDATES = 12 * MOST_DIGITS
-# The model reads spans that are at least as probable as this by their shape.
-PROBABLE = 2e-3
-# Digits are higher than this multiple of the width of their strokes. What is lower, such as a dash, is not cut.
-LEAST_HEIGHT = 2
+MAX_DIGITS = 32
+# Limits of the work for one image. Beyond this number of candidates, a line has only those of its best sequence.
+MAX_SEAMS = 8 * MAX_DIGITS
+MAX_CANDIDATES = 12 * MAX_DIGITS
+# The model reads spans with at least this marginal probability by their shape.
+MIN_PROBABILITY = 2e-3
+# Digits are higher than this multiple of the width of their strokes. Lower ink, such as a dash, is not cut.
+MIN_HEIGHT = 2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be a digit: the ink between two seams.
+    """A candidate for a digit: the ink of a span.
 
     Attributes:
         first, last: numbers of the seams.
-        score: of its shape, in nats.
+        score: of its shape, the log-potential of the span.
         box: in the whole image.
         input: of the model, uint8 [28, 28].
     """
@@ -52,12 +53,13 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Writing:
-    """The ink of a line, cropped to it.
+class LineImage:
+    """The image of a line, cropped to its ink.
 
     Attributes:
-        pixels, mask: `[height, width]`.
-        top, left: place of the line in the image.
+        pixels: ink of the line, uint8 `[height, width]`.
+        mask: of the ink, `[height, width]`.
+        top, left: position of the line in the whole image.
         stroke_width: in pixels.
     """
 
@@ -71,69 +73,68 @@ class Writing:
 Line = tuple[Candidate, ...]  # in the order of their first seams
 
 
-def segment(found: Handwriting, across: float, down: float) -> list[Line]:
+def segment(found: Handwriting, x_scale: float, y_scale: float) -> list[Line]:
     """Return the candidates for the digits of each line of handwriting, from top to bottom.
 
     Args:
         found: on an image.
-        across: factor by which the width of the image was reduced before.
-        down: the same of its height.
+        x_scale, y_scale: factors by which the width and the height of the image were reduced before.
 
     Raises:
-        InvalidRequestError: there are more strokes than `MOST_DIGITS` digits have.
+        InvalidRequestError: there are more strokes than `MAX_DIGITS` digits have.
     """
     lines: list[Line] = []
-    left = MOST_SEAMS
-    for mask in text_lines.split(found.mask, MOST_DIGITS):
-        line = writing(found, mask)
-        between = find_seams(line, left)
-        left -= len(between) - 1
-        if left < 0:
-            raise InvalidRequestError(f"too many strokes: an image may show at most {MOST_DIGITS} digits")
-        most = max(0, MOST_CANDIDATES - sum(map(len, lines)))
-        lines.append(tuple(_candidates(line, between, most, across, down)))
+    remaining = MAX_SEAMS
+    for mask in text_lines.split(found.mask, MAX_DIGITS):
+        line = crop_line(found, mask)
+        line_seams = find_seams(line, remaining)
+        remaining -= len(line_seams) - 1
+        if remaining < 0:
+            raise InvalidRequestError(f"too many strokes: an image may show at most {MAX_DIGITS} digits")
+        limit = max(0, MAX_CANDIDATES - sum(map(len, lines)))
+        lines.append(tuple(_candidates(line, line_seams, limit, x_scale, y_scale)))
     return lines
 
 
-def writing(found: Handwriting, mask: Mask) -> Writing:
-    """Return the line of handwriting with this mask, `[height, width]` of the image."""
+def crop_line(found: Handwriting, mask: Mask) -> LineImage:
+    """Return the image of the line of handwriting with this mask, `[height, width]` of the whole image."""
     rows, columns = bounding_slices(mask)
     own = mask[rows, columns]
     pixels = np.where(dilated(mask, 2), found.pixels, 0)[rows, columns]
-    return Writing(pixels, own, rows.start, columns.start, stroke_width(own))
+    return LineImage(pixels, own, rows.start, columns.start, stroke_width(own))
 
 
-def find_seams(line: Writing, most: int) -> Seams:
-    """Return up to `most` seams of a line, and its ends."""
+def find_seams(line: LineImage, limit: int) -> Seams:
+    """Return up to `limit` seams of a line, and its ends."""
     ink = np.where(line.mask, line.pixels, 0).astype(np.float32) / np.float32(255)
-    is_flat = len(line.mask) <= LEAST_HEIGHT * line.stroke_width
-    return seams.find(ink, line.stroke_width, 0 if is_flat else most)
+    is_flat = len(line.mask) <= MIN_HEIGHT * line.stroke_width
+    return seams.find(ink, line.stroke_width, 0 if is_flat else limit)
 
 
-def rendered(line: Writing, between: Seams, span: Span) -> Grey:
-    """Return the input of the model, uint8 [28, 28], for what lies between two seams."""
+def render(line: LineImage, line_seams: Seams, span: Span) -> Grey:
+    """Return the input of the model, uint8 [28, 28], for the ink of a span."""
     rows, columns = span.rows, span.columns
-    places = np.arange(columns.start, columns.stop)
-    starts, ends = (between.columns[seam, rows, None] for seam in (span.first, span.last))
-    return to_mnist_form(np.where((places >= starts) & (places < ends), line.pixels[rows, columns], 0))
+    positions = np.arange(columns.start, columns.stop)
+    starts, ends = (line_seams.columns[seam, rows, None] for seam in (span.first, span.last))
+    return to_mnist_form(np.where((positions >= starts) & (positions < ends), line.pixels[rows, columns], 0))
 
 
-def _candidates(line: Writing, between: Seams, most: int, across: float, down: float) -> Iterator[Candidate]:
-    possible = spans.between(between, line.mask, line.stroke_width)
-    shapes = scores.of_shapes(possible, between, line.stroke_width)
-    for number in np.flatnonzero(_probable(possible, shapes, most)).tolist():
+def _candidates(line: LineImage, line_seams: Seams, limit: int, x_scale: float, y_scale: float) -> Iterator[Candidate]:
+    possible = spans.find(line_seams, line.mask, line.stroke_width)
+    shape_scores = scores.of_shapes(possible, line_seams, line.stroke_width)
+    for number in np.flatnonzero(_is_probable(possible, shape_scores, limit)).tolist():
         span = possible[number]
-        box = Box.scaled(_moved(span.rows, line.top), _moved(span.columns, line.left), across, down)
-        yield Candidate(span.first, span.last, float(shapes[number]), box, rendered(line, between, span))
+        box = Box.scaled(_moved(span.rows, line.top), _moved(span.columns, line.left), x_scale, y_scale)
+        yield Candidate(span.first, span.last, float(shape_scores[number]), box, render(line, line_seams, span))
 
 
-def _probable(possible: Spans, shapes: Scores, most: int) -> Mask:
-    """Return which spans the model should read: up to `most` probable ones, and those of the best sequence."""
-    probabilities = sequence.probabilities(possible.first, possible.last, shapes)
-    likely = np.argsort(-probabilities, kind="stable")[:most]
+def _is_probable(possible: Spans, shape_scores: Scores, limit: int) -> Mask:
+    """Return which spans the model should read: up to `limit` probable ones, and those of the best sequence."""
+    probabilities = sequence.marginals(possible.first, possible.last, shape_scores)
+    likely = np.argsort(-probabilities, kind="stable")[:limit]
     chosen = np.zeros(len(possible), bool)
-    chosen[likely[probabilities[likely] >= PROBABLE]] = True
-    chosen[sequence.best(possible.first, possible.last, shapes)] = True
+    chosen[likely[probabilities[likely] >= MIN_PROBABILITY]] = True
+    chosen[sequence.best(possible.first, possible.last, shape_scores)] = True
     return chosen
 
 

@@ -1,7 +1,11 @@
-"""Sequences: ways along a line from its left to its right end, span by span, each span a digit.
+"""Sequences of digits: paths through the segmentation graph of a line, whose nodes are seams and whose edges are spans.
 
-Each span has a score in nats. The score of a sequence is their sum, and its probability is proportional to the
-exponential of that (a conditional random field, Lafferty, McCallum and Pereira, 2001).
+Each span has a score, its log-potential. The score of a sequence is the sum of those of its spans, and its probability
+is proportional to the exponential of that (Sarawagi and Cohen, Semi-Markov conditional random fields, 2004). The
+Viterbi algorithm finds the best sequence, and the forward-backward algorithm the probability of each span.
+
+Spans are arrays `[spans]`: `first` and `last` are the seams of each, in the order of the first ones, which begin with
+0, the left end of the line.
 """
 
 from __future__ import annotations
@@ -15,14 +19,9 @@ Scores = npt.NDArray[np.float64]
 
 
 def best(first: Integers, last: Integers, scores: Scores) -> list[int]:
-    """Return the numbers of the spans of the sequence with the highest score, from left to right.
-
-    Args:
-        first, last: seams of each span, in the order of the first ones; they begin with 0.
-        scores: of each span.
-    """
-    total = np.full(int(last.max()) + 1, -np.inf)
-    chosen = np.full(len(total), -1)  # the span that ends at each seam
+    """Return the numbers of the spans of the sequence with the highest score, from left to right (Viterbi)."""
+    total = np.full(int(last.max()) + 1, -np.inf)  # of the best sequence to each seam
+    chosen = np.full(len(total), -1)  # the span of that sequence that ends at the seam
     total[0] = 0
     for number, (start, end, score) in enumerate(zip(first.tolist(), last.tolist(), scores.tolist(), strict=True)):
         if total[start] + score > total[end]:
@@ -35,25 +34,24 @@ def best(first: Integers, last: Integers, scores: Scores) -> list[int]:
     return sequence[::-1]
 
 
-def probabilities(first: Integers, last: Integers, scores: Scores) -> Scores:
-    """Return the probability of each span: that of all sequences with it."""
-    return log_total(first, last, scores)[1]
+def marginals(first: Integers, last: Integers, scores: Scores) -> Scores:
+    """Return the marginal probability of each span, `[spans]`: that of all sequences with it."""
+    return log_partition(first, last, scores)[1]
 
 
-def log_total(first: Integers, last: Integers, scores: Scores) -> tuple[float, Scores]:
-    """Return the logarithm of the total weight of all sequences, and the probability of each span.
+def log_partition(first: Integers, last: Integers, scores: Scores) -> tuple[float, Scores]:
+    """Return the logarithm of the partition function, and the marginal probability of each span (forward-backward).
 
-    Args:
-        first, last, scores: as for `best`. A score may be -inf.
+    A score may be -inf, for a span that no sequence has.
     """
     end = int(last.max())
-    before = _totals(first, last, scores, end)
-    after = _totals(end - last, end - first, scores, end)[::-1]
-    return float(before[end]), np.exp(before[first] + scores + after[last] - before[end])
+    forward = _forward(first, last, scores, end)
+    backward = _forward(end - last, end - first, scores, end)[::-1]
+    return float(forward[end]), np.exp(forward[first] + scores + backward[last] - forward[end])
 
 
-def _totals(first: Integers, last: Integers, scores: Scores, end: int) -> Scores:
-    """Return the logarithm of the total weight of all sequences from seam 0 to each one."""
+def _forward(first: Integers, last: Integers, scores: Scores, end: int) -> Scores:
+    """Return the logarithm of the summed exponentials of all sequences from seam 0 to each one, `[end + 1]`."""
     by_last = np.argsort(last, kind="stable")
     bounds = np.searchsorted(last[by_last], np.arange(end + 2))
     totals = np.full(end + 1, -np.inf)

@@ -1,4 +1,4 @@
-"""Spans: pairs of seams of a line that a digit may lie between, with the measures of the ink between them."""
+"""Spans: pairs of seams that may have a digit between them (edges of the segmentation graph), with their features."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import numpy as np
 from serving.images.components import Floats, Integers, Mask
 from serving.images.numbers.seams import Seams
 
-# Of a digit: its width at most, as a multiple of the height of the line, its height at least, and the gap inside at
-# most. What lies between neighbouring gaps may have any shape.
-WIDEST = 1.25
-LOWEST = 0.4
-WIDEST_GAP = 0.2
-# Its ink at least, and how much of it the seams may leave out where they cross, as shares of that of an upright stroke
-# as high as the line.
-LEAST_INK = 0.3
-MOST_LOST = 0.05
-# Seams after the first one of a span among which its last one is.
-MOST_LASTS = 40
+# Limits of a digit: its width and height and the widest gap inside, as shares of the height of the line. Whatever lies
+# between neighbouring gaps is a span too.
+MAX_WIDTH = 1.25
+MIN_HEIGHT = 0.4
+MAX_GAP = 0.2
+# Its ink, and the ink that it loses where its seams cross, as shares of that of an upright stroke as high as the line.
+MIN_INK = 0.3
+MAX_LOST_INK = 0.05
+# A span ends at one of this many seams after its first one, or at the next gap.
+MAX_SEAMS_AHEAD = 40
 
 
 class Span(NamedTuple):
-    """A span of a line: its seams, and the bounding box of its ink in the line."""
+    """A span of a line: the numbers of its seams, and the bounding box of its ink in the line."""
 
     first: int
     last: int
@@ -35,7 +34,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Spans:
-    """Spans of a line, in the order of their first seams. Every array has an entry for each.
+    """Spans of a line, in the order of their first seams. Every array is `[spans]`.
 
     Attributes:
         first, last: numbers of the seams.
@@ -68,7 +67,7 @@ class Spans:
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def between(seams: Seams, mask: Mask, stroke_width: float) -> Spans:
+def find(seams: Seams, mask: Mask, stroke_width: float) -> Spans:
     """Return the spans that may be digits, and all between neighbouring gaps.
 
     Args:
@@ -76,61 +75,75 @@ def between(seams: Seams, mask: Mask, stroke_width: float) -> Spans:
         mask: of its ink, `[height, width]`.
         stroke_width: in pixels.
     """
-    ink_to_the_right, ink_to_the_left = _nearest_ink(seams, mask)
-    gaps = _gaps(ink_to_the_right, ink_to_the_left)
-    found = [
-        _from_seam(first, seams, ink_to_the_right, ink_to_the_left, gaps, stroke_width)
-        for first in range(len(seams) - 1)
-    ]
+    nearest = _nearest_ink(seams, mask)
+    found = [_find_from(first, seams, nearest, stroke_width) for first in range(len(seams) - 1)]
     return Spans(*(np.concatenate([getattr(each, field.name) for each in found]) for field in fields(Spans)))
 
 
-def _from_seam(
-    first: int, seams: Seams, ink_to_the_right: Integers, ink_to_the_left: Integers, gaps: Integers, stroke_width: float
-) -> Spans:
+class _NearestInk(NamedTuple):
+    """The ink beside each seam.
+
+    Attributes:
+        right: column of the nearest ink to the right in each row, `[seams, height]`; the line's width without ink.
+        left: column of the nearest ink to the left in each row, `[seams, height]`; -1 without ink.
+        gap: columns without ink at each seam, `[seams]`; 0 if the ink of both sides shares columns.
+    """
+
+    right: Integers
+    left: Integers
+    gap: Integers
+
+
+def _nearest_ink(seams: Seams, mask: Mask) -> _NearestInk:
+    height, width = mask.shape
+    rows, columns = np.arange(height), np.arange(width)
+    following = np.full((height, width + 1), width)
+    following[:, :-1] = np.minimum.accumulate(np.where(mask, columns, width)[:, ::-1], axis=1)[:, ::-1]
+    preceding = np.full((height, width + 1), -1)
+    preceding[:, 1:] = np.maximum.accumulate(np.where(mask, columns, -1), axis=1)
+    right, left = following[rows, seams.columns], preceding[rows, seams.columns]
+    return _NearestInk(right, left, np.maximum(right.min(axis=1) - left.max(axis=1) - 1, 0))
+
+
+def _find_from(first: int, seams: Seams, nearest: _NearestInk, stroke_width: float) -> Spans:
     """Return the spans that begin at a seam."""
-    height = seams.ink.shape[1]
-    lasts = np.arange(first + 1, min(len(seams), first + 1 + MOST_LASTS))
-    clean = np.flatnonzero(seams.is_clean)
-    next_gap = int(clean[np.searchsorted(clean, first + 1)])
+    lasts = np.arange(first + 1, min(len(seams), first + 1 + MAX_SEAMS_AHEAD))
+    gaps = np.flatnonzero(seams.is_in_gap)
+    next_gap = int(gaps[np.searchsorted(gaps, first + 1)])
     if next_gap > lasts[-1]:
         lasts = np.append(lasts, next_gap)
-    has_ink = ink_to_the_right[first] < seams.columns[lasts]  # in each row
-    left = np.where(has_ink, ink_to_the_right[first], np.iinfo(np.intp).max).min(axis=1)
-    right = np.where(has_ink, ink_to_the_left[lasts] + 1, 0).max(axis=1)
-    top, bottom = has_ink.argmax(axis=1), height - has_ink[:, ::-1].argmax(axis=1)
-    more = seams.ink[lasts] - seams.ink[first]
-    ink, lost = np.maximum(more, 0).sum(axis=1), np.maximum(-more, 0).sum(axis=1)
-    gap = np.maximum.accumulate(np.concatenate(([0], gaps[lasts[:-1]])))
-    stroke = stroke_width * height
+    spans, lost_ink = _measure(first, lasts, seams, nearest)
+    stroke_ink = stroke_width * seams.height
     may_be_digit = (
-        (right - left <= WIDEST * height)
-        & (bottom - top >= LOWEST * height)
-        & (gap <= WIDEST_GAP * height)
-        & (ink >= LEAST_INK * stroke)
-        & (lost <= MOST_LOST * stroke)
+        (spans.right - spans.left <= MAX_WIDTH * seams.height)
+        & (spans.bottom - spans.top >= MIN_HEIGHT * seams.height)
+        & (spans.gap <= MAX_GAP * seams.height)
+        & (spans.ink >= MIN_INK * stroke_ink)
+        & (lost_ink <= MAX_LOST_INK * stroke_ink)
     )
-    if seams.is_clean[first]:
+    if seams.is_in_gap[first]:
         may_be_digit |= lasts == next_gap
-    found = Spans(np.full(len(lasts), first), lasts, top, bottom, left, right, gap, ink)
-    return found.select(may_be_digit & has_ink.any(axis=1))
+    return spans.select(may_be_digit & (spans.right > 0))
 
 
-def _nearest_ink(seams: Seams, mask: Mask) -> tuple[Integers, Integers]:
-    """Return the columns of the nearest ink to the right and to the left of each seam in each row, `[n, height]`.
+def _measure(first: int, lasts: Integers, seams: Seams, nearest: _NearestInk) -> tuple[Spans, Floats]:
+    """Return spans, and the ink that each loses where its seams cross, in pixels, `[spans]`.
 
-    Where there is none, they are the width of the line and -1.
+    Args:
+        first: the first seam of all spans.
+        lasts: the last seam of each, `[spans]`.
+        seams: of the line.
+        nearest: ink beside the seams.
+
+    Returns:
+        The spans; `right` of one without ink is 0. And the lost ink.
     """
-    height, width = mask.shape
-    rows, places = np.arange(height), np.arange(width)
-    following = np.full((height, width + 1), width)
-    following[:, :-1] = np.minimum.accumulate(np.where(mask, places, width)[:, ::-1], axis=1)[:, ::-1]
-    preceding = np.full((height, width + 1), -1)
-    preceding[:, 1:] = np.maximum.accumulate(np.where(mask, places, -1), axis=1)
-    return following[rows, seams.columns], preceding[rows, seams.columns]
-
-
-def _gaps(ink_to_the_right: Integers, ink_to_the_left: Integers) -> Integers:
-    """Return how many columns without ink are at each seam; 0 if the ink of both sides shares columns."""
-    gaps: Integers = np.maximum(ink_to_the_right.min(axis=1) - ink_to_the_left.max(axis=1) - 1, 0)
-    return gaps
+    has_ink = nearest.right[first] < seams.columns[lasts]  # [spans, height]
+    left = np.where(has_ink, nearest.right[first], np.iinfo(np.intp).max).min(axis=1)
+    right = np.where(has_ink, nearest.left[lasts] + 1, 0).max(axis=1)
+    top, bottom = has_ink.argmax(axis=1), seams.height - has_ink[:, ::-1].argmax(axis=1)
+    # Ink in each row, [spans, height]. It is negative where the last seam is to the left of the first one.
+    signed_ink = seams.cumulative_ink[lasts] - seams.cumulative_ink[first]
+    ink, lost_ink = np.maximum(signed_ink, 0).sum(axis=1), np.maximum(-signed_ink, 0).sum(axis=1)
+    gap = np.maximum.accumulate(np.concatenate(([0], nearest.gap[lasts[:-1]])))
+    return Spans(np.full(len(lasts), first), lasts, top, bottom, left, right, gap, ink), lost_ink

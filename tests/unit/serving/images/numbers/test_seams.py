@@ -1,4 +1,4 @@
-"""Seams: they go through gaps and where digits touch, and there are no more of them than asked for."""
+"""Seams: they go through gaps and through contacts of digits, and there are no more of them than the limit."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_seam_goes_through_a_gap_between_boxes_that_overlap():
     stem, post = (0, 60, 0, WIDTH), (20, 80, 92, 100)
     found = seams.find(ink(80, 100, roof, stem, foot, post), WIDTH, 20)
 
-    between = [number for number in range(len(found)) if found.is_clean[number]]
+    between = [number for number in range(len(found)) if found.is_in_gap[number]]
 
     assert len(between) == 3  # the ends of the line, and the gap
     assert separates(found, roof, foot)
@@ -43,7 +43,7 @@ def test_round_digits_that_touch_are_separated(depth):
     ring = ((radius <= 1) & (radius >= 1 - WIDTH / 34)).astype(np.float32)
     found = seams.find(np.maximum(ring, np.roll(ring, 56 - depth, axis=1)), WIDTH, 20)
 
-    outside = np.abs(found.ink.sum(axis=1) - ring.sum())
+    outside = np.abs(found.cumulative_ink.sum(axis=1) - ring.sum())
 
     assert outside.min() <= 0.05 * ring.sum(), outside / ring.sum()
 
@@ -55,22 +55,22 @@ def test_a_stroke_beside_a_round_digit_is_separated():
     bar = (0, 80, 10 - WIDTH + 2, 12)
     found = seams.find(np.maximum(ring.astype(np.float32), ink(80, 80, bar)), WIDTH, 20)
 
-    outside = np.abs(found.ink.sum(axis=1) - 80 * WIDTH)
+    outside = np.abs(found.cumulative_ink.sum(axis=1) - 80 * WIDTH)
 
     assert outside.min() <= 0.1 * 80 * WIDTH, outside
 
 
-def test_a_line_begins_and_ends_with_a_seam_and_has_no_more_than_asked_for():
+def test_a_line_begins_and_ends_with_a_seam_and_has_no_more_than_the_limit():
     random = np.random.default_rng(0)
     noise = (random.random((90, 300)) < 0.5).astype(np.float32)
 
-    for most in (0, 3, 50):
-        found = seams.find(noise, 2, most)
+    for limit in (0, 3, 50):
+        found = seams.find(noise, 2, limit)
 
-        assert 2 <= len(found) <= most + 2
+        assert 2 <= len(found) <= limit + 2
         assert (found.columns[0] == 0).all()
         assert (found.columns[-1] == 300).all()
-        assert (np.diff(found.ink.sum(axis=1)) >= 0).all()
+        assert (np.diff(found.cumulative_ink.sum(axis=1)) >= 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (400, 30), (300, 640)])

@@ -46,7 +46,7 @@ def test_a_span_is_as_probable_as_all_sequences_with_it(spans):
     sequences = all_sequences(first, last)
     weights = np.array([np.exp(scores[each].sum()) for each in sequences])
 
-    total, probabilities = sequence.log_total(first, last, scores)
+    total, probabilities = sequence.log_partition(first, last, scores)
 
     assert total == pytest.approx(np.log(weights.sum()))
     for number, probability in enumerate(probabilities):
@@ -58,4 +58,4 @@ def test_one_span_is_the_only_sequence():
     one = np.array([0]), np.array([1]), np.array([-3.0])
 
     assert sequence.best(*one) == [0]
-    assert sequence.probabilities(*one) == pytest.approx([1])
+    assert sequence.marginals(*one) == pytest.approx([1])
