@@ -1,4 +1,4 @@
-"""Decoding of image files (PNG, JPEG, WebP, BMP): upright, on paper where they are transparent, and reduced."""
+"""Decoding of image files (PNG, JPEG, WebP, BMP): upright by their EXIF data, opaque, and downsampled."""
 
 import io
 from collections.abc import Iterator

@@ -49,6 +49,8 @@ ROUNDS = 3
 def digit_mask(ink: Floats, choose: Choice) -> Mask:
     """Return the pixels of the chosen components.
 
+    Printed lines and frames are left out. If they are all of the strong ink, that is removed, and fainter ink is tried.
+
     Args:
         ink: of each pixel, `[height, width]`, 0 to 1.
         choose: selects components.
@@ -58,7 +60,7 @@ def digit_mask(ink: Floats, choose: Choice) -> Mask:
     """
     floor = max(MIN_INK_LEVEL, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
     remaining = ink.copy()
-    framed: Mask | None = None  # what the frames of the first round would be if they were the digit
+    framed: Mask | None = None  # the choice of the first round with the frames: a digit cropped closely
     min_ink = 0.0
     for _ in range(ROUNDS):
         strongest = float(remaining.max(initial=0))
@@ -86,7 +88,7 @@ def without_faint_ink(ink: Floats) -> Mask:
 
 
 def _noise(ink: Floats) -> float:
-    """Return the standard deviation of the noise, from the differences between neighbours (median absolute)."""
+    """Return the standard deviation of the noise, from the median absolute difference between neighbours."""
     if ink.shape[1] < 2:
         return 0.0
     some = ink[::NOISE_STEP]
@@ -152,10 +154,10 @@ def _lines(mask: Mask) -> Mask:
 def eroded(mask: Mask) -> Mask:
     """Return the mask eroded by a cross of 3x3."""
     result = np.zeros_like(mask)
-    middle = result[1:-1, 1:-1]
-    np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=middle)
+    interior = result[1:-1, 1:-1]
+    np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=interior)
     for neighbours in (mask[1:-1, :-2], mask[1:-1, 2:], mask[1:-1, 1:-1]):
-        middle &= neighbours
+        interior &= neighbours
     return result
 
 

@@ -14,7 +14,7 @@ from serving.images.ink import Grey
 
 SIDE = 28
 BOX = 20
-# Darker pixels than this are the black of an image in MNIST's form.
+# Darker pixels than this are the black of an image in MNIST's format.
 NOISE = 24
 # Strokes are measured and normalized at this multiple of the final size; there, the median width of MNIST's strokes is
 # 10.
@@ -34,7 +34,7 @@ def is_mnist_form(grey: Grey) -> bool:
 
 
 def to_mnist_form(ink: Grey) -> Grey:
-    """Return an image of ink, cropped to it, in MNIST's form: uint8 [28, 28]."""
+    """Return an image of ink, cropped to it, in MNIST's format: uint8 [28, 28]."""
     # Bicubic is precise enough for a size that hardly changes, and takes half the time.
     fine = _scaled_to(ink, BOX * FINE_SCALE, Image.Resampling.BICUBIC)
     strokes = stroke_width.normalized(fine, MEDIAN_STROKE)

@@ -1,7 +1,7 @@
 """Preprocessing of image files: any image becomes the input of the model, 28x28 grey pixels.
 
-The ink is bright on black, as in the training data. The mode `digit` crops to the ink and gives it MNIST's form; the
-mode `plain` keeps the frame of the image.
+The ink is bright on black, as in the training data. The mode `digit` crops to the ink and normalizes it to MNIST's
+format; the mode `plain` keeps the frame of the image.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Reading:
     """How an image was read.
 
     Attributes:
-        grey: the image as it was worked on: upright, grey, reduced, `[height, width]`.
+        grey: the image, upright, grey and downsampled, `[height, width]`.
         width, height: of the whole image, upright.
         handwriting: found on it; None if the image was used as it is.
         input: of the model, uint8 [28, 28].
@@ -108,7 +108,7 @@ def read(image: ImagePayload, *, mode: Mode, max_pixels: int) -> Reading:
 
 
 def find_handwriting(grey: Grey, choose: digit.Choice) -> Handwriting:
-    """Find what is written on an image `[height, width]`.
+    """Find the handwriting on an image `[height, width]`.
 
     Raises:
         InvalidRequestError: there is no ink.

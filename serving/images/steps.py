@@ -48,11 +48,11 @@ def draw(reading: Reading) -> list[Step]:
 
 
 def draw_handwriting(grey: Grey, found: Handwriting | None) -> Iterator[Step]:
-    """Yield the steps up to the handwriting: image, background, ink, and what of the ink is read.
+    """Yield the steps up to the handwriting: image, background, ink, and the ink that is read.
 
     Args:
-        grey: the image as it was worked on, `[height, width]`.
-        found: on it; None if the image was used as it is.
+        grey: the image, upright, grey and downsampled, `[height, width]`.
+        found: the handwriting on it; None if the image was used as it is.
     """
     if found is None:
         yield Step("image", "the image, which was used as it is", grey)

@@ -1,6 +1,6 @@
-"""Stroke width: thin, fat and hollow strokes become strokes of the width that the model knows.
+"""Normalization of the stroke width: thin, fat and hollow strokes become strokes of the width in the training data.
 
-Strokes are measured as twice their area for each pixel of their outline. Thin ones are grown. Fat ones are thinned
+Strokes are measured as twice their area for each pixel of their outline. Thin ones are dilated. Fat ones are thinned
 layer by layer, which neither opens a loop nor tears a stroke (Zhang and Suen, A fast parallel algorithm for thinning
 digital patterns, 1984). Hollow ones, of which only the outline is drawn, are filled.
 """

@@ -69,7 +69,7 @@ class NumberReading:
 
     Attributes:
         whole: the image read as a single digit.
-        grey: the image as it was worked on for several digits, `[height, width]`.
+        grey: the image, upright, grey and downsampled less than for a single digit, `[height, width]`.
         handwriting: that was segmented; None if the image was used as it is.
         candidates: for its digits.
     """
