@@ -78,7 +78,8 @@ def segment(found: Handwriting, x_scale: float, y_scale: float) -> list[Line]:
 
     Args:
         found: on an image.
-        x_scale, y_scale: factors by which the width and the height of the image were reduced before.
+        x_scale: factor by which the width of the image was reduced before.
+        y_scale: that of its height.
 
     Raises:
         InvalidRequestError: there are more strokes than `MAX_DIGITS` digits have.
