@@ -301,6 +301,7 @@ def test_a_length_of_thousands_of_digits_is_a_number_like_others(server, data) -
     assert [status for status, _ in answers(server, [padded[:6000], padded[6000:], padded], 2)] == [200, 200]
 
 
+@pytest.mark.slow
 @pytest.mark.hostile
 @pytest.mark.parametrize("length", [4000, 60_000])
 def test_requests_of_a_client_that_reads_no_answers_are_left_in_the_network(server, data, length) -> None:
@@ -602,6 +603,7 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data,
 FAULTS = ("corrupt", "wrong hash", "external data", "hard link", "constant", "other predictions", "NaN", "missing")
 
 
+@pytest.mark.slow
 @pytest.mark.hostile
 def test_bad_candidates_never_serve(repository, tmp_path, data, first, second, monkeypatch) -> None:
     images = data[0][:4]

@@ -76,7 +76,8 @@ def test_an_automation_of_the_file_acts_on_an_event_until_the_file_no_longer_has
     misspelt = rule("misspelt", name, block, trigger={"type": "event", "posture": "Eager"})
     missing, wrong = automations.register(prefect_api, write(tmp_path, sound, nameless, misspelt))
     assert missing == (
-        "automation 'no such block' is not registered: the Prefect server has no block document custom-webhook/none"
+        "automation 'no such block' is not registered: the Prefect server has no block document custom-webhook/none."
+        " Create it at the server, or correct the name in automations.yaml."
     )
     assert wrong.startswith("automation 'misspelt' is not registered: HTTP status 422: trigger.")
 

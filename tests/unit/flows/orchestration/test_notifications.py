@@ -54,6 +54,7 @@ def test_every_recipient_gets_an_e_mail(monkeypatch: pytest.MonkeyPatch) -> None
     assert "accuracy – too low" in body.decode()
 
 
+@pytest.mark.slow
 def test_addresses_that_do_not_answer_are_lines_without_secrets(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,7 +76,7 @@ def test_mirrors_are_tried_in_order(paths: Paths, settings: FetchConfig, entry: 
     assert second.requests == []
 
 
-@pytest.mark.parametrize("fault", [404, 500, "corrupt", "cut", "stall"])
+@pytest.mark.parametrize("fault", [404, 500, "corrupt", "cut", pytest.param("stall", marks=pytest.mark.slow)])
 def test_the_next_mirror_is_asked_on_any_failure(
     paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path, fault: int | str
 ) -> None:

@@ -58,6 +58,7 @@ def test_few_values_hardly_ever_exceed_the_lower_bound_of_their_mean() -> None:
     assert np.mean([accuracy.mean_lower_bound(values.astype(float), 0.1) > 0.9 for values in drawn]) <= 0.1
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_share_holds_at_all_looks_together_although_chances_change() -> None:
     generator = np.random.default_rng(2)
     streams, trials = 60, 200
