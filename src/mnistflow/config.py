@@ -8,7 +8,6 @@ import yaml
 from pydantic import Field, model_validator
 
 from mnistflow import yaml_files
-from mnistflow.checkout import parameter_defaults
 from mnistflow.data.config import FetchConfig, PrepareConfig
 from mnistflow.errors import ConfigError, MissingKeys
 from mnistflow.evaluation.config import EvaluateConfig
@@ -78,6 +77,8 @@ def load(path: Path) -> Config:
         config = Config.validated(yaml_files.read(path), str(path))
     except MissingKeys as error:
         # Mostly a file from before an update. Git is asked only here, because it takes longer than all else.
+        from mnistflow.checkout import parameter_defaults
+
         raise ConfigError(error.problem, parameter_defaults.where_to_add(path, error.keys) or error.fix) from error
     for name, values in config.presets.items():
         try:

@@ -49,7 +49,9 @@ class MissingKeys(ConfigError):
         keys: dotted.
     """
 
-    keys: tuple[str, ...] = ()
+    def __init__(self, problem: str, fix: str = "", keys: tuple[str, ...] = ()) -> None:
+        super().__init__(problem, fix)
+        self.keys = keys
 
 
 class DataError(MnistflowError):

@@ -64,11 +64,10 @@ class Section(BaseModel):
         except ValidationError as error:
             problems = "; ".join(_problem(entry) for entry in error.errors())
             missing = tuple(_path(entry) for entry in error.errors() if entry["type"] == "missing")
-            kind = MissingKeys if missing else ConfigError
-            raised = kind(f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones.")
-            if isinstance(raised, MissingKeys):
-                raised.keys = missing
-            raise raised from error
+            message, fix = f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones."
+            if missing:
+                raise MissingKeys(message, fix, missing) from error
+            raise ConfigError(message, fix) from error
 
 
 def set_value(tree: Any, key: str, value: Any) -> None:

@@ -26,22 +26,12 @@ def code_digest() -> str:
 
 def committed(path: Path, revision: str) -> str | None:
     """Return the text that a file has in a git revision; None without git, such a revision or the file in it."""
-    command = ["git", "-C", str(path.parent), "show", f"{revision}:./{path.name}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return _git(path.parent, "show", f"{revision}:./{path.name}")
 
 
 def revisions(path: Path, limit: int) -> list[str]:
     """Return the commits of all branches that changed a file, the newest first; none without git."""
-    command = ["git", "-C", str(path.parent), "log", "--all", f"-{limit}", "--format=%H", "--", path.name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return []
-    return done.stdout.split()
+    return (_git(path.parent, "log", "--all", f"-{limit}", "--format=%H", "--", path.name) or "").split()
 
 
 def is_commit(text: str) -> bool:
@@ -51,9 +41,15 @@ def is_commit(text: str) -> bool:
 
 def git_commit(folder: Path) -> str:
     """Return the commit of a checkout, with suffix `-dirty` if tracked files were modified; `unknown` without git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    described = _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return (described or "").strip() or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints in a folder; None without git, or if it fails."""
+    command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return None
+    return done.stdout if done.returncode == 0 else None
