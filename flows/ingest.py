@@ -9,7 +9,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions
-from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.pipeline.stage_runner import DATA_STAGES, StageOutcome
 
 
 @flow(name="ingest")
@@ -24,8 +24,11 @@ def ingest() -> tuple[StageOutcome, ...]:
     environment.configure(checkout)
     plan = prefect_tasks.resolve(checkout, {}, RunOptions())
     lifecycle.add_tags(dataset=plan.dataset)
-    with workspaces.opened(checkout, plan.values) as workspace, Pipeline(workspace, plan.config) as pipeline:
+    with (
+        workspaces.opened(checkout, plan.values) as workspace,
+        Pipeline(workspace, plan.config, stages=DATA_STAGES) as pipeline,
+    ):
         prefect_tasks.check_remote(pipeline)
-        stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in ("fetch", "prepare"))
+        stages = tuple(prefect_tasks.run_stage(pipeline, stage) for stage in DATA_STAGES)
         prefect_tasks.push(pipeline)
     return stages

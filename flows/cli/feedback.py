@@ -159,7 +159,8 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
             f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
             "New feedback on these images came in: look at it with `mnistflow feedback review`.",
         )
-    typer.echo(f"{decision}ed {len(decided)} reports, read back from the inference log")
+    reports = "report" if len(decided) == 1 else "reports"
+    typer.echo(f"{decision}ed {len(decided)} {reports}, read back from the inference log")
 
 
 def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":

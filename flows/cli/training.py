@@ -47,19 +47,20 @@ def retrain(
     """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
     logs.log_to_terminal()
     paths, base = load_context()
-    chosen, values, settings = _chosen(base, preset, overrides)
     from flows.orchestration import api_server
+
+    # First, because a server of this command starts while this process imports the rest.
+    prefect = api_server.connect(paths)
     from mnistflow.pipeline import run_plan
 
+    chosen, values, settings = _chosen(base, preset, overrides)
     if commit:
         _require_commit_possible(paths, values)
     run_plan.check_family(settings, settings.fetch.dataset)
-    prefect = api_server.connect(paths)
     from flows.orchestration import lifecycle, log_filters
     from flows.retrain import retrain as flow
 
-    prefect.wait()
-    with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
+    with resumable(), prefect.answering(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
         outcome = flow(**chosen, name=name, note=note, register_model=register, experiment=experiment)
     _print_outcome(outcome, settings.fetch.dataset)
     if commit:
@@ -162,8 +163,7 @@ def ingest() -> None:
     from flows.ingest import ingest as flow
     from flows.orchestration import lifecycle, log_filters
 
-    prefect.wait()
-    with resumable(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
+    with resumable(), prefect.answering(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
     console.print(f"{done}, and in DVC's remote")

@@ -11,28 +11,20 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.orchestration import server_address
+from flows.orchestration.temporary_server import LOCAL
 from flows.processes import process_guard
 from mnistflow.errors import MnistflowError
 from mnistflow.files import remove
 from mnistflow.paths import Paths
 
-LOCAL = "127.0.0.1"
 START_SECONDS = 600  # limit for a server that hangs; one that has exited is noticed at once
 POLL_SECONDS = 0.1
-
-# A server of one command only records the run: it needs neither the UI nor the scheduler. It is started as Prefect
-# starts its temporary servers: the command line of Prefect would take a fifth of the time until the server answers.
-RECORDS_ONLY = {
-    "PREFECT_SERVER_UI_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-}
 
 
 @dataclass(frozen=True)
@@ -48,8 +40,11 @@ class Api:
     own: subprocess.Popen[bytes] | None = None
     log: Path | None = None
 
-    def wait(self) -> None:
-        """Wait until the server that this command has started answers.
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Run flows in the block, once the server that this command has started answers.
+
+        Nothing reads heartbeats on such a server, and Prefect takes up to a second at the end of a flow to stop them.
 
         Raises:
             MnistflowError: the server has exited, or does not answer in time.
@@ -62,6 +57,10 @@ class Api:
             if time.monotonic() > deadline:
                 raise MnistflowError(f"Prefect's API did not start within {START_SECONDS} s", fix)
             time.sleep(POLL_SECONDS)
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if self.own else None):
+            yield
 
 
 def connect(paths: Paths) -> Api:
@@ -78,9 +77,7 @@ def connect(paths: Paths) -> Api:
         return Api(url)
     port = _free_port()
     log = paths.var / "logs" / f"prefect-{port}.log"
-    application = ("--factory", "prefect.server.api.server:create_app", "--log-level", "warning")
-    command = ("uvicorn", *application, "--host", LOCAL, "--port", str(port))
-    server = process_guard.start(command, paths.checkout, log, RECORDS_ONLY)
+    server = process_guard.start(("flows.orchestration.temporary_server", str(port)), paths.checkout, log)
     # Registered before Prefect is imported: Prefect's own exit handlers, which send the last records, run first then.
     atexit.register(_end, server, log)
     os.environ[server_address.API_VARIABLE] = url = f"http://{LOCAL}:{port}/api"

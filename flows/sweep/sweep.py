@@ -31,6 +31,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline, import_folders
+from mnistflow.pipeline.stage_runner import DATA_STAGES
 from mnistflow.runtime import backend
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
@@ -105,9 +106,9 @@ def _prepare(checkout: Paths, plan: SweepPlan) -> tuple[Headline, str]:
     """Run the stages that all runs share, once; return the headline metric and the data's sha256."""
     with (
         _temporary_workspace(checkout, plan) as workspace,
-        Pipeline(workspace, plan.settings.with_values(plan.values)) as pipeline,
+        Pipeline(workspace, plan.settings.with_values(plan.values), stages=DATA_STAGES) as pipeline,
     ):
-        for stage in ("fetch", "prepare"):
+        for stage in DATA_STAGES:
             pipeline.run(stage)
         data = splits.load(workspace.prepared)
     return tasks.get(data.task).headline, data.data_sha256

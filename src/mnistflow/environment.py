@@ -3,9 +3,10 @@
 The defaults make the tools quiet, switch off usage statistics, and keep all but temporary files in the checkout. What
 the user has set in the environment wins.
 
-Besides this module, three others write variables of their process: `flows.orchestration.api_server` owns
-`PREFECT_API_URL`, `mnistflow.runtime.backend` owns Keras's backend and threads, and `mnistflow.workers.dask` gives a
-Dask worker the variables of the search that it works for.
+Besides this module, some others write variables of their process: `flows.__main__` owns `PYDANTIC_DISABLE_PLUGINS`,
+`flows.orchestration.api_server` owns `PREFECT_API_URL`, `flows.orchestration.temporary_server` those of its server,
+`mnistflow.runtime.backend` owns Keras's backend and threads, and `mnistflow.workers.dask` gives a Dask worker the
+variables of the search that it works for.
 """
 
 import difflib

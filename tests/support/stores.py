@@ -14,7 +14,7 @@ from configured import configured
 from waiting import QUICK_TURNS, wait_until
 
 from flows.orchestration import server_address
-from flows.orchestration.api_server import RECORDS_ONLY
+from flows.orchestration.temporary_server import RECORDS_ONLY
 from mnistflow.checkout import relocation
 from mnistflow.paths import Paths
 from mnistflow.tracking.client import mlflow_client

@@ -7,8 +7,9 @@ process that does nothing else at the same time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.errors import StageError
@@ -20,24 +21,33 @@ if TYPE_CHECKING:
 CHECK_FILE = "mnistflow-check"
 
 
-def restore(workspace: Paths, name: str) -> bool:
-    """Restore the outputs of a stage from the cache; return False if the stage has to run.
+def restore(workspace: Paths, names: Sequence[str]) -> tuple[str, ...]:
+    """Restore the outputs of consecutive stages from the cache, up to the first that has to run; return their names.
 
     Raises:
-        StageError: dvc.yaml is not valid, or DVC refuses the stage.
+        StageError: dvc.yaml is not valid, or DVC refuses a stage.
     """
+    with _locked_stages(workspace, names) as (repository, stages):
+        restored = tuple(takewhile(lambda stage: _restore(repository, stage), stages))
+        if restored:
+            # Once for all of them: to write dvc.lock takes longer than to restore a stage, nearly all of it for YAML.
+            restored[0].dvcfile.dump_stages(restored, update_pipeline=False)
+    return tuple(stage.name for stage in restored)
+
+
+def _restore(repository: Repo, stage: Any) -> bool:
     from dvc.stage.cache import RunCacheNotFoundError
 
-    with _locked_stage(workspace, name) as (repository, stage):
-        if not stage.changed():
-            return True
-        stage.remove_outs()
-        try:
-            repository.stage_cache.restore(stage)
-        except RunCacheNotFoundError:
-            return False
-        _record(stage, run_cache=False)  # which has the entry that was just restored
+    if not stage.changed():
         return True
+    stage.remove_outs()
+    try:
+        repository.stage_cache.restore(stage)
+    except RunCacheNotFoundError:
+        return False
+    stage.save(run_cache=False)  # which has the entry that was just restored
+    stage.commit()
+    return True
 
 
 def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
@@ -49,10 +59,13 @@ def run(workspace: Paths, name: str, execute: Callable[[], None]) -> None:
     Raises:
         StageError: dvc.yaml is not valid, or DVC refuses the stage. Errors of `execute` pass through.
     """
-    with _locked_stage(workspace, name) as (_, stage):
+    with _locked_stages(workspace, [name]) as (_, (stage,)):
         stage.remove_outs()
         execute()
-        _record(stage, run_cache=True)
+        # As `dvc commit` does, without collecting the stage again: half of that time is spent on parsing YAML.
+        stage.save(run_cache=True)
+        stage.commit()
+        stage.dump(update_pipeline=False)
 
 
 def check_remote(workspace: Paths) -> None:
@@ -108,29 +121,25 @@ def push(workspace: Paths) -> int:
         ) from error
 
 
-def _record(stage: Any, run_cache: bool) -> None:
-    """Write the stage's hashes to dvc.lock, and its outputs to the cache.
-
-    As `dvc commit` does, without collecting the stage again: half of that time is spent on parsing YAML.
-    """
-    stage.save(run_cache=run_cache)
-    stage.commit()
-    stage.dump(update_pipeline=False)
-
-
 @contextmanager
-def _locked_stage(workspace: Paths, name: str) -> Iterator[tuple[Repo, Any]]:
+def _locked_stages(workspace: Paths, names: Sequence[str]) -> Iterator[tuple[Repo, list[Any]]]:
     from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
 
     try:
         with _repository(workspace) as repository, lock_repo(repository):
-            (stage,) = repository.stage.collect(name)
-            if stage.cmd != f"mnistflow {name}":
-                raise StageError(f"dvc.yaml: stage {name} runs {stage.cmd!r}", f"It has to be `mnistflow {name}`.")
-            yield repository, stage
+            known = {stage.name: stage for stage in repository.stage.load_file()}
+            yield repository, [_checked(known, name) for name in names]
     except DvcException as error:
-        raise StageError(f"DVC refuses stage {name}: {error}", "Correct dvc.yaml or .dvc/config.") from error
+        raise StageError(f"DVC refuses {', '.join(names)}: {error}", "Correct dvc.yaml or .dvc/config.") from error
+
+
+def _checked(known: Mapping[str, Any], name: str) -> Any:
+    if name not in known:
+        raise StageError(f"dvc.yaml has no stage {name}", "Restore it with git.")
+    if known[name].cmd != f"mnistflow {name}":
+        raise StageError(f"dvc.yaml: stage {name} runs {known[name].cmd!r}", f"It has to be `mnistflow {name}`.")
+    return known[name]
 
 
 @contextmanager

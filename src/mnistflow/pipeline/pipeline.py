@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,7 @@ from mnistflow import logs
 from mnistflow.config import Config
 from mnistflow.paths import Paths
 from mnistflow.pipeline import dvc_stage, stage_runner
-from mnistflow.pipeline.stage_runner import StageJob, StageOutcome
+from mnistflow.pipeline.stage_runner import STAGES, StageJob, StageOutcome
 from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.workers.base import WorkerDied
 from mnistflow.workers.processes import LocalWorkers
@@ -32,12 +33,17 @@ class Pipeline:
         config: the parameters in the workspace's params.yaml.
         run: the MLflow run to log to, which starts with the first stage that is executed; None: each stage logs to a
             run of its own.
+        stages: names of the stages, in the order in which they will be run.
     """
 
-    def __init__(self, workspace: Paths, config: Config, run: LazyRun | None = None) -> None:
+    def __init__(
+        self, workspace: Paths, config: Config, run: LazyRun | None = None, stages: Sequence[str] = STAGES
+    ) -> None:
         self._workspace = workspace
         self._config = config
         self._run = run
+        self._stages = tuple(stages)
+        self._restored: frozenset[str] = frozenset()
         self._workers = LocalWorkers[Any, Any]([os.sched_getaffinity(0)], import_from=import_folders(workspace))
 
     def run(self, stage: str) -> StageOutcome:
@@ -50,12 +56,19 @@ class Pipeline:
         started = time.perf_counter()
         job = StageJob(stage, self._workspace, self._config)
         try:
-            is_restored = bool(self._call(stage_runner.restore, job))
+            is_restored = self._restore(stage)
             if not is_restored:
                 self._call(_run_stage, replace(job, run_id=self._run.start().run_id) if self._run else job)
         except WorkerDied as error:
             raise stage_runner.crashed(job) from error
         return StageOutcome(stage, not is_restored, round(time.perf_counter() - started, 2))
+
+    def _restore(self, stage: str) -> bool:
+        """Return whether the outputs of a stage came from the cache, and take those of the following stages too."""
+        if stage not in self._restored:
+            following = self._stages[self._stages.index(stage) :]
+            self._restored = frozenset(self._call(partial(dvc_stage.restore, self._workspace), following))
+        return stage in self._restored
 
     def check_remote(self) -> None:
         """Check that DVC's default remote can be written.

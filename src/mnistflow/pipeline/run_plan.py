@@ -173,7 +173,10 @@ def differences(base: Config, config: Config) -> dict[str, Any]:
 
 
 def _title(base: Config, config: Config, overrides: Mapping[str, Any]) -> str:
-    return f"{config.model.family} {describe(base, config, overrides)}".strip()[:MAX_NAME_LENGTH]
+    family, description = config.model.family, describe(base, config, overrides)
+    # A preset may have the name of its family.
+    title = description if description.split(" ")[0] == family else f"{family} {description}".strip()
+    return title[:MAX_NAME_LENGTH]
 
 
 def check_family(config: LearningConfig, dataset: str) -> None:

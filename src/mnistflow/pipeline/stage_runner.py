@@ -22,7 +22,8 @@ from mnistflow.tracking import runs
 from mnistflow.workers.base import WorkerDied
 from mnistflow.workers.processes import LocalWorkers
 
-STAGES = ("fetch", "prepare", "tune", "train", "export", "evaluate")
+DATA_STAGES = ("fetch", "prepare")
+STAGES = (*DATA_STAGES, "tune", "train", "export", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,6 @@ class StageCrashed(StageError):
     """The process of a stage was killed, or out of memory. A second attempt continues where the first one stopped."""
 
 
-def restore(job: StageJob) -> bool:
-    """Take the outputs of a stage from the cache; return False if the stage has to run.
-
-    Raises:
-        StageError: DVC refuses the stage.
-    """
-    return dvc_stage.restore(job.workspace, job.stage)
-
-
 def run(job: StageJob) -> None:
     """Run a stage, in a process that has imported the sources of the workspace.
 
@@ -88,9 +80,9 @@ def run(job: StageJob) -> None:
 
 
 def run_or_restore(job: StageJob) -> StageOutcome:
-    """Run a stage, or take its outputs from the cache. Raises the errors of `restore` and `run`."""
+    """Run a stage, or take its outputs from the cache. Raises the errors of `dvc_stage.restore` and `run`."""
     started = time.perf_counter()
-    is_restored = restore(job)
+    is_restored = bool(dvc_stage.restore(job.workspace, [job.stage]))
     if not is_restored:
         run(job)
     return StageOutcome(job.stage, not is_restored, round(time.perf_counter() - started, 2))

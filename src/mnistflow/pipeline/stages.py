@@ -93,7 +93,7 @@ def _export(paths: Paths, settings: Config) -> str:
     done = export.export(paths, settings.export)
     return (
         f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as trained, "
-        f"largest difference {done.parity.max_gap:.1e}"
+        f"largest difference {done.parity.max_gap:.2g}"
     )
 
 

@@ -1,7 +1,10 @@
 """Download of a file: resumable, verified by size and SHA-256, and written atomically."""
 
+import functools
 import re
 import shutil
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,10 +137,18 @@ def _start(response: httpx.Response, existing: int, part: Path) -> int:
 def _client(timeout: float) -> httpx.Client:
     try:
         return httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)), follow_redirects=True
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            follow_redirects=True,
+            verify=_certificates(),
         )
     except (ImportError, OSError, ValueError) as error:
         raise FileUnavailable(f"proxy or certificate settings: {error}") from error
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return httpx's certificates, which take longer to load than an answer takes to come."""
+    return httpx.create_ssl_context()
 
 
 @contextmanager
@@ -149,10 +160,18 @@ def _named_failures() -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise FileUnavailable("response timed out", transient=True) from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        # Unlike a broken connection, an invalid URL fails in every attempt.
+        # Unlike a broken connection, an invalid URL or an unknown host fails in every attempt.
         broken = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
         reason = _ERROR_NUMBER.sub("", str(error)) or type(error).__name__
-        raise FileUnavailable(reason, transient=broken) from error
+        raise FileUnavailable(reason, transient=broken and not _is_unknown_host(error)) from error
+
+
+def _is_unknown_host(error: BaseException) -> bool:
+    """Return whether the name service knows that there is no such host, rather than that it gives no answer now."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, socket.gaierror):
+        link = link.__context__  # httpcore raises without a cause
+    return link is not None and link.errno == socket.EAI_NONAME
 
 
 def _mismatch(size: int, file: File) -> str:

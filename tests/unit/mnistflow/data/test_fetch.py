@@ -120,6 +120,19 @@ def test_a_busy_mirror_is_asked_again_and_a_missing_file_is_not(
     assert len(busy.requests) == 3
 
 
+def test_an_unknown_host_is_not_asked_again(
+    paths: Paths, settings: FetchConfig, entry: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(MirrorsExhausted, match="Name or service not known"):
+        fetch.acquire(entry, ["http://-no-host"], paths, settings)  # a name that the name service refuses to look up
+    assert settings.attempts > 1
+    assert "attempt 2" not in caplog.text
+    with pytest.raises(MirrorsExhausted, match="Connection refused"):
+        fetch.acquire(entry, ["http://127.0.0.1:1"], paths, settings)
+    assert "attempt 2" in caplog.text
+
+
 def test_what_is_there_and_right_is_not_fetched_again(
     paths: Paths, settings: FetchConfig, entry: Entry, mirror_folder: Path
 ) -> None:
