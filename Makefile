@@ -45,6 +45,7 @@ $(READY): requirements.lock pyproject.toml hatch_build.py src/mnistflow/__init__
 	echo "installing the locked requirements into $(VENV)"
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall-package mnistflow --editable .
+	$(BIN)/python -m compileall -q src flows serving
 	echo "$(CURDIR)" >$@
 
 run: $(READY)  ## fetch, prepare, tune, train, export, evaluate, register, promote, publish

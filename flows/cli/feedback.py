@@ -72,7 +72,7 @@ def _print_held(held: "Sequence[tuple[Report, str]]") -> None:
     table = Table("report", "answered", "reported", "source", "held back because", box=box.SIMPLE_HEAD)
     for report, why in held:
         table.add_row(*map(escape, (report.key, report.answered, report.class_name, report.source, why)))
-    console.print(table)
+    console().print(table)
 
 
 def accept(

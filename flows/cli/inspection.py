@@ -41,7 +41,7 @@ def models() -> None:
         values = _settings_as_typed(parameters.model_dump(mode="json"))
         chosen = "[bold]" if name == settings.model.family else ""
         table.add_row(f"{chosen}{name}", summary, values)
-    console.print(table)
+    console().print(table)
 
 
 def presets() -> None:
@@ -52,7 +52,7 @@ def presets() -> None:
     table = Table("preset", "overrides")
     for name in settings.presets:
         table.add_row(name, _settings_as_typed(settings.preset(name)))
-    console.print(table)
+    console().print(table)
 
 
 def _settings_as_typed(values: Mapping[str, object]) -> str:
@@ -92,7 +92,7 @@ def compare(
     table.add_section()
     for key, texts in found.parameters.items():
         table.add_row(key, *map(escape, texts))
-    console.print(table)
+    console().print(table)
     typer.echo(f"{'MLflow:' if is_ui_running else 'MLflow, once `mnistflow ui` runs:'} {page}")
 
 
@@ -141,4 +141,4 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
         table.add_row(f"[bold]{label}", escape(value))
     for label, value in _schedule_lines(schedules):
         table.add_row(f"[bold]{label}", escape(value))
-    console.print(table)
+    console().print(table)

@@ -73,7 +73,7 @@ def leaderboard(
         typer.echo(f"{name}: no evaluated run, or none that the options select. {train}.")
     else:
         headline = versions.task_of(name).headline
-        console.print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
+        console().print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
 
 
 def recommend(
@@ -139,7 +139,7 @@ def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "
     columns = chosen or [column for column in SHOWN if column != "partial" or any(row.partial for row in rows)]
     cells = {column: [_cell(row, column, headline) for row in rows] for column in columns}
     if not chosen:
-        _drop_until_narrower(cells, console.width, headline)
+        _drop_until_narrower(cells, console().width, headline)
     # Long texts get what width the other columns leave, and are wrapped there.
     long = LONG & set(cells)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, expand=bool(long))

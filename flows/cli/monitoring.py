@@ -71,7 +71,7 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     for entry in entries:
         replaced = "none" if entry.replaced is None else str(entry.replaced)
         table.add_row(entry.time, replaced, str(entry.version), entry.by, escape(entry.who), escape(entry.because))
-    console.print(table)
+    console().print(table)
 
 
 def explain(version: int, dataset: DatasetOption = None) -> None:

@@ -1,16 +1,20 @@
 """Options that several commands share, and the console that they print to."""
 
+from __future__ import annotations
+
+import functools
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from mnistflow.errors import ConfigError
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 Overrides = Annotated[
     list[str] | None, typer.Option("-S", "--set", metavar="KEY=VALUE", help="Override a parameter for this run.")
@@ -36,3 +40,12 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError, OSError):
         raise ConfigError(f"{text!r} is no time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None
+
+
+@functools.cache
+def console() -> Console:
+    """Return the console that commands print to."""
+    # Imported here, because it takes a tenth of the time of a command that prints without it.
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120)

@@ -34,7 +34,7 @@ def promote(version: int, dataset: DatasetOption = None, because: Because = "") 
     from mnistflow.registry import promotion
 
     champion = promotion.promote(paths, name, version, because)
-    console.print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
+    console().print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
     _notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
     _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
@@ -46,7 +46,7 @@ def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
 
     champion = promotion.rollback(paths, name, because)
     move = aliases.last_move(name)
-    console.print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
+    console().print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     back = f"version {champion.number} serves again, {champion.quality}"
     _notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
@@ -89,9 +89,9 @@ def _set_rollout(
 
     rollout = rollouts.change(paths, name, canary=canary, shadow=shadow, number=version)
     if rollout is None:
-        console.print(f"{name}: the champion answers all requests, and no other version is tried")
+        console().print(f"{name}: the champion answers all requests, and no other version is tried")
         return
-    console.print(f"{name}: {rollout}")
+    console().print(f"{name}: {rollout}")
     if canary or shadow:
         fix = "`mnistflow canary off` ends that; `shadow on` compares without risk." if canary else ""
         _warn_of_rejected(versions.find(name, rollout.challenger), fix)
@@ -113,4 +113,4 @@ def _notify(paths: "Paths", event: "Event", name: str, text: str) -> None:
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:
     if version.decision == "reject":
-        console.print(f"warning: the gate rejected it: {'; '.join(version.reasons)}. {fix}".rstrip())
+        console().print(f"warning: the gate rejected it: {'; '.join(version.reasons)}. {fix}".rstrip())

@@ -82,7 +82,7 @@ def lineage(
     table = Table(show_header=False, box=None, title=f"{found.name} version {version}", title_justify="left")
     for heading, text in lineage_graph.lines(graph):
         table.add_row(f"[bold]{heading}", escape(text))
-    console.print(table)
+    console().print(table)
 
 
 def sign(

@@ -75,10 +75,10 @@ def _print_outcome(outcome: Outcome, requested: str) -> None:
 
     if outcome.plan.is_fallback:
         warning = fetch.fallback_warning(requested, outcome.dataset)
-        console.print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
+        console().print(Panel(warning, title="WARNING", style="bold yellow", expand=False))
     for warning in outcome.plan.warnings:
-        console.print(f"WARNING: {warning}", style="yellow", markup=False)
-    console.print(Panel("\n".join(report.reasons(outcome)), title=report.summary_line(outcome), expand=False))
+        console().print(f"WARNING: {warning}", style="yellow", markup=False)
+    console().print(Panel("\n".join(report.reasons(outcome)), title=report.summary_line(outcome), expand=False))
 
 
 def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: str) -> None:
@@ -87,11 +87,11 @@ def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: s
 
     if outcome.champion is None:
         other = "" if outcome.dataset == default else f" --dataset {outcome.dataset}"
-        console.print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
+        console().print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)
         following = status.after_publishing(outcome.champion, servers)
-        console.print(f"champion: {version.name} version {outcome.champion}, in var/models. {following}")
+        console().print(f"champion: {version.name} version {outcome.champion}, in var/models. {following}")
 
 
 def _require_commit_possible(paths: Paths, overrides: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def _commit(paths: Paths, outcome: Outcome) -> None:
             "Run the command again when a mirror is available.",
         )
     done = lock_commit.commit(paths, report.commit_message(outcome))
-    console.print(f"dvc.lock: commit {done}" if done else "dvc.lock: committed already")
+    console().print(f"dvc.lock: commit {done}" if done else "dvc.lock: committed already")
 
 
 def sweep(
@@ -143,8 +143,8 @@ def sweep(
     if as_json:
         typer.echo(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=2))
     else:
-        console.print(report.sweep(result))
-        console.print(f"plot: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
+        console().print(report.sweep(result))
+        console().print(f"plot: {result.folder / 'pareto.png'}, and in MLflow run {result.run_id}")
     if result.failed:
         reasons = "; ".join(f"{run}: {reason}" for run, reason in result.failed.items())
         total = len(names) * seeds
@@ -166,7 +166,7 @@ def ingest() -> None:
     with resumable(), prefect.answering(), lifecycle.interruptible(), log_filters.short_log(links=not prefect.own):
         stages = flow()
     done = ", ".join(f"{stage.stage} {'done' if stage.executed else 'unchanged'}" for stage in stages)
-    console.print(f"{done}, and in DVC's remote")
+    console().print(f"{done}, and in DVC's remote")
 
 
 def _chosen(

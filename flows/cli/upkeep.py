@@ -149,6 +149,6 @@ def _print(collected: "Iterator[Garbage]", *, delete: bool) -> None:
             table.add_row(one.kind, f"{one.count:,}", "unknown" if one.bytes is None else decimal(one.bytes), kept)
             count += one.count
     finally:
-        console.print(table)
+        console().print(table)
     if count and not delete:
         typer.echo("nothing was removed: `mnistflow gc --delete` does so; `--json` names each")
