@@ -62,11 +62,6 @@ class AugmentConfig(Section):
         """Whether images are transformed, or a part of them is cut out."""
         return any(getattr(self, name) for name in (*GEOMETRIC, "flip"))
 
-    def scaled(self, strength: float) -> Self:
-        """Return augmentations multiplied by `strength`; `flip` and the photometric ones stay the same."""
-        sizes = self.model_dump(include=GEOMETRIC)
-        return self.model_copy(update={name: strength * size for name, size in sizes.items()})
-
 
 Betas = Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(strict=False, min_length=2, max_length=2)]
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 from mnistflow.learners.augmentation import outliers
 from mnistflow.learners.augmentation.photometry import photometric
 from mnistflow.learners.config import AugmentConfig
 
+Augment = Callable[..., tuple[Any, Any]]  # `augment` for a given configuration
+
 GRID = 5  # nodes on each side of the coarse grid of elastic displacements
 
 
-def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig) -> tuple[Any, Any]:
+def compiled(config: AugmentConfig) -> Augment:
+    """Return `augment` with this configuration as one graph: for each epoch to trace it again would take a second."""
+    import tensorflow as tf
+
+    return cast(Augment, tf.function(partial(augment, config=config)))
+
+
+def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig, strength: Any = 1.0) -> tuple[Any, Any]:
     """Return a batch in which each image is transformed at random, and its labels.
 
     A single bilinear resampling applies all geometric transformations: rotation, scale, shear and shift are an affine
@@ -25,13 +36,14 @@ def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig) -> tuple
         labels: class indices, integer tensor `[batch]`.
         seed: integer tensor `[2]`; the same seed gives the same transformations.
         config: the largest values of the transformations.
+        strength: factor of the sizes of shift, rotation, scale, shear, elastic displacements and cutout, float32.
 
     Returns:
         uint8 tensor `[batch, height, width]`, and labels `[batch]`, which are `outliers.LABEL` for outliers.
     """
     import tensorflow as tf
 
-    pixels = _transformed(images, seed, config) if config.is_geometric else tf.cast(images, tf.float32)
+    pixels = _transformed(images, seed, strength, config) if config.is_geometric else tf.cast(images, tf.float32)
     if config.outliers:
         pixels, labels = outliers.replace_with_outliers(pixels, labels, seed, config.outliers)
     if config.photometric:
@@ -39,36 +51,38 @@ def augment(images: Any, labels: Any, seed: Any, config: AugmentConfig) -> tuple
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8), labels
 
 
-def _transformed(images: Any, seed: Any, config: AugmentConfig) -> Any:
+def _transformed(images: Any, seed: Any, strength: Any, config: AugmentConfig) -> Any:
     """Return geometrically transformed images: float32 `[batch, height, width]`, 0 to 255."""
     import tensorflow as tf
 
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     draws = tf.random.stateless_uniform([count, 8], seed, -1.0, 1.0)
-    coordinates = _affine_coordinates(draws, height, width, config)
+    coordinates = _affine_coordinates(draws, strength, height, width, config)
     if config.elastic:
-        coordinates += _elastic_field(count, seed, height, width, config.elastic)
+        coordinates += strength * _elastic_field(count, seed, height, width, config.elastic)
     centre = tf.constant([(height - 1) / 2, (width - 1) / 2])
     pixels = _sample(images, coordinates + centre)
     if config.cutout:
-        pixels *= _cutout_mask(draws[:, 6:], height, width, config.cutout)
+        pixels *= _cutout_mask(draws[:, 6:], height, width, strength * config.cutout)
     return pixels
 
 
-def _affine_coordinates(draws: Any, height: int, width: int, config: AugmentConfig) -> Any:
+def _affine_coordinates(draws: Any, strength: Any, height: int, width: int, config: AugmentConfig) -> Any:
     """Return source coordinates of each pixel relative to the centre: float32 `[batch, height, width, 2]`, row first.
 
     Args:
         draws: float32 `[batch, 8]`, uniform in `[-1, 1)`.
+        strength: factor of the values of `config`, float32.
         height: of the images, in pixels.
         width: of the images, in pixels.
         config: the largest values of the transformations.
     """
     import tensorflow as tf
 
-    angle = draws[:, 0] * math.radians(config.rotation)
-    zoom = 1 + draws[:, 1] * config.scale
-    shear = draws[:, 2] * config.shear
+    sizes = draws[:, :5] * strength
+    angle = sizes[:, 0] * math.radians(config.rotation)
+    zoom = 1 + sizes[:, 1] * config.scale
+    shear = sizes[:, 2] * config.shear
     mirror = tf.where(draws[:, 5] < 0, -1.0, 1.0) if config.flip else tf.ones_like(angle)
     cosine, sine = tf.cos(angle) / zoom, tf.sin(angle) / zoom
     rows = tf.stack([cosine, mirror * (shear * cosine - sine)], axis=-1)
@@ -79,7 +93,7 @@ def _affine_coordinates(draws: Any, height: int, width: int, config: AugmentConf
         indexing="ij",
     )
     coordinates = tf.einsum("hwj,nij->nhwi", tf.stack([y, x], axis=-1), tf.stack([rows, columns], axis=1))
-    return coordinates + (draws[:, 3:5] * config.shift * [height, width])[:, None, None]
+    return coordinates + (sizes[:, 3:5] * config.shift * [height, width])[:, None, None]
 
 
 def _elastic_field(count: Any, seed: Any, height: int, width: int, deviation: float) -> Any:
@@ -110,7 +124,7 @@ def _sample(images: Any, coordinates: Any) -> Any:
     return upper * (1 - below) + lower * below
 
 
-def _cutout_mask(draws: Any, height: int, width: int, side: float) -> Any:
+def _cutout_mask(draws: Any, height: int, width: int, side: Any) -> Any:
     """Return 0 inside a rectangle, 1 elsewhere: float32 `[batch, height, width]`.
 
     Args:

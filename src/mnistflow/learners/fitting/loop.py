@@ -20,7 +20,6 @@ import numpy as np
 
 from mnistflow.arrays import Array
 from mnistflow.errors import StageError
-from mnistflow.learners.augmentation.pipeline import augment
 from mnistflow.learners.config import AugmentConfig, TrainConfig
 from mnistflow.learners.distillation import Teacher
 from mnistflow.learners.fitting import checkpoint, optimizers
@@ -28,10 +27,11 @@ from mnistflow.learners.fitting.acceleration import accelerated
 from mnistflow.learners.fitting.checkpoint import Checkpoint
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.fitting.normalization import BatchStatistics
+from mnistflow.learners.fitting.training_batches import TrainingBatches
 from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
-from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched, threads
+from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
 from mnistflow.splits import Split
 from mnistflow.tasks.task import Signature, Task
 
@@ -120,6 +120,7 @@ def fit(
     if not signature.takes_images:
         config = config.model_copy(update={"augment": AugmentConfig()})
     plan = EpochPlan.of(config, len(train))
+    training = TrainingBatches(train, config, plan, teacher)
     model = task.build(family, signature)
     if start:
         start(model)
@@ -129,8 +130,7 @@ def fit(
     for epoch, metrics in enumerate(metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
     while state.epoch < config.epochs and not should_stop(state.history, config):
-        shuffled = _shuffled(train, config, plan, state.epoch, teacher)
-        metrics = _run_epoch(state, config, shuffled, train, validation)
+        metrics = _run_epoch(state, config, training.of(state.epoch), train, validation)
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
         on_epoch(state.epoch, metrics)
@@ -220,35 +220,6 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
     if best_epoch(state.history) == state.epoch:
         state.best_weights = _copied_weights(state.model)
     return metrics
-
-
-def _shuffled(train: Split, config: TrainConfig, plan: EpochPlan, epoch: int, teacher: Teacher | None) -> Any:
-    """Return the batches of an epoch: augmented, with the teacher's soft targets.
-
-    They depend on the seed and the epoch only.
-    """
-    import tensorflow as tf
-
-    order = plan.order(config.seed, epoch)
-    pipeline = batches(train.inputs[order], train.targets[order], size=plan.batch_size)
-    augmentation = config.augment.scaled(plan.augmentation * _augmentation_strength(epoch, config))
-    if augmentation.active:
-        first_step = epoch * plan.steps
-
-        def augmented(step: Any, batch: Any) -> Any:
-            images, labels = batch
-            return augment(images, labels, tf.stack([config.seed, tf.cast(step, tf.int32)]), augmentation)
-
-        pipeline = pipeline.enumerate(first_step).map(augmented, num_parallel_calls=threads())
-    if teacher:
-        pipeline = pipeline.map(teacher.soften_targets, num_parallel_calls=threads())
-    return prefetched(pipeline)
-
-
-def _augmentation_strength(epoch: int, config: TrainConfig) -> float:
-    """Return the factor of all augmentations in an epoch, counted from 0: 1 until the linear fade begins."""
-    remaining = (config.epochs - epoch - 0.5) / config.epochs
-    return min(1.0, remaining / config.augment_fade) if config.augment_fade else 1.0
 
 
 def best_epoch(history: History) -> int:
