@@ -67,7 +67,7 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     assert (found["used"], len(found["held"])) == (28, 12)
     assert picture.read_bytes().startswith(b"\x89PNG")
     first, second = (row["key"] for row in found["held"][:2])
-    assert "accepted 1 reports" in checkout.run("feedback", "accept", first, "--as", "0").stdout
+    assert "accepted 1 report," in checkout.run("feedback", "accept", first, "--as", "0").stdout
     said = checkout.run("prepare").stderr
     assert "(29 of them from feedback)" in said
     assert "11 reports wait for `mnistflow feedback review`" in said
