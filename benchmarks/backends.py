@@ -1,6 +1,6 @@
 """Which backend trains fastest: TensorFlow, JAX and PyTorch side by side, as far as they are installed.
 
-Each trains the same networks with `loop.fit` on 6,000 images of MNIST, with the same order of batches, in a process
+Each trains the same networks with `loop.Fitting` on 6,000 images of MNIST, with the same order of batches, in a process
 of its own; the backends take turns. The first epoch holds tracing and compilation; the speed is that of
 the epochs behind it, with validation.
 
@@ -59,15 +59,14 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
     task = tasks.get("image_classification")
     ends = [time.perf_counter()]
     assert isinstance(settings.model.chosen, Network)
-    training = loop.fit(
+    training = loop.Fitting(
         task,
         task.signature((28, 28), tuple("0123456789")),
         settings.model.chosen,
         settings.train,
         train=official.take(order[:IMAGES]),
         validation=official.take(order[-VALIDATION:]),
-        on_epoch=lambda *_: ends.append(time.perf_counter()),
-    )
+    ).finish(lambda *_: ends.append(time.perf_counter()))
     speed = IMAGES * (EPOCHS - 1) / (ends[-1] - ends[1])
     return {"first": ends[1] - ends[0], "speed": speed, "accuracy": training.history["val_accuracy"][-1]}
 

@@ -57,15 +57,14 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     for values in itertools.product(*GRID.values()):
         settings = base.with_values(dict(zip(GRID, values, strict=True)))
         assert isinstance(settings.model.chosen, Network)
-        training = loop.fit(
+        training = loop.Fitting(
             task,
             signature,
             settings.model.chosen,
             settings.train,
             train=train,
             validation=validation,
-            on_epoch=lambda *_: None,
-        )
+        ).finish(lambda *_: None)
         curves.append(training.history[MONITORED])
         print(f"{len(curves)}: {values}, best validation loss {min(curves[-1]):.4f}", flush=True)
     return curves

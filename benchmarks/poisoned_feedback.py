@@ -29,7 +29,7 @@ def main() -> None:
     """Train once for each way and seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mirror", type=Path, required=True, help="folder with MNIST's files in mnist/")
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", help="instead of the defaults of params.yaml")
     parser.add_argument("--official", type=int, default=20_000)
     parser.add_argument("--reported", type=int, default=20_000)
     parser.add_argument("--wrong", type=float, default=0.2)
@@ -77,10 +77,10 @@ def unsuspicious(images: Array, labels: Array, official: OfficialSplits) -> Arra
     return np.array([report.key in used for report in reports])
 
 
-def accuracy(train: Split, validation: Split, test: Split, preset: str, seed: int) -> float:
+def accuracy(train: Split, validation: Split, test: Split, preset: str | None, seed: int) -> float:
     """Train a model, and return its accuracy on the test split."""
     base = config.load(ROOT / "params.yaml")
-    learning = base.with_values({**base.preset(preset), "train.seed": seed}).learning
+    learning = base.with_values({**(base.preset(preset) if preset else {}), "train.seed": seed}).learning
     data = Dataset("mnist", "image_classification", tuple("0123456789"), (28, 28), train, validation, test, {}, "")
     learner = learners.for_family(learning.model.chosen)
     learner.prepare(learning.train)

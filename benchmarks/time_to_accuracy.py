@@ -168,15 +168,14 @@ def fit_fast(folder: Path, seed: int) -> Trained:
     train, validation = official.take(order[:54000]), official.take(order[54000:])
     assert isinstance(settings.model.chosen, Network)
     processor_started = time.process_time()
-    training = loop.fit(
+    training = loop.Fitting(
         task,
         signature,
         settings.model.chosen,
         settings.train,
         train=train,
         validation=validation,
-        on_epoch=lambda *_: None,
-    )
+    ).finish(lambda *_: None)
     processor_seconds = time.process_time() - processor_started
     outputs = training.model.predict(read(folder, "t10k")[0], batch_size=1000, verbose=0)
     accuracy = float((outputs.argmax(axis=1) == read(folder, "t10k")[1]).mean())

@@ -68,21 +68,16 @@ class Networks(Learner[Network]):
         task = tasks.get(data.task)
         signature = task.signature(data.input_shape, data.classes)
         teacher = distillation.teacher(config.distillation, data)
-        fit_network = partial(loop.fit, task, signature, family, teacher=teacher)
+        begin = partial(loop.Fitting, task, signature, family, teacher=teacher)
         if config.online:
-            return online.fit(data, config, fit_network, on_epoch, checkpoint_folder)
+            return online.fit(data, config, begin, on_epoch, checkpoint_folder)
         if config.warm_start is not None:
             build = partial(task.build, family, signature)
             return warm_start.fit(
-                data, config, config.warm_start, build, self.predict, fit_network, on_epoch, checkpoint_folder
+                data, config, config.warm_start, build, self.predict, begin, on_epoch, checkpoint_folder
             )
-        return fit_network(
-            config,
-            train=data.train,
-            validation=data.validation,
-            on_epoch=on_epoch,
-            checkpoint_folder=checkpoint_folder,
-        )
+        fitting = begin(config, train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder)
+        return fitting.finish(on_epoch)
 
     def save(self, model: keras.Model, folder: Path) -> None:
         """Write a copy that is not compiled: whoever loads it need not know the loss that it was trained with."""

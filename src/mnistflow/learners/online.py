@@ -26,21 +26,25 @@ from mnistflow.splits import Dataset
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.learners.fitting.loop import FitNetwork
+    from mnistflow.learners.fitting.loop import Fitting
 
 PARAMETER = "train.online"
 LEARNING_RATE_FACTOR = 0.1  # `train.learning_rate` is meant for means over a batch
 
 
 def fit(
-    data: Dataset, config: TrainConfig, fit_network: FitNetwork, on_epoch: OnEpoch, checkpoint_folder: Path | None
+    data: Dataset,
+    config: TrainConfig,
+    begin: Callable[..., Fitting],
+    on_epoch: OnEpoch,
+    checkpoint_folder: Path | None,
 ) -> Training:
     """Train on the official examples, or load a registered version; then train on the feedback in order.
 
     Args:
         data: a prepared data set.
         config: section `train` of params.yaml.
-        fit_network: fits a network; see `loop.fit`.
+        begin: begins the training of a network; see `loop.Fitting`.
         on_epoch: called with the number of the epoch, from 1, and its metrics; the feedback is the last epoch.
         checkpoint_folder: has a checkpoint of each of the two; None for a temporary one.
 
@@ -54,13 +58,12 @@ def fit(
     with tempfile.TemporaryDirectory() as temporary:
         folder = checkpoint_folder or Path(temporary)
         if config.warm_start is None:
-            pretrained = fit_network(
+            pretrained = begin(
                 config.model_copy(update={"online": False}),
                 train=data.train.take(np.arange(official_count)),
                 validation=data.validation,
-                on_epoch=on_epoch,
                 checkpoint_folder=folder / "official",
-            )
+            ).finish(on_epoch)
             weights = pretrained.model.get_weights()
         else:
             pretrained = None
@@ -71,14 +74,13 @@ def fit(
         def on_pass(_: int, metrics: Mapping[str, float]) -> None:
             on_epoch(epochs + 1, metrics)
 
-        updated = fit_network(
+        updated = begin(
             _of_single_examples(config),
             train=data.train.take(np.arange(official_count, len(data.train))),
             validation=data.validation,
-            on_epoch=on_pass,
             start=_start(weights),
             checkpoint_folder=folder / "feedback",
-        )
+        ).finish(on_pass)
     before = pretrained.history if pretrained else {name: [] for name in updated.history}
     return Training(
         model=updated.model,

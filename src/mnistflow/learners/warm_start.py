@@ -14,7 +14,6 @@ import ast
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import keras
 
     from mnistflow.arrays import Array, Outputs
-    from mnistflow.learners.fitting.loop import FitNetwork
+    from mnistflow.learners.fitting.loop import Fitting
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +45,6 @@ LEARNING_RATE_FACTOR = 0.3
 MIN_STEPS_FACTOR = 1 / 3
 MIN_PROBABILITY = 1e-7  # losses stay finite
 MIN_KERNEL_RANK = 2  # layers with weights of lower rank (normalization) belong to the layer before them
-
-
-class _StopAfterFirstEpoch(Exception):
-    """Stops a training after its first epoch.
-
-    `epochs` cannot be lowered instead: the learning rate schedule spans all of them, and the chosen part resumes from
-    the checkpoint.
-    """
 
 
 def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
@@ -97,7 +88,7 @@ def fit(
     reference: int | str,
     build: Callable[[], keras.Model],
     predict: Callable[[keras.Model, Array], Outputs],
-    fit_network: FitNetwork,
+    begin: Callable[..., Fitting],
     on_epoch: OnEpoch,
     checkpoint_folder: Path | None,
 ) -> Training:
@@ -109,7 +100,7 @@ def fit(
         reference: the version to start from, `config.warm_start`.
         build: returns a new network.
         predict: returns the outputs of a network.
-        fit_network: fits a network; see `loop.fit`.
+        begin: begins the training of a network; see `loop.Fitting`.
         on_epoch: called with the number of the epoch, from 1, and its metrics.
         checkpoint_folder: has a checkpoint of each part; None for a temporary one.
 
@@ -133,9 +124,8 @@ def fit(
                 "min_steps": round(MIN_STEPS_FACTOR * config.min_steps),
             }
         )
-        fit_part = {
-            part: partial(
-                fit_network,
+        trainings = {
+            part: begin(
                 gentle,
                 train=train,
                 validation=validation,
@@ -144,11 +134,11 @@ def fit(
             )
             for part in PARTS
         }
-        losses = {part: _first_loss(fit_part[part]) for part in PARTS}
+        losses = {part: _first_loss(training) for part, training in trainings.items()}
         chosen = min(losses, key=losses.__getitem__)
         tried = ", ".join(f"{part} {loss:.4f}" for part, loss in losses.items())
         logger.info("warm start from version %d: %s is trained (validation loss: %s)", version.number, chosen, tried)
-        return fit_part[chosen](on_epoch=on_epoch)
+        return trainings[chosen].finish(on_epoch)
 
 
 def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Split]:
@@ -213,14 +203,8 @@ def load_weights(model: keras.Model, weights: Path) -> None:
         ) from error
 
 
-def _first_loss(fit_part: Callable[..., Training]) -> float:
+def _first_loss(training: Fitting) -> float:
     """Return the validation loss after the first epoch, whose checkpoint stays in its folder."""
-    losses: list[float] = []
-
-    def stop(_: int, metrics: Mapping[str, float]) -> None:
-        losses.append(metrics[MONITORED])
-        raise _StopAfterFirstEpoch
-
-    with suppress(_StopAfterFirstEpoch):
-        fit_part(on_epoch=stop)
-    return float(np.nan_to_num(losses[0], nan=np.inf))
+    if not training.history:
+        training.run_epoch()
+    return float(np.nan_to_num(training.history[MONITORED][0], nan=np.inf))

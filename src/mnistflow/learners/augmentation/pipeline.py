@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from mnistflow.learners.augmentation import outliers
@@ -16,8 +16,9 @@ Augment = Callable[..., tuple[Any, Any]]  # `augment` for a given configuration
 GRID = 5  # nodes on each side of the coarse grid of elastic displacements
 
 
+@lru_cache(maxsize=1)
 def compiled(config: AugmentConfig) -> Augment:
-    """Return `augment` with this configuration as one graph: for each epoch to trace it again would take a second."""
+    """Return `augment` with this configuration as a graph, which takes a second to trace, once for all trainings."""
     import tensorflow as tf
 
     return cast(Augment, tf.function(partial(augment, config=config)))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,36 +66,8 @@ class _State:
         return len(self.history.get(MONITORED, []))
 
 
-class FitNetwork(Protocol):
-    """`fit` for a given task, signature, family and teacher."""
-
-    def __call__(
-        self,
-        config: TrainConfig,
-        *,
-        train: Split,
-        validation: Split,
-        on_epoch: OnEpoch,
-        start: Callable[[keras.Model], None] | None = None,
-        checkpoint_folder: Path | None = None,
-    ) -> Training:
-        """Train a new network."""
-
-
-def fit(
-    task: Task,
-    signature: Signature,
-    family: Network,
-    config: TrainConfig,
-    *,
-    train: Split,
-    validation: Split,
-    on_epoch: OnEpoch,
-    start: Callable[[keras.Model], None] | None = None,
-    teacher: Teacher | None = None,
-    checkpoint_folder: Path | None = None,
-) -> Training:
-    """Train until the validation loss has not improved for `config.patience` epochs, or for `config.epochs` epochs.
+class Fitting:
+    """The training of a network, epoch by epoch.
 
     Args:
         task: builds and compiles the model.
@@ -105,36 +77,76 @@ def fit(
         train: training examples; images are augmented by `config.augment`.
         validation: examples for early stopping, never augmented. The validation loss uses the same label smoothing as
             training: without it, early stopping would favour epochs with more confident predictions.
-        on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
         start: gives the network the weights to start from, and says by `trainable` which of its layers are trained.
         teacher: makes soft targets of the training labels.
-        checkpoint_folder: where to write a checkpoint after each epoch. A checkpoint found there is resumed, and
-            `on_epoch` is called for its epochs too.
+        checkpoint_folder: where to write a checkpoint after each epoch. A checkpoint found there is resumed.
 
     Raises:
         ConfigError: the backend is not installed, or label smoothing is set for a task without classes.
-        StageError: the training diverged in its first epoch.
     """
-    backend.use(config.backend)
-    make_deterministic(config.seed)
-    if not signature.takes_images:
-        config = config.model_copy(update={"augment": AugmentConfig()})
-    plan = EpochPlan.of(config, len(train))
-    training = TrainingBatches(train, config, plan, teacher)
-    model = task.build(family, signature)
-    if start:
-        start(model)
-    state = _initial_state(task, model, config, plan)
-    if checkpoint_folder:
-        _resume(state, checkpoint_folder)
-    for epoch, metrics in enumerate(metrics_by_epoch(state.history), start=1):
-        on_epoch(epoch, metrics)
-    while state.epoch < config.epochs and not should_stop(state.history, config):
-        metrics = _run_epoch(state, config, training.of(state.epoch), train, validation)
+
+    def __init__(
+        self,
+        task: Task,
+        signature: Signature,
+        family: Network,
+        config: TrainConfig,
+        *,
+        train: Split,
+        validation: Split,
+        start: Callable[[keras.Model], None] | None = None,
+        teacher: Teacher | None = None,
+        checkpoint_folder: Path | None = None,
+    ) -> None:
+        backend.use(config.backend)
+        make_deterministic(config.seed)
+        if not signature.takes_images:
+            config = config.model_copy(update={"augment": AugmentConfig()})
+        plan = EpochPlan.of(config, len(train))
+        model = task.build(family, signature)
+        if start:
+            start(model)
+        self._config = config
+        self._train = train
+        self._validation = validation
+        self._batches = TrainingBatches(train, config, plan, teacher)
+        self._state = _initial_state(task, model, config, plan)
+        self._folder = checkpoint_folder
         if checkpoint_folder:
-            checkpoint.write(checkpoint_folder, _checkpoint(state))
-        on_epoch(state.epoch, metrics)
-    return _result(state)
+            _resume(self._state, checkpoint_folder)
+
+    @property
+    def history(self) -> History:
+        """Metrics of the epochs so far, those of a resumed checkpoint included."""
+        return self._state.history
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the validation loss has not improved for `config.patience` epochs, or all epochs have been run."""
+        return self._state.epoch >= self._config.epochs or should_stop(self.history, self._config)
+
+    def run_epoch(self) -> None:
+        """Train for an epoch, and write the checkpoint."""
+        _run_epoch(self._state, self._config, self._batches.of(self._state.epoch), self._train, self._validation)
+        if self._folder:
+            checkpoint.write(self._folder, _checkpoint(self._state))
+
+    def finish(self, on_epoch: OnEpoch) -> Training:
+        """Train to the end.
+
+        Args:
+            on_epoch: called with the number of each epoch, from 1, and its metrics; also for the epochs so far. An
+                exception ends the training.
+
+        Raises:
+            StageError: the training diverged in its first epoch.
+        """
+        for epoch, metrics in enumerate(metrics_by_epoch(self.history), start=1):
+            on_epoch(epoch, metrics)
+        while not self.is_finished:
+            self.run_epoch()
+            on_epoch(self._state.epoch, metrics_by_epoch(self.history)[-1])
+        return _result(self._state)
 
 
 def _result(state: _State) -> Training:
@@ -200,7 +212,7 @@ def _copied_weights(model: keras.Model) -> list[Array]:
     return [weight.copy() for weight in model.get_weights()]
 
 
-def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, validation: Split) -> dict[str, float]:
+def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, validation: Split) -> None:
     started = time.perf_counter()
     callbacks = _torch_seed_callbacks(config.seed, state.epoch)
     fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
@@ -219,7 +231,6 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
         state.history.setdefault(name, []).append(value)
     if best_epoch(state.history) == state.epoch:
         state.best_weights = _copied_weights(state.model)
-    return metrics
 
 
 def best_epoch(history: History) -> int:

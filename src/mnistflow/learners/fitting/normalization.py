@@ -9,11 +9,13 @@ docs/explanation/training.md has the cost and the gain.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mnistflow.arrays import Array
+from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -32,20 +34,21 @@ class BatchStatistics:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._copy = _statistics_copy(model) if _batch_normalizations(model) else None
+        self._compute = _compiled(self._copy) if self._copy else None
 
     def update(self, inputs: Array) -> None:
         """Replace the moving means and variances of the model by those of inputs `[n, *input_shape]`.
 
         They are means over batches, each of which is spread over all inputs. No inputs change nothing.
         """
-        if self._copy is None or not len(inputs):
+        if self._copy is None or self._compute is None or not len(inputs):
             return
         self._copy.set_weights(self._model.get_weights())
         sources, targets = (_moving_statistics(model) for model in (self._copy, self._model))
         averages: list[Array] = [np.zeros(variable.shape, np.float32) for variable in targets]
         count = -(-len(inputs) // EVAL_BATCH_SIZE)
         for number in range(count):
-            self._copy(inputs[number::count], training=True)
+            self._compute(inputs[number::count])
             share = number / (number + 1)  # of the batches so far
             averages = [
                 average * share + variable.numpy() * (1 - share)
@@ -67,6 +70,20 @@ def _statistics_copy(model: keras.Model) -> keras.Model:
         return type(operation).from_config(settings)
 
     return keras.models.clone_model(model, clone_function=copied)
+
+
+def _compiled(model: keras.Model) -> Callable[[Array], object]:
+    """Return the model in training mode, with TensorFlow as a graph, which takes half the time."""
+
+    def compute(inputs: Any) -> Any:
+        return model(inputs, training=True)
+
+    if backend.current() != "tensorflow":
+        return compute
+    import tensorflow as tf
+
+    (layer,) = model.inputs
+    return cast(Callable[[Array], object], tf.function(compute, [tf.TensorSpec(layer.shape, layer.dtype)]))
 
 
 def _batch_normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:

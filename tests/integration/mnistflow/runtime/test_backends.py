@@ -48,10 +48,10 @@ def main():
             if epoch == killed_after:
                 raise Killed
 
-        return loop.fit(
+        return loop.Fitting(
             task, signature, settings.model.chosen, settings.train, train=data.train, validation=data.validation,
-            on_epoch=on_epoch, checkpoint_folder=checkpoint_folder,
-        )
+            checkpoint_folder=checkpoint_folder,
+        ).finish(on_epoch)
 
     try:
         fit(folder / "checkpoints", killed_after=1)

@@ -401,9 +401,9 @@ from mnistflow.paths import Paths
 folder, params, checkpoint_folder = map(Path, sys.argv[1:])
 data, settings = splits.load(Paths(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
-loop.fit(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
-            train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder,
-            on_epoch=lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)))
+fitting = loop.Fitting(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
+                       train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder)
+fitting.finish(lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)))
 """
 
 
@@ -438,16 +438,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     replayed: list[int] = []
     task = tasks.get(digits.task)
     assert isinstance(longer.model.chosen, Network)
-    resumed = loop.fit(
+    resumed = loop.Fitting(
         task,
         task.signature(digits.input_shape, digits.classes),
         longer.model.chosen,
         longer.train,
         train=digits.train,
         validation=digits.validation,
-        on_epoch=lambda epoch, _: replayed.append(epoch),
         checkpoint_folder=checkpoint_folder,
-    )
+    ).finish(lambda epoch, _: replayed.append(epoch))
     whole = fit(longer, digits)
     assert replayed == list(range(1, 6))
     assert resumed.history == whole.history

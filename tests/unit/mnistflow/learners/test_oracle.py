@@ -213,7 +213,7 @@ def test_a_whole_training_of_the_pipeline(settings: Any) -> None:
             oracle.descend(inputs[batch], targets[batch])
         losses.append(oracle.loss(inputs, targets))
     split = Split(inputs, targets)
-    training = loop.fit(task, signature, family, config, train=split, validation=split, on_epoch=lambda *_: None)
+    training = loop.Fitting(task, signature, family, config, train=split, validation=split).finish(lambda *_: None)
     assert training.history["val_loss"] == pytest.approx(losses, rel=1e-5)
     assert training.best_epoch == config.epochs
     assert_same(oracle.weights, training.model.get_weights())

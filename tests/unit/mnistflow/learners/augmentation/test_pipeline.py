@@ -154,14 +154,13 @@ def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits
     for shift in (0.0, 0.1):
         chosen = settings.with_values({"train.augment.shift": shift, "train.epochs": 1})
         assert isinstance(chosen.model.chosen, Network)
-        fitted = loop.fit(
+        fitted = loop.Fitting(
             tasks.get(digits.task),
             signature,
             chosen.model.chosen,
             chosen.train,
             train=flat["train"],
             validation=flat["validation"],
-            on_epoch=lambda *_: None,
-        )
+        ).finish(lambda *_: None)
         histories.append(fitted.history)
     assert histories[0] == histories[1]
