@@ -152,9 +152,10 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
             )
         return parity
     if parity.disagreements or parity.max_gap > max(config.max_probability_gap, task.rounding):
+        predictions = f"in {parity.disagreements} of {parity.rows} predictions, and " if parity.disagreements else ""
         raise ParityError(
-            f"the ONNX file differs from the trained model in {parity.disagreements} of {parity.rows} predictions, "
-            f"and by up to {parity.max_gap:.2g} (allowed: {max(config.max_probability_gap, task.rounding):.2g})",
+            f"the outputs of the ONNX file differ from those of the trained model {predictions}by up to "
+            f"{parity.max_gap:.2g} (allowed: {max(config.max_probability_gap, task.rounding):.2g})",
             "Look for a layer that is converted incorrectly, or try another export.opset.",
         )
     return parity

@@ -119,7 +119,7 @@ def read(paths: Paths, dataset: str) -> Status:
         challenger=_state(aliased.get(versions.CHALLENGER)),
         previous=_state(aliased.get(versions.PREVIOUS)),
         last_run=_last_run(paths, dataset),
-        outputs=_outputs(paths),
+        outputs=_outputs(paths, dataset),
         serving=serving,
         serving_is_whole=published is not None and publisher.is_intact(paths, published),
         model_repository=str(paths.models / name),
@@ -164,7 +164,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 
 def _described(outputs: Outputs) -> str:
     if outputs.mismatch:
-        return f"of another state: {outputs.mismatch}; `dvc checkout` or `mnistflow retrain` replaces them"
+        return f"of another state: {outputs.mismatch}; `mnistflow retrain` replaces them"
     return f"{outputs.dataset}, {outputs.quality}, of params.yaml and dvc.lock"
 
 
@@ -274,18 +274,20 @@ def _state(version: Version | None) -> VersionState | None:
     )
 
 
-def _outputs(paths: Paths) -> Outputs | None:
+def _outputs(paths: Paths, dataset: str) -> Outputs | None:
     if not (paths.root / "dvc.lock").is_file():
         return None  # nothing states whose they are
     try:
-        dataset = str(files.read_json(paths.prepared / "dataset.json")["name"])
+        theirs = str(files.read_json(paths.prepared / "dataset.json")["name"])
         metrics = files.read_json(paths.evaluated / "evaluation.json")["metrics"]
-        headline = versions.task_of(dataset).headline
+        headline = versions.task_of(theirs).headline
         quality = headline.describe(metrics[headline.name])
     except (DataError, KeyError, TypeError):
         return None
     mismatch = stage_outputs.mismatch(paths, "evaluate")
-    return Outputs(dataset, None if mismatch else quality, mismatch)
+    if not mismatch and theirs != dataset:
+        mismatch = f"they are of {theirs}"
+    return Outputs(theirs, None if mismatch else quality, mismatch)
 
 
 def _last_run(paths: Paths, dataset: str) -> RunState | None:

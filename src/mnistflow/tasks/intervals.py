@@ -22,5 +22,5 @@ def wilson(errors: int, rows: int) -> Interval:
     scale = 1 + z**2 / rows
     centre = (share + z**2 / (2 * rows)) / scale
     half = z * sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2) / scale
-    # In exact arithmetic the ends stay within 0 and 1.
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # In exact arithmetic the share is between the ends, and they stay within 0 and 1.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -6,7 +6,7 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 
-MIN_PROBABILITY = 1e-12
+MIN_PROBABILITY = 1e-37  # nearly the smallest of float32: at a high temperature, a larger one would be noticed
 
 
 def tempered(probabilities: Outputs, temperature: float) -> Outputs:

@@ -64,15 +64,17 @@ def evaluated(checkout: Checkout) -> dict[str, Any]:
     return {row["name"]: row for row in json.loads(checkout.run("leaderboard", "--json").stdout)}
 
 
-def outputs(checkout: Checkout) -> dict[str, Any]:
+def outputs(checkout: Checkout, *options: str) -> dict[str, Any]:
     """Return what `mnistflow status` shows of the outputs in the checkout."""
-    found: dict[str, Any] = json.loads(checkout.run("status", "--json").stdout)["outputs"]
+    found: dict[str, Any] = json.loads(checkout.run("status", "--json", *options).stdout)["outputs"]
     return found
 
 
 def test_dvc_finds_all_of_a_retraining(checkout: Checkout) -> None:
     shown = execute(checkout, "After a retraining")
     assert "Data and pipelines are up to date." in shown
+    assert outputs(checkout)["mismatch"] is None
+    assert outputs(checkout, "--dataset", "mnist")["mismatch"] == "they are of digits"
     assert "evaluate" in shown
     assert "top_2_accuracy" in shown
     page = (checkout.folder / "dvc_plots/index.html").read_text()

@@ -42,7 +42,9 @@ def test_outputs_of_another_params_yaml_or_lock_are_noticed(tmp_path: Path) -> N
     params.write_text(PARAMS)
     (tmp_path / "var/evaluate/deep/a").unlink()
     (tmp_path / "var/evaluate/deep/a").write_text("of another branch")
-    assert stage_outputs.mismatch(paths, "evaluate") == "var/evaluate is not what dvc.lock describes"
+    assert stage_outputs.mismatch(paths, "evaluate") == (
+        "var/evaluate is not what dvc.lock describes (`dvc checkout` restores that)"
+    )
     dvc("checkout", "-q", "--force")
     assert stage_outputs.mismatch(paths, "evaluate") is None
     lock.write_text("schema: '2.0'\n")

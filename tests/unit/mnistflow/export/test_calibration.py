@@ -41,7 +41,8 @@ def test_the_order_of_the_classes_stays() -> None:
         np.testing.assert_array_equal(changed.argmax(axis=1), probabilities.argmax(axis=1))
 
 
-def test_the_graph_computes_the_same(tmp_path) -> None:
+def outputs_of(operator: str, images, temperature: float, folder):
+    """Outputs of a graph of one operator, from `images` to `probabilities`, at a temperature."""
     from onnx import TensorProto, helper
 
     from mnistflow.export.export import save
@@ -51,14 +52,23 @@ def test_the_graph_computes_the_same(tmp_path) -> None:
     tensors = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, CLASSES]) for name in ("images", "probabilities")
     ]
-    node = helper.make_node("Identity", ["images"], ["probabilities"])
-    graph = helper.make_graph([node], "identity", tensors[:1], tensors[1:])
+    node = helper.make_node(operator, ["images"], ["probabilities"])
+    graph = helper.make_graph([node], operator, tensors[:1], tensors[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    save(calibration.calibrated(model, signature, temperature), folder / "model.onnx", {})
+    return onnx_session.predict(onnx_session.open_session(folder / "model.onnx"), images)
+
+
+def test_the_graph_computes_the_same(tmp_path) -> None:
     probabilities, _ = answers(1.0, count=200)
     probabilities[0] = [1, *[0] * (CLASSES - 1)]
-
-    path = tmp_path / "model.onnx"
-    save(calibration.calibrated(model, signature, 0.7), path, {})
-
-    outputs = onnx_session.predict(onnx_session.open_session(path), probabilities)
+    outputs = outputs_of("Identity", probabilities, 0.7, tmp_path)
     np.testing.assert_allclose(outputs, tempered(probabilities, 0.7), atol=1e-6)
+
+
+def test_the_graph_computes_the_same_for_a_network_that_is_far_too_certain(tmp_path) -> None:
+    logits = np.random.default_rng(0).normal(0, 15, (200, CLASSES)).astype(np.float32)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    outputs = outputs_of("Softmax", logits, 4.0, tmp_path)
+    np.testing.assert_allclose(outputs, tempered(probabilities, 4.0), atol=1e-6)

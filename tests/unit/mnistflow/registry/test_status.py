@@ -98,4 +98,4 @@ def test_no_figure_of_another_state_of_the_checkout_is_shown() -> None:
         replace(STATE, outputs=outputs)
     )
     other = shown_by(replace(STATE, outputs=Outputs("mnist", None, "dvc.lock has another `train` than params.yaml")))
-    assert "outputs: of another state: dvc.lock has another `train` than params.yaml; `dvc checkout`" in other
+    assert "outputs: of another state: dvc.lock has another `train` than params.yaml; `mnistflow retrain`" in other

@@ -16,3 +16,9 @@ from mnistflow.tasks.intervals import wilson
 )
 def test_the_interval_is_wilsons(errors: int, rows: int, low: float, high: float) -> None:
     assert wilson(errors, rows) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("errors", [0, 360])
+def test_the_interval_contains_the_share(errors: int) -> None:
+    low, high = wilson(errors, 360)
+    assert 0 <= low <= (360 - errors) / 360 <= high <= 1
