@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -56,9 +57,11 @@ def review(
         return
     if held:
         _print_held(held)
+    reasons = Counter(why for _, why in selection.excluded.values())
+    because = f" ({', '.join(f'{why}: {number}' for why, number in reasons.items())})" if reasons else ""
     typer.echo(
-        f"{found.entry.name}: {len(selection.used)} reports are used for training, {len(held)} are held back, "
-        f"{len(selection.excluded)} excluded"
+        f"{found.entry.name}: used for training: {_reports(len(selection.used))}, held back: {len(held)}, "
+        f"excluded: {len(selection.excluded)}{because}"
     )
     if held:
         typer.echo("`mnistflow feedback accept KEY` and `reject KEY` decide.")
@@ -152,15 +155,22 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     reviews.record(before.log, chosen, decision, user_at_host(), correct or "")
     wanted = {report.key for report in chosen}
-    after = prepare.reported(paths, config).reports
-    decided = [report for report in after if report.key in wanted and report.decision == decision]
+    after = prepare.reported(paths, config)
+    decided = [report for report in after.reports if report.key in wanted and report.decision == decision]
     if len(decided) < len(chosen):
         raise DataError(
             f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
             "New feedback on these images came in: look at it with `mnistflow feedback review`.",
         )
-    reports = "report" if len(decided) == 1 else "reports"
-    typer.echo(f"{decision}ed {len(decided)} {reports}, read back from the inference log")
+    typer.echo(f"{decision}ed {_reports(len(decided))}, read back from the inference log")
+    if decision == "accept":
+        excluded = prepare.excluded(paths, config, after)
+        for key in sorted(wanted & excluded.keys()):
+            typer.echo(f"note: {key} becomes no training example, because it is {excluded[key]}", err=True)
+
+
+def _reports(number: int) -> str:
+    return f"{number} report{'' if number == 1 else 's'}"
 
 
 def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":

@@ -84,6 +84,7 @@ def in_one_line() -> Iterator[None]:
 
     Raises:
         MnistflowError: the block raised an exception. `transient` is that of the original exception.
+        KeyboardInterrupt: the block was interrupted.
     """
     try:
         yield
@@ -94,5 +95,8 @@ def in_one_line() -> Iterator[None]:
         fix = _CHECK_SERVERS if is_transient(error) else _CHECK_DISK
         raise MnistflowError(f"{where}{error.strerror or error}", fix) from error
     except Exception as error:
+        if KeyboardInterrupt.__name__ in str(error):
+            # pybind11, in TensorFlow, replaces an interrupt by an error that only names it.
+            raise KeyboardInterrupt from error
         logging.getLogger(__name__).exception("unexpected error")
         raise MnistflowError(f"unexpected {type(error).__name__}: {error}") from error

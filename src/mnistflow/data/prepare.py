@@ -145,6 +145,13 @@ def review(paths: Paths, config: PrepareConfig, found: Reported) -> Selection:
     return selection.select(found.reports, found.entry, found.entry.read(paths.raw), config, frozen)
 
 
+def excluded(paths: Paths, config: PrepareConfig, found: Reported) -> dict[str, str]:
+    """Return key of a report -> why it never becomes a training example. Arguments and errors are those of `review`."""
+    frozen = golden.load(paths, found.entry, config.golden)
+    out = selection.excluded(found.reports, found.entry, found.entry.read(paths.raw), frozen)
+    return {key: why for key, (_, why) in out.items()}
+
+
 def _selected(
     paths: Paths, config: PrepareConfig, entry: Entry, official: splits.OfficialSplits, frozen: Split | None
 ) -> Selection:

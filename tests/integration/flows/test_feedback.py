@@ -39,6 +39,9 @@ def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Pat
             say(server, image, name)
         assert "(2 of them from feedback)" in prepared(checkout)
         assert "prepare unchanged" in checkout.run("ingest").stdout
+        assert "excluded: 1 (in the test split: 1)" in checkout.run("feedback", "review").stdout
+        accepted = checkout.run("feedback", "accept", "--source", "")
+        assert accepted.stderr.count("becomes no training example, because it is in the test split") == 1
         say(server, images[2], "5")
         assert "(3 of them from feedback)" in prepared(checkout)
     checkout.run("prepare")
@@ -79,7 +82,8 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     assert failed.stderr.startswith("error: there is no report nothing. ")
     write_params(checkout, **{"prepare.feedback": "null"})
     unused = checkout.run("feedback", "review", "--picture", str(tmp_path / "none.png"))
-    assert "29 reports are used" in unused.stdout
+    counted = "used for training: 29 reports, held back: 0, excluded: 11 (rejected by a review: 11)"
+    assert counted in unused.stdout
     assert "prepare.feedback is null, so trainings use no reports" in unused.stderr
     assert "none.png is not written" in unused.stderr
 

@@ -112,7 +112,8 @@ def draw(
     if len(eligible) < number:
         newer = "" if since is None else " and are newer than the feedback that the champion was trained on"
         raise ConfigError(
-            f"a golden set of {number} examples cannot be drawn: {len(eligible)} reports are accepted{newer}",
+            f"a golden set of {number} examples cannot be drawn: {len(eligible)} images of reports are accepted{newer} "
+            "and are in no split",
             "`mnistflow feedback accept` accepts more.",
         )
     rows = np.sort(np.random.default_rng(seed).choice(len(eligible), number, replace=False))

@@ -55,35 +55,39 @@ def select(
         config: section `prepare` of params.yaml.
         golden_set: its examples are excluded as well; None without one.
     """
-    test_images = {image.tobytes() for image in official.test.inputs}
-    excluded = {report.key: (report, why) for report in reports if (why := _exclusion(report, entry, test_images))}
-    if golden_set is not None:
-        excluded |= _golden(reports, entry, golden_set)
-    others = [report for report in reports if report.key not in excluded]
+    out = excluded(reports, entry, official, golden_set)
+    others = [report for report in reports if report.key not in out]
     accepted = [report for report in others if report.decision == "accept"]
     waiting = [report for report in others if report.decision is None]
     reasons = _reasons(accepted, waiting, entry, official.train, config)
     return Selection(
         used=tuple(report for report in others if report.key not in reasons),
         held={report.key: (report, reasons[report.key]) for report in waiting if report.key in reasons},
-        excluded=excluded,
+        excluded=out,
     )
+
+
+def excluded(
+    reports: Sequence[Report], entry: Entry, official: OfficialSplits, golden_set: Split | None
+) -> dict[str, tuple[Report, str]]:
+    """Return key of a report -> the report and why it never becomes a training example. See `select`."""
+    test_images = {image.tobytes() for image in official.test.inputs}
+    found = {report.key: (report, why) for report in reports if (why := _exclusion(report, entry, test_images))}
+    return found if golden_set is None else found | _golden(reports, entry, golden_set)
 
 
 def _exclusion(report: Report, entry: Entry, test_images: Collection[bytes]) -> str | None:
     if report.decision == "reject":
         return "rejected by a review"
     if report.class_name not in entry.classes:
-        return f"{entry.name} has no class {report.class_name}"
-    return "the image is in the test split" if report.image.tobytes() in test_images else None
+        return f"of class {report.class_name}, which {entry.name} does not have"
+    return "in the test split" if report.image.tobytes() in test_images else None
 
 
 def _golden(reports: Sequence[Report], entry: Entry, golden_set: Split) -> dict[str, tuple[Report, str]]:
     found = golden.among(images(reports, entry), golden_set.inputs)
     return {
-        report.key: (report, "the image is in the golden set")
-        for report, is_golden in zip(reports, found, strict=True)
-        if is_golden
+        report.key: (report, "in the golden set") for report, is_golden in zip(reports, found, strict=True) if is_golden
     }
 
 

@@ -111,7 +111,7 @@ def unused(path: Path) -> tuple[str, ...]:
     others = [place for place in visible if place.is_file() and place not in images]
     lines = (
         _counted(path, "class folders without images", empty),
-        _counted(path, f"files that are not used, because they are no {FORMATS} in a class folder", others),
+        _counted(path, f"files that are not used, because they are not {FORMATS} in a class folder", others),
     )
     return tuple(filter(None, lines))
 

@@ -70,7 +70,7 @@ def test_no_training_sees_a_picture_of_the_set(
     encoded = [replace(report, id=f"jpeg-{report.id}", image=altered(report.image, 2)) for report in accepted]
     found = select([*accepted, *again, *encoded], DIGITS, official, SETTINGS, frozen)
     whys = {why for _, why in found.excluded.values()}
-    assert (len(found.excluded), whys) == (60, {"the image is in the golden set"})
+    assert (len(found.excluded), whys) == (60, {"in the golden set"})
     assert not golden.among(found.examples(DIGITS).inputs, frozen.inputs).any()
     leaked = OfficialSplits(
         replace(
@@ -115,12 +115,12 @@ def test_only_what_a_review_has_accepted_is_drawn(
     twice = [replace(report, id=f"twice-{report.id}") for report in accepted[25:]]
     reports = [*waiting, *rejected, *accepted[20:], *two_labels, *known, *twice]
     assert draw(tmp_path, official, reports, 35).examples == 35
-    with pytest.raises(ConfigError, match="36 examples cannot be drawn: 35 reports"):
+    with pytest.raises(ConfigError, match="36 examples cannot be drawn: 35 images"):
         draw(tmp_path, official, reports, 36)
-    with pytest.raises(ConfigError, match="29 reports are accepted and are newer"):
+    with pytest.raises(ConfigError, match="29 images of reports are accepted and are newer"):
         draw(tmp_path, official, reports, 30, since=30.0)
     earlier = replace(accepted[59], id="earlier", time=1.0, decision=None, image=altered(accepted[59].image, 2))
-    with pytest.raises(ConfigError, match="28 reports are accepted and are newer"):
+    with pytest.raises(ConfigError, match="28 images of reports are accepted and are newer"):
         draw(tmp_path, official, [*reports, earlier], 30, since=30.0)
 
 

@@ -110,6 +110,6 @@ def test_test_images_and_unknown_classes_never_join(official: OfficialSplits) ->
     selection = select([*tested, unknown], DIGITS, official, config(feedback_use="all"))
     assert selection.used == ()
     assert [why for _, why in selection.excluded.values()] == [
-        "the image is in the test split",
-        "digits has no class seven",
+        "in the test split",
+        "of class seven, which digits does not have",
     ]
