@@ -8,6 +8,8 @@ from mnistflow.errors import MnistflowError
 
 # Start of Prefect's messages after Ctrl-C and SIGTERM.
 INTERRUPTED = "Crash detected! Execution was aborted by a"
+# They would say at the end how many events and records Prefect has yet to send, and it sends them.
+_QUEUES = ("EventsWorker", "APILogWorker")
 _LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect")
 
 
@@ -43,6 +45,8 @@ def short_log(links: bool) -> Iterator[None]:
     Args:
         links: whether to keep the links to Prefect's UI.
     """
+    for name in _QUEUES:
+        logging.getLogger(name).setLevel(logging.ERROR)
     filters: list[tuple[logging.Filterer, logging.Filter]] = [
         (logging.getLogger(name), _WithoutTraceback()) for name in _LOGGERS
     ]

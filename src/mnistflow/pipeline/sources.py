@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnistflow import archives
 from mnistflow.checkout import stage_outputs
 from mnistflow.pipeline.workspace import SOURCES
 
@@ -35,7 +36,8 @@ def unpack(archive: bytes, folder: Path) -> None:
         tarfile.TarError: the archive is damaged, or leads out of the folder.
     """
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        opened.extractall(folder, filter="data")
+        for entry in opened:
+            archives.extract(opened, entry, folder)
 
 
 def committed(checkout: Path, commit: str) -> bytes | None:

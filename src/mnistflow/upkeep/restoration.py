@@ -15,7 +15,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from mnistflow import files
+from mnistflow import archives, files
 from mnistflow.errors import DataError, MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
@@ -82,7 +82,7 @@ def _extract(content: tarfile.TarFile, folder: Path) -> tuple[Backup, Backup | N
         count, size = count + 1, size + entry.size
         if entry.name.startswith(VAR):
             entry.name = entry.name.removeprefix(VAR)
-            content.extract(entry, folder, filter="data")
+            archives.extract(content, entry, folder)
         elif entry.name in (LOCK, SUMMARY) and (stream := content.extractfile(entry)):
             if entry.name == LOCK:
                 lock = stream.read()
