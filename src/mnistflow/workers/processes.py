@@ -25,7 +25,6 @@ from mnistflow.workers.worker_process import Reply
 
 WORKER = "mnistflow.workers.worker_process"
 STOP_SECONDS = 15.0  # for a worker to close its files and runs
-REPEAT_SECONDS = 5.0  # after which a process that goes on gets its signal again
 
 
 class LocalWorkers(Workers[Job, Result]):
@@ -127,16 +126,8 @@ class _Slot(Generic[Result]):
         self._process.terminate()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end of a process that was terminated.
-
-        An interrupt is lost where it arrives while TensorFlow calls back into Python, so the signal is sent again.
-        """
-        first = min(seconds, REPEAT_SECONDS)
-        for part in (first, seconds - first):
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(part)
-                return
-            self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
     def kill(self) -> None:
         self._process.kill()
