@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.context import load_context
-from flows.cli.options import Json, console
+from flows.cli.options import Json, console, counted
 from mnistflow import environment
 from mnistflow.errors import ConfigError, DataError
 
@@ -60,7 +60,7 @@ def review(
     reasons = Counter(why for _, why in selection.excluded.values())
     because = f" ({', '.join(f'{why}: {number}' for why, number in reasons.items())})" if reasons else ""
     typer.echo(
-        f"{found.entry.name}: used for training: {_reports(len(selection.used))}, held back: {len(held)}, "
+        f"{found.entry.name}: used for training: {counted(len(selection.used), 'report')}, held back: {len(held)}, "
         f"excluded: {len(selection.excluded)}{because}"
     )
     if held:
@@ -162,15 +162,11 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
             f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
             "New feedback on these images came in: look at it with `mnistflow feedback review`.",
         )
-    typer.echo(f"{decision}ed {_reports(len(decided))}, read back from the inference log")
+    typer.echo(f"{decision}ed {counted(len(decided), 'report')}, read back from the inference log")
     if decision == "accept":
         excluded = prepare.excluded(paths, config, after)
         for key in sorted(wanted & excluded.keys()):
             typer.echo(f"note: {key} becomes no training example, because it is {excluded[key]}", err=True)
-
-
-def _reports(number: int) -> str:
-    return f"{number} report{'' if number == 1 else 's'}"
 
 
 def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":

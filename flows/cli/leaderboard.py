@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.context import load_context
-from flows.cli.options import DatasetOption, Json, console, moment
+from flows.cli.options import DatasetOption, Json, console, counted, moment
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def leaderboard(
         typer.echo(f"{name}: no evaluated run, or none that the options select. {train}.")
     else:
         headline = versions.task_of(name).headline
-        console().print(_table(f"{name}: {len(rows)} {'run' if len(rows) == 1 else 'runs'}", rows, chosen, headline))
+        console().print(_table(f"{name}: {counted(len(rows), 'run')}", rows, chosen, headline))
 
 
 def recommend(

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the console that they print to."""
+"""Options that several commands share, and what they print with."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError, OSError):
         raise ConfigError(f"{text!r} is no time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 report` or `2 reports`."""
+    return f"{number} {noun if number == 1 else f'{noun}s'}"
 
 
 @functools.cache

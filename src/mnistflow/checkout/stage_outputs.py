@@ -40,11 +40,9 @@ def mismatch(paths: Paths, stage: Stage) -> str | None:
     except (ConfigError, KeyError, TypeError, AttributeError):
         return f"dvc.lock does not describe stage {stage}"
     folder = next(path for path in outputs if not path.startswith("var/reports/"))
-    return (
-        None
-        if md5(paths.root / folder) == outputs[folder]
-        else f"{folder} is not what dvc.lock describes (`dvc checkout` restores that)"
-    )
+    if md5(paths.root / folder) == outputs[folder]:
+        return None
+    return f"{folder} is not what dvc.lock describes (`dvc checkout` restores that)"
 
 
 def _with_fallback(parameters: Any, stages: Mapping[str, Any]) -> Any:
