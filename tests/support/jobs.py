@@ -64,3 +64,17 @@ def hold(path: str) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with LocalWorkers[Path, None]([os.sched_getaffinity(0)]) as workers:
         workers.result(workers.submit(sleep_after_writing_pid, Path(path)))
+
+
+def drop_an_interrupt(folder: str) -> None:
+    """Drop the first KeyboardInterrupt, as C code does that clears errors; note that the next one cleans up."""
+    Path(folder, "begun").touch()
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        Path(folder, "dropped").touch()
+    try:
+        time.sleep(600)
+    finally:
+        time.sleep(2.5)  # longer than the time until an interrupt is raised again
+        Path(folder, "cleaned").touch()

@@ -55,7 +55,7 @@ def _receive(stream: BufferedRWPair, jobs: SimpleQueue[bytes]) -> None:
 def run(call: bytes) -> Reply:
     """Run a job. A signal lets the job close its files and MLflow runs, and then ends this process."""
     try:
-        with signals.interrupting():
+        with signals.interrupting_for_sure():
             objective, job = pickle.loads(call)  # noqa: S301  # from the parent
             return True, pickle.dumps(objective(job)), False
     except KeyboardInterrupt:

@@ -45,6 +45,15 @@ def test_the_death_of_a_worker_costs_its_job_only(
     assert call(workers, jobs.double, 1) == 2
 
 
+@pytest.mark.slow
+def test_a_job_that_loses_an_interrupt_is_interrupted_again_but_not_in_its_cleanup(tmp_path: Path) -> None:
+    with LocalWorkers[Any, Any]([os.sched_getaffinity(0)]) as workers:
+        workers.submit(jobs.drop_an_interrupt, str(tmp_path))
+        wait_until((tmp_path / "begun").exists)
+    assert (tmp_path / "dropped").exists()
+    assert (tmp_path / "cleaned").exists()
+
+
 def test_a_worker_that_died_without_a_job_is_replaced(workers: LocalWorkers[Any, Any]) -> None:
     process = psutil.Process(call(workers, jobs.own_pid, None))
     process.kill()
