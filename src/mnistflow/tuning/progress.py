@@ -52,7 +52,7 @@ class TrialTable:
         losses = [trial.user_attrs["loss"] for trial in self._trials if trial.user_attrs["loss"] is not None]
         best = f"{min(losses):.4f}" if losses else "none yet"
         outcome = _outcome(trial, "validation loss ")
-        logger.info("trial %d/%d: %s, best %s", len(self._trials), self._total, outcome, best)
+        logger.info("trial %d (%d of %d): %s, best %s", trial.number, len(self._trials), self._total, outcome, best)
 
     def _render(self) -> Table:
         table = Table(title=f"search: {len(self._trials)} of {self._total} trials")
