@@ -56,7 +56,7 @@ class TuneConfig(Section):
         workers: number of parallel local processes.
         seed: of the sampler.
         epochs: largest number of epochs of a trial.
-        train_limit: number of training examples of a trial; None means all.
+        train_limit: largest number of training examples of a trial, and of validation examples; None means all.
         pruner: stops trials whose validation loss is high.
         storage: URL of a database for the study; None means a journal file in the workspace.
         scheduler: address of a Dask scheduler; None reads `DASK_SCHEDULER_ADDRESS`, or else uses local processes.

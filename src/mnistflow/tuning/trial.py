@@ -14,13 +14,16 @@ from mnistflow import learners
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
-from mnistflow.splits import Dataset, Split
+from mnistflow.splits import Split
 from mnistflow.splits import load as load_dataset
 from mnistflow.tracking import runs
 from mnistflow.tuning import study
 
 if TYPE_CHECKING:
     import optuna
+
+
+MAX_STATISTICS = 1_000  # examples that batch statistics of a trial are computed from: enough to compare losses
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class TrialJob:
     Attributes:
         paths: folders of the workspace.
         learning: sections `model` and `train`, with the sampled hyperparameters.
-        train_limit: largest number of training examples; None means all.
+        train_limit: largest number of training examples, and of validation examples; None means all.
         trial: as returned by `Study.ask`. Its copy in the worker writes to the same storage.
         parent_run: id of the MLflow run of stage tune.
     """
@@ -95,11 +98,17 @@ def run_trial(job: TrialJob) -> TrialResult:
     with runs.finished(run):
         family, train = job.learning.model.chosen, job.learning.train
         learner = learners.for_family(family)
-        limited = replace(dataset, train=subset(dataset, job.train_limit))
+        limited = replace(
+            dataset,
+            train=subset(dataset.train, job.train_limit),
+            validation=subset(dataset.validation, job.train_limit),
+        )
         # As many passes over the data as in the training that the trial stands for.
         min_steps = math.ceil(train.min_steps * len(limited.train) / len(dataset.train))
-        train = train.model_copy(update={"min_steps": min_steps})
-        run.log_params(job.learning.flattened() | learner.effective(train, len(limited.train)))
+        statistics = min(train.statistics, MAX_STATISTICS)
+        train = train.model_copy(update={"min_steps": min_steps, "statistics": statistics})
+        used = job.learning.model_copy(update={"train": train})
+        run.log_params(used.flattened() | learner.effective(train, len(limited.train)))
         loss = None
         try:
             learner.fit(limited, family, train, on_epoch)
@@ -119,9 +128,8 @@ def _should_stop(trial: optuna.Trial, epoch: int, loss: float) -> bool:
     return bool(trial.should_prune())
 
 
-def subset(dataset: Dataset, limit: int | None) -> Split:
-    """Return at most `limit` training examples, drawn with a fixed seed: the same for every trial."""
-    train = dataset.train
-    if limit is None or limit >= len(train):
-        return train
-    return train.take(np.random.default_rng(0).permutation(len(train))[:limit])
+def subset(split: Split, limit: int | None) -> Split:
+    """Return at most `limit` examples, drawn with a fixed seed: the same for every trial."""
+    if limit is None or limit >= len(split):
+        return split
+    return split.take(np.random.default_rng(0).permutation(len(split))[:limit])
