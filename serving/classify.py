@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.engine.model import IMAGE_SHAPE, Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError, StartError
 from serving.images.decoding import FORMATS
 from serving.images.mode import Mode
-from serving.images.preprocessing import to_model_input
+from serving.images.preprocessing import Reading, read
+from serving.protocol.tensors import Array
 from serving.settings import Settings
 
 SHOWN = 3
@@ -68,9 +68,9 @@ def _print_prediction(model: Model, path: Path) -> bool:
     return True
 
 
-def _pixels(path: Path, mode: Mode) -> NDArray[np.uint8]:
+def _read(path: Path, mode: Mode) -> Reading:
     try:
-        return to_model_input(path.read_bytes(), mode=mode, max_pixels=Settings().max_pixels)
+        return read(path.read_bytes(), mode=mode, max_pixels=Settings().max_pixels)
     except OSError as error:
         raise StartError(f"{path} cannot be read ({error.strerror}). Name a {FORMATS} file.") from None
     except ServingError as error:
@@ -78,15 +78,24 @@ def _pixels(path: Path, mode: Mode) -> NDArray[np.uint8]:
 
 
 def _describe(model: Model, path: Path) -> str:
-    pixels = _pixels(path, model.manifest.preprocessing)
+    reading = _read(path, model.manifest.preprocessing)
     (input_name,), (output_name, *_) = model.inputs, model.outputs
-    probabilities = model.run({input_name: pixels[np.newaxis]}, [output_name])[output_name][0]
+    probabilities = model.run({input_name: reading.input[np.newaxis]}, [output_name])[output_name][0]
     best = np.argsort(-probabilities)[:SHOWN]
     classes = model.manifest.classes
     others = ", ".join(f"{classes[index]} {probabilities[index]:.2%}" for index in best)
-    doubt = model.manifest.doubt.describe(probabilities, classes) if model.manifest.doubt else {}
-    warning = f"   uncertain: {doubt['reason']}" if doubt.get("uncertain") else ""
+    reason = _doubt(model, reading, probabilities)
+    warning = f"   uncertain: {reason}" if reason else ""
     return f"{classes[best[0]]}{warning}   ({others}; {model.name} version {model.version})"
+
+
+def _doubt(model: Model, reading: Reading, probabilities: Array) -> str | None:
+    """Return why the prediction is uncertain; None if it is not."""
+    if reading.shows_several:
+        return "the image shows several digits"
+    if model.manifest.doubt is None:
+        return None
+    return model.manifest.doubt.describe(probabilities, model.manifest.classes).get("reason")
 
 
 if __name__ == "__main__":

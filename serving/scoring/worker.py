@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from serving.engine.model import Model
 from serving.engine.repository import ModelRepository
 from serving.errors import ServingError
-from serving.images.preprocessing import to_model_input
+from serving.images.preprocessing import Reading, read
 from serving.protocol.tensors import Array
 from serving.scoring.sources import Block
 from serving.settings import Settings
@@ -87,6 +87,21 @@ def _worker(job: Job) -> _Worker:
     return _Worker(job)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a block, as the model gets them.
+
+    Attributes:
+        inputs: of the model; zero for rows with an error.
+        several: whether the picture of a row shows several digits, bool `[rows]`.
+        errors: why a row has no input, by its index in the block.
+    """
+
+    inputs: Array
+    several: Array
+    errors: dict[int, str]
+
+
 class _Worker:
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -95,30 +110,30 @@ class _Worker:
         self._sources, _ = fsspec.core.url_to_fs(job.input)
 
     def score(self, block: Block) -> int:
-        inputs, errors = self._inputs(block)
-        outputs = self._outputs(inputs)
-        write(self._table(block, outputs, errors), self._job.part(block.number))
+        rows = self._rows(block)
+        outputs = self._outputs(rows.inputs)
+        write(self._table(block, rows, outputs), self._job.part(block.number))
         return len(block)
 
-    def _inputs(self, block: Block) -> tuple[Array, dict[int, str]]:
-        """Return the inputs of the model, and the errors of the rows that have none: those are zero."""
+    def _rows(self, block: Block) -> _Rows:
         if isinstance(block.rows, np.ndarray):
-            return block.rows, {}
+            return _Rows(block.rows, np.zeros(len(block), bool), {})
         (spec,) = self._model.inputs.values()
-        inputs = np.zeros((len(block), *spec.shape[1:]), spec.dtype)
-        errors: dict[int, str] = {}
+        rows = _Rows(np.zeros((len(block), *spec.shape[1:]), spec.dtype), np.zeros(len(block), bool), {})
         for index in range(len(block)):
             try:
-                inputs[index] = self._picture(block, index)
+                picture = self._picture(block, index)
             except (ServingError, OSError) as error:
-                errors[index] = str(error) or type(error).__name__
-        return inputs, errors
+                rows.errors[index] = str(error) or type(error).__name__
+            else:
+                rows.inputs[index], rows.several[index] = picture.input, picture.shows_several
+        return rows
 
-    def _picture(self, block: Block, index: int) -> Array:
+    def _picture(self, block: Block, index: int) -> Reading:
         content = self._sources.cat_file(block.names[index]) if block.names else block.rows[index]
         if content is None:
             raise OSError("there is no picture")
-        return to_model_input(content, mode=self._model.manifest.preprocessing, max_pixels=self._max_pixels)
+        return read(content, mode=self._model.manifest.preprocessing, max_pixels=self._max_pixels)
 
     def _outputs(self, inputs: Array) -> dict[str, Array]:
         (name,), wanted = self._model.inputs, list(self._model.outputs)
@@ -128,22 +143,22 @@ class _Worker:
         ]
         return {output: np.concatenate([batch[output] for batch in batches]) for output in wanted}
 
-    def _table(self, block: Block, outputs: dict[str, Array], errors: dict[int, str]) -> pa.Table:
-        manifest, rows = self._model.manifest, len(block)
-        bad = np.isin(np.arange(rows), list(errors))
-        columns: dict[str, Any] = {"row": pa.array(np.arange(block.first, block.first + rows))}
+    def _table(self, block: Block, rows: _Rows, outputs: dict[str, Array]) -> pa.Table:
+        manifest, count = self._model.manifest, len(block)
+        bad = np.isin(np.arange(count), list(rows.errors))
+        columns: dict[str, Any] = {"row": pa.array(np.arange(block.first, block.first + count))}
         if block.names:
             columns["file"] = pa.array([PurePosixPath(name).as_posix() for name in block.names])
         for name, values in outputs.items():
             if values.shape[1:] == (len(manifest.classes),) and len(manifest.classes) > 1:
-                columns |= self._answers(values, bad)
+                columns |= self._answers(values, rows.several, bad)
             columns[name] = _lists(values, bad)
-        columns["error"] = pa.array([errors.get(index) for index in range(rows)], pa.string())
+        columns["error"] = pa.array([rows.errors.get(index) for index in range(count)], pa.string())
         for key, value in (("model", manifest.name), ("version", manifest.version), ("sha256", manifest.sha256)):
-            columns[key] = pa.array([value] * rows)
+            columns[key] = pa.array([value] * count)
         return pa.table(columns)
 
-    def _answers(self, probabilities: Array, bad: Array) -> dict[str, Any]:
+    def _answers(self, probabilities: Array, several: Array, bad: Array) -> dict[str, Any]:
         """Return the columns that a classifier has besides its outputs."""
         manifest = self._model.manifest
         best, highest = probabilities.argmax(1), probabilities.max(1)
@@ -153,7 +168,7 @@ class _Worker:
             "confidence": pa.array(highest, mask=bad),
         }
         if manifest.doubt:
-            columns["uncertain"] = pa.array(highest < manifest.doubt.refusal_threshold, mask=bad)
+            columns["uncertain"] = pa.array((highest < manifest.doubt.refusal_threshold) | several, mask=bad)
         return columns
 
 

@@ -673,6 +673,9 @@ def test_pictures_from_the_command_line(repository, data, tmp_path) -> None:
     command = [sys.executable, "-m", "serving.classify", "--repository", str(repository), "--model", kit.NAME]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{path}: {data[1][0]} ")
+    (tmp_path / "bars.png").write_bytes(two_bars())
+    several = subprocess.run([*command, str(tmp_path / "bars.png")], capture_output=True, text=True, check=True)
+    assert "uncertain: the image shows several digits" in several.stdout
     (tmp_path / "notes.png").write_text("no picture")
     for wrong in ("notes.png", "missing.png"):
         failed = subprocess.run([*command, str(tmp_path / wrong)], capture_output=True, text=True, check=False)

@@ -87,6 +87,11 @@ def write_pictures(folder: Path, images: np.ndarray) -> Path:
     return folder / "pictures"
 
 
+def beside_each_other(*digits: np.ndarray) -> np.ndarray:
+    """Return digits, dark on light paper, with a margin around each."""
+    return 255 - np.pad(np.hstack([np.pad(digit, 20) for digit in digits]), 20)
+
+
 @pytest.mark.parametrize("write", [write_npz, write_npy, write_lists, write_encoded, write_pictures])
 def test_every_row_gets_the_answer_of_the_model(repository: Path, tmp_path: Path, write: Any) -> None:
     images = kit.digits()[0][:ROWS]
@@ -102,6 +107,17 @@ def test_every_row_gets_the_answer_of_the_model(repository: Path, tmp_path: Path
     manifest = json.loads((repository / kit.NAME / "2/model.json").read_text())
     assert set(found["sha256"].to_pylist()) == {manifest["sha256"]}
     assert set(found["version"].to_pylist()) == {2}
+
+
+def test_pictures_of_several_digits_are_uncertain(tmp_path: Path) -> None:
+    images, labels = kit.digits()
+    ones = images[labels == 1]
+    never_refuses = DOUBT | {"refusal_threshold": 0.0}
+    kit.publish(tmp_path, 1, kit.untrained(1), images, doubt=never_refuses, preprocessing="digit")
+    pictures = write_pictures(tmp_path, np.array([beside_each_other(ones[0])]))
+    (pictures / "001.png").write_bytes(png(beside_each_other(ones[0], ones[1])))
+    score(tmp_path, pictures, tmp_path / "out", "--version", "1")
+    assert pq.read_table(tmp_path / "out")["uncertain"].to_pylist() == [False, True]
 
 
 def test_unreadable_pictures_are_named_and_counted(repository: Path, tmp_path: Path) -> None:
