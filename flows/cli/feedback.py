@@ -21,23 +21,25 @@ if TYPE_CHECKING:
     from mnistflow.data.prepare import Reported
     from mnistflow.paths import Paths
 
-Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Reports, as `review` names them.")]
-Source = Annotated[str | None, typer.Option(metavar="NAME", help="All reports of this source that wait as well.")]
+Keys = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of reports, from `mnistflow feedback review`.")
+]
+Source = Annotated[str | None, typer.Option(metavar="NAME", help="Also all unreviewed reports of this source.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Review labels that users have reported for served images.")
+    group = typer.Typer(no_args_is_help=True, help="Review labels that users reported for served images.")
     for command in (review, accept, reject, golden):
         group.command()(command)
     app.add_typer(group, name="feedback")
 
 
 def review(
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a PNG file of the held images.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="PNG file to write the held images to.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the reports that are held back from training, and why."""
+    """List the reports held back from training, with reasons."""
     paths, config = _context()
     from mnistflow.data import prepare
 
@@ -81,28 +83,28 @@ def _print_held(held: "Sequence[tuple[Report, str]]") -> None:
 def accept(
     keys: Keys = None,
     correct: Annotated[
-        str | None, typer.Option("--as", metavar="CLASS", help="Class in place of the reported one.")
+        str | None, typer.Option("--as", metavar="CLASS", help="True class, if the reported one is wrong.")
     ] = None,
     source: Source = None,
 ) -> None:
-    """Let reports become training examples."""
+    """Accept reports as training examples."""
     _decide("accept", keys or (), source, correct)
 
 
 def reject(keys: Keys = None, source: Source = None) -> None:
-    """Keep reports out of training."""
+    """Reject reports, so that they are not trained on."""
     _decide("reject", keys or (), source, None)
 
 
 def golden(
     draw: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw N accepted reports at random as the new golden set.")
+        int | None, typer.Option(min=1, metavar="N", help="Draw a new golden set of N accepted reports at random.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     sign: Annotated[bool, typer.Option(help=f"Sign the current set with {environment.SIGNING_KEY}.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show or draw the golden set: checked images of users that the gate reads and no training sees."""
+    """Show or draw the golden set: accepted reports that the gate evaluates on and training excludes."""
     paths, config = _context()
     from mnistflow.data import prepare
     from mnistflow.process_identity import user_at_host

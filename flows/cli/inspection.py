@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def models() -> None:
-    """List the model families with their parameters as params.yaml has them."""
+    """List the model families with their parameters in params.yaml."""
     _, settings = load_context()
     from rich.table import Table
 
@@ -45,7 +45,7 @@ def models() -> None:
 
 
 def presets() -> None:
-    """List the presets of params.yaml with what they override."""
+    """List the presets of params.yaml with their overrides."""
     _, settings = load_context()
     from rich.table import Table
 
@@ -61,13 +61,13 @@ def _settings_as_typed(values: Mapping[str, object]) -> str:
 
 
 def compare(
-    version: Annotated[list[str], typer.Argument(metavar="VERSION...", help="Two or more numbers of versions.")],
+    version: Annotated[list[str], typer.Argument(metavar="VERSION...", help="Two or more version numbers.")],
     dataset: DatasetOption = None,
     as_json: Json = False,
 ) -> None:
-    """Show versions side by side: metrics with 95 % intervals, and the parameters in which they differ."""
+    """Compare versions: metrics with 95 % confidence intervals, and the parameters that differ."""
     if wrong := next((text for text in version if not text.isdecimal()), None):
-        raise ConfigError(f"{wrong!r} is no number of a version", "`mnistflow leaderboard` lists the versions.")
+        raise ConfigError(f"{wrong!r} is not a version number", "`mnistflow leaderboard` lists the versions.")
     paths, settings = load_context()
     from mnistflow.analysis import side_by_side
     from mnistflow.registry import dataset_choice, versions
@@ -117,7 +117,7 @@ def _schedule_lines(schedules: Sequence["Schedule"]) -> Iterator[tuple[str, str]
 
 
 def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
-    """Show data, champion, challenger, the last run, and the schedules."""
+    """Show the data, champion, challenger, last run and schedules."""
     paths, settings = load_context()
     from flows.orchestration import deployments
     from mnistflow.monitoring import state as monitoring

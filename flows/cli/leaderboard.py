@@ -36,11 +36,14 @@ def register(app: typer.Typer) -> None:
 def leaderboard(
     dataset: DatasetOption = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Another experiment of MLflow than that of the data set.")
+        str | None, typer.Option("--experiment", help="MLflow experiment; by default, that of the data set.")
     ] = None,
     family: Annotated[str | None, typer.Option("--family", help="Only runs of this model family.")] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Only runs since then: 2026-11-29, or an age, as 7d.")
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Only runs since a time, such as 2026-11-29, or up to an age, such as 7d."
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None,
@@ -48,13 +51,13 @@ def leaderboard(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option("--columns", metavar="A,B,C", help="What to show: names of --json, of metrics or of parameters."),
+        typer.Option("--columns", metavar="A,B,C", help="Columns to show: keys of --json, metrics or parameters."),
     ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of runs.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of runs.")] = 20,
 ) -> None:
-    """Rank runs and versions, the best first; runs with less data or fewer epochs are marked."""
+    """Rank runs and versions, best first; runs with less data or fewer epochs are marked."""
     paths, settings = load_context()
     from mnistflow.analysis import leaderboard as ranking
     from mnistflow.registry import dataset_choice, versions
@@ -78,15 +81,17 @@ def leaderboard(
 
 def recommend(
     max_ms: Annotated[
-        float | None, typer.Option(min=0, help="Largest latency of one input on one thread, in milliseconds.")
+        float | None, typer.Option(min=0, help="Maximum latency of one input on one thread, in milliseconds.")
     ] = None,
-    max_megabytes: Annotated[float | None, typer.Option(min=0, help="Largest ONNX file.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Least accuracy, 0 to 1.")] = None,
-    min_robust: Annotated[float | None, typer.Option(min=0, max=1, help="Least accuracy under corruptions.")] = None,
+    max_megabytes: Annotated[float | None, typer.Option(min=0, help="Maximum size of the ONNX file, in MB.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Minimum accuracy, 0 to 1.")] = None,
+    min_robust: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Minimum accuracy under corruptions, 0 to 1.")
+    ] = None,
     dataset: DatasetOption = None,
     as_json: Json = False,
 ) -> None:
-    """Name the best version to serve within limits of latency, size and accuracy."""
+    """Recommend the best version within limits on latency, size and accuracy."""
     paths, settings = load_context()
     from mnistflow.analysis import leaderboard as ranking
     from mnistflow.registry import dataset_choice, versions
@@ -114,7 +119,7 @@ def _tags(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not key or not equals:
-            raise ConfigError(f"tag {assignment!r} has no key=value form", "Try --tag mnistflow.preset=fast.")
+            raise ConfigError(f"tag {assignment!r} is not of the form key=value", "Try --tag mnistflow.preset=fast.")
         found[key] = value
     return found
 

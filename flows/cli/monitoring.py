@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from flows.cli.context import load_context
-from flows.cli.options import DatasetOption, Json, console
+from flows.cli.options import DatasetOption, Json, VersionNumber, console
 from mnistflow import environment
 
 
@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
-    """Compare traffic with the champion's validation examples, and a promoted version with the one before it.
+    """Check traffic for drift and lost accuracy, and a newly promoted version against its predecessor.
 
-    The schedule does so hourly. A promoted version that proves worse is rolled back.
+    `mnistflow schedule` and `up` run it hourly. A promoted version that proves worse is rolled back.
     """
     paths, settings = load_context()
     from flows import promotion_watch
@@ -74,7 +74,7 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     console().print(table)
 
 
-def explain(version: int, dataset: DatasetOption = None) -> None:
+def explain(version: VersionNumber, dataset: DatasetOption = None) -> None:
     """Explain the gate's verdict on a version in one paragraph."""
     paths, settings = load_context()
     from mnistflow.registry import dataset_choice, versions

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 Overrides = Annotated[
-    list[str] | None, typer.Option("-S", "--set", metavar="KEY=VALUE", help="Override a parameter for this run.")
+    list[str] | None,
+    typer.Option(
+        "-S", "--set", metavar="KEY=VALUE", help="Override a parameter of params.yaml for this run; may be repeated."
+    ),
 ]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Another data set than the one of params.yaml.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set; by default, that of params.yaml.")]
 Preset = Annotated[
     list[str] | None,
-    typer.Option("--preset", metavar="NAME", help="A named set of overrides from params.yaml; -S wins."),
+    typer.Option("--preset", metavar="NAME", help="Named set of overrides in params.yaml; -S has precedence."),
 ]
+VersionNumber = Annotated[int, typer.Argument(help="Version number.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 
@@ -39,7 +43,7 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError, OSError):
-        raise ConfigError(f"{text!r} is no time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None
+        raise ConfigError(f"{text!r} is not a time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], dataset: DatasetOption = None) -> None:
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    dataset: DatasetOption = None,
+) -> None:
     """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
     paths, config = load_fetch_context()
     from mnistflow.registry import dataset_choice, versions
@@ -28,24 +31,24 @@ def predict(images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")], d
 
 def score(
     input: Annotated[  # the name that users see
-        str, typer.Argument(help="Folder of pictures, .npz, .npy or Parquet; a path, or a URL such as s3://bucket/...")
+        str, typer.Argument(help="Folder of images, .npz, .npy or Parquet; a path, or a URL such as s3://bucket/...")
     ],
     output: Annotated[str, typer.Argument(help="Folder for the Parquet files; a path or a URL.")],
     version: Annotated[
         int | None, typer.Option("--version", metavar="N", min=1, help="Version to use instead of the champion.")
     ] = None,
-    block: Annotated[int, typer.Option(metavar="ROWS", min=1, help="Rows that are written at once.")] = BLOCK_ROWS,
-    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes; 0 for one a core.")] = 0,
+    block: Annotated[int, typer.Option(metavar="ROWS", min=1, help="Rows per Parquet file.")] = BLOCK_ROWS,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes; 0 for one per core.")] = 0,
     scheduler: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Scheduler of a Dask cluster, whose workers compute instead; by default that of a search.",
+            help="Address of a Dask scheduler, whose workers compute; by default, as for a search.",
         ),
     ] = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Predict for every row of an input, on all cores or a Dask cluster; after a kill, the same command goes on."""
+    """Predict every row of a data set, on all cores or a Dask cluster; the same command resumes after a kill."""
     paths, config = load_context()
     from mnistflow.registry import dataset_choice, publisher, versions
     from mnistflow.workers import dask_scheduler

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.context import load_context
-from flows.cli.options import DatasetOption, console
+from flows.cli.options import DatasetOption, VersionNumber, console
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 VersionOption = Annotated[
     int | None,
-    typer.Option("--version", metavar="N", min=1, help="Version to try instead of the challenger."),
+    typer.Option("--version", metavar="N", min=1, help="Version to use instead of the challenger."),
 ]
 
-Because = Annotated[str, typer.Option(metavar="REASON", help="Why; the history keeps it with your name.")]
+Because = Annotated[str, typer.Option(metavar="REASON", help="Reason, which `mnistflow history` shows with your name.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +28,8 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def promote(version: int, dataset: DatasetOption = None, because: Because = "") -> None:
-    """Make a version the champion by hand, whatever the gate has decided."""
+def promote(version: VersionNumber, dataset: DatasetOption = None, because: Because = "") -> None:
+    """Make a version the champion, whatever the gate decided."""
     paths, name = _model(dataset)
     from mnistflow.registry import promotion
 
@@ -40,7 +40,7 @@ def promote(version: int, dataset: DatasetOption = None, because: Because = "") 
 
 
 def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
-    """Let the champion before the present one serve again; repeated, it goes further back."""
+    """Make the previous champion the champion again; repeat to go further back."""
     paths, name = _model(dataset)
     from mnistflow.registry import aliases, promotion
 
@@ -53,22 +53,22 @@ def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
 
 
 def canary(
-    share: Annotated[str, typer.Argument(metavar="SHARE", help="Such as 10%, or off.")],
+    share: Annotated[str, typer.Argument(metavar="SHARE", help="Share of the requests, such as 10%, or off.")],
     version: VersionOption = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Let the challenger, or another version, answer a share of the requests."""
+    """Route a share of the requests to the challenger, or to another version."""
     _set_rollout(dataset, version, canary=_share(share))
 
 
 def shadow(
-    switch: Annotated[str, typer.Argument(metavar="on|off")],
+    switch: Annotated[str, typer.Argument(metavar="on|off", help="Whether to copy requests.")],
     version: VersionOption = None,
     dataset: DatasetOption = None,
 ) -> None:
-    """Send the challenger, or another version, a copy of the requests; its answers are only compared."""
+    """Send a copy of the requests to the challenger, or to another version; its predictions are only compared."""
     if switch not in ("on", "off"):
-        raise ConfigError(f"shadow is on or off, not {switch!r}", "Try `mnistflow shadow on`.")
+        raise ConfigError(f"the argument is on or off, not {switch!r}", "Try `mnistflow shadow on`.")
     _set_rollout(dataset, version, shadow=switch == "on")
 
 
@@ -77,7 +77,7 @@ def _share(text: str) -> float:
         return 0.0
     percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
     if not percent or float(percent[1]) > 100:
-        raise ConfigError(f"{text!r} is no share of the requests", "Try `mnistflow canary 10%`, or off.")
+        raise ConfigError(f"{text!r} is not a share of the requests", "Try `mnistflow canary 10%`, or off.")
     return float(percent[1]) / 100
 
 
@@ -93,7 +93,11 @@ def _set_rollout(
         return
     console().print(f"{name}: {rollout}")
     if canary or shadow:
-        fix = "`mnistflow canary off` ends that; `shadow on` compares without risk." if canary else ""
+        fix = (
+            "`mnistflow canary off` stops it; `mnistflow shadow on` compares it without answering requests."
+            if canary
+            else ""
+        )
         _warn_of_rejected(versions.find(name, rollout.challenger), fix)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.context import load_context, resumable
-from flows.cli.options import DatasetOption, Json, console
+from flows.cli.options import DatasetOption, Json, VersionNumber, console
 from mnistflow import environment, logs
 from mnistflow.errors import ConfigError
 
@@ -28,13 +28,13 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    model: Annotated[str, typer.Argument(metavar="VERSION|RUN", help="Number of a version, or id of an MLflow run.")],
+    model: Annotated[str, typer.Argument(metavar="VERSION|RUN", help="Version number, or id of an MLflow run.")],
     dataset: DatasetOption = None,
 ) -> None:
-    """Train a version or a run again from its record alone, and check that the same model comes out.
+    """Retrain a version or a run from its record, and check that the result is the same model.
 
     Registers and publishes nothing. The exit code is 0 only if weights, or predictions on another machine, and the
-    gate's verdict are the same; otherwise one line names the first input that is gone or differs.
+    gate's verdict are the same; otherwise one line names the first input that is missing or differs.
     """
     logs.log_to_terminal()
     paths, settings = load_context()
@@ -52,15 +52,13 @@ def reproduce(
 
 
 def lineage(
-    version: int,
+    version: VersionNumber,
     dataset: DatasetOption = None,
     as_json: Json = False,
-    as_mermaid: Annotated[
-        bool, typer.Option("--mermaid", help="Print a picture in Mermaid's language, for Markdown.")
-    ] = False,
-    as_event: Annotated[bool, typer.Option("--openlineage", help="Print the OpenLineage event.")] = False,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid diagram, for Markdown.")] = False,
+    as_event: Annotated[bool, typer.Option("--openlineage", help="Print an OpenLineage event, as JSON.")] = False,
 ) -> None:
-    """Show where a version comes from: data, code, run, trials, model, decision; and since when it served."""
+    """Show the lineage of a version: data, code, run, trials, model, the gate's decision, and when it served."""
     paths, found = _version(dataset, version)
     from mnistflow.provenance import lineage_graph
 
@@ -86,13 +84,13 @@ def lineage(
 
 
 def sign(
-    version: int,
+    version: VersionNumber,
     dataset: DatasetOption = None,
     key: Annotated[
-        Path | None, typer.Option(help=f"File with the private key, PEM; {environment.SIGNING_KEY} unless given.")
+        Path | None, typer.Option(help=f"File with the private key (PEM); by default, {environment.SIGNING_KEY}.")
     ] = None,
 ) -> None:
-    """Sign a version, its model card and the other documents with a private key."""
+    """Sign a version, its model card and its other documents with a private key."""
     paths, found = _version(dataset, version)
     from mnistflow.provenance import signature
 
@@ -101,13 +99,13 @@ def sign(
 
 
 def verify(
-    version: int,
+    version: VersionNumber,
     dataset: DatasetOption = None,
     key: Annotated[
-        Path | None, typer.Option(help=f"File with the public key, PEM; {environment.PUBLIC_KEY} unless given.")
+        Path | None, typer.Option(help=f"File with the public key (PEM); by default, {environment.PUBLIC_KEY}.")
     ] = None,
 ) -> None:
-    """Check by a public key that a version and its documents are those that were signed."""
+    """Verify the signature of a version and its documents with a public key."""
     paths, found = _version(dataset, version)
     from mnistflow.provenance import signature
 
@@ -125,7 +123,7 @@ def _version(dataset: str | None, number: int) -> tuple[Paths, Version]:
 def _key(given: Path | None, variable: str) -> Path:
     named = os.environ.get(variable)
     if given is None and not named:
-        raise ConfigError("no key is given", f"Name a file by --key or by {variable}.")
+        raise ConfigError("no key is given", f"Name its file with --key or in {variable}.")
     return given or Path(named or "")
 
 

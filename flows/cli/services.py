@@ -23,10 +23,10 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.", envvar="MNISTFLOW_SERVE_HOST")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one.", envvar="MNISTFLOW_SERVE_PORT")
+        int, typer.Option(help="Port to listen on; 0 chooses a free one.", envvar="MNISTFLOW_SERVE_PORT")
     ] = 8000,
     following: Annotated[
-        bool, typer.Option("--follow", help="Follow the registry meanwhile, as `mnistflow follow` does.")
+        bool, typer.Option("--follow", help="Also follow the registry, as `mnistflow follow` does.")
     ] = False,
 ) -> None:
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
@@ -45,16 +45,16 @@ def serve(
 def follow(
     every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls.")] = FOLLOW_SECONDS,
     keep: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Versions to keep besides those that an alias or a rollout names.")
+        int, typer.Option(metavar="N", min=0, help="Versions to keep besides those with an alias or in a rollout.")
     ] = 3,
     once: Annotated[
-        bool, typer.Option("--once", help="Bring the repository up to date and exit; 1 if that fails.")
+        bool, typer.Option("--once", help="Bring the repository up to date and exit, with code 1 if that fails.")
     ] = False,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", help="Data set whose model is followed; may be given repeatedly.")
+        list[str] | None, typer.Option("--dataset", help="Data set whose model is followed; may be repeated.")
     ] = None,
 ) -> None:
-    """Keep the model repository equal to the registry, whichever machine promotes; servers follow the repository."""
+    """Keep the model repository of this machine in sync with the registry, whichever machine promotes."""
     paths, config = load_fetch_context()
     from mnistflow.registry import versions
     from mnistflow.registry.follower import Follower
@@ -79,15 +79,15 @@ def _print_with_time(line: str) -> None:
 
 
 def schedule() -> None:
-    """Run the deployments of prefect.yaml at their times until Ctrl-C."""
+    """Run the deployments of prefect.yaml on their schedules until Ctrl-C."""
     paths, _ = load_context()
     from flows import services
 
     services.schedule(paths)
 
 
-def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
-    """Start the MLflow UI; the printed address opens the runs of the data set, best first."""
+def ui(host: Host = "127.0.0.1", port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000) -> None:
+    """Start the MLflow UI, and print the address of the runs of the data set, best first."""
     paths, settings = load_context()
     from flows import services
     from mnistflow.registry import dataset_choice
@@ -96,7 +96,7 @@ def ui(host: Host = "127.0.0.1", port: int = 5000) -> None:
 
 
 def up(host: Host = "127.0.0.1") -> None:
-    """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all."""
+    """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all of them."""
     paths, settings = load_context()
     from flows import services
     from mnistflow.registry import dataset_choice, reconciliation, versions
@@ -107,7 +107,7 @@ def up(host: Host = "127.0.0.1") -> None:
 
 
 def team_up() -> None:
-    """Start a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops all."""
+    """Start a team's servers on this machine: PostgreSQL, S3, MLflow, Prefect, Dask, nginx ...; Ctrl-C stops them."""
     paths, settings = load_context()
     from flows.team import team
 

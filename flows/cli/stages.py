@@ -25,7 +25,7 @@ HELP = {
     "prepare": "Check the data, report on it, and split it.",
     "tune": "Search for hyperparameters on the validation split.",
     "train": "Fit the model with early stopping.",
-    "export": "Convert the model to ONNX and prove that it computes the same.",
+    "export": "Convert the model to ONNX, and check its predictions against the trained model.",
     "evaluate": "Evaluate the ONNX file on the test split.",
 }
 

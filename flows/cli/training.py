@@ -31,20 +31,18 @@ def register(app: typer.Typer) -> None:
 def retrain(
     overrides: Overrides = None,
     preset: Preset = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the run in MLflow, instead of one that states the parameters.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run in MLflow; by default, its parameters.")] = None,
     note: Annotated[str | None, typer.Option(help="Description of the run in MLflow, in Markdown.")] = None,
     register: Annotated[
         bool,
-        typer.Option("--register/--no-register", help="Only evaluate and record the model, or also register it."),
+        typer.Option("--register/--no-register", help="Register the model, or only evaluate and record it."),
     ] = True,
     experiment: Annotated[
-        str | None, typer.Option(help="Experiment of MLflow to log the run to, instead of that of the data set.")
+        str | None, typer.Option(help="MLflow experiment to log the run to; by default, that of the data set.")
     ] = None,
-    commit: Annotated[bool, typer.Option("--commit", help="Commit dvc.lock, which states the run, to git.")] = False,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit dvc.lock, which records the run, to git.")] = False,
 ) -> None:
-    """Run the whole pipeline: fetch ... evaluate, register, compare, promote or hold, publish."""
+    """Run the whole pipeline: fetch, prepare, tune, train, export, evaluate, register, promote or hold, publish."""
     logs.log_to_terminal()
     paths, base = load_context()
     from flows.orchestration import api_server
@@ -120,16 +118,16 @@ def _commit(paths: Paths, outcome: Outcome) -> None:
 
 
 def sweep(
-    families: Annotated[str, typer.Option(help="`all`, or names with commas between them.")] = "all",
+    families: Annotated[str, typer.Option(help="`all`, or names separated by commas.")] = "all",
     overrides: Overrides = None,
     preset: Preset = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each family, each with another seed.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per family, each with a different seed.")] = 1,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; as many as cores and memory allow unless given.")
+        int | None, typer.Option(min=1, help="Runs at a time; by default, as many as cores and memory allow.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the model families side by side, and compare them; nothing is registered or promoted."""
+    """Train several model families and compare them; nothing is registered or promoted."""
     logs.log_to_terminal()
     paths, base = load_context()
     _, values, settings = _chosen(base, preset, overrides, without=["model.family"])
@@ -186,7 +184,9 @@ def _chosen(
     from mnistflow.data.entry import source_of
 
     if presets and len(presets) > 1:
-        raise ConfigError(f"--preset is given twice: {', '.join(presets)}", "Take one, and change single values by -S.")
+        raise ConfigError(
+            f"--preset is given twice: {', '.join(presets)}", "Use one preset, and override single values with -S."
+        )
     assigned = config.parse_overrides(overrides or [])
     chosen = {"preset": presets[0] if presets else None, "overrides": assigned}
     values = parameters.values(base, chosen)

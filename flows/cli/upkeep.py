@@ -27,11 +27,11 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    repair: Annotated[bool, typer.Option("--repair", help="Repair what a command can repair.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired automatically.")] = False,
     dataset: DatasetOption = None,
     as_json: Json = False,
 ) -> None:
-    """Find what killed processes and full disks have left behind; exit code 1 while something is wrong."""
+    """Find what killed processes and full disks left behind; the exit code is 1 if anything is wrong."""
     paths, settings = load_context()
     from flows import checkup
     from mnistflow.registry import dataset_choice, versions
@@ -60,16 +60,24 @@ def doctor(
 
 
 def migrate(
-    to: Annotated[str, typer.Argument(metavar="DATABASE", help="Such as postgresql://user@host/mlflow.")],
-    artifacts: Annotated[str, typer.Argument(metavar="ARTIFACTS", help="Folder, or URL such as s3://bucket/mlflow.")],
+    to: Annotated[
+        str, typer.Argument(metavar="DATABASE", help="Database to copy to, such as postgresql://user@host/mlflow.")
+    ],
+    artifacts: Annotated[
+        str, typer.Argument(metavar="ARTIFACTS", help="Folder or URL to copy artifacts to, such as s3://bucket/mlflow.")
+    ],
     from_artifacts: Annotated[
-        str | None, typer.Option(metavar="ARTIFACTS", help="Where they are now, if a tracking server hides that.")
+        str | None,
+        typer.Option(metavar="ARTIFACTS", help="Where the artifacts are now, if a tracking server serves them."),
     ] = None,
     served: Annotated[
-        bool, typer.Option("--served", help="A tracking server is to serve ARTIFACTS, its --artifacts-destination.")
+        bool,
+        typer.Option(
+            "--served", help="ARTIFACTS is the --artifacts-destination of a tracking server that will serve them."
+        ),
     ] = False,
 ) -> None:
-    """Copy runs, models and artifacts from the store of MLFLOW_TRACKING_URI to another, in either direction."""
+    """Copy runs, models and artifacts from MLflow's database to another one, such as from SQLite to PostgreSQL."""
     load_fetch_context()
     from mnistflow.tracking import migration
 
@@ -91,11 +99,13 @@ def _plain(problem: "Problem") -> dict[str, object]:
 
 
 def gc(
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; otherwise nothing is changed.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what is listed; without it, nothing is changed.")
+    ] = False,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """List old runs, versions, folders, cached files and log rows that nothing references; --delete removes them."""
+    """List old runs, versions, folders, cached files and log rows that nothing references; --delete deletes them."""
     paths, settings = load_context(overrides)
     from flows import garbage_collection
 
@@ -108,7 +118,7 @@ def gc(
 
 
 def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as mnistflow.tar.gz.")]) -> None:
-    """Copy everything in var/ that matters to an archive, while servers and retrainings run."""
+    """Back up var/ and dvc.lock while servers and retrainings run; files that commands regenerate are left out."""
     paths, _ = load_fetch_context()
     from rich.filesize import decimal
 
@@ -121,10 +131,10 @@ def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as 
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="Archive that `mnistflow backup` has written.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Remove what is in var/ now.")] = False,
+    file: Annotated[Path, typer.Argument(help="Archive written by `mnistflow backup`.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the present contents of var/.")] = False,
 ) -> None:
-    """Unpack an archive of `mnistflow backup` as the var/ of this checkout."""
+    """Restore var/ from an archive of `mnistflow backup`."""
     from flows import services
     from mnistflow.paths import Paths
     from mnistflow.upkeep import restoration
@@ -151,4 +161,4 @@ def _print(collected: "Iterator[Garbage]", *, delete: bool) -> None:
     finally:
         console().print(table)
     if count and not delete:
-        typer.echo("nothing was removed: `mnistflow gc --delete` does so; `--json` names each")
+        typer.echo("nothing was deleted: `mnistflow gc --delete` does that; `--json` lists each object")
