@@ -49,70 +49,74 @@ class Settings:
     public_key: Annotated[
         str,
         Setting(
-            "file with a public key, PEM, on the curve P-256, P-384 or P-521: only versions with a `model.sig` made "
-            "with its private key are served; empty for all; needs the extra `verify`"
+            "file with a public key (PEM) on the curve P-256, P-384 or P-521: only versions whose `model.sig` was made "
+            "with the private key are served; empty to serve all versions; needs the extra `verify`"
         ),
     ] = ""
     host: Annotated[str, Setting("address to listen on")] = "127.0.0.1"
     port: Annotated[int, Setting("port to listen on; 0 chooses a free one", 0)] = 8000
-    uds: Annotated[str, Setting("path of a Unix socket to listen on in place of host and port; empty for none")] = ""
-    grpc_port: Annotated[int, Setting("port of the gRPC service; 0 for none; needs the extra `grpc`", 0)] = 0
+    uds: Annotated[str, Setting("path of a Unix socket to listen on instead of host and port; empty for none")] = ""
+    grpc_port: Annotated[int, Setting("port of the gRPC service; 0 to disable it; needs the extra `grpc`", 0)] = 0
     tls_cert: Annotated[
         str,
         Setting(
-            "file with the certificate chain, PEM, for TLS on both ports; read again when it changes; empty for no TLS"
+            "file with the certificate chain (PEM) for TLS on both ports; reloaded when it changes; empty for no TLS"
         ),
     ] = ""
-    tls_key: Annotated[str, Setting("file with the private key of `--tls-cert`, PEM, not encrypted")] = ""
+    tls_key: Annotated[str, Setting("file with the private key of `--tls-cert` (PEM), not encrypted")] = ""
     model: Annotated[
         str,
         Setting(
-            "default model, which answers /predict, /invocations and the page; "
-            "empty for the only one, or the one whose first version is the oldest"
+            "default model, for /predict, /invocations and the web page; "
+            "empty for the only model, or the one with the oldest first version"
         ),
     ] = ""
-    poll_seconds: Annotated[float, Setting("seconds between two polls of the repository for new champions", 0.01)] = 0.5
+    poll_seconds: Annotated[float, Setting("seconds between polls of the model repository for new champions", 0.01)] = (
+        0.5
+    )
     slowest_seconds: Annotated[
-        float, Setting("seconds that inference on one row may take; slower versions are refused", 0)
+        float, Setting("maximum seconds of inference on one row; slower versions are refused", 0)
     ] = 0.25
     candidate_seconds: Annotated[
-        float, Setting("seconds that loading and checking a version may take before it is refused", 0.1)
+        float, Setting("maximum seconds to load and validate a version; slower versions are refused", 0.1)
     ] = 10.0
     candidate_bytes: Annotated[
-        int, Setting("bytes of address space that loading and checking a version may take before it is refused", 1)
+        int, Setting("maximum bytes of address space to load and validate a version; larger versions are refused", 1)
     ] = 4 * 1024**3
     rollout_seconds: Annotated[
-        float, Setting("seconds that a challenger may take for an answer before the champion answers instead", 0.001)
+        float, Setting("seconds that a challenger may take for a canary request before the champion answers it", 0.001)
     ] = 0.1
     rollout_bad_share: Annotated[
         float,
         Setting(
-            "share of a challenger's last 200 calls, 0 to 1, that may fail or take longer than `--rollout-seconds`; "
+            "maximum share of a challenger's last 200 calls that fail or exceed `--rollout-seconds`, 0 to 1; "
             "above it the challenger is withdrawn",
             0,
         ),
     ] = 0.05
     resident_versions: Annotated[
         int,
-        Setting("versions kept in memory besides champions, challengers and the champions before them", 1),
+        Setting("versions kept in memory besides champions, challengers and previous champions", 1),
     ] = 4
-    max_body_bytes: Annotated[int, Setting("largest request body, in bytes, after decompression", 1024)] = (
+    max_body_bytes: Annotated[int, Setting("maximum size of a request body, in bytes, after decompression", 1024)] = (
         8 * 1024 * 1024
     )
-    max_pixels: Annotated[int, Setting("largest image, in pixels: width times height", 784)] = 16_000_000
-    max_rows: Annotated[int, Setting("most rows, such as images, in one request", 1)] = 1024
-    batch_rows: Annotated[int, Setting("most rows of several requests that run together", 1)] = 64
+    max_pixels: Annotated[int, Setting("maximum size of an image, in pixels (width times height)", 784)] = 16_000_000
+    max_rows: Annotated[int, Setting("maximum rows, such as images, in one request", 1)] = 1024
+    batch_rows: Annotated[int, Setting("maximum rows in a batch of several requests", 1)] = 64
     queue_rows: Annotated[
-        int, Setting("rows that may wait for a version; requests beyond that are answered 503", 1)
+        int, Setting("maximum rows in the queue of a version; further requests get status 503", 1)
     ] = 4096
-    queue_seconds: Annotated[float, Setting("seconds that a request may wait before it is answered 504", 0.001)] = 5.0
+    queue_seconds: Annotated[
+        float, Setting("seconds that a request may wait in the queue before it gets status 504", 0.001)
+    ] = 5.0
     keys: Annotated[
         str,
-        Setting("API keys of clients, separated by commas; empty for open access; better set in the environment"),
+        Setting("API keys of clients, separated by commas; empty for open access; set secrets in the environment"),
     ] = ""
     admin_keys: Annotated[
         str,
-        Setting("API keys of admins, separated by commas, for loading and unloading models; empty forbids both"),
+        Setting("API keys of admins, who may load and unload models, separated by commas; empty disables both"),
     ] = ""
     cors_origins: Annotated[
         str,
@@ -121,29 +125,27 @@ class Settings:
     inference_log: Annotated[
         str,
         Setting(
-            "SQLite file or PostgreSQL URL that stores a sample of images with their predictions, and feedback; "
+            "inference log: SQLite file or PostgreSQL URL for a sample of images, their predictions, and feedback; "
             "empty for none"
         ),
     ] = ""
-    logged_per_second: Annotated[float, Setting("most images logged per second", 0.001)] = 50.0
+    logged_per_second: Annotated[float, Setting("maximum images logged per second", 0.001)] = 50.0
     logged_rows: Annotated[
-        int, Setting("images kept in the inference log; older ones without feedback are deleted", 1)
+        int, Setting("maximum images in the inference log; older ones without feedback are deleted", 1)
     ] = 100_000
     log_format: Annotated[
         str, Setting("format of log lines; json adds a line for every request", choices=("text", "json"))
     ] = "text"
-    workers: Annotated[int, Setting("worker processes that share the address; 0 for one per core", 0)] = 1
-    threads: Annotated[int, Setting("batches that each worker may run at once; 0 for its share of the cores", 0)] = 0
+    workers: Annotated[int, Setting("worker processes sharing the address; 0 for one per core", 0)] = 1
+    threads: Annotated[int, Setting("batches that each worker runs in parallel; 0 for its share of the cores", 0)] = 0
     max_connections: Annotated[
-        int, Setting("open connections of each worker; further ones are answered 503 and closed", 1)
+        int, Setting("maximum open connections per worker; further ones get status 503 and are closed", 1)
     ] = 1000
-    max_head_bytes: Annotated[int, Setting("largest request line with headers, in bytes", 1024)] = 64 * 1024
+    max_head_bytes: Annotated[int, Setting("maximum size of the request line and headers, in bytes", 1024)] = 64 * 1024
     receive_seconds: Annotated[
-        float, Setting("seconds in which the headers of a request, and then its body, have to arrive", 0.1)
+        float, Setting("timeout in seconds for receiving a request's headers, and then its body", 0.1)
     ] = 10.0
-    drain_seconds: Annotated[float, Setting("seconds that running requests get to finish when the server stops", 0)] = (
-        10.0
-    )
+    drain_seconds: Annotated[float, Setting("seconds for running requests to finish when the server stops", 0)] = 10.0
 
     @classmethod
     def parse(cls, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -185,7 +187,9 @@ def _settings(cls: type[Settings]) -> dict[str, tuple[type[Any], Setting]]:
 
 def _parser(cls: type[Settings]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mnistflow-serve", description="Serve the champions of a model repository.", allow_abbrev=False
+        prog="mnistflow-serve",
+        description="Serve the champions of a model repository over HTTP and gRPC.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     defaults = {entry.name: entry.default for entry in fields(cls)}
@@ -221,7 +225,7 @@ def _check_variables(environment: Mapping[str, str], settings: Mapping[str, obje
             if similar
             else "Remove it; `mnistflow-serve --help` lists the settings."
         )
-        raise StartError(f"the environment variable {variable} is no setting of the server. {fix}")
+        raise StartError(f"the environment variable {variable} is not a setting of the server. {fix}")
 
 
 def _converted(name: str, kind: type[Any], text: str, setting: Setting) -> Any:
@@ -235,5 +239,5 @@ def _converted(name: str, kind: type[Any], text: str, setting: Setting) -> Any:
     if setting.choices and value not in setting.choices:
         raise StartError(f"{_option(name)} is {text!r}. Give one of: {', '.join(setting.choices)}.")
     if name.endswith("port") and value > 65535:
-        raise StartError(f"{_option(name)} is {text}. Give one from 0 to 65535.")
+        raise StartError(f"{_option(name)} is {text}. Give a port from 0 to 65535.")
     return value

@@ -55,13 +55,13 @@ def draw_handwriting(grey: Grey, found: Handwriting | None) -> Iterator[Step]:
         found: the handwriting on it; None if the image was used as it is.
     """
     if found is None:
-        yield Step("image", "the image, which was used as it is", grey)
+        yield Step("image", "the image, which was used without changes", grey)
         return
-    yield Step("image", "the image as it was worked on: upright, grey, and reduced if it was large", grey)
-    yield Step("background", "the paper that was found behind the ink", found.ink_map.paper)
-    yield Step("ink", "how much each pixel differs from the paper", np.rint(found.ink_map.ink * 255).astype(np.uint8))
+    yield Step("image", "the image, upright, grey, and reduced if it was large", grey)
+    yield Step("background", "the detected background behind the ink", found.ink_map.paper)
+    yield Step("ink", "how much each pixel differs from the background", np.rint(found.ink_map.ink * 255).astype(np.uint8))
     behind = np.rint(found.ink_map.ink * (255 * BEHIND)).astype(np.uint8)
     boxed = Image.fromarray(np.maximum(found.pixels, behind))
     rows, columns = bounding_slices(found.mask)
     ImageDraw.Draw(boxed).rectangle((columns.start - 1, rows.start - 1, columns.stop, rows.stop), outline=OUTLINE)
-    yield Step("digit", "what is read, in its box; darker ink is left out", np.asarray(boxed))
+    yield Step("digit", "the digit in its box; ink that is shown darker is ignored", np.asarray(boxed))

@@ -86,7 +86,7 @@ async function undo() {
   reports.unshift(report);
   waiting += 1;
   show();
-  say(`taken back; ${waiting} left`);
+  say(`undone; ${waiting} left`);
 }
 
 // --- what is shown
@@ -131,7 +131,7 @@ function showReport(report) {
   element("reported").textContent = report.class_name;
   element("reported").classList.toggle("long", report.class_name.length > 3);
   element("answered").textContent =
-    `The model answered ${report.answered}; its probability of ${report.class_name} is ${percent(report.probability)}.`;
+    `The model predicted ${report.answered}; its probability of ${report.class_name} is ${percent(report.probability)}.`;
   const source = report.source === "" ? "a client without a key" : `source ${report.source}`;
   const moment = new Date(report.time * 1000).toLocaleString();
   element("origin").textContent = `${report.model}, version ${report.version}; by ${source}, ${moment}`;

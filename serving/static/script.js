@@ -284,7 +284,7 @@ function showNumber({ text }, digits) {
   const shares = digits.map(({ probabilities, label }) => probabilities[label]);
   showNothing();
   showClass(text);
-  element("certainty").textContent = `${digits.length} digits, the least sure one ${percent(Math.min(...shares))}`;
+  element("certainty").textContent = `${digits.length} digits, the least certain at ${percent(Math.min(...shares))}`;
   showSeveral(digits);
   speakLater(text.split("").join(" "));
 }

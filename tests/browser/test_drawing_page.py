@@ -172,7 +172,7 @@ def test_a_number_is_read_digit_by_digit(open_page, screenshots, view):
     draw(page, NUMBER, steps=1)
 
     wait_for_class(page, "10")
-    page.get_by_text("2 digits, the least sure one").wait_for()
+    page.get_by_text("2 digits, the least certain").wait_for()
     assert page.locator("#digits .name").all_text_contents() == ["1", "0"]
     assert not page.locator("#bars").is_visible()
     # A slow machine asks for a prediction between the strokes too, and draws everything anew after the last one.

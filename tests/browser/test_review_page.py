@@ -87,7 +87,7 @@ def test_each_key_press_decides_a_report(open_page, reported):
     page.keyboard.press("3")
     wait_for_state(page, f"accepted as 3; {REPORTS - 3} left")
     page.keyboard.press("u")
-    wait_for_state(page, f"taken back; {REPORTS - 2} left")
+    wait_for_state(page, f"undone; {REPORTS - 2} left")
     page.keyboard.press("5")
     wait_for_state(page, f"accepted as 5; {REPORTS - 3} left")
 
