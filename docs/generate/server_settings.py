@@ -24,6 +24,7 @@ def page() -> str:
         "Server settings",
         "serving/settings.py",
         "Each setting is an option of `mnistflow-serve` and an environment variable: `--max-rows` is "
-        f"`{ENVIRONMENT_PREFIX}MAX_ROWS`. The option has precedence. `mnistflow serve` and `mnistflow up` read the variables.",
+        f"`{ENVIRONMENT_PREFIX}MAX_ROWS`. The option has precedence. "
+        "`mnistflow serve` and `mnistflow up` read the variables.",
         markup.table(["option", "default", "meaning"], rows),
     )

@@ -59,7 +59,7 @@ def draw_handwriting(grey: Grey, found: Handwriting | None) -> Iterator[Step]:
         return
     yield Step("image", "the image, upright, grey, and reduced if it was large", grey)
     yield Step("background", "the detected background behind the ink", found.ink_map.paper)
-    yield Step("ink", "how much each pixel differs from the background", np.rint(found.ink_map.ink * 255).astype(np.uint8))
+    yield Step("ink", "difference from the background", np.rint(found.ink_map.ink * 255).astype(np.uint8))
     behind = np.rint(found.ink_map.ink * (255 * BEHIND)).astype(np.uint8)
     boxed = Image.fromarray(np.maximum(found.pixels, behind))
     rows, columns = bounding_slices(found.mask)

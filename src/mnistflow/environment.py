@@ -28,13 +28,13 @@ NOTIFY_WEBHOOK = "MNISTFLOW_NOTIFY_WEBHOOK"
 NOTIFY_EMAIL = "MNISTFLOW_NOTIFY_EMAIL"
 NOTIFY_SMTP = "MNISTFLOW_NOTIFY_SMTP"
 KNOWN = {
-    "MNISTFLOW_MIRRORS": "folders and URLs of data sets, instead of fetch.mirrors, with spaces between them",
-    SIGNING_KEY: "file with a private key, PEM, on the curve P-256, P-384 or P-521, that signs each new version",
-    RETRY_DELAYS: "seconds before each further attempt of a flow's step, with spaces between them",
-    NOTIFY_WEBHOOK: "URL, in Slack's format, notified of failed runs, drift, and models promoted, rejected, withdrawn",
-    NOTIFY_EMAIL: "e-mail addresses notified of the same, with commas between them",
-    NOTIFY_SMTP: "mail server for them: smtp://user:password@host:port or smtps://...; smtp://localhost:25 unless set",
-    "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` asks, with spaces between them",
+    "MNISTFLOW_MIRRORS": "folders and URLs of data sets, separated by spaces; used instead of fetch.mirrors",
+    SIGNING_KEY: "file with a private key (PEM) on the curve P-256, P-384 or P-521, which signs each new version",
+    RETRY_DELAYS: "seconds before each retry of a flow's step, separated by spaces",
+    NOTIFY_WEBHOOK: "webhook in Slack's format, notified of failed runs, drift, and models promoted, rejected, withdrawn",
+    NOTIFY_EMAIL: "e-mail addresses notified of the same events, separated by commas",
+    NOTIFY_SMTP: "their mail server: smtp://user:password@host:port or smtps://...; by default, smtp://localhost:25",
+    "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` queries, separated by spaces",
 }
 DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0)
 
@@ -118,5 +118,5 @@ def retry_delays() -> tuple[float, ...]:
     except ValueError:
         delays = (-1.0,)
     if not all(0 <= delay < float("inf") for delay in delays):
-        raise ConfigError(f"{RETRY_DELAYS}={text!r} is no list of seconds", "Write for example 2 10 30.")
+        raise ConfigError(f"{RETRY_DELAYS}={text!r} is not a list of seconds", "Write for example 2 10 30.")
     return delays
