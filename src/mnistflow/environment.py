@@ -31,7 +31,7 @@ KNOWN = {
     "MNISTFLOW_MIRRORS": "folders and URLs of data sets, separated by spaces; used instead of fetch.mirrors",
     SIGNING_KEY: "file with a private key (PEM) on the curve P-256, P-384 or P-521, which signs each new version",
     RETRY_DELAYS: "seconds before each retry of a flow's step, separated by spaces",
-    NOTIFY_WEBHOOK: "webhook in Slack's format, notified of failed runs, drift, and models promoted, rejected, withdrawn",
+    NOTIFY_WEBHOOK: "webhook (Slack's format) notified of failed runs, drift, and models promoted, rejected, withdrawn",
     NOTIFY_EMAIL: "e-mail addresses notified of the same events, separated by commas",
     NOTIFY_SMTP: "their mail server: smtp://user:password@host:port or smtps://...; by default, smtp://localhost:25",
     "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` queries, separated by spaces",

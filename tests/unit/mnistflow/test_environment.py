@@ -43,5 +43,5 @@ def test_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert environment.retry_delays() == delays
     for text in ("soon", "-1", "inf", "1,2"):
         monkeypatch.setenv(environment.RETRY_DELAYS, text)
-        with pytest.raises(ConfigError, match="no list of seconds"):
+        with pytest.raises(ConfigError, match="not a list of seconds"):
             environment.retry_delays()
