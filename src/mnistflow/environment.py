@@ -36,7 +36,7 @@ KNOWN = {
     NOTIFY_SMTP: "their mail server: smtp://user:password@host:port or smtps://...; by default, smtp://localhost:25",
     "MNISTFLOW_SERVER": "addresses of the prediction servers that `mnistflow status` queries, separated by spaces",
 }
-DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0)
+DEFAULT_RETRY_DELAYS = (2.0, 10.0, 30.0, 60.0)  # together more than an outage of a minute
 
 # Kubernetes sets these in every container beside a service called "mnistflow".
 _OF_KUBERNETES = re.compile(r"MNISTFLOW(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
@@ -118,5 +118,5 @@ def retry_delays() -> tuple[float, ...]:
     except ValueError:
         delays = (-1.0,)
     if not all(0 <= delay < float("inf") for delay in delays):
-        raise ConfigError(f"{RETRY_DELAYS}={text!r} is not a list of seconds", "Write for example 2 10 30.")
+        raise ConfigError(f"{RETRY_DELAYS}={text!r} is not a list of seconds", "Write for example 2 10 30 60.")
     return delays
