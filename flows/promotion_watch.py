@@ -43,7 +43,9 @@ def advance(
     name = versions.model_name(dataset)
     with files.claim(state.lock(paths, name)) as alone:
         if not alone:
-            raise MnistflowError(f"another look at {name} is under way", "Try again in a moment.", transient=True)
+            raise MnistflowError(
+                f"the monitoring of {name} is already running", "Try again in a moment.", transient=True
+            )
         watch = step.take(paths, dataset, config, log, now)
         if watch and watch.outcome in EVENTS and not watch.announced:
             event = EVENTS[watch.outcome]

@@ -38,11 +38,11 @@ def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step
     name = versions.model_name(dataset)
     with files.claim(state.lock(paths, name)) as alone:
         if not alone:
-            return Step("wait", "another look is under way")
+            return Step("wait", "the monitoring is already running")
         known = state.read(paths, name)
         champion = versions.version_of_alias(name, versions.CHAMPION)
         if known is None or champion is None or champion.number != known.version:
-            return Step("nothing", "the champion has not been looked at yet")
+            return Step("nothing", "the champion has not been monitored yet")
         known = _with_outcomes(known)
         step, inputs = response.next_step(known, _last_retraining(dataset), now, settings.monitor), ""
         if step.kind == "retrain":

@@ -45,11 +45,11 @@ def up(paths: Paths, settings: Config, host: str) -> None:
     automations.read(paths)
     with files.claim(paths.var / UP_LOCK) as alone:
         if not alone:
-            raise MnistflowError("this checkout is up already", "Stop that process first.")
+            raise MnistflowError("`mnistflow up` is already running in this checkout", "Stop that process first.")
         with server_address.claim(paths) as claimed:
             api, scheduling = _scheduling(paths, host) if claimed else (None, [])
             if not claimed:
-                console.print("Prefect and the schedules are run by another process of this checkout")
+                console.print("another process of this checkout already runs Prefect and the schedules")
             dataset = dataset_choice.current(paths, settings.fetch)
             _run(
                 paths,
@@ -75,7 +75,7 @@ def schedule(paths: Paths) -> None:
     automations.read(paths)
     with server_address.claim(paths) as claimed:
         if not claimed:
-            raise MnistflowError("the schedules of this checkout run already", "Stop that process first.")
+            raise MnistflowError("the schedules of this checkout are already running", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
         _run(paths, scheduling, api)
 
@@ -122,7 +122,7 @@ def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]
     experiment = open_store().experiment_id(dataset)
     if uri.startswith("http"):
         _share_view(uri, experiment, dataset)
-        console.print(f"MLflow runs already at {mlflow_ui.runs_page(uri.rstrip('/'), experiment)}")
+        console.print(f"MLflow is already running at {mlflow_ui.runs_page(uri.rstrip('/'), experiment)}")
         return []
     port = choose_port("MLflow", host, wanted)
     address = server_client.url(host, port)
@@ -304,7 +304,7 @@ def print_addresses(services: Sequence[Service], api: str | None, note: str = ""
         console.print(f" [bold]{name:<{width}}[/bold]  {address}")
     if note:
         console.print(note)
-    console.print("Ctrl-C stops all of it.")
+    console.print("Ctrl-C stops all services.")
 
 
 def _listen(host: str, port: int) -> tuple[str, ...]:

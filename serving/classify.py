@@ -54,7 +54,9 @@ def _champion(repository: ModelRepository, name: str) -> Model:
     model = Model(repository.read(name, entries[name].champion))
     if not model.classifies_images:
         side, _ = IMAGE_SHAPE
-        raise StartError(f"{name} does not classify images of {side}x{side}. Ask a server: `mnistflow serve`, /v2.")
+        raise StartError(
+            f"{name} does not classify images of {side}x{side}. Use a server instead: `mnistflow serve`, /v2."
+        )
     return model
 
 

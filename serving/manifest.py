@@ -62,7 +62,7 @@ def parse_manifest(content: bytes) -> Manifest:
     try:
         tree = orjson.loads(content)
     except ValueError:
-        raise ModelRefusedError("model.json is no JSON") from None
+        raise ModelRefusedError("model.json is not valid JSON") from None
     try:
         dataset = _text(tree["dataset"])
         if not _is_number(tree.get("schema_version", SCHEMA_VERSION)) or tree.get("schema_version", 1) != 1:
@@ -84,9 +84,9 @@ def parse_manifest(content: bytes) -> Manifest:
             doubt=_doubt(tree["doubt"]) if "doubt" in tree else None,
         )
     except KeyError as error:
-        raise ModelRefusedError(f"model.json does not keep the contract: {error.args[0]} is missing") from error
+        raise ModelRefusedError(f"model.json does not match its schema: {error.args[0]} is missing") from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelRefusedError("model.json does not keep the contract: a value is of the wrong kind") from error
+        raise ModelRefusedError("model.json does not match its schema: a value has the wrong type") from error
 
 
 def _text(value: Any) -> str:
@@ -143,14 +143,14 @@ def _whole(value: Any, minimum: float = -math.inf, maximum: float = math.inf) ->
 
 def _specs(entries: Any) -> tuple[TensorSpec, ...]:
     if not _list(entries):
-        raise ModelRefusedError("model.json has not at least one input and one output")
+        raise ModelRefusedError("model.json needs at least one input and one output")
     return tuple(map(_spec, entries))
 
 
 def _spec(entry: Any) -> TensorSpec:
     if entry["datatype"] not in DTYPES:
-        raise ModelRefusedError("model.json has a datatype that is not served")
+        raise ModelRefusedError("model.json has a datatype that is not supported")
     shape = tuple(map(_whole, _list(entry["shape"])))
     if not shape or shape[0] != -1 or any(size < 1 and size != -1 for size in shape):
-        raise ModelRefusedError("model.json has a shape whose first dimension is no batch")
+        raise ModelRefusedError("model.json has a shape whose first dimension is not the batch (-1)")
     return TensorSpec(_text(entry["name"]), entry["datatype"], shape)

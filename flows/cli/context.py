@@ -74,7 +74,7 @@ def resumable() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would only change the exit code
-        typer.echo("interrupted: the same command goes on where this one stopped", err=True)
+        typer.echo("interrupted: the same command resumes where this one stopped", err=True)
         raise typer.Exit(130) from None
 
 

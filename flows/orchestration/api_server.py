@@ -53,7 +53,7 @@ class Api:
         deadline = time.monotonic() + START_SECONDS
         while self.own and not server_address.answers(self.url):
             if self.own.poll() is not None:
-                raise MnistflowError(f"Prefect's API ended with exit code {self.own.returncode} at its start", fix)
+                raise MnistflowError(f"Prefect's API exited with code {self.own.returncode} during startup", fix)
             if time.monotonic() > deadline:
                 raise MnistflowError(f"Prefect's API did not start within {START_SECONDS} s", fix)
             time.sleep(POLL_SECONDS)

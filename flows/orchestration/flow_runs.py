@@ -102,7 +102,7 @@ def close_lost(client: SyncPrefectClient, deployments: Sequence[str], alone: boo
     from prefect.states import Crashed
 
     for run in _under_way(client, deployments) if alone else lost(client, deployments):
-        logger.warning("flow run %s has lost its process, and is marked as crashed", run.name)
+        logger.warning("the process of flow run %s has died: the run is marked as crashed", run.name)
         client.set_flow_run_state(run.id, Crashed(message="The process of this run has died."), force=True)
         text = f"failed: its process has died\nFlow run: {run.name}"
         notifications.send(Notification("failed", "schedules", text, str(run.id)), str(client.api_url))
@@ -160,7 +160,7 @@ def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
                 if is_time_to_look:
                     close_lost(client, deployments)
         except Exception as error:  # of the API, which may be starting again: the next round repeats all of it
-            logger.warning("cannot look after the flow runs: %s", error)
+            logger.warning("cannot check the flow runs: %s", error)
 
 
 def _own_runs() -> Iterator[tuple[UUID, ProcessIdentity]]:

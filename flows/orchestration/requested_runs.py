@@ -28,7 +28,8 @@ def submit(deployment: str, parameters: Mapping[str, Any], key: str) -> str:
             found = client.read_deployment_by_name(deployment)
         except ObjectNotFound as error:
             raise MnistflowError(
-                f"the Prefect server has no deployment {deployment}", "`mnistflow schedule` runs those of prefect.yaml."
+                f"the Prefect server has no deployment {deployment}",
+                "`mnistflow schedule` registers the deployments of prefect.yaml.",
             ) from error
         run = client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), idempotency_key=key)
     return str(run.id)

@@ -76,7 +76,7 @@ def choose_families(text: str, settings: Config) -> list[str]:
         entry = catalog.described(settings.fetch.dataset, ())
         able = settings.model.compatible(tasks.get(entry.task), entry.input_shape)
         if unable := [name for name in known if name not in able]:
-            logger.info("left out, as they cannot learn from %s: %s", entry.name, ", ".join(unable))
+            logger.info("left out, because they cannot learn from %s: %s", entry.name, ", ".join(unable))
         return [name for name in able if settings.model.parameters_of(name).trainable]
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:

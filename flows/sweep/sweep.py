@@ -94,7 +94,7 @@ def sweep(
             run_id = files.read_json(folder / SUMMARY)["run_id"]
             return _outcome(plan, headline, run_id=run_id, results=done, failed={}, folder=folder)
         if done:
-            logger.info("going on with %d of %d runs done", len(done), len(plan.runs))
+            logger.info("continuing with %d of %d runs done", len(done), len(plan.runs))
         try:
             return _run_missing(checkout, plan, headline, done=done, folder=folder)
         finally:

@@ -115,7 +115,7 @@ class Gateway:
             *("-keyout", str(key), "-out", str(self.certificate)),
         )
         if made.returncode:
-            raise MnistflowError(f"openssl makes no certificate: {made.stderr.strip()}", programs.NGINX.fix)
+            raise MnistflowError(f"openssl cannot create a certificate: {made.stderr.strip()}", programs.NGINX.fix)
 
 
 def _openssl(*arguments: str) -> subprocess.CompletedProcess[str]:

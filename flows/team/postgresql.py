@@ -102,7 +102,7 @@ class PostgreSql:
         password.unlink()
         if made.returncode:
             raise MnistflowError(
-                f"PostgreSQL cannot make its data in {self._data}: {made.stderr.strip().splitlines()[-1]}",
+                f"PostgreSQL cannot initialize its data folder {self._data}: {made.stderr.strip().splitlines()[-1]}",
                 f"As root, its user {ACCOUNT} must be able to enter the folders above.",
             )
         making.rename(self._data)

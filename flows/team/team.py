@@ -55,7 +55,7 @@ def up(paths: Paths, settings: Config) -> None:
     programs.require_all((programs.POSTGRES, *programs.PACKAGES))
     with files.claim(paths.var / "team.lock") as alone:
         if not alone:
-            raise MnistflowError("the team's set-up of this checkout is up already", "Stop that process first.")
+            raise MnistflowError("`mnistflow team-up` is already running in this checkout", "Stop that process first.")
         folder = TeamFolder.of(paths)
         team = Team(paths, settings, folder)
         started = list(team.services())

@@ -46,5 +46,5 @@ def parse_feedback(body: bytes) -> Feedback:
         raise InvalidRequestError("feedback is an object with id, class_name and, for one of several images, number")
     number = tree.get("number", 0)
     if not isinstance(tree["id"], str) or not isinstance(tree["class_name"], str) or type(number) is not int:
-        raise InvalidRequestError("id and class_name have to be strings, number an integer")
+        raise InvalidRequestError("id and class_name must be strings, number an integer")
     return Feedback(tree["id"], number, tree["class_name"])

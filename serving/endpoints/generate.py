@@ -72,7 +72,7 @@ class GenerateEndpoints:
 def _label(request: Request, model: Model) -> int:
     name, classes = request.query_parameter("class"), model.manifest.classes
     if name not in classes:
-        raise InvalidRequestError(f"class has to be one of: {', '.join(classes)}")
+        raise InvalidRequestError(f"class must be one of: {', '.join(classes)}")
     return classes.index(name)
 
 
@@ -82,7 +82,7 @@ def _number(request: Request, name: str, least: int, most: int) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise InvalidRequestError(f"{name} has to be a whole number from {least} to {most}")
+        raise InvalidRequestError(f"{name} must be a whole number from {least} to {most}")
     return int(text)
 
 

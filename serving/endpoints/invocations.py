@@ -87,7 +87,7 @@ def _flattened(rows: list[Any], size: int) -> list[Any]:
         except ValueError:
             flat = []
         if len(flat) != size:
-            raise InvalidRequestError(f"every row has to have {size} values")
+            raise InvalidRequestError(f"every row must have {size} values")
         values += flat
     return values
 
@@ -99,7 +99,7 @@ def _csv(body: bytes) -> list[Any]:
         next(lines, None)
         rows = [list(map(_number, line)) for line in lines if line]
     except (ValueError, csv.Error):
-        raise InvalidRequestError("the CSV has to be a header line followed by rows of numbers") from None
+        raise InvalidRequestError("the CSV must be a header line followed by rows of numbers") from None
     if not rows:
         raise InvalidRequestError("the CSV has no rows after its header")
     return rows
@@ -114,7 +114,7 @@ def _json(body: bytes, spec: TensorSpec) -> list[Any]:
     tree = parse_json(body)
     form = next((form for form in FORMS if isinstance(tree, dict) and form in tree), None)
     if form is None:
-        raise InvalidRequestError(f"the body has to be a JSON object with one of: {', '.join(FORMS)}")
+        raise InvalidRequestError(f"the body must be a JSON object with one of: {', '.join(FORMS)}")
     rows = READERS[form](tree[form], spec)
     if not isinstance(rows, list) or not rows:
         raise InvalidRequestError(f"{form} has no rows")

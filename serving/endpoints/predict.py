@@ -180,7 +180,7 @@ def _reads_numbers(request: Request) -> bool:
 def _choice(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
     chosen = request.query_parameter(name)
     if chosen not in (None, *choices):
-        raise InvalidRequestError(f"{name} has to be {' or '.join(choices)}")
+        raise InvalidRequestError(f"{name} must be {' or '.join(choices)}")
     return chosen
 
 

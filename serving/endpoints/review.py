@@ -62,13 +62,13 @@ def parse_review(body: bytes) -> Review:
     if not isinstance(tree, dict) or tree.keys() != KEYS:
         raise InvalidRequestError(f"a review is an object with {', '.join(sorted(KEYS))}")
     if tree["decision"] not in ("accept", "reject", None):
-        raise InvalidRequestError("decision has to be accept, reject, or null to take one back")
+        raise InvalidRequestError("decision must be accept, reject, or null to take one back")
     if not (isinstance(tree["id"], str) and isinstance(tree["class_name"], str) and type(tree["number"]) is int):
-        raise InvalidRequestError("id and class_name have to be strings, number an integer")
+        raise InvalidRequestError("id and class_name must be strings, number an integer")
     if not 0 <= tree["number"] < 2**31:
-        raise InvalidRequestError("number has to be the index of an image")
+        raise InvalidRequestError("number must be the index of an image")
     if type(tree["time"]) not in (int, float) or not math.isfinite(tree["time"]):
-        raise InvalidRequestError("time has to be a number")
+        raise InvalidRequestError("time must be a number")
     return Review(tree["id"], tree["number"], float(tree["time"]), tree["decision"], tree["class_name"])
 
 
@@ -76,5 +76,5 @@ def _limit(text: str | None) -> int:
     if text is None:
         return SHOWN
     if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_SHOWN):
-        raise InvalidRequestError(f"limit has to be between 1 and {MAX_SHOWN}")
+        raise InvalidRequestError(f"limit must be between 1 and {MAX_SHOWN}")
     return int(text)

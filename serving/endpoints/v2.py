@@ -162,5 +162,5 @@ def _header_length(head: RequestHead) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_LENGTH_DIGITS):
-        raise InvalidRequestError(f"{HEADER_LENGTH} has to be a number of bytes")
+        raise InvalidRequestError(f"{HEADER_LENGTH} must be a number of bytes")
     return int(text)

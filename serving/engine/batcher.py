@@ -112,7 +112,7 @@ class Batcher:
         """
         rows = len(next(iter(inputs.values())))
         if self._queue and self._rows + rows > self._limits.queue_rows:
-            raise OverloadedError("too many requests wait for this model, try again later")
+            raise OverloadedError("too many requests are waiting for this model, try again later")
         deadline = time.perf_counter() + self._limits.queue_seconds
         self._queue.append(_QueuedRequest(inputs, outputs, rows, deadline, on_done, is_cancelled))
         self._rows += rows
@@ -190,7 +190,7 @@ class Batcher:
             if request.is_cancelled():
                 self._call_on_done(request, ClientGoneError("the client went away"))
             elif now > request.deadline:
-                self._call_on_done(request, DeadlineError("the request waited too long for its turn"))
+                self._call_on_done(request, DeadlineError("the request waited too long in the queue"))
             else:
                 batch.append(request)
                 rows += request.rows

@@ -113,7 +113,7 @@ class Model:
         if self.generates_images:
             labels, last = inputs[self.manifest.inputs[1].name], len(self.manifest.classes) - 1
             if labels.min() < 0 or labels.max() > last:
-                raise InvalidRequestError(f"{self.manifest.inputs[1].name} has to be 0 to {last}")
+                raise InvalidRequestError(f"{self.manifest.inputs[1].name} must be 0 to {last}")
 
     def predicted_seconds(self, rows: int) -> float:
         """Return how many seconds `run` will take, from measurements during warm-up."""
@@ -168,7 +168,7 @@ class Model:
         together = self._compute(rows)
         alone = [self._compute(row[np.newaxis]) for row in rows]
         if not _are_close(together, np.concatenate(alone)):
-            raise ModelRefusedError("its predictions depend on what else is in the batch")
+            raise ModelRefusedError("its predictions depend on the other rows of the batch")
 
     def _compute(self, inputs: Array) -> Array:
         output = self.manifest.outputs[0].name
@@ -186,7 +186,7 @@ class Model:
         alone = self._fastest(self._probe_inputs[:1])
         if alone > slowest_seconds:
             raise ModelRefusedError(
-                f"inference on one row takes {alone * 1000:.1f} ms, the limit is {slowest_seconds * 1000:g} ms"
+                f"inference on one row takes {alone * 1000:.1f} ms; the limit is {slowest_seconds * 1000:g} ms"
             )
         batch = self._probe_inputs[np.arange(WARM_UP_ROWS) % len(self._probe_inputs)]
         return alone, max(self._fastest(batch) - alone, 0.0) / (WARM_UP_ROWS - 1)
@@ -238,7 +238,7 @@ def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     except Exception as error:  # onnxruntime's own errors share no base class
         if "external data" in str(error).lower():
             raise ModelRefusedError("model.onnx keeps weights in external data, it must be self-contained") from error
-        raise ModelRefusedError("onnxruntime does not load model.onnx") from error
+        raise ModelRefusedError("onnxruntime cannot load model.onnx") from error
 
 
 def _spec(node: onnxruntime.NodeArg) -> TensorSpec:

@@ -92,7 +92,7 @@ class ModelManager:
         champions, is_unloaded = self._residency.champions, self._availability.is_unloaded
         if not any(name in champions or is_unloaded(name) for name in required):
             raise StartError(
-                "no champion is fit to serve, the reasons are above. Promote it again, or promote another version."
+                "no champion is fit to serve; the reasons are above. Promote it again, or promote another version."
             )
 
     async def follow(self, poll_seconds: float) -> None:
@@ -251,7 +251,7 @@ class ModelManager:
         serving, wanted = self.champion(name).version, self._watcher.entries[name].champion
         if serving != wanted:
             reason = self._loader.refusals.get((name, wanted), "not loaded")
-            raise NotReadyError(f"version {wanted} is not fit to serve, version {serving} goes on serving: {reason}")
+            raise NotReadyError(f"version {wanted} is not fit to serve, version {serving} continues to serve: {reason}")
 
     def unload(self, name: str) -> None:
         """Drop a model from memory; requests that run keep what they need.

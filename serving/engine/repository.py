@@ -143,10 +143,12 @@ class ModelRepository:
             self._trusted.check(files)
         manifest = parse_manifest(_content(files, "model.json"))
         if (manifest.name, manifest.version) != (name, version):
-            raise ModelRefusedError("model.json is that of another model or version")
+            raise ModelRefusedError("model.json belongs to another model or version")
         onnx = _content(files, "model.onnx")
         if hashlib.sha256(onnx).hexdigest() != manifest.sha256:
-            raise ModelRefusedError("the sha256 of model.onnx is not that of model.json: publish the version again")
+            raise ModelRefusedError(
+                "the sha256 of model.onnx differs from that in model.json: publish the version again"
+            )
         inputs, outputs = _probe(_content(files, "probe.npz"))
         return StoredModel(manifest, onnx, inputs, outputs, file_id)
 

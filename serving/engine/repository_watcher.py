@@ -124,10 +124,10 @@ class RepositoryWatcher:
             await self.refresh()
         except OSError as error:
             if str(error) != last_error:
-                log.error("the model repository cannot be read, versions in memory go on serving: %s", error)
+                log.error("the model repository cannot be read, versions in memory continue to serve: %s", error)
             return str(error)
         except Exception:
-            log.exception("polling the model repository failed, versions in memory go on serving")
+            log.exception("polling the model repository failed, versions in memory continue to serve")
             return last_error
         return ""
 

@@ -48,9 +48,9 @@ class TrustedKey:
         signed = self._signed_hashes(files[SIGNATURE])
         for name, content in sorted(files.items()):
             if name != SIGNATURE and signed.pop(name, None) != hashlib.sha256(content).hexdigest():
-                raise ModelRefusedError(f"{name} is not as it was signed")
+                raise ModelRefusedError(f"{name} was changed after it was signed")
         if signed:
-            raise ModelRefusedError(f"{min(signed)} was signed and is missing")
+            raise ModelRefusedError(f"{min(signed)} was signed, but is missing")
 
     def _signed_hashes(self, signature: bytes) -> dict[str, str]:
         """Return the signed SHA-256 of each file, hexadecimal, by name."""
@@ -61,11 +61,11 @@ class TrustedKey:
             self._verify(base64.b64decode(entry["sig"], validate=True), payload)
             statement = orjson.loads(payload)
             if envelope["payloadType"] != PAYLOAD_TYPE or statement["predicateType"] != PREDICATE_TYPE:
-                raise ModelRefusedError(f"{SIGNATURE} signs something else than a model")
+                raise ModelRefusedError(f"{SIGNATURE} signs something other than a model")
             resources = statement["predicate"]["resources"]
             return {one["name"]: one["digest"] for one in resources if one["algorithm"] == "sha256"}
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelRefusedError(f"{SIGNATURE} is no signature of a model") from error
+            raise ModelRefusedError(f"{SIGNATURE} is not a signature of a model") from error
 
     def _verify(self, signature: bytes, payload: bytes) -> None:
         from cryptography.exceptions import InvalidSignature

@@ -67,7 +67,7 @@ class Validator:
         if process.returncode == REFUSED:
             raise ModelRefusedError(output.strip())
         if process.returncode != 0:
-            raise ModelRefusedError(f"loading it ends the process with status {process.returncode}")
+            raise ModelRefusedError(f"the process that loads it exits with status {process.returncode}")
 
     def _start(self) -> subprocess.Popen[str]:
         # Called in the main thread: Linux ends the process with the thread that started it.

@@ -59,9 +59,9 @@ class Certificate:
             if stamp != self._stamp:
                 self._stamp = stamp
                 self._current, self.pair = self._load()
-                log.info("the certificate was loaded again, because its files have changed")
+                log.info("the certificate was reloaded, because its files have changed")
         except (OSError, ssl.SSLError) as error:
-            log.error("the new certificate is not used, the former one is (%s)", _reason(error))
+            log.error("the new certificate cannot be used, the previous one stays in use (%s)", _reason(error))
         return self.pair
 
     def _use_current(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:

@@ -78,7 +78,7 @@ def _parse_list(body: bytes, max_rows: int) -> list[ImagePayload]:
         raise InvalidRequestError(f"the body is not valid JSON: {error.msg} (at character {error.pos})") from None
     texts = tree.get("images")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError("images has to be a list of images, each as base64 or as a base64 data URL")
+        raise InvalidRequestError("images must be a list of images, each as base64 or as a base64 data URL")
     if len(texts) > max_rows:
         raise InvalidRequestError(f"a request may have at most {max_rows} images")
     images = []

@@ -106,9 +106,9 @@ def record(store: LogStore, review: Review, reviewer: str) -> None:
         raise UnknownRequestError("the inference log has no feedback with this id")
     ((reported, classes),) = found
     if reported != review.time:
-        raise ConflictError("this feedback has been replaced since it was shown: look at it again")
+        raise ConflictError("this feedback has been replaced since it was shown: review it again")
     if review.class_name not in orjson.loads(classes):
-        raise InvalidRequestError(f"class_name has to be one of: {', '.join(orjson.loads(classes))}")
+        raise InvalidRequestError(f"class_name must be one of: {', '.join(orjson.loads(classes))}")
     if review.decision is None:
         store.write(WITHDRAW, [key])
     else:

@@ -111,10 +111,10 @@ class LogStore:
         key = (feedback.id, feedback.number)
         found = self.read(CLASSES, key)
         if not found:
-            raise UnknownRequestError("the inference log has no answer with this id")
+            raise UnknownRequestError("the inference log has no prediction with this id")
         classes: list[str] = orjson.loads(found[0][0])
         if feedback.class_name not in classes:
-            raise InvalidRequestError(f"class_name has to be one of: {', '.join(classes)}")
+            raise InvalidRequestError(f"class_name must be one of: {', '.join(classes)}")
         label = classes.index(feedback.class_name)
         self.write(UPSERT_FEEDBACK, [(*key, time.time(), label, feedback.class_name, source)])
 

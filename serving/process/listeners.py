@@ -70,7 +70,7 @@ def listen_on_path(path: Path, count: int = 1) -> list[socket.socket]:
         StartError: a server answers there, or the path is not that of a socket or cannot be written.
     """
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-        raise StartError(f"cannot listen on {path}: it is no socket. Choose another --uds.")
+        raise StartError(f"cannot listen on {path}: it is not a socket. Choose another --uds.")
     if _answers(path):
         raise StartError(f"cannot listen on {path}: another server does. Choose another --uds.")
     listener = socket.socket(socket.AF_UNIX)

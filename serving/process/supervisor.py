@@ -136,7 +136,7 @@ class Workers:
             time.sleep(POLL_SECONDS)
             for number, process in enumerate(self._processes):
                 if process.poll() is not None and not self._stop.is_set:
-                    log.warning("a worker ended with status %d, another one is started", process.returncode)
+                    log.warning("a worker exited with status %d, another one is started", process.returncode)
                     time.sleep(RESTART_SECONDS)
                     self._processes[number] = self._spawn(self._listeners[number], subprocess.DEVNULL)
 

@@ -55,7 +55,7 @@ def flatten(data: Any, shape: tuple[int, ...], name: str) -> list[Any]:
         InvalidRequestError: the data of this input are neither, or their number does not fit.
     """
     if not isinstance(data, list):
-        raise InvalidRequestError(f"input {name} has no list of data")
+        raise InvalidRequestError(f"input {name} has no list as data")
     if not data or not isinstance(data[0], list):
         if len(data) != math.prod(shape):
             raise InvalidRequestError(f"input {name} has {len(data)} values, but its shape needs {math.prod(shape)}")
@@ -63,7 +63,7 @@ def flatten(data: Any, shape: tuple[int, ...], name: str) -> list[Any]:
     level: list[Any] = [data]
     for size in shape:
         if set(map(type, level)) != {list} or set(map(len, level)) != {size}:
-            raise InvalidRequestError(f"input {name} has data that is not nested as its shape says")
+            raise InvalidRequestError(f"input {name} has data whose nesting does not match its shape")
         level = list(chain.from_iterable(level))
     return level
 

@@ -40,9 +40,9 @@ def parse_message(message: ModelInferRequest, inputs: Specs, outputs: Specs, max
     blobs = message.raw_input_contents
     if len(message.inputs) != len(inputs):
         # Checked first, because a message within the size limit may have millions of inputs.
-        raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(inputs)}")
+        raise InvalidRequestError(f"inputs must be a list of exactly: {', '.join(inputs)}")
     if blobs and len(blobs) != len(inputs):
-        raise InvalidRequestError("raw_input_contents has to have all inputs or none")
+        raise InvalidRequestError("raw_input_contents must have all inputs or none")
     for options in (tensor.parameters for tensors in (message.inputs, message.outputs) for tensor in tensors):
         check_offered(options)
     tensors = [
@@ -55,7 +55,7 @@ def parse_message(message: ModelInferRequest, inputs: Specs, outputs: Specs, max
         for number, tensor in enumerate(message.inputs)
     ]
     if len(message.outputs) > len(outputs):
-        raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(outputs)}")
+        raise InvalidRequestError(f"outputs must be a list of some of: {', '.join(outputs)}")
     tree = {
         "id": message.id or None,
         "inputs": tensors,

@@ -33,7 +33,7 @@ def as_object(value: Any, what: str) -> dict[str, Any]:
         InvalidRequestError: it is not an object.
     """
     if not isinstance(value, dict):
-        raise InvalidRequestError(f"{what} has to be a JSON object")
+        raise InvalidRequestError(f"{what} must be a JSON object")
     return value
 
 
@@ -48,7 +48,7 @@ def parameters(owner: dict[str, Any], what: str) -> dict[str, Any]:
         return {}
     values = as_object(given, f"parameters of {what}")
     if not SCALARS.issuperset(map(type, values.values())):
-        raise InvalidRequestError(f"parameters of {what} have to be strings, numbers or booleans")
+        raise InvalidRequestError(f"parameters of {what} must be strings, numbers or booleans")
     return values
 
 
@@ -60,5 +60,5 @@ def flag(values: dict[str, Any], name: str, default: bool) -> bool:
     """
     value = values.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidRequestError(f"{name} has to be true or false")
+        raise InvalidRequestError(f"{name} must be true or false")
     return value

@@ -66,7 +66,7 @@ def parse_request(
         tree = parse_json(body[:header_length])
     except InvalidJsonError as error:
         raise InvalidJsonError(
-            f"{error}. The first {header_length} bytes have to be the JSON, because Inference-Header-Content-Length "
+            f"{error}. The first {header_length} bytes must be the JSON, because Inference-Header-Content-Length "
             "says so"
         ) from None
     return parse_tree(tree, memoryview(body)[header_length:], inputs, outputs, max_rows)
@@ -88,7 +88,7 @@ def parse_tree(tree: Any, binary: memoryview, inputs: Specs, outputs: Specs, max
     tree = as_object(tree, "the request")
     request_id = tree.get("id")
     if request_id is not None and not isinstance(request_id, str):
-        raise InvalidRequestError("id has to be a string")
+        raise InvalidRequestError("id must be a string")
     binary_by_default = flag(parameters(tree, "the request"), "binary_data_output", False)
     arrays = _parse_inputs(tree.get("inputs"), binary, inputs, max_rows)
     return InferenceRequest(request_id, arrays, _parse_outputs(tree.get("outputs"), binary_by_default, outputs))
@@ -155,7 +155,7 @@ def _parse_raw(body: bytes, inputs: Specs, outputs: Specs, max_rows: int) -> Inf
     row_bytes = math.prod(spec.shape[1:]) * spec.dtype.itemsize
     rows, rest = divmod(len(body), row_bytes)
     if rows == 0 or rest:
-        raise InvalidRequestError(f"a body without JSON has to have a multiple of {row_bytes} bytes")
+        raise InvalidRequestError(f"a body without JSON must have a multiple of {row_bytes} bytes")
     _check_rows(rows, max_rows)
     array = array_from_bytes(memoryview(body), spec, (rows, *spec.shape[1:]))
     return InferenceRequest(None, {spec.name: array}, dict.fromkeys(outputs, True))
@@ -163,7 +163,7 @@ def _parse_raw(body: bytes, inputs: Specs, outputs: Specs, max_rows: int) -> Inf
 
 def _parse_inputs(tensors: Any, binary: memoryview, specs: Specs, max_rows: int) -> dict[str, Array]:
     if not isinstance(tensors, list) or len(tensors) != len(specs):
-        raise InvalidRequestError(f"inputs has to be a list of exactly: {', '.join(specs)}")
+        raise InvalidRequestError(f"inputs must be a list of exactly: {', '.join(specs)}")
     arrays: dict[str, Array] = {}
     for entry in tensors:
         tensor = as_object(entry, "an input")
@@ -190,7 +190,7 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> Mappi
     if entries is None or entries == []:
         return dict.fromkeys(specs, binary_by_default)
     if not isinstance(entries, list) or len(entries) > len(specs):
-        raise InvalidRequestError(f"outputs has to be a list of some of: {', '.join(specs)}")
+        raise InvalidRequestError(f"outputs must be a list of some of: {', '.join(specs)}")
     requested: dict[str, bool] = {}
     for entry in entries:
         output = as_object(entry, "an output")
@@ -204,7 +204,7 @@ def _parse_outputs(entries: Any, binary_by_default: bool, specs: Specs) -> Mappi
 def _spec(tensor: dict[str, Any], specs: Specs, seen: Mapping[str, Any], kind: str) -> TensorSpec:
     name = tensor.get("name")
     if not isinstance(name, str) or name not in specs:
-        raise InvalidRequestError(f"{kind}s have to be named: {', '.join(specs)}")
+        raise InvalidRequestError(f"each {kind} must have one of these names: {', '.join(specs)}")
     if name in seen:
         raise InvalidRequestError(f"{kind} {name} is given twice")
     return specs[name]

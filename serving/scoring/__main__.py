@@ -31,7 +31,7 @@ def main() -> None:
     except ServingError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on where this one stopped\n")
+        sys.stderr.write("interrupted: the same command resumes where this one stopped\n")
         sys.exit(INTERRUPTED)
 
 
@@ -45,7 +45,9 @@ def _score(arguments: argparse.Namespace) -> None:
     chosen = worker.Job(arguments.repository.absolute(), arguments.model, version, read, written)
     model = worker.load(chosen)
     if len(model.inputs) != 1:
-        raise StartError(f"{model.name} has several inputs, and rows of one are scored. Ask a server: /v2.")
+        raise StartError(
+            f"{model.name} has several inputs, but scoring needs a model with one. Send requests to a server: /v2."
+        )
     (spec,) = model.inputs.values()
     source = sources.open_source(read, spec)
     if arguments.scheduler:
@@ -58,7 +60,7 @@ def _score(arguments: argparse.Namespace) -> None:
         f"{arguments.model} version {version}, sha256 {model.manifest.sha256[:12]}\n"
     )
     if summary.bad:
-        sys.stderr.write(f"{summary.bad:,} rows have no answer; column `error` says why\n")
+        sys.stderr.write(f"{summary.bad:,} rows have no prediction; the column `error` states why\n")
         sys.stderr.writelines(f"  {line}\n" for line in summary.named)
 
 

@@ -91,12 +91,12 @@ def _claim(job: Job, plan: Plan) -> None:
         if differing:
             version = f"version {begun.get('version')}, blocks of {begun.get('rows')} rows"
             raise StartError(
-                f"{job.output} was begun with another {', '.join(differing)} ({version}): "
-                "go on with that, or name another output."
+                f"{job.output} was begun with a different {', '.join(differing)} ({version}): "
+                "use that, or name another output."
             )
         return
     if files.exists(folder) and files.ls(folder, detail=False):
-        raise StartError(f"{job.output} exists, and holds no scoring. Name another output.")
+        raise StartError(f"{job.output} exists, but is not the output of a scoring. Name another output.")
     files.makedirs(folder, exist_ok=True)
     worker.write_bytes(json.dumps(asdict(plan), indent=2).encode(), f"{job.output.rstrip('/')}/{PLAN}")
 
@@ -174,7 +174,7 @@ def _read_back(job: Job, expected: int) -> Summary:
                 named += _named(file)[: NAMED - len(named)]
             bad += found
     if rows != expected:
-        raise StartError(f"{job.output} has {rows:,} rows instead of {expected:,}: somebody has changed it.")
+        raise StartError(f"{job.output} has {rows:,} rows instead of {expected:,}: it was changed meanwhile.")
     return Summary(rows, len(parts), bad, tuple(named))
 
 

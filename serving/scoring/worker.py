@@ -132,7 +132,7 @@ class _Worker:
     def _picture(self, block: Block, index: int) -> Reading:
         content = self._sources.cat_file(block.names[index]) if block.names else block.rows[index]
         if content is None:
-            raise OSError("there is no picture")
+            raise OSError("the row has no image")
         return read(content, mode=self._model.manifest.preprocessing, max_pixels=self._max_pixels)
 
     def _outputs(self, inputs: Array) -> dict[str, Array]:

@@ -40,7 +40,7 @@ class Config(LearningConfig):
             for key in space:
                 if not key.startswith((f"model.{family}.", "train.")) or key not in known:
                     raise ValueError(
-                        f"tune.space.{family}.{key}: is no key of model.{family} or train, so it cannot be searched"
+                        f"tune.space.{family}.{key}: is not a key of model.{family} or train, so it cannot be searched"
                     )
         return self
 
@@ -98,11 +98,13 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"override {assignment!r} has no key=value form", "Write for example -S train.epochs=5.")
+            raise ConfigError(
+                f"override {assignment!r} is not of the form key=value", "Write for example -S train.epochs=5."
+            )
         try:
             values[key.strip()] = yaml_files.parse(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"override {assignment!r}: the value is no YAML", "Quote it.") from error
+            raise ConfigError(f"override {assignment!r}: the value is not valid YAML", "Quote it.") from error
     return values
 
 

@@ -91,4 +91,4 @@ def read_json(path: Path) -> Any:
         fix = "`mnistflow retrain` without overrides, or `dvc repro`, writes it."
         raise DataError(f"{path} is missing", fix) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} contains no valid JSON: {error}", "Delete it and run its stage again.") from error
+        raise DataError(f"{path} is not valid JSON: {error}", "Delete it and run its stage again.") from error

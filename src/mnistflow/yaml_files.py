@@ -27,7 +27,7 @@ def parse(text: str) -> Any:
     """Return the value of a YAML text.
 
     Raises:
-        yaml.YAMLError: the text is no valid YAML.
+        yaml.YAMLError: the text is not valid YAML.
     """
     return yaml.load(text, _Loader)  # noqa: S506
 
@@ -43,4 +43,4 @@ def read(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing", "Change into the checkout, or restore it with git.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid YAML: {error}", "Correct that line.") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}", "Correct that line.") from error

@@ -121,7 +121,7 @@ def test_what_was_replaced_meanwhile_is_shown_again_instead_of_decided(open_page
 
     page.keyboard.press("r")
 
-    page.locator("#state.problem").get_by_text("look at it again").wait_for()
+    page.locator("#state.problem").get_by_text("review it again").wait_for()
     assert decisions(log) == []
     page.keyboard.press("r")
     page.locator("#state").get_by_text(f"{REPORTS - 1} left").wait_for()

@@ -61,7 +61,7 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
     assert answer["model"] == "digits-classifier"
     assert set(services.schedules(retrained).values()) == {"scheduled"}
     assert {run["state_type"] for run in services.flow_runs(at["Prefect's API"])} >= {"COMPLETED"}
-    for command, said in (("schedule", "run already"), ("up", "is up already")):
+    for command, said in (("schedule", "are already running"), ("up", "is already running")):
         second = retrained.run(command, check=False)
         assert second.returncode == 1
         assert said in second.stderr

@@ -170,7 +170,7 @@ def test_bytes_without_their_header_length_are_an_error_that_names_the_header(se
     [
         (b'{"inputs": [1, 2', {}, "not valid JSON: unexpected end of data (at character 16)"),
         (b"ink", {}, "not valid JSON"),
-        (b"{,}", {HEADER_LENGTH: "2"}, "The first 2 bytes have to be the JSON"),
+        (b"{,}", {HEADER_LENGTH: "2"}, "The first 2 bytes must be the JSON"),
         (b"~" * 784, {"content-type": "application/octet-stream"}, f"header {HEADER_LENGTH} is missing"),
     ],
     ids=["JSON cut off", "text", "wrong length", "bytes that are text"],

@@ -13,7 +13,7 @@ import psutil
 import waiting
 from checkouts import Checkout, left
 
-READY = "Ctrl-C stops all of it."
+READY = "Ctrl-C stops all services."
 ADDRESS = re.compile(r"^ *(MLflow|Prefect|Prefect's API|predictions) +(http://\S+) *$", re.MULTILINE)
 
 

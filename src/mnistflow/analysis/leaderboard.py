@@ -171,14 +171,15 @@ def recommend(rows: Sequence[Row], limits: Limits) -> Row:
     candidates = [row for row in rows if row.version is not None and row.decision != "reject" and not row.partial]
     if not candidates:
         raise RegistryError(
-            "no version is registered of a full run, or the gate has rejected all", "`mnistflow retrain` trains one."
+            "no version of a full run is registered, or the gate rejected all of them",
+            "`mnistflow retrain` trains one.",
         )
     for row in candidates:
         if limits.keeps(row):
             return row
     raise RegistryError(
-        f"none of {len(candidates)} versions keeps these limits",
-        "`mnistflow leaderboard --columns version,score,robust,latency_ms,file_megabytes,pareto` shows what there is.",
+        f"none of {len(candidates)} versions is within these limits",
+        "`mnistflow leaderboard --columns version,score,robust,latency_ms,file_megabytes,pareto` shows their values.",
     )
 
 

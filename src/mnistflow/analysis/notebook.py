@@ -112,7 +112,7 @@ def load_data(dataset: str | None = None) -> Dataset:
             f"`mnistflow prepare -S fetch.dataset={name}` prepares it.",
         )
     if reason := stage_outputs.mismatch(paths, "prepare"):
-        warnings.warn(f"{paths.prepared} is of another state than the checkout: {reason}", stacklevel=2)
+        warnings.warn(f"{paths.prepared} does not match the checkout: {reason}", stacklevel=2)
     return data
 
 

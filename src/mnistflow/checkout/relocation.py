@@ -61,7 +61,7 @@ def correct(paths: Paths) -> None:
                 _correct(paths)
     except (OSError, sqlite3.Error) as error:
         raise RegistryError(
-            f"{store} cannot be corrected to lead to {paths.checkout}, where var/ is now: {error}",
+            f"{store} cannot be corrected to point to {paths.checkout}, where var/ is now: {error}",
             "Grant this user write permission for var/ and all in it.",
         ) from error
     with suppress(DataError):  # this user may only read, and nothing had to be corrected

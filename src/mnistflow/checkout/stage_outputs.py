@@ -35,7 +35,7 @@ def mismatch(paths: Paths, stage: Stage) -> str | None:
     try:
         stages = yaml_files.read(lock)["stages"]
         if other := other_parameter(_with_fallback(parameters, stages), {name: stages[name] for name in _UP_TO[stage]}):
-            return f"dvc.lock has another `{other}` than params.yaml"
+            return f"dvc.lock and params.yaml differ in `{other}`"
         outputs = {entry["path"]: entry["md5"] for entry in stages[stage]["outs"]}
     except (ConfigError, KeyError, TypeError, AttributeError):
         return f"dvc.lock does not describe stage {stage}"

@@ -84,7 +84,7 @@ def own_data_set(name: str, path: Path) -> Entry:
     if is_series != (task_of(name) == FORECASTING):
         raise ConfigError(
             f"fetch.own.{name}: {path.name} is {'a' if is_series else 'no'} CSV file",
-            f"The names of own time series, and of no images, end with {OWN_SERIES}.",
+            f"The name of a time series must end with {OWN_SERIES}, that of images must not.",
         )
     if is_series:
         series = own_series.find(path)

@@ -117,7 +117,9 @@ def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datet
     name = versions.model_name(dataset)
     with files.claim(state.lock(paths, name)) as alone:
         if not alone:
-            raise MnistflowError(f"another look at {name} is under way", "Try again in a moment.", transient=True)
+            raise MnistflowError(
+                f"the monitoring of {name} is already running", "Try again in a moment.", transient=True
+            )
         champion = versions.version_of_alias(name, versions.CHAMPION)
         if champion is None:
             return _skipped(name, 0, f"{name} has no champion to look at")

@@ -160,5 +160,5 @@ def load(version: Version) -> Reference:
     except (MlflowException, OSError, KeyError, ValueError) as error:
         raise RegistryError(
             f"{version.name} version {version.number} has no reference to compare traffic with: {error}",
-            "Those of earlier releases have none: `mnistflow retrain -S train.seed=1` registers one that has.",
+            "Versions of earlier releases have none: `mnistflow retrain -S train.seed=1` registers one that has.",
         ) from error

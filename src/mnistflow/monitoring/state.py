@@ -111,7 +111,7 @@ def read(paths: Paths, name: str) -> State | None:
         return None
     except (OSError, ValidationError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{path} is damaged: {first}", "Delete it: the monitoring begins anew.") from error
+        raise DataError(f"{path} is damaged: {first}", "Delete it: the monitoring then starts again.") from error
 
 
 def described(paths: Paths, name: str) -> str:

@@ -138,7 +138,7 @@ def _checked(known: Mapping[str, Any], name: str) -> Any:
     if name not in known:
         raise StageError(f"dvc.yaml has no stage {name}", "Restore it with git.")
     if known[name].cmd != f"mnistflow {name}":
-        raise StageError(f"dvc.yaml: stage {name} runs {known[name].cmd!r}", f"It has to be `mnistflow {name}`.")
+        raise StageError(f"dvc.yaml: stage {name} runs {known[name].cmd!r}", f"It must be `mnistflow {name}`.")
     return known[name]
 
 

@@ -124,7 +124,8 @@ def _verify(folder: Path, key: Path, place: str) -> None:
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
     if not (folder / SIGNATURE).is_file():
         raise RegistryError(
-            f"{place}: {SIGNATURE} is missing", "`mnistflow sign` signs versions, `mnistflow feedback golden` sets."
+            f"{place}: {SIGNATURE} is missing",
+            "`mnistflow sign` signs versions, `mnistflow feedback golden --sign` golden sets.",
         )
     try:
         verifier.verify(folder, folder / SIGNATURE)
@@ -133,7 +134,7 @@ def _verify(folder: Path, key: Path, place: str) -> None:
         other = str(error) if isinstance(error, ValueError) else f"{SIGNATURE} is damaged"
         reason = f"{names} not as signed" if names else other
         raise RegistryError(
-            f"{place}: the signature does not hold: {reason}",
+            f"{place}: the signature is not valid: {reason}",
             "Restore the files, or sign them again if you trust them.",
         ) from error
 
@@ -165,6 +166,6 @@ def _usable(key: Path) -> Iterator[None]:
         raise ConfigError(f"the key {key} cannot be read: {error.strerror}", "Name another file.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{key} holds no such key in PEM: {error}",
-            "`openssl ecparam -name prime256v1 -genkey -noout -out key.pem` makes one; it may not be encrypted.",
+            f"{key} is not a key of the required kind in PEM: {error}",
+            "`openssl ecparam -name prime256v1 -genkey -noout -out key.pem` creates one, not encrypted.",
         ) from error

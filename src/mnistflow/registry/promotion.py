@@ -114,7 +114,7 @@ def _check_champion(name: str, expected: int | None) -> None:
     if number != expected:
         raise RegistryError(
             f"the champion of {name} is {_called(number)} now, and was {_called(expected)} when this was decided",
-            "Run the command again: it decides anew.",
+            "Run the command again to decide on the present state.",
         )
 
 
@@ -129,6 +129,6 @@ def _read_back(version: Version) -> Version:
         raise RegistryError(
             f"{version.name} version {version.number} was made champion, but the alias names "
             f"{_called(champion.number if champion else None)} now",
-            "Something else has moved it: `mnistflow status` shows what is published.",
+            "Another process has moved it: `mnistflow status` shows what is published.",
         )
     return champion

@@ -82,7 +82,7 @@ def read_rollout(paths: Paths, name: str) -> Rollout | None:
     try:
         return Rollout(**files.read_json(path))
     except TypeError as error:
-        raise DataError(f"{path} is no rollout", "Delete that file.") from error
+        raise DataError(f"{path} is not a valid rollout", "Delete that file.") from error
 
 
 def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
@@ -151,7 +151,7 @@ def write(paths: Paths, version: Version, folder: Path) -> None:
     sha256 = files.sha256(folder / "model.onnx")
     if version.has_exact_file and sha256 != version.sha256:
         raise RegistryError(
-            f"the artifact store has another model.onnx than was registered as {version.name} version "
+            f"the artifact store has a different model.onnx from the one registered as {version.name} version "
             f"{version.number}: sha256 {sha256} instead of {version.sha256}",
             "Restore the artifact store, or train again with `mnistflow retrain`.",
         )

@@ -49,8 +49,8 @@ def change(
             if now.challenger not in (0, chosen.number):
                 other = f"not version {number}" if number else f"and the challenger is version {chosen.number} now"
                 raise RegistryError(
-                    f"version {now.challenger} is tried, {other}",
-                    f"Go on with `--version {now.challenger}`, or first `mnistflow canary off` and "
+                    f"version {now.challenger} is in a rollout, {other}",
+                    f"Use `--version {now.challenger}`, or run first `mnistflow canary off` and "
                     "`mnistflow shadow off`.",
                 )
             with publisher.locked(paths, name):
@@ -65,7 +65,7 @@ def _version_to_roll_out(name: str, number: int | None) -> Version:
     champion = versions.version_of_alias(name, versions.CHAMPION)
     if not champion:
         raise RegistryError(
-            f"{name} has no champion to try another version beside", "`mnistflow promote VERSION` makes one."
+            f"{name} has no champion to compare another version with", "`mnistflow promote VERSION` makes one."
         )
     if number is not None:
         if number == champion.number:

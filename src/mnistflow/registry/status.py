@@ -164,7 +164,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
 
 def _described(outputs: Outputs) -> str:
     if outputs.mismatch:
-        return f"of another state: {outputs.mismatch}; `mnistflow retrain` replaces them"
+        return f"inconsistent: {outputs.mismatch}; `mnistflow retrain` replaces them"
     return f"{outputs.dataset}, {outputs.quality}, of params.yaml and dvc.lock"
 
 

@@ -113,12 +113,12 @@ class Lease:
             while ahead := self._ahead():
                 if time.monotonic() > deadline:
                     raise RegistryError(
-                        f"{next(iter(ahead.values())).who} is deciding about {self._model}",
-                        "Try again when that has ended.",
+                        f"{next(iter(ahead.values())).who} is deciding on the champion of {self._model}",
+                        "Try again when that is done.",
                         transient=True,
                     )
                 if pause >= SLOWEST_POLL_SECONDS > pause / 2:
-                    log.warning("waiting for %s, who decides about %s", next(iter(ahead.values())).who, self._model)
+                    log.warning("waiting for %s, who is deciding on %s", next(iter(ahead.values())).who, self._model)
                 self._remove_dead(ahead)
                 time.sleep(min(pause, SLOWEST_POLL_SECONDS))
                 pause *= 2
@@ -135,7 +135,7 @@ class Lease:
         try:
             self._remove(self._id)
         except Exception as error:  # of MLflow's stores and transports, which share no base class
-            log.warning("the lease on %s ends by itself, as it cannot be released: %s", self._model, error)
+            log.warning("the lease on %s cannot be released, so it expires on its own: %s", self._model, error)
 
     def __enter__(self) -> Self:
         return self

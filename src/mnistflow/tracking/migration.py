@@ -58,9 +58,13 @@ def migrate(source: str, target: str, from_artifacts: str | None, artifacts: str
 
     before, after = _engine(source), _engine(target)
     if not before.dialect.has_table(before.connect(), _REVISION):
-        raise RegistryError(f"{before.url} holds no store of MLflow", "Name the one to copy in MLFLOW_TRACKING_URI.")
+        raise RegistryError(
+            f"{before.url} is not a database of MLflow", "Set MLFLOW_TRACKING_URI to the database to copy."
+        )
     if utils._get_schema_version(before) != utils._get_latest_schema_revision():
-        raise RegistryError(f"{before.url} is of another version of MLflow", "Run `mlflow db upgrade` on it first.")
+        raise RegistryError(
+            f"{before.url} has the schema of another version of MLflow", "Run `mlflow db upgrade` on it first."
+        )
     utils._safe_initialize_tables(after)
     _check_empty(after)
     known = _location(before)
@@ -125,7 +129,9 @@ def _location(engine: Engine) -> str:
     columns = zip(*(location.split("/") for location in locations), strict=False)
     shared = "/".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))
     if not shared.strip("/") or shared.endswith(":/"):
-        raise RegistryError("the experiments keep their artifacts in different places", "Name one: --from-artifacts.")
+        raise RegistryError(
+            "the experiments keep their artifacts in different places", "Name one with --from-artifacts."
+        )
     return shared
 
 
@@ -159,12 +165,12 @@ def _copy_artifacts(origin: str, artifacts: str) -> tuple[int, int]:
         with ThreadPoolExecutor(_COPIES) as pool:
             list(pool.map(copy, missing))
     except Exception as error:  # of the drivers of each kind of storage
-        raise RegistryError(f"artifacts cannot be copied: {error}", "Repeat the command: it goes on.") from error
+        raise RegistryError(f"artifacts cannot be copied: {error}", "Run the command again: it resumes.") from error
     target.invalidate_cache()
     written = _sizes(target, target_root)
     lost = [name for name, size in wanted.items() if written.get(name) != size]
     if lost:
-        raise RegistryError(f"{len(lost)} artifacts did not arrive, such as {lost[0]}", "Repeat the command.")
+        raise RegistryError(f"{len(lost)} artifacts did not arrive, such as {lost[0]}", "Run the command again.")
     return len(wanted), len(missing)
 
 
@@ -198,7 +204,9 @@ def _copy_tables(before: Engine, after: Engine, known: str, recorded: str) -> di
             counts[table.name] = _count(writer, table)
             expected = _count(reader, source.tables[table.name])
             if counts[table.name] != expected:
-                raise RegistryError(f"{table.name} has {counts[table.name]} rows instead of {expected}", "Repeat it.")
+                raise RegistryError(
+                    f"{table.name} has {counts[table.name]} rows instead of {expected}", "Run the command again."
+                )
     return counts
 
 

@@ -91,7 +91,7 @@ def _dead_leases(name: str, model: StoredModel) -> Iterator[Problem]:
         if key.startswith(lease.TAG) and lease.Ticket.parse(text).has_died():
             yield Problem(
                 "lease",
-                f"a process that has died still holds, or waits for, the right to decide about {name}",
+                f"a process that has died still holds, or waits for, the lease on {name}",
                 f"{REPAIR} removes its ticket.",
                 partial(mlflow_client().delete_registered_model_tag, name, key),
             )
@@ -105,12 +105,12 @@ def _aliases(name: str) -> Iterator[Problem]:
                 found = registration.download(version, Path(folder))
                 damaged = version.has_exact_file and files.sha256(found.model) != version.sha256
             except (RegistryError, DataError) as error:
-                yield Problem("alias", f"{alias} leads to {name} version {version.number}: {error.problem}", error.fix)
+                yield Problem("alias", f"{alias} points to {name} version {version.number}: {error.problem}", error.fix)
                 continue
         if damaged:
             yield Problem(
                 "alias",
-                f"{alias} leads to {name} version {version.number}, whose model.onnx in the artifact store is damaged",
+                f"{alias} points to {name} version {version.number}, whose model.onnx in the artifact store is damaged",
                 "Restore the artifact store from a backup, or promote another version.",
             )
     if versions.CHAMPION not in aliased:
@@ -139,7 +139,7 @@ def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem
         yield Problem(
             "model repository",
             f"files of version {number} in {place} are missing, damaged, or those of another registry",
-            f"{REPAIR} writes them anew, as `mnistflow follow --once` does.",
+            f"{REPAIR} rewrites them, as `mnistflow follow --once` does.",
             repair,
         )
 

@@ -68,9 +68,9 @@ def _unpack(archive: Path, folder: Path) -> tuple[Backup, bytes | None]:
             while stream.read(1 << 20):  # up to the checksum
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError, DataError) as error:
-        raise DataError(f"{archive} is no complete backup: {error}", "Take another one.") from error
+        raise DataError(f"{archive} is not a complete backup: {error}", "Use another one.") from error
     if found != expected:
-        raise DataError(f"{archive} is no complete backup: {found} instead of {expected}", "Take another one.")
+        raise DataError(f"{archive} is not a complete backup: {found} instead of {expected}", "Use another one.")
     return found, lock
 
 

@@ -92,7 +92,7 @@ def _run_on_dask(
     """Run a job in a worker that may have been started with other settings, threads or sources."""
     if lineage.code_digest() != code:
         raise StageError(
-            f"the Dask worker {os.uname().nodename} has other sources of mnistflow than this command",
+            f"the Dask worker {os.uname().nodename} has different sources of mnistflow than this command",
             "Install the same version there and start the worker again.",
         )
     with _one_at_a_time:

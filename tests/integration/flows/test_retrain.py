@@ -432,7 +432,7 @@ def test_an_end_from_outside_ends_the_whole_family(
     said = process.communicate()[0]
     assert left(family) == []
     assert process.returncode == 130
-    assert "goes on where this one stopped" in said
+    assert "resumes where this one stopped" in said
     assert "Traceback" not in said
     assert ("stage train was killed" in said) == (signal_sent == signal.SIGTERM)
     ((name, status),) = retrained.query("select name, status from runs order by start_time desc limit 1")

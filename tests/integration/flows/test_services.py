@@ -111,7 +111,7 @@ def test_checkouts_can_start_at_the_same_moment_and_each_has_one_scheduler(check
         wait_until(lambda: any(process.poll() is not None for process in both))
         refused, runs = sorted(both, key=lambda process: process.poll() is None)
         assert refused.returncode == 1
-        assert "run already" in refused.communicate()[0]
+        assert "are already running" in refused.communicate()[0]
         first, second = services.ready(runs), services.ready(elsewhere)
         assert set(first.addresses.values()).isdisjoint(second.addresses.values())
         assert [*first.stop(), *second.stop(signal.SIGKILL)] == []

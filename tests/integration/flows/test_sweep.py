@@ -125,7 +125,7 @@ def swept(checkout: Checkout) -> dict[str, Any]:
     assert all("score" in json.loads(path.read_text()) for path in before)
 
     done = checkout.run("sweep", "--json")
-    assert f"going on with {len(before)} of {len(EVERY)} runs done" in done.stderr
+    assert f"continuing with {len(before)} of {len(EVERY)} runs done" in done.stderr
     assert not any(f"{path.stem}: started" in done.stderr for path in before)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -272,7 +272,7 @@ def test_ctrl_c_ends_all_runs(checkout: Checkout, signal_sent: signal.Signals, u
     os.killpg(process.pid, signal_sent)
     said = process.communicate()[0]
     assert process.returncode == 130, said
-    assert "goes on where this one stopped" in said
+    assert "resumes where this one stopped" in said
     assert "Traceback" not in said
     assert left(family) == []
     assert not running(checkout)

@@ -172,6 +172,6 @@ def test_a_sweep_of_all_families_with_a_preset_leaves_out_those_that_cannot_lear
     assert {row["name"] for row in result["families"]} == {"linear", "mlp"}
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("left out")]
     assert line == (
-        "left out, as they cannot learn from vectors: "
+        "left out, because they cannot learn from vectors: "
         "cnn, rnn, lstm, gru, attention, resnet, svm, tree, forest, boosting, gan"
     )

@@ -506,7 +506,7 @@ def test_a_number_is_answered_digit_by_digit(server, data) -> None:
     (single,) = several[1]["digits"]
     assert single["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
     refused = server.client.post("/predict?digits=some", content=file)
-    assert (refused.status_code, refused.json()) == (400, {"error": "digits has to be one or many"})
+    assert (refused.status_code, refused.json()) == (400, {"error": "digits must be one or many"})
 
 
 def test_digits_that_touch_are_answered_one_by_one(server, data) -> None:

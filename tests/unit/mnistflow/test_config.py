@@ -48,7 +48,7 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("prepare.validation_fraction", 1.5, "less than 1"),
         ("export.opset", 19, "less than or equal to 18"),
         ("fetch.dataset", "../etc", "match pattern"),
-        ("tune.space.cnn", {"train.speed": {"low": 1, "high": 2}}, "is no key of model.cnn or train"),
+        ("tune.space.cnn", {"train.speed": {"low": 1, "high": 2}}, "is not a key of model.cnn or train"),
         ("tune.space.cnn", {"train.learning_rate": {"low": 2, "high": 1}}, "low <= high"),
         ("train.schedule", "sawtooth", "'constant', 'cosine' or 'one_cycle'"),
         ("train.augment.rotation", -1, "greater than or equal to 0"),

@@ -121,7 +121,7 @@ def test_the_server_reads_what_the_schema_allows_and_refuses_the_rest() -> None:
 
 @pytest.mark.parametrize("name", SCHEMA["required"])
 def test_a_missing_field_is_named(name: str) -> None:
-    with pytest.raises(ModelRefusedError, match=f"contract: {name} is missing"):
+    with pytest.raises(ModelRefusedError, match=f"schema: {name} is missing"):
         parse_manifest(json.dumps(removed((name,))).encode())
 
 

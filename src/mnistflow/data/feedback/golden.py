@@ -110,10 +110,10 @@ def draw(
     """
     eligible = _eligible(entry, reports, official, since)
     if len(eligible) < number:
-        newer = "" if since is None else " and are newer than the feedback that the champion was trained on"
+        newer = "" if since is None else ", newer than the feedback that the champion was trained on,"
         raise ConfigError(
-            f"a golden set of {number} examples cannot be drawn: {len(eligible)} images of reports are accepted{newer} "
-            "and are in no split",
+            f"a golden set of {number} examples cannot be drawn: only {len(eligible)} images of accepted "
+            f"reports{newer} are in no split",
             "`mnistflow feedback accept` accepts more.",
         )
     rows = np.sort(np.random.default_rng(seed).choice(len(eligible), number, replace=False))

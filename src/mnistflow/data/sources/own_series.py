@@ -71,7 +71,7 @@ def _read(path: Path) -> NDArray[Any]:
     _check_dates(path, rows)
     values = np.array([_value(path, line, cells[-1]) for line, cells in rows])
     if len(values) < MIN_VALUES:
-        raise DataError(f"{path} has {len(values)} values", f"Add values, there must be {MIN_VALUES} of them.")
+        raise DataError(f"{path} has {len(values)} values", f"Add values: at least {MIN_VALUES} are needed.")
     if not np.ptp(values[: int(windows.TRAIN_FRACTION * len(values))]):
         raise DataError(f"{path}: the values of the training split are all the same", "Check the last column.")
     return values

@@ -71,7 +71,7 @@ def read(paths: Paths, name: str) -> Watch | None:
         return None
     except (OSError, ValidationError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{path} is damaged: {first}", "Delete it: the watch begins anew.") from error
+        raise DataError(f"{path} is damaged: {first}", "Delete it: the watch then starts again.") from error
 
 
 def write(paths: Paths, name: str, watch: Watch) -> None:

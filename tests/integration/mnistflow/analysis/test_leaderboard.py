@@ -123,7 +123,7 @@ def test_the_best_version_within_limits_is_recommended() -> None:
     assert leaderboard.recommend(rows, Limits()).name == "full"
     assert leaderboard.recommend(rows, Limits(max_ms=0.5, min_accuracy=0.8)).name == "forest"
     for limits in (Limits(max_ms=0.5, min_accuracy=0.9), Limits(max_megabytes=0.1), Limits(min_robust=0.5)):
-        with pytest.raises(RegistryError, match="none of 2 versions keeps these limits"):
+        with pytest.raises(RegistryError, match="none of 2 versions is within these limits"):
             leaderboard.recommend(rows, limits)
-    with pytest.raises(RegistryError, match="no version is registered"):
+    with pytest.raises(RegistryError, match="no version of a full run is registered"):
         leaderboard.recommend([], Limits())

@@ -152,5 +152,5 @@ def test_a_store_that_cannot_be_corrected_is_not_used(retrained: Checkout, tmp_p
     paths = moved_store(retrained.folder, tmp_path / "moved")
     (paths.mlflow / "mlflow.db.lock").mkdir()
     for _ in range(2):
-        with pytest.raises(RegistryError, match="cannot be corrected to lead to"):
+        with pytest.raises(RegistryError, match="cannot be corrected to point to"):
             relocation.correct(paths)

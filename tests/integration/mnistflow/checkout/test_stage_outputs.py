@@ -34,11 +34,11 @@ def test_outputs_of_another_params_yaml_or_lock_are_noticed(tmp_path: Path) -> N
     assert stage_outputs.mismatch(paths, "prepare") is stage_outputs.mismatch(paths, "evaluate") is None
     params.write_text(PARAMS.replace("shift: 0.1", "shift: 0.2"))
     assert stage_outputs.mismatch(paths, "prepare") is None
-    assert stage_outputs.mismatch(paths, "evaluate") == "dvc.lock has another `train.augment.shift` than params.yaml"
+    assert stage_outputs.mismatch(paths, "evaluate") == "dvc.lock and params.yaml differ in `train.augment.shift`"
     params.write_text(PARAMS.replace("dataset: digits", "dataset: mnist, fallback: digits"))
     assert stage_outputs.mismatch(paths, "evaluate") is None  # a run that found no mirror of mnist
     params.write_text(PARAMS.replace("dataset: digits", "dataset: mnist, fallback: null"))
-    assert stage_outputs.mismatch(paths, "evaluate") == "dvc.lock has another `fetch.dataset` than params.yaml"
+    assert stage_outputs.mismatch(paths, "evaluate") == "dvc.lock and params.yaml differ in `fetch.dataset`"
     params.write_text(PARAMS)
     (tmp_path / "var/evaluate/deep/a").unlink()
     (tmp_path / "var/evaluate/deep/a").write_text("of another branch")

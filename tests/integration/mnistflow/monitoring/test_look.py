@@ -244,13 +244,13 @@ def test_rubbish_is_one_line_and_changes_nothing(home: Paths, server: Server, tm
     take(home, server, 0)
     path = state.folder(home, NAME) / "state.json"
     path.write_text('{"version": "many"}')
-    with pytest.raises(DataError, match="Delete it: the monitoring begins anew"):
+    with pytest.raises(DataError, match="Delete it: the monitoring then starts again"):
         take(home, server, 1)
     assert "is damaged" in state.described(home, NAME)
     path.unlink()
     with (
         files.claim(state.lock(home, NAME)),
-        pytest.raises(MnistflowError, match="another look at digits-classifier is under way"),
+        pytest.raises(MnistflowError, match="the monitoring of digits-classifier is already running"),
     ):
         take(home, server, 1)
     assert take(home, server, 1).images == 300

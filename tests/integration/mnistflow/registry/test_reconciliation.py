@@ -174,7 +174,7 @@ def test_an_artifact_that_is_not_the_registered_file_is_not_published(both: list
         forged = both[0].folder / "model.onnx"
         forged.write_bytes(kit.untrained(10).onnx().SerializeToString())
         store.log_model_artifact(model_id, str(forged))
-    with pytest.raises(RegistryError, match=r"another model\.onnx than was registered"):
+    with pytest.raises(RegistryError, match=r"a different model\.onnx from the one registered"):
         publisher.publish(both[0].paths, versions.find(NAME, number))
     assert not (both[0].paths.models / NAME / str(number)).exists()
     store.delete_model_version(NAME, str(number))

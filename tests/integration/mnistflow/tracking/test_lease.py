@@ -87,7 +87,7 @@ def test_processes_take_turns(model: str) -> None:
 def test_who_waits_gets_it_when_the_other_ends_or_is_killed(model: str) -> None:
     for how in ("sends a line", "kills"):
         process, waiting = holder(model), Lease(model)
-        with pytest.raises(RegistryError, match="is deciding about"):
+        with pytest.raises(RegistryError, match="is deciding on the champion of"):
             Lease(model).acquire(wait_seconds=0)
         thread = Thread(target=waiting.acquire)
         thread.start()

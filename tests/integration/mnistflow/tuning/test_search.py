@@ -262,7 +262,7 @@ def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: C
     said = search.communicate()[0]
     assert left(family) == []
     assert search.returncode == 130, said
-    assert said.splitlines()[-1] == "interrupted: the same command goes on where this one stopped"
+    assert said.splitlines()[-1] == "interrupted: the same command resumes where this one stopped"
     for nonsense in ("Exception ignored", "leaked", "Traceback", "KeyboardInterrupt"):
         assert nonsense not in said, said
     if times == 1:

@@ -104,7 +104,7 @@ def test_a_damaged_archive_is_one_line_and_changes_nothing(archive: Path, tmp_pa
     (tmp_path / "damaged.tar.gz").write_bytes(bytes(damages[damage]))
     home = tmp_path / "home"
     (home / "var").mkdir(parents=True)
-    with pytest.raises(DataError, match="is no complete backup") as raised:
+    with pytest.raises(DataError, match="is not a complete backup") as raised:
         restoration.restore(Paths(home, home), tmp_path / "damaged.tar.gz", replace=False)
     assert len(str(raised.value).splitlines()) == 1
     assert list(home.iterdir()) == [home / "var"] and not list((home / "var").iterdir())

@@ -70,7 +70,7 @@ def test_a_class_without_dimensions_is_configured_as_triton_knows_it(server):
 @pytest.mark.parametrize("label", [-1, 3, 2**40])
 def test_a_class_that_there_is_not_is_refused(server, label):
     response = server.client.post(f"/v2/models/{NAME}/infer", json=asked(np.zeros((1, LATENT), np.float32), [label]))
-    assert (response.status_code, response.json()) == (400, {"error": "class has to be 0 to 2"})
+    assert (response.status_code, response.json()) == (400, {"error": "class must be 0 to 2"})
 
 
 def test_rows_have_to_agree(server):
@@ -107,14 +107,14 @@ def test_many_images_are_rows_of_ten(server):
 @pytest.mark.parametrize(
     ("query", "status", "problem"),
     [
-        ("", 400, "class has to be one of: zero, T-shirt/top, 2"),
-        ("class=3", 400, "class has to be one of"),
-        ("class=2&seed=-1", 400, "seed has to be a whole number from 0 to 4294967295"),
-        ("class=2&seed=4294967296", 400, "seed has to be"),
-        ("class=2&seed=1.5", 400, "seed has to be"),
-        ("class=2&seed=%D9%A3", 400, "seed has to be"),
-        ("class=2&count=0", 400, "count has to be a whole number from 1 to 100"),
-        ("class=2&count=101", 400, "count has to be"),
+        ("", 400, "class must be one of: zero, T-shirt/top, 2"),
+        ("class=3", 400, "class must be one of"),
+        ("class=2&seed=-1", 400, "seed must be a whole number from 0 to 4294967295"),
+        ("class=2&seed=4294967296", 400, "seed must be"),
+        ("class=2&seed=1.5", 400, "seed must be"),
+        ("class=2&seed=%D9%A3", 400, "seed must be"),
+        ("class=2&count=0", 400, "count must be a whole number from 1 to 100"),
+        ("class=2&count=101", 400, "count must be"),
         (f"class=2&model={kit.NAME}", 404, f"{kit.NAME} does not generate images, use /v2 for it"),
         ("class=2&model=nobody", 404, "no such model is served here"),
     ],

@@ -179,7 +179,7 @@ def test_a_new_certificate_is_used_without_a_pause(
         assert not is_live_by_grpc(grpc_port, grpc.ssl_channel_credentials(first_certificate.chain))
         # The connection from before goes on.
         assert client.get("/v2/health/live").is_success
-    assert sum("the former one is" in line for line in server.log) == 1
+    assert sum("the previous one stays in use" in line for line in server.log) == 1
     assert not any("Traceback" in line for line in server.log)
 
 

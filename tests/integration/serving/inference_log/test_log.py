@@ -80,7 +80,10 @@ def test_feedback_is_kept_once_and_can_be_corrected(repository, data, logged) ->
             assert say(server, id=given, class_name=name).json() == {"id": given, "number": 0, "class_name": name}
         assert [row[0] for row in rows(logged, "SELECT class_name FROM feedback")] == ["7"]
         unknown = say(server, id="nobody", class_name="3")
-        assert (unknown.status_code, unknown.json()) == (404, {"error": "the inference log has no answer with this id"})
+        assert (unknown.status_code, unknown.json()) == (
+            404,
+            {"error": "the inference log has no prediction with this id"},
+        )
         assert say(server, id=given, class_name="x").status_code == 400
         assert say(server, id=given, class_name="3", number=1).status_code == 404
         for wrong in ({"id": given}, {"id": 1, "class_name": "3"}, {"id": given, "class_name": "3", "number": True}):

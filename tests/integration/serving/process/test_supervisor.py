@@ -71,7 +71,7 @@ def test_a_unix_socket_is_one_address_as_well(repository, data, first, tmp_path,
     path.unlink()
     path.write_text("notes")
     with kit.Server(repository, *arguments) as refused:
-        assert "it is no socket" in refused.log[0]
+        assert "it is not a socket" in refused.log[0]
     assert path.read_text() == "notes"
 
 

@@ -146,7 +146,7 @@ def test_a_scoring_that_was_killed_goes_on_where_it_stopped(repository: Path, tm
     finished = {path: path.stat().st_mtime_ns for path in output.glob("part-*.parquet")}
     assert len(finished) < 80
     refused = score(repository, source, output, "--version", "1", "--block", "500", check=False)
-    assert "was begun with another version, sha256 (version 2, blocks of 500 rows)" in refused.stderr
+    assert "was begun with a different version, sha256 (version 2, blocks of 500 rows)" in refused.stderr
     done = score(repository, source, output, "--block", "500")
     assert "40,000 rows in 80 files" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
@@ -207,9 +207,9 @@ def test_input_and_output_in_s3(repository: Path, tmp_path: Path, s3: dict[str, 
     ("content", "message"),
     [
         (None, "does not exist"),
-        (np.zeros((3, 20, 20), np.uint8), "the model takes UINT8 [-1, 28, 28]"),
+        (np.zeros((3, 20, 20), np.uint8), "the model needs UINT8 [-1, 28, 28]"),
         (np.zeros((3, 28, 28), np.float64), "holds float64 [3, 28, 28]"),
-        (b"rubbish", "holds no array of numpy"),
+        (b"rubbish", "is not an array of NumPy"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(repository: Path, tmp_path: Path, content: Any, message: str) -> None:

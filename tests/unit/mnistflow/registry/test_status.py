@@ -97,5 +97,5 @@ def test_no_figure_of_another_state_of_the_checkout_is_shown() -> None:
     assert "outputs: mnist, test accuracy 99.00%, of params.yaml and dvc.lock" in shown_by(
         replace(STATE, outputs=outputs)
     )
-    other = shown_by(replace(STATE, outputs=Outputs("mnist", None, "dvc.lock has another `train` than params.yaml")))
-    assert "outputs: of another state: dvc.lock has another `train` than params.yaml; `mnistflow retrain`" in other
+    other = shown_by(replace(STATE, outputs=Outputs("mnist", None, "dvc.lock and params.yaml differ in `train`")))
+    assert "outputs: inconsistent: dvc.lock and params.yaml differ in `train`; `mnistflow retrain`" in other

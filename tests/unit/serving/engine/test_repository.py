@@ -77,10 +77,10 @@ DAMAGES = {
     "probe.npz is missing": lambda version: (version / "probe.npz").unlink(),
     "another model or version": lambda version: change_manifest(version, version=4),
     "sha256": lambda version: (version / "model.onnx").write_bytes(b"other bytes"),
-    "contract: dataset is missing": lambda version: (version / "model.json").write_text("{}"),
-    "model.json is no JSON": lambda version: (version / "model.json").write_text("{"),
-    "contract: a value is of the wrong kind": lambda version: (version / "model.json").write_text("[]"),
-    "a datatype that is not served": lambda version: change_manifest(
+    "schema: dataset is missing": lambda version: (version / "model.json").write_text("{}"),
+    "model.json is not valid JSON": lambda version: (version / "model.json").write_text("{"),
+    "schema: a value has the wrong type": lambda version: (version / "model.json").write_text("[]"),
+    "a datatype that is not supported": lambda version: change_manifest(
         version, inputs=[{"name": "images", "datatype": "BYTES", "shape": [-1]}]
     ),
     "does not hold the arrays": lambda version: (version / "probe.npz").write_bytes(b"PK"),

@@ -235,7 +235,7 @@ def test_rubbish_is_one_line(home: Paths, log: Path) -> None:
     path = state.folder(home, NAME) / "watch.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('{"version": "many"}')
-    with pytest.raises(DataError, match="Delete it: the watch begins anew"):
+    with pytest.raises(DataError, match="Delete it: the watch then starts again"):
         take(home, log)
     assert "is damaged" in record.described(home, NAME)
 

@@ -115,12 +115,12 @@ def test_only_what_a_review_has_accepted_is_drawn(
     twice = [replace(report, id=f"twice-{report.id}") for report in accepted[25:]]
     reports = [*waiting, *rejected, *accepted[20:], *two_labels, *known, *twice]
     assert draw(tmp_path, official, reports, 35).examples == 35
-    with pytest.raises(ConfigError, match="36 examples cannot be drawn: 35 images"):
+    with pytest.raises(ConfigError, match="36 examples cannot be drawn: only 35 images"):
         draw(tmp_path, official, reports, 36)
-    with pytest.raises(ConfigError, match="29 images of reports are accepted and are newer"):
+    with pytest.raises(ConfigError, match="29 images of accepted reports, newer"):
         draw(tmp_path, official, reports, 30, since=30.0)
     earlier = replace(accepted[59], id="earlier", time=1.0, decision=None, image=altered(accepted[59].image, 2))
-    with pytest.raises(ConfigError, match="28 images of reports are accepted and are newer"):
+    with pytest.raises(ConfigError, match="28 images of accepted reports, newer"):
         draw(tmp_path, official, [*reports, earlier], 30, since=30.0)
 
 
