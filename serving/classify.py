@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.engine.model import IMAGE_SHAPE, Model
 from serving.engine.repository import ModelRepository
-from serving.errors import ServingError, StartError
+from serving.errors import CommandError, ServingError
 from serving.images.decoding import FORMATS
 from serving.images.mode import Mode
 from serving.images.preprocessing import Reading, read
@@ -41,20 +41,20 @@ def _champion(repository: ModelRepository, name: str) -> Model:
     """Load the champion of a model.
 
     Raises:
-        StartError: there is no champion, or it does not classify images.
+        CommandError: there is no champion, or it does not classify images.
         ModelRefusedError: the champion's files are damaged, or do not reproduce the recorded predictions.
     """
     try:
         entries = repository.scan()
     except OSError as error:
         reason = f"no model repository at {repository.folder} ({error.strerror})"
-        raise StartError(f"{reason}. Run `mnistflow retrain` first.") from None
+        raise CommandError(f"{reason}. Run `mnistflow retrain` first.") from None
     if name not in entries:
-        raise StartError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
+        raise CommandError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
     model = Model(repository.read(name, entries[name].champion))
     if not model.classifies_images:
         side, _ = IMAGE_SHAPE
-        raise StartError(
+        raise CommandError(
             f"{name} does not classify images of {side}x{side}. Use a server instead: `mnistflow serve`, /v2."
         )
     return model
@@ -74,9 +74,9 @@ def _read(path: Path, mode: Mode) -> Reading:
     try:
         return read(path.read_bytes(), mode=mode, max_pixels=Settings().max_pixels)
     except OSError as error:
-        raise StartError(f"{path} cannot be read ({error.strerror}). Name a {FORMATS} file.") from None
+        raise CommandError(f"{path} cannot be read ({error.strerror}). Name a {FORMATS} file.") from None
     except ServingError as error:
-        raise StartError(f"{path}: {error}. Try another {FORMATS} file.") from None
+        raise CommandError(f"{path}: {error}. Try another {FORMATS} file.") from None
 
 
 def _describe(model: Model, path: Path) -> str:

@@ -1,12 +1,16 @@
-"""Errors that are expected. Clients see their messages, which name no paths; only those of `StartError` may."""
+"""Errors that are expected. Clients see their messages, which name no paths; only those of `CommandError` may."""
 
 
 class ServingError(Exception):
     """Base class of all expected errors."""
 
 
-class StartError(ServingError):
-    """The server cannot start. The message says how to fix it; it is shown on the terminal only and may name paths."""
+class CommandError(ServingError):
+    """A command cannot do its work. The message says how to fix it; it is shown on the terminal and may name paths."""
+
+
+class StartError(CommandError):
+    """The server cannot start."""
 
 
 class ModelRefusedError(ServingError):

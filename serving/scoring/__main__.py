@@ -7,7 +7,7 @@ from pathlib import Path
 from types import FrameType
 
 from serving.engine.repository import ModelRepository
-from serving.errors import ServingError, StartError
+from serving.errors import CommandError, ServingError
 from serving.process import cores
 
 INTERRUPTED = 130
@@ -39,13 +39,13 @@ def _score(arguments: argparse.Namespace) -> None:
     try:
         from serving.scoring import job, pools, sources, worker
     except ModuleNotFoundError as error:
-        raise StartError(f"scoring needs {error.name}: pip install pyarrow fsspec.") from error
+        raise CommandError(f"scoring needs {error.name}: pip install pyarrow fsspec.") from error
     version = arguments.version or _champion(arguments.repository, arguments.model)
     read, written = _absolute(arguments.input), _absolute(arguments.output)
     chosen = worker.Job(arguments.repository.absolute(), arguments.model, version, read, written)
     model = worker.load(chosen)
     if len(model.inputs) != 1:
-        raise StartError(
+        raise CommandError(
             f"{model.name} has several inputs, but scoring needs a model with one. Send requests to a server: /v2."
         )
     (spec,) = model.inputs.values()
@@ -73,9 +73,11 @@ def _champion(repository: Path, model: str) -> int:
     try:
         entries = ModelRepository(repository).scan()
     except OSError as error:
-        raise StartError(f"no model repository at {repository} ({error.strerror}). Run `mnistflow retrain`.") from None
+        raise CommandError(
+            f"no model repository at {repository} ({error.strerror}). Run `mnistflow retrain`."
+        ) from None
     if model not in entries:
-        raise StartError(f"no model {model!r} has a champion. Run `mnistflow retrain` first.")
+        raise CommandError(f"no model {model!r} has a champion. Run `mnistflow retrain` first.")
     return entries[model].champion
 
 

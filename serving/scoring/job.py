@@ -13,7 +13,7 @@ from typing import Any
 
 import fsspec
 
-from serving.errors import StartError
+from serving.errors import CommandError
 from serving.manifest import Manifest
 from serving.scoring import worker
 from serving.scoring.pools import Pool
@@ -66,7 +66,7 @@ def run(job: Job, source: Source, manifest: Manifest, rows: int, workers: Abstra
         workers: compute the blocks.
 
     Raises:
-        StartError: the output belongs to another input or version, a worker was killed, or something cannot be read
+        CommandError: the output belongs to another input or version, a worker was killed, or something cannot be read
             or written.
     """
     _claim(job, Plan(source.identity, manifest.name, manifest.version, manifest.sha256, rows))
@@ -77,7 +77,7 @@ def run(job: Job, source: Source, manifest: Manifest, rows: int, workers: Abstra
             for count in _score(job, _missing(source.blocks(rows), done, report), pool):
                 report.add(count)
     except OSError as error:
-        raise StartError(f"{job.output} cannot be written, or {job.input} not be read: {error}.") from error
+        raise CommandError(f"{job.output} cannot be written, or {job.input} not be read: {error}.") from error
     return _read_back(job, source.count)
 
 
@@ -90,13 +90,13 @@ def _claim(job: Job, plan: Plan) -> None:
         differing = [key for key, value in asdict(plan).items() if begun.get(key) != value]
         if differing:
             version = f"version {begun.get('version')}, blocks of {begun.get('rows')} rows"
-            raise StartError(
+            raise CommandError(
                 f"{job.output} was begun with a different {', '.join(differing)} ({version}): "
                 "use that, or name another output."
             )
         return
     if files.exists(folder) and files.ls(folder, detail=False):
-        raise StartError(f"{job.output} exists, but is not the output of a scoring. Name another output.")
+        raise CommandError(f"{job.output} exists, but is not the output of a scoring. Name another output.")
     files.makedirs(folder, exist_ok=True)
     worker.write_bytes(json.dumps(asdict(plan), indent=2).encode(), f"{job.output.rstrip('/')}/{PLAN}")
 
@@ -156,7 +156,7 @@ def _read_back(job: Job, expected: int) -> Summary:
     """Count the rows of the written files, and those without an answer.
 
     Raises:
-        StartError: there are more or fewer than the source has.
+        CommandError: there are more or fewer than the source has.
     """
     import pyarrow.parquet as pq
 
@@ -174,7 +174,7 @@ def _read_back(job: Job, expected: int) -> Summary:
                 named += _named(file)[: NAMED - len(named)]
             bad += found
     if rows != expected:
-        raise StartError(f"{job.output} has {rows:,} rows instead of {expected:,}: it was changed meanwhile.")
+        raise CommandError(f"{job.output} has {rows:,} rows instead of {expected:,}: it was changed meanwhile.")
     return Summary(rows, len(parts), bad, tuple(named))
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from serving.errors import StartError
+from serving.errors import CommandError
 from serving.scoring import worker
 
 CONNECT_SECONDS = 10
@@ -32,13 +32,13 @@ def processes(count: int) -> Iterator[Pool]:
     """Yield a pool of processes of this machine, each with one thread.
 
     Raises:
-        StartError: one of them was killed.
+        CommandError: one of them was killed.
     """
     executor = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=worker.start)
     try:
         yield Pool(executor, count)
     except BrokenProcessPool:
-        raise StartError(
+        raise CommandError(
             "a worker process was killed, most likely because memory ran out. "
             "Start again with smaller --block or fewer --workers: finished blocks are not computed again."
         ) from None
@@ -56,26 +56,27 @@ def dask_cluster(address: str) -> Iterator[Pool]:
         address: of the scheduler, such as `tcp://127.0.0.1:8786`.
 
     Raises:
-        StartError: no scheduler answers, it is gone, it has no workers, or a block has ended each worker that tried it.
+        CommandError: no scheduler answers, it is gone, it has no workers, or a block has ended each worker that tried
+            it.
     """
     from distributed import Client, KilledWorker
 
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
-        raise StartError(f"no Dask scheduler answers at {address}: {error}.") from None
+        raise CommandError(f"no Dask scheduler answers at {address}: {error}.") from None
     try:
         count = len(client.nthreads())
         if not count:
-            raise StartError(f"the Dask cluster at {address} has no workers. Start one: dask worker {address}.")
+            raise CommandError(f"the Dask cluster at {address} has no workers. Start one: dask worker {address}.")
         yield Pool(client.get_executor(pure=False), count)
     except KilledWorker as error:
-        raise StartError(
+        raise CommandError(
             f"a block has ended every Dask worker that tried it, most likely because memory ran out ({error}). "
             "Start again with smaller --block: finished blocks are not computed again."
         ) from None
     except CancelledError:
-        raise StartError(
+        raise CommandError(
             f"the Dask scheduler at {address} is gone. Start it and its workers, then start again: "
             "finished blocks are not computed again."
         ) from None

@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 
 from serving.engine.model import IMAGE_SHAPE
-from serving.errors import StartError
+from serving.errors import CommandError
 from serving.protocol.tensors import Array, TensorSpec
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -61,7 +61,7 @@ class Source(ABC):
         """Yield all rows in blocks of `size`, the last of which may be smaller.
 
         Raises:
-            StartError: the source cannot be read, or does not fit the input of the model.
+            CommandError: the source cannot be read, or does not fit the input of the model.
         """
 
 
@@ -73,7 +73,7 @@ def open_source(url: str, spec: TensorSpec) -> Source:
         spec: input of the model.
 
     Raises:
-        StartError: nothing is there, or it is of no kind that can be scored.
+        CommandError: nothing is there, or it is of no kind that can be scored.
     """
     try:
         files, path = fsspec.core.url_to_fs(url)
@@ -83,14 +83,14 @@ def open_source(url: str, spec: TensorSpec) -> Source:
             return _Parquet(files, parquet, spec) if parquet else _Pictures(path, found, spec)
         suffix = PurePosixPath(path).suffix.lower()
         if not files.exists(path):
-            raise StartError(f"{url} does not exist. Name a folder of images, or a .npz, .npy or .parquet file.")
+            raise CommandError(f"{url} does not exist. Name a folder of images, or a .npz, .npy or .parquet file.")
         if suffix == ".parquet":
             return _Parquet(files, {path: files.info(path)}, spec)
         if suffix in (".npz", ".npy"):
             return _ArrayFile(files, path, spec)
     except (OSError, ImportError, ValueError) as error:
-        raise StartError(f"{url} cannot be read: {_reason(error)}.") from error
-    raise StartError(f"{url} is neither a folder of images nor a .npz, .npy or .parquet file.")
+        raise CommandError(f"{url} cannot be read: {_reason(error)}.") from error
+    raise CommandError(f"{url} is neither a folder of images nor a .npz, .npy or .parquet file.")
 
 
 class _Pictures(Source):
@@ -98,7 +98,7 @@ class _Pictures(Source):
         _check_takes_pictures(spec)
         self._names = tuple(sorted(name for name in found if PurePosixPath(name).suffix.lower() in PICTURES))
         if not self._names:
-            raise StartError(f"{folder} has no images of these types: {', '.join(sorted(PICTURES))}.")
+            raise CommandError(f"{folder} has no images of these types: {', '.join(sorted(PICTURES))}.")
         self.identity = _identity({name: found[name] for name in self._names})
         self.count = len(self._names)
 
@@ -126,7 +126,7 @@ class _ArrayFile(Source):
                 rows = min(size, self.count - first)
                 content = stream.read(rows * row_bytes)
                 if len(content) < rows * row_bytes:
-                    raise StartError(
+                    raise CommandError(
                         f"{self._path} ends after {first + len(content) // row_bytes} rows: it is damaged."
                     )
                 yield Block(number, first, np.frombuffer(content, self._spec.dtype).reshape(rows, *shape))
@@ -137,11 +137,11 @@ class _ArrayFile(Source):
         try:
             archive = zipfile.ZipFile(raw)
         except zipfile.BadZipFile:
-            raise StartError(f"{self._path} is not an .npz file.") from None
+            raise CommandError(f"{self._path} is not an .npz file.") from None
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         chosen = names[0] if len(names) == 1 else self._spec.name
         if chosen not in names:
-            raise StartError(f"{self._path} has the arrays {', '.join(names)}: rename the one to score to {chosen}.")
+            raise CommandError(f"{self._path} has the arrays {', '.join(names)}: rename the one to score to {chosen}.")
         return archive.open(f"{chosen}.npy")
 
     def _header(self, stream: IO[bytes]) -> int:
@@ -151,10 +151,10 @@ class _ArrayFile(Source):
             read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(stream)
         except ValueError:
-            raise StartError(f"{self._path} is not an array of NumPy.") from None
+            raise CommandError(f"{self._path} is not an array of NumPy.") from None
         if dtype != self._spec.dtype or is_fortran or not self._spec.accepts(shape):
             wanted = f"{self._spec.datatype} {list(self._spec.shape)}"
-            raise StartError(
+            raise CommandError(
                 f"{self._path} holds {dtype} {list(shape)}, but the model needs {wanted}, in row-major order."
             )
         return int(shape[0])
@@ -177,7 +177,7 @@ class _Parquet(Source):
                     self._column = _column_of(file.schema_arrow, spec, path)
                     self.count += file.metadata.num_rows
             except pa.ArrowInvalid as error:
-                raise StartError(f"{path} is not a Parquet file: {_reason(error)}.") from None
+                raise CommandError(f"{path} is not a Parquet file: {_reason(error)}.") from None
 
     def blocks(self, size: int) -> Iterator[Block]:
         for number, (first, batch) in enumerate(self._batches(size)):
@@ -199,7 +199,7 @@ def _column_of(schema: Any, spec: TensorSpec, path: str) -> str:
     known = [name for name in (spec.name, "images", "image") if name in schema.names]
     if known or len(schema.names) == 1:
         return str(known[0] if known else schema.names[0])
-    raise StartError(f"{path} has the columns {', '.join(schema.names)}: rename the one to score to {spec.name}.")
+    raise CommandError(f"{path} has the columns {', '.join(schema.names)}: rename the one to score to {spec.name}.")
 
 
 def _rows(column: Any, spec: TensorSpec) -> Array | Sequence[bytes | None]:
@@ -220,12 +220,12 @@ def _rows(column: Any, spec: TensorSpec) -> Array | Sequence[bytes | None]:
         return np.ascontiguousarray(array.reshape(len(column), *spec.shape[1:]).astype(spec.dtype, casting="safe"))
     except (AttributeError, TypeError, ValueError, pa.ArrowInvalid):
         wanted = f"{spec.datatype} {list(spec.shape)}"
-        raise StartError(f"the column of {kind} does not fit the model, which needs {wanted}.") from None
+        raise CommandError(f"the column of {kind} does not fit the model, which needs {wanted}.") from None
 
 
 def _check_takes_pictures(spec: TensorSpec) -> None:
     if (spec.datatype, spec.shape) != ("UINT8", (-1, *IMAGE_SHAPE)):
-        raise StartError(f"the model needs {spec.datatype} {list(spec.shape)}, not image files.")
+        raise CommandError(f"the model needs {spec.datatype} {list(spec.shape)}, not image files.")
 
 
 def _identity(found: Mapping[str, Mapping[str, Any]]) -> str:
