@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.engine.model import IMAGE_SHAPE, Model
-from serving.engine.repository import ModelRepository
+from serving.engine.repository import ModelRepository, require_champion
 from serving.errors import CommandError, ServingError
 from serving.images.decoding import FORMATS
 from serving.images.mode import Mode
@@ -41,17 +41,10 @@ def _champion(repository: ModelRepository, name: str) -> Model:
     """Load the champion of a model.
 
     Raises:
-        CommandError: there is no champion, or it does not classify images.
+        CommandError: there is no repository or champion, or the champion does not classify images.
         ModelRefusedError: the champion's files are damaged, or do not reproduce the recorded predictions.
     """
-    try:
-        entries = repository.scan()
-    except OSError as error:
-        reason = f"no model repository at {repository.folder} ({error.strerror})"
-        raise CommandError(f"{reason}. Run `mnistflow retrain` first.") from None
-    if name not in entries:
-        raise CommandError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
-    model = Model(repository.read(name, entries[name].champion))
+    model = Model(repository.read(name, require_champion(repository, name)))
     if not model.classifies_images:
         side, _ = IMAGE_SHAPE
         raise CommandError(

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from serving.engine.signature import TrustedKey
-from serving.errors import ModelRefusedError
+from serving.errors import CommandError, ModelRefusedError
 from serving.manifest import Manifest, parse_manifest
 from serving.protocol.tensors import Array
 
@@ -172,6 +172,22 @@ class ModelRepository:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+
+def require_champion(repository: ModelRepository, name: str) -> int:
+    """Return the number of a model's champion.
+
+    Raises:
+        CommandError: there is no repository, or the model has no champion in it.
+    """
+    try:
+        entries = repository.scan()
+    except OSError as error:
+        reason = f"no model repository at {repository.folder} ({error.strerror})"
+        raise CommandError(f"{reason}. Run `mnistflow retrain` first.") from None
+    if name not in entries:
+        raise CommandError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
+    return entries[name].champion
 
 
 def _created(folder: Path) -> str:

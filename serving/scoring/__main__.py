@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from serving.engine.repository import ModelRepository
+from serving.engine.repository import ModelRepository, require_champion
 from serving.errors import CommandError, ServingError
 from serving.process import cores
 
@@ -40,7 +40,7 @@ def _score(arguments: argparse.Namespace) -> None:
         from serving.scoring import job, pools, sources, worker
     except ModuleNotFoundError as error:
         raise CommandError(f"scoring needs {error.name}: pip install pyarrow fsspec.") from error
-    version = arguments.version or _champion(arguments.repository, arguments.model)
+    version = arguments.version or require_champion(ModelRepository(arguments.repository), arguments.model)
     read, written = _absolute(arguments.input), _absolute(arguments.output)
     chosen = worker.Job(arguments.repository.absolute(), arguments.model, version, read, written)
     model = worker.load(chosen)
@@ -67,18 +67,6 @@ def _score(arguments: argparse.Namespace) -> None:
 def _absolute(place: str) -> str:
     """Return a URL unchanged, and a path as one that means the same in every process."""
     return place if "://" in place else str(Path(place).absolute())
-
-
-def _champion(repository: Path, model: str) -> int:
-    try:
-        entries = ModelRepository(repository).scan()
-    except OSError as error:
-        raise CommandError(
-            f"no model repository at {repository} ({error.strerror}). Run `mnistflow retrain`."
-        ) from None
-    if model not in entries:
-        raise CommandError(f"no model {model!r} has a champion. Run `mnistflow retrain` first.")
-    return entries[model].champion
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
