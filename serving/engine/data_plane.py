@@ -90,8 +90,8 @@ class DataPlane:
             OverloadedError: the queue is full.
         """
         model.check(inputs)
-        if request_id is not None and self.models.rollouts:
-            rollout = self.models.rollouts.get(model.name)
+        if request_id is not None and self.models.active_rollouts:
+            rollout = self.models.active_rollouts.get(model.name)
             if rollout is not None and rollout.champion is model:
                 self._router.route(RolloutRequest(rollout, inputs, outputs, on_done, is_cancelled), request_id)
                 return

@@ -47,7 +47,7 @@ class ModelManager:
         availability: which models admins unloaded.
 
     Attributes:
-        rollouts: the rollouts that run now, by model.
+        active_rollouts: the rollouts that run now, by model.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ModelManager:
         self._residency = Residency(self._loader, resident_versions, metrics)
         limits = challenger_limits or ChallengerLimits()
         self._rollout_manager = RolloutManager(self._residency, self._loader, limits, metrics)
-        self.rollouts = self._rollout_manager.active
+        self.active_rollouts = self._rollout_manager.active
         self._watcher = RepositoryWatcher(
             repository, self._availability, self._loader, self._residency, self._rollout_manager, metrics
         )

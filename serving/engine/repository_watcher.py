@@ -24,7 +24,7 @@ class RepositoryWatcher:
         availability: which models admins unloaded.
         loader: tries refused versions again when their model changes.
         residency: receives the champions.
-        rollouts: begins and ends the rollouts.
+        rollout_manager: begins and ends the rollouts.
         metrics: exposes champions, and counts their changes.
 
     Attributes:
@@ -38,7 +38,7 @@ class RepositoryWatcher:
         availability: Availability,
         loader: ModelLoader,
         residency: Residency,
-        rollouts: RolloutManager,
+        rollout_manager: RolloutManager,
         metrics: Metrics,
     ) -> None:
         self.entries: dict[str, ModelEntry] = {}
@@ -46,7 +46,7 @@ class RepositoryWatcher:
         self._availability = availability
         self._loader = loader
         self._residency = residency
-        self._rollouts = rollouts
+        self._rollout_manager = rollout_manager
         self._metrics = metrics
         self._refreshing = asyncio.Lock()
         self._updates: dict[str, asyncio.Task[None]] = {}
@@ -110,12 +110,12 @@ class RepositoryWatcher:
     async def update(self, name: str) -> None:
         """Bring the champion and the rollout of a model in line with its entry."""
         await self._update_champion(name)
-        await self._rollouts.update(name, lambda: self._spec(name))
+        await self._rollout_manager.update(name, lambda: self._spec(name))
 
     def unload(self, name: str) -> None:
         """Drop a model from memory; requests that run keep what they need."""
         if self._residency.evict(name):
-            self._rollouts.active.pop(name, None)
+            self._rollout_manager.active.pop(name, None)
             log.info("%s: unloaded", name)
 
     async def _poll(self, last_error: str) -> str:

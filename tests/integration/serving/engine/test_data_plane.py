@@ -32,7 +32,7 @@ def run(repository, scenario):
         models = ModelManager(ModelRepository(repository), metrics, "", 4, validator, limits)
         await models.open()
         following = asyncio.create_task(models.follow(0.05))
-        while (repository / kit.NAME / "rollout.json").exists() and not models.rollouts:
+        while (repository / kit.NAME / "rollout.json").exists() and not models.active_rollouts:
             await asyncio.sleep(0.01)
         try:
             return await scenario(DataPlane(models, metrics, LIMITS), metrics)
