@@ -5,7 +5,7 @@ from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
-from serving.http.head import RequestHead
+from serving.http.head import INFERENCE_HEADER_LENGTH, RequestHead
 from serving.http.request import Request
 from serving.http.request_id import valid_request_id
 from serving.http.response import JSON, Response, json_response
@@ -21,10 +21,9 @@ from serving.protocol.json_request import (
 from serving.protocol.json_response import serialise_response
 from serving.settings import Settings
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 MEDIA_TYPES = ("", JSON, BINARY)
-MAX_LENGTH_DIGITS = 12
+MAX_HEADER_LENGTH_DIGITS = 12
 MAX_ADMIN_BYTES = 64 * 1024
 MODEL = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
@@ -148,7 +147,7 @@ class V2Endpoints:
         body, header_length = serialise_response(model.name, model.version, parsed, outputs, model.outputs)
         if header_length is None:
             return Response(body)
-        return Response(body, media_type=BINARY, headers={HEADER_LENGTH: str(header_length)})
+        return Response(body, media_type=BINARY, headers={INFERENCE_HEADER_LENGTH: str(header_length)})
 
 
 def _request_id(request: Request, parsed: InferenceRequest) -> str:
@@ -161,6 +160,6 @@ def _header_length(head: RequestHead) -> int | None:
     text = head.inference_header_length
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_LENGTH_DIGITS):
-        raise InvalidRequestError(f"{HEADER_LENGTH} must be a number of bytes")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_HEADER_LENGTH_DIGITS):
+        raise InvalidRequestError(f"{INFERENCE_HEADER_LENGTH} must be a number of bytes")
     return int(text)

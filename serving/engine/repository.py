@@ -19,10 +19,9 @@ import orjson
 
 from serving.engine.signature import TrustedKey
 from serving.errors import CommandError, ModelRefusedError
-from serving.manifest import Manifest, parse_manifest
+from serving.manifest import NAME, Manifest, parse_manifest
 from serving.protocol.tensors import Array
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 LOADED = ("model.json", "model.onnx", "probe.npz")
 

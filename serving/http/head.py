@@ -10,8 +10,8 @@ from serving.http.request_id import valid_request_id
 MAX_CACHED_HEADS = 1024
 MAX_CACHED_BYTES = 1024
 # Python refuses to convert strings of thousands of digits to a number.
-MAX_LENGTH_DIGITS = 20
-INFERENCE_HEADER_LENGTH = b"inference-header-content-length"
+MAX_CONTENT_LENGTH_DIGITS = 20
+INFERENCE_HEADER_LENGTH = "Inference-Header-Content-Length"
 END_OF_HEAD = b"\r\n\r\n"
 # Bytes of a header besides its name and value: a colon, a space, and the end of the line.
 HEADER_OVERHEAD = 4
@@ -70,12 +70,13 @@ class RequestHead:
     def content_length(self) -> int:
         """Announced length of the body in bytes; 0 if it is not announced."""
         length = self.header(b"content-length")
-        return int(length) if length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS else 0
+        return int(length) if length.isdecimal() and len(length) <= MAX_CONTENT_LENGTH_DIGITS else 0
 
     @cached_property
     def inference_header_length(self) -> str | None:
         """`Inference-Header-Content-Length` as sent: the bytes of JSON before binary tensors. None if not sent."""
-        return self.header(INFERENCE_HEADER_LENGTH) if self.has_header(INFERENCE_HEADER_LENGTH) else None
+        name = INFERENCE_HEADER_LENGTH.lower().encode()
+        return self.header(name) if self.has_header(name) else None
 
 
 class RequestHeadCache:

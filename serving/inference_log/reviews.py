@@ -12,7 +12,7 @@ from serving.inference_log.store import LogStore
 
 Decision = Literal["accept", "reject"]
 
-MOST = 1000  # reports among which the most doubtful ones are looked for: the newest ones
+MAX_REPORTS_READ = 1000  # reports among which the most doubtful ones are looked for: the newest ones
 # Feedback that came after its review waits for another one.
 WAITS = """
 FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
@@ -21,7 +21,7 @@ LEFT JOIN reviews r ON r.id = f.id AND r.number = f.number AND r.time >= f.time 
 COUNT = f"SELECT count(*) {WAITS}"
 WAITING = f"""
 SELECT i.id, i.number, f.time, i.model, i.version, i.image, i.shape, i.classes, i.probabilities, f.label, f.class_name,
-f.source {WAITS} ORDER BY f.time DESC LIMIT {MOST}
+f.source {WAITS} ORDER BY f.time DESC LIMIT {MAX_REPORTS_READ}
 """
 REPORTED = """
 SELECT f.time, i.classes FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number

@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client import Metric, ProcessCollector
 
 # The others are summed. The limit on open files is that of each worker.
-LEAST = frozenset({"process_start_time_seconds", "process_max_fds"})
+MERGED_BY_MINIMUM = frozenset({"process_start_time_seconds", "process_max_fds"})
 
 
 class ProcessMetrics:
@@ -31,7 +31,7 @@ class ProcessMetrics:
                 values.setdefault(family.name, []).append(family.samples[0].value)
         for name, family in families.items():
             (sample,) = family.samples
-            value = min(values[name]) if name in LEAST else sum(values[name])
+            value = min(values[name]) if name in MERGED_BY_MINIMUM else sum(values[name])
             family.samples = [sample._replace(value=value)]
             yield family
 
