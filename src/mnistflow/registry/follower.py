@@ -31,6 +31,39 @@ ABANDONED_SECONDS = 3600.0
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
+class ProblemLog:
+    """Reports each problem once when it begins and once when it ends, however many models share it.
+
+    Args:
+        report: called with one line for each.
+
+    Attributes:
+        current: problems by subject: a model, or the file `HEALTH`.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.current: dict[str, str] = {}
+        self._report = report
+        self._reported_for: dict[str, str] = {}  # by problem: the first of the subjects that share it
+
+    def set(self, subject: str, problem: str) -> None:
+        """Record the problem of a subject; the empty string ends it."""
+        former = self.current.pop(subject, "")
+        of_others = set(self.current.values())
+        if problem:
+            self.current[subject] = problem
+        if problem == former:
+            return
+        if problem and problem not in of_others:
+            self._reported_for[problem] = subject
+            self._report(f"{subject}: what is published goes on serving: {problem}")
+        if former and former not in of_others:
+            first = self._reported_for.pop(former)
+            # Another problem is reported instead of the end; the first subject may have one, too.
+            if not problem:
+                self._report(f"{subject if first in self.current else first}: follows again")
+
+
 class Follower:
     """Follows the registry for some models.
 
@@ -45,9 +78,8 @@ class Follower:
         self._paths, self._names, self._keep, self._report = paths, names, keep, report
         self._store = open_store()
         self._known: dict[str, StoredModel | None] = {}
-        self._compared: dict[str, float] = {}
-        self._problems: dict[str, str] = {}
-        self._reported: dict[str, str] = {}  # the model that a problem was reported of
+        self._compared_at: dict[str, float] = {}
+        self._problems = ProblemLog(report)
 
     def run(self, every: float) -> NoReturn:
         """Poll until the process ends.
@@ -65,15 +97,15 @@ class Follower:
         for name in self._names:
             self._try(name, partial(self.follow, name))
         self._try(HEALTH, self._write_health)
-        return not self._problems
+        return not self._problems.current
 
     def _try(self, subject: str, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:  # of MLflow, its stores and transports, and the disk: they share no base class
-            self._set_problem(subject, _one_line(error))
+            self._problems.set(subject, _one_line(error))
         else:
-            self._set_problem(subject, "")
+            self._problems.set(subject, "")
 
     def follow(self, name: str) -> None:
         """Make the repository equal to the registry for one model.
@@ -83,7 +115,7 @@ class Follower:
                 has damaged ones.
         """
         model = self._store.model(name)
-        is_due = name not in self._compared or time.monotonic() - self._compared[name] >= FULL_SECONDS
+        is_due = name not in self._compared_at or time.monotonic() - self._compared_at[name] >= FULL_SECONDS
         if not is_due and model == self._known[name]:
             return
         before = self._published(name)
@@ -95,7 +127,7 @@ class Follower:
         if removed:
             self._report(f"{name}: removed version{'s' * (len(removed) > 1)} {', '.join(map(str, removed))}")
         self._known[name] = model
-        self._compared[name] = time.monotonic()
+        self._compared_at[name] = time.monotonic()
 
     def follow_all(self) -> None:
         """Make the repository equal to the registry for every model, once.
@@ -114,21 +146,6 @@ class Follower:
     def _published(self, name: str) -> tuple[int | None, publisher.Rollout | None]:
         return publisher.published_champion(self._paths, name), publisher.read_rollout(self._paths, name)
 
-    def _set_problem(self, subject: str, problem: str) -> None:
-        """Report a problem when it begins, unless another model has the same one, and its end."""
-        former = self._problems.pop(subject, "")
-        shared = set(self._problems.values())
-        if problem:
-            self._problems[subject] = problem
-        if problem and problem not in {former, *shared}:
-            self._reported[problem] = subject
-            self._report(f"{subject}: what is published goes on serving: {problem}")
-        if former and former not in {problem, *shared}:
-            first = self._reported.pop(former, subject)
-            if not problem:
-                # Of several models with one problem, the one that it was reported of, unless that has another one.
-                self._report(f"{subject if first in self._problems else first}: follows again")
-
     def _write_health(self) -> None:
         """Write when each model was compared with the registry last, for probes and people."""
         files.write_json(
@@ -138,7 +155,7 @@ class Follower:
                 "models": {
                     name: {
                         "champion": publisher.published_champion(self._paths, name),
-                        "problem": self._problems.get(name),
+                        "problem": self._problems.current.get(name),
                     }
                     for name in self._names
                 },

@@ -1,4 +1,4 @@
-"""What a follower does without a registry: which versions stay on disk, and how long it waits."""
+"""What a follower does without a registry: versions that stay on disk, pauses, and reports of problems."""
 
 import os
 from pathlib import Path
@@ -42,3 +42,32 @@ def test_pauses_grow_with_failures_and_differ() -> None:
     assert all(22.5 <= follower.pause(5, 1000) <= 30 for _ in range(100))
     assert follower.pause(120, 9) >= 90
     assert len({follower.pause(5, 1) for _ in range(100)}) > 90
+
+
+def test_a_problem_of_several_models_is_reported_once() -> None:
+    lines: list[str] = []
+    problems = follower.ProblemLog(lines.append)
+    for _ in range(2):
+        problems.set("digits", "no answer")
+        problems.set("mnist", "no answer")
+    assert lines == ["digits: what is published goes on serving: no answer"]
+    problems.set("digits", "")
+    assert len(lines) == 1
+    problems.set("mnist", "")
+    assert lines[1:] == ["digits: follows again"]
+    assert not problems.current
+
+
+def test_another_problem_is_reported_instead_of_an_end() -> None:
+    lines: list[str] = []
+    problems = follower.ProblemLog(lines.append)
+    problems.set("digits", "no answer")
+    problems.set("mnist", "no answer")
+    problems.set("digits", "disk full")
+    problems.set("mnist", "")
+    problems.set("digits", "")
+    assert lines[1:] == [
+        "digits: what is published goes on serving: disk full",
+        "mnist: follows again",
+        "digits: follows again",
+    ]
