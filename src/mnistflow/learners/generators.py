@@ -44,11 +44,11 @@ class Generator:
 
     Attributes:
         network: from latent vectors and classes to images in 0 to 1.
-        film: uint8 `[epochs, height, width]`, the same latent vectors after each epoch of the training.
+        frames: uint8 `[epochs, height, width]`, the same latent vectors after each epoch of the training.
     """
 
     network: keras.Model
-    film: Array
+    frames: Array
 
 
 class Generators(Learner[Gan]):
@@ -88,24 +88,24 @@ class Generators(Learner[Gan]):
         loop.make_deterministic(config.seed)
         generator = family.build_generator(LATENT, len(data.classes), data.input_shape)
         discriminator = family.build_discriminator(len(data.classes), data.input_shape)
-        shown = _shown(len(data.classes))
+        frame_inputs = _frame_inputs(len(data.classes))
 
         def draw(network: keras.Model) -> Array:
-            return pictures.grid(_generate(network, shown), GRID_COLUMNS)
+            return pictures.grid(_generate(network, frame_inputs), GRID_COLUMNS)
 
         fitted = adversarial.fit(
             generator,
             discriminator,
             data.train,
             config,
-            adversarial.Game(gan_losses.LOSSES[family.loss], family.discriminator_steps),
+            adversarial.AdversarialSetup(gan_losses.LOSSES[family.loss], family.discriminator_steps),
             measure=_Measure(data),
             draw=draw,
             on_epoch=on_epoch,
             checkpoint_folder=checkpoint_folder,
         )
         return Training(
-            model=Generator(fitted.generator, fitted.film),
+            model=Generator(fitted.generator, fitted.frames),
             history=fitted.history,
             best_epoch=fitted.best_epoch,
             parameters=fitted.generator.count_params(),
@@ -132,8 +132,8 @@ class Generators(Learner[Gan]):
 
         A row of the interpolation goes from one latent vector to another, all of the same class.
         """
-        if len(model.film):
-            pictures.write_film(folder / "film.gif", model.film)
+        if len(model.frames):
+            pictures.write_film(folder / "film.gif", model.frames)
         classes = model.network.get_layer(EMBEDDING).input_dim
         pictures.write_grid(
             folder / "interpolation.png", _generate(model.network, _interpolated(classes)), INTERPOLATION_STEPS
@@ -182,8 +182,8 @@ def _generate(network: keras.Model, inputs: Array) -> Any:
     return np.round(WHITE * made).astype(np.uint8)
 
 
-def _shown(classes: int) -> Array:
-    """Return inputs for a row of images of each class, which has the same latent vectors in each."""
+def _frame_inputs(classes: int) -> Array:
+    """Return inputs of a frame of the film: a row of images for each class, the same latent vectors in each row."""
     inputs = generator_inputs(np.repeat(np.arange(classes), GRID_COLUMNS), PLOT_SEED)
     inputs["latent"] = np.tile(inputs["latent"][:GRID_COLUMNS], (classes, 1))
     return inputs

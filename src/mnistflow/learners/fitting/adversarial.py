@@ -37,7 +37,7 @@ Draw = Callable[["keras.Model"], Array]
 
 
 @dataclass(frozen=True)
-class Game:
+class AdversarialSetup:
     """How generator and discriminator are trained against each other.
 
     Attributes:
@@ -57,7 +57,7 @@ class _State:
         average: with the moving averages of the generator's weights; evaluated, and the result of the training.
         discriminator: the network that it is trained against.
         best_weights: weights of `average` after the best epoch so far.
-        film: what `average` draws from the same inputs after each epoch.
+        frames: what `average` draws from the same inputs after each epoch.
         seconds: time spent training so far.
     """
 
@@ -67,7 +67,7 @@ class _State:
     optimizers: tuple[keras.Optimizer, keras.Optimizer]
     best_weights: list[Array]
     history: History = field(default_factory=dict)
-    film: list[Array] = field(default_factory=list)
+    frames: list[Array] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -89,14 +89,14 @@ class Fitted:
     Attributes:
         generator: with the weights of the best epoch.
         best_epoch: number of that epoch, from 1.
-        film: uint8 `[epochs, height, width]`, what `draw` returned after each epoch.
+        frames: uint8 `[epochs, height, width]`, what `draw` returned after each epoch.
         seconds: time spent training.
     """
 
     generator: keras.Model
     history: History
     best_epoch: int
-    film: Array
+    frames: Array
     seconds: float
 
 
@@ -105,7 +105,7 @@ def fit(
     discriminator: keras.Model,
     train: Split,
     config: TrainConfig,
-    game: Game,
+    setup: AdversarialSetup,
     *,
     measure: Measure,
     draw: Draw,
@@ -119,7 +119,7 @@ def fit(
         discriminator: from images in 0 to 1 and classes to logits.
         train: images uint8 `[n, height, width]`, and their classes.
         config: section `train` of params.yaml.
-        game: the loss, and who takes how many steps.
+        setup: the loss, and who takes how many steps.
         measure: returns metrics of a generator, `val_loss` among them.
         draw: returns an image uint8 `[height, width]` of what a generator makes.
         on_epoch: called with the number of the epoch, from 1, and its metrics; an exception ends the training.
@@ -143,17 +143,17 @@ def fit(
         _resume(state, checkpoint_folder)
     for epoch, metrics in enumerate(loop.metrics_by_epoch(state.history), start=1):
         on_epoch(epoch, metrics)
-    run = _compiled_epoch(state, train, config, plan, game)
+    run = _compiled_epoch(state, train, config, plan, setup)
     while state.epoch < config.epochs and not loop.should_stop(state.history, config):
         metrics = _run_epoch(state, run, config, plan, measure)
-        state.film.append(draw(state.average))
+        state.frames.append(draw(state.average))
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
         on_epoch(state.epoch, metrics)
     if not np.isfinite(state.history[MONITORED]).any():
         raise StageError("the training diverged: its loss is not a finite number", "Lower train.learning_rate.")
     state.average.set_weights(state.best_weights)
-    return Fitted(state.average, state.history, loop.best_epoch(state.history), np.stack(state.film), state.seconds)
+    return Fitted(state.average, state.history, loop.best_epoch(state.history), np.stack(state.frames), state.seconds)
 
 
 def _run_epoch(state: _State, run: Any, config: TrainConfig, plan: EpochPlan, measure: Measure) -> dict[str, float]:
@@ -170,7 +170,7 @@ def _run_epoch(state: _State, run: Any, config: TrainConfig, plan: EpochPlan, me
     return metrics
 
 
-def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: EpochPlan, game: Game) -> Any:
+def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: EpochPlan, setup: AdversarialSetup) -> Any:
     """Return a compiled function of batches of indices `[steps, batch]` and the number of the first step.
 
     It trains, and returns the mean losses of the generator and of the discriminator.
@@ -186,17 +186,17 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: Epoc
         classes = tf.gather(labels, rows)
         seed = tf.stack([config.seed, number])
         vectors = tf.random.stateless_normal(shape, seed)
-        shares = tf.random.stateless_uniform([plan.batch_size], seed)
-        discriminator_loss = _train_discriminator(state, game.loss, real, classes, vectors[0], shares)
+        interpolation_weights = tf.random.stateless_uniform([plan.batch_size], seed)
+        discriminator_loss = _train_discriminator(state, setup.loss, real, classes, vectors[0], interpolation_weights)
 
         def train_generator() -> Any:
-            loss = _train_generator(state, game.loss, classes, vectors[1])
-            _update_average(state, config.ema, number // game.discriminator_steps)
+            loss = _train_generator(state, setup.loss, classes, vectors[1])
+            _update_average(state, config.ema, number // setup.discriminator_steps)
             return loss
 
-        if game.discriminator_steps == 1:
+        if setup.discriminator_steps == 1:
             return tf.stack([train_generator(), discriminator_loss])
-        is_due = tf.equal((number + 1) % game.discriminator_steps, 0)
+        is_due = tf.equal((number + 1) % setup.discriminator_steps, 0)
         return tf.stack([tf.cond(is_due, train_generator, lambda: tf.constant(0.0)), discriminator_loss])
 
     @tf.function(  # type: ignore[untyped-decorator]
@@ -206,17 +206,19 @@ def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: Epoc
         total = tf.zeros(2)
         for number in tf.range(plan.steps):
             total += step(batches[number], first + number)
-        return tf.unstack(total / plan.steps * tf.constant([game.discriminator_steps, 1.0]))
+        return tf.unstack(total / plan.steps * tf.constant([setup.discriminator_steps, 1.0]))
 
     return run
 
 
-def _train_discriminator(state: _State, loss: GanLoss, real: Any, classes: Any, vectors: Any, shares: Any) -> Any:
+def _train_discriminator(
+    state: _State, loss: GanLoss, real: Any, classes: Any, vectors: Any, interpolation_weights: Any
+) -> Any:
     import tensorflow as tf
 
     generated = state.generator([vectors, classes], training=True)
     with tf.GradientTape() as tape:
-        value = loss.of_discriminator(state.discriminator, real, generated, classes, shares)
+        value = loss.of_discriminator(state.discriminator, real, generated, classes, interpolation_weights)
     _apply(tape, value, state.discriminator, state.optimizers[1])
     return value
 
@@ -241,14 +243,16 @@ def _update_average(state: _State, momentum: float, number: Any) -> None:
     import tensorflow as tf
 
     steps = tf.cast(number, tf.float32) + 1
-    kept = tf.minimum(momentum, steps / (steps + WARM_UP)) if momentum else tf.constant(0.0)
+    decay = tf.minimum(momentum, steps / (steps + WARM_UP)) if momentum else tf.constant(0.0)
     for mean, variable in zip(state.average.variables, state.generator.variables, strict=True):
-        mean.assign(kept * mean + (1 - kept) * variable)
+        mean.assign(decay * mean + (1 - decay) * variable)
 
 
 def _checkpoint(state: _State) -> Checkpoint:
     variables = [np.asarray(variable) for variable in state.variables]
-    return Checkpoint(state.epoch, [*variables, np.stack(state.film)], state.best_weights, state.history, state.seconds)
+    return Checkpoint(
+        state.epoch, [*variables, np.stack(state.frames)], state.best_weights, state.history, state.seconds
+    )
 
 
 def _resume(state: _State, folder: Path) -> None:
@@ -256,8 +260,8 @@ def _resume(state: _State, folder: Path) -> None:
     if resumed is None:
         return
     state.history, state.seconds, state.best_weights = resumed.history, resumed.seconds, resumed.best_weights
-    *values, film = resumed.variables
-    state.film = list(film)
+    *values, frames = resumed.variables
+    state.frames = list(frames)
     for variable, value in zip(state.variables, values, strict=True):
         variable.assign(value)
     logger.info("resuming after epoch %d", resumed.epoch)

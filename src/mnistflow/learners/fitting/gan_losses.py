@@ -14,7 +14,9 @@ MIN_SQUARE = 1e-12  # the root of zero has no gradient
 class GanLoss(Protocol):
     """Loss of a discriminator and a generator, from the logits of real and of generated images."""
 
-    def of_discriminator(self, discriminator: keras.Model, real: Any, generated: Any, classes: Any, shares: Any) -> Any:
+    def of_discriminator(
+        self, discriminator: keras.Model, real: Any, generated: Any, classes: Any, interpolation_weights: Any
+    ) -> Any:
         """Return the loss of the discriminator, a scalar.
 
         Args:
@@ -22,7 +24,7 @@ class GanLoss(Protocol):
             real: float32 `[batch, height, width]`, in 0 to 1.
             generated: the same.
             classes: of both, int64 `[batch]`.
-            shares: random numbers, float32 `[batch]`, in 0 to 1.
+            interpolation_weights: random weights of the real images in interpolated ones, float32 `[batch]`, in 0 to 1.
         """
         ...
 
@@ -40,7 +42,7 @@ class NonSaturating:
         real: Any,
         generated: Any,
         classes: Any,
-        shares: Any,
+        interpolation_weights: Any,
     ) -> Any:
         import tensorflow as tf
 
@@ -56,11 +58,13 @@ class NonSaturating:
 class Wasserstein:
     """Difference of mean logits, with a penalty for gradients whose norm is not 1 (WGAN-GP, arXiv:1704.00028)."""
 
-    def of_discriminator(self, discriminator: keras.Model, real: Any, generated: Any, classes: Any, shares: Any) -> Any:
+    def of_discriminator(
+        self, discriminator: keras.Model, real: Any, generated: Any, classes: Any, interpolation_weights: Any
+    ) -> Any:
         import tensorflow as tf
 
         of_real, of_generated = _logits(discriminator, real, generated, classes)
-        mixed = generated + shares[:, None, None] * (real - generated)
+        mixed = generated + interpolation_weights[:, None, None] * (real - generated)
         with tf.GradientTape() as tape:
             tape.watch(mixed)
             logits = discriminator([mixed, classes], training=True)

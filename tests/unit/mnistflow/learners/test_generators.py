@@ -71,7 +71,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tiny, data, trained
     assert resumed.history == trained.history
     pairs = zip(resumed.model.network.get_weights(), trained.model.network.get_weights(), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
-    assert np.array_equal(resumed.model.film, trained.model.film)
+    assert np.array_equal(resumed.model.frames, trained.model.frames)
 
 
 def test_it_comes_nearer_to_the_digits(trained) -> None:
