@@ -31,7 +31,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if path.is_dir():
             # A folder cannot replace a folder that is not empty.
             path.replace(retired)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if retired.exists():
+                retired.replace(path)
+            raise
     except OSError as error:
         raise DataError(
             f"cannot write {path}: {error.strerror or error}",

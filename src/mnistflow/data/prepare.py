@@ -78,7 +78,6 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     with files.atomic_write(paths.prepared) as temporary:
         temporary.mkdir()
         splits.save(dataset, temporary)
-        files.remove(paths.prepared)
     report.write(dataset, paths.reports / "prepare")
     return Prepared(
         dataset=dataset.name,
@@ -117,9 +116,10 @@ def reported(paths: Paths, config: PrepareConfig) -> Reported:
 
     Args:
         paths: of the checkout.
-        config: section `prepare` of params.yaml, with a location of feedback.
+        config: section `prepare` of params.yaml.
 
     Raises:
+        ConfigError: `prepare.feedback` is null.
         DataError: the data set was not fetched, or the log cannot be read.
     """
     location = _log_location(paths, config)

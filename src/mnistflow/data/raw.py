@@ -72,7 +72,6 @@ def save(folder: Path, data: RawData, paths: Iterable[Path]) -> None:
         for path in paths:
             shutil.copyfile(path, temporary / path.name)
         files.write_json(temporary / MANIFEST, data.model_dump(mode="json"))
-        files.remove(folder)
 
 
 def load(folder: Path) -> RawData:

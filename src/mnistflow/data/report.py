@@ -30,7 +30,6 @@ def write(dataset: Dataset, folder: Path) -> None:
         files.write_json(temporary / "data.json", figures(dataset))
         _write_target_counts(dataset, temporary / "targets.csv")
         tasks.get(dataset.task).plot_examples(temporary / "samples.png", dataset)
-        files.remove(folder)
 
 
 def figures(dataset: Dataset) -> dict[str, dict[str, float]]:

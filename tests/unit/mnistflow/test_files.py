@@ -53,6 +53,16 @@ def test_a_folder_is_replaced_whole(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_folder_survives_a_block_that_writes_nothing(tmp_path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(DataError), files.atomic_write(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write .*file/below") as caught:

@@ -134,7 +134,6 @@ def draw(
         temporary.mkdir(parents=True)
         np.savez(temporary / EXAMPLES, inputs=examples.inputs, targets=examples.targets, classes=entry.classes)
         files.write_json(temporary / RECORD, record)
-        files.remove(folder)
     return GoldenSet.read(folder)
 
 
@@ -161,7 +160,6 @@ def adopt(paths: Paths, dataset: str, source: Path) -> GoldenSet:
     folder = _folder(paths, dataset, found.sha256)
     with files.atomic_write(folder) as temporary:
         shutil.copytree(source, temporary)
-        files.remove(folder)
     return GoldenSet.read(folder)
 
 
