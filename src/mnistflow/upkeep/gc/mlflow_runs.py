@@ -7,7 +7,7 @@ removed, this process alone decides about their models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,9 +95,13 @@ def _reasons(
     models: Mapping[str, StoredModel],
 ) -> list[str]:
     """Return why each tree stays; empty if it does not."""
-    noted = {*_referenced_runs(paths), *_newest_runs(found)}
+    referenced, newest = set(_referenced_runs(paths)), set(_newest_runs(found))
     reasons = [
-        _reason_to_keep(paths, tree, models, now, noted) or _age_reason(tree, retention, now) or "" for tree in found
+        _reason_to_keep(paths, tree, models, now)
+        or _reference_reason(tree, referenced, newest)
+        or _age_reason(tree, retention, now)
+        or ""
+        for tree in found
     ]
     while True:
         needed = {one for tree, why in zip(found, reasons, strict=True) if why for one in tree.references()}
@@ -112,9 +116,7 @@ def _reasons(
             reasons[place] = LEARNED_FROM
 
 
-def _reason_to_keep(
-    paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: datetime, noted: set[str]
-) -> str | None:
+def _reason_to_keep(paths: Paths, tree: RunTree, models: Mapping[str, StoredModel], now: datetime) -> str | None:
     for version in tree.versions:
         if reason := _reason_to_keep_version(paths, version, models[version.name], now):
             return reason
@@ -122,7 +124,13 @@ def _reason_to_keep(
         return f"with tag {runs.KEEP}"
     if any(run.info.status in ("RUNNING", "SCHEDULED") for run in tree.runs if _is_active(run)):
         return "still running"
-    return "of the last run of an experiment" if tree.run_ids & noted else None
+    return None
+
+
+def _reference_reason(tree: RunTree, referenced: Set[str], newest: Set[str]) -> str | None:
+    if tree.run_ids & referenced:
+        return "named by a file in var/"
+    return "of the last run of an experiment" if tree.run_ids & newest else None
 
 
 def _reason_to_keep_version(paths: Paths, version: StoredVersion, model: StoredModel, now: datetime) -> str | None:

@@ -120,11 +120,13 @@ def test_what_anything_holds_stays(year: Year) -> None:
     compared = year.run()
     year.version(compared, **{SPENT_TAG: json.dumps([[LATER.isoformat(), 0.01]])})
     running = runs.reopen(year.run().run_id)
+    named = year.run()
+    files.write_json(year.paths.var / "unchanged" / "digits.json", {"run_id": named.run_id})
     spare = year.run()
     newest = year.run()
     found = year.collect(delete=True)
     assert not year.has(spare)
-    for run in (tagged, member, origin, ensemble, once, challenger, compared, running, newest):
+    for run in (tagged, member, origin, ensemble, once, challenger, compared, running, named, newest):
         assert year.has(run)
     assert set(found["MLflow runs"].kept) >= {
         "held by alias champion",
@@ -134,6 +136,7 @@ def test_what_anything_holds_stays(year: Year) -> None:
         "that a kept model has learned from",
         "compared by the gate within a year",
         "still running",
+        "named by a file in var/",
         "of the last run of an experiment",
     }
 
