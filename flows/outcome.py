@@ -1,13 +1,20 @@
 """Outcome: what the retrain flow returns, with each stage, the gate's verdict, and the champion after it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.pipeline.run_plan import RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.registry import versions
 from mnistflow.registry.gate.verdict import Verdict
-from mnistflow.registry.versions import Version
+from mnistflow.registry.versions import Decision, Version
+
+Result = Literal[
+    "promoted", "promoted-again", "kept-as-challenger", "rejected", "unchanged", "evaluated-not-registered"
+]
+RESULTS: Mapping[Decision, Result] = {"promote": "promoted", "hold": "kept-as-challenger", "reject": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,16 @@ class Outcome:
     def changed(self) -> bool:
         """Whether there is a new version, or any stage had to run."""
         return bool(self.gate and self.gate.registered) or any(stage.executed for stage in self.stages)
+
+    @property
+    def result(self) -> Result:
+        """The result of the retraining; `promoted-again` is an older version that became champion again."""
+        gate = self.gate
+        if gate is None:
+            return "evaluated-not-registered"
+        if not self.changed:
+            return "promoted-again" if gate.opponent and self.champion == gate.version.number else "unchanged"
+        return RESULTS[gate.verdict.decision]
 
     @property
     def quality(self) -> str:

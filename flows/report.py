@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -16,30 +16,29 @@ from mnistflow.tracking.runs import Record
 
 if TYPE_CHECKING:
     from flows.checkup import Checkup
-    from flows.outcome import Outcome
+    from flows.outcome import Outcome, Result
     from flows.sweep.sweep import SweepOutcome
     from mnistflow.analysis.comparison import FamilySummary
     from mnistflow.monitoring.look import Look
     from mnistflow.upkeep.gc.garbage import Garbage
 
 
+LABELS: Mapping[Result, str] = {
+    "promoted": "promoted",
+    "promoted-again": "promoted again",
+    "kept-as-challenger": "kept as challenger",
+    "rejected": "rejected",
+    "unchanged": "unchanged",
+    "evaluated-not-registered": "evaluated, not registered",
+}
+
+
 def summary_line(outcome: Outcome) -> str:
     """Return the result, name and quality of the model in one line."""
-    gate = outcome.gate
+    gate, label = outcome.gate, LABELS[outcome.result]
     if gate is None:
-        return f"{result_label(outcome)}: {outcome.plan.name}, {outcome.quality}"
-    return f"{result_label(outcome)}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
-
-
-def result_label(outcome: Outcome) -> str:
-    """Return the result in a few words: `promoted`, `kept as challenger`, `rejected`, `unchanged` and the like."""
-    gate = outcome.gate
-    if gate is None:
-        return "evaluated, not registered"
-    if not outcome.changed:
-        is_back = gate.opponent and outcome.champion == gate.version.number
-        return "promoted again" if is_back else "unchanged"
-    return {"promote": "promoted", "hold": "kept as challenger", "reject": "rejected"}[gate.verdict.decision]
+        return f"{label}: {outcome.plan.name}, {outcome.quality}"
+    return f"{label}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
 
 
 def commit_message(outcome: Outcome) -> str:

@@ -1,12 +1,14 @@
 """The retrain flow: from raw data to the model that serves."""
 
+from collections.abc import Mapping
+
 from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
 
 from flows import parameters, prefect_tasks, report
 from flows.orchestration import flow_runs, lifecycle
 from flows.orchestration.notifications import Event
-from flows.outcome import GateOutcome, Outcome
+from flows.outcome import GateOutcome, Outcome, Result
 from mnistflow import environment
 from mnistflow.evaluation import evaluate
 from mnistflow.evaluation.evaluate import Evaluation
@@ -21,7 +23,7 @@ from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import Version
 from mnistflow.tracking.lazy_run import LazyRun
 
-EVENTS: dict[str, Event] = {"promoted": "promoted", "promoted again": "promoted", "rejected": "rejected"}
+EVENTS: Mapping[Result, Event] = {"promoted": "promoted", "promoted-again": "promoted", "rejected": "rejected"}
 
 
 def _title() -> str:
@@ -105,9 +107,8 @@ def retrain(
 
 def _announce(outcome: Outcome) -> None:
     """Tag the flow run with the verdict, and send a notification of a model that was promoted or rejected."""
-    label = report.result_label(outcome)
-    lifecycle.add_tags(verdict=label.replace(", ", "-").replace(" ", "-"))
-    event = EVENTS.get(label)
+    lifecycle.add_tags(verdict=outcome.result)
+    event = EVENTS.get(outcome.result)
     if event and outcome.gate:
         lifecycle.notify(
             event, outcome.gate.version.name, "\n".join([report.summary_line(outcome), *report.reasons(outcome)])
