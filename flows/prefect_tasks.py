@@ -86,13 +86,19 @@ def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
 def resolve(paths: Paths, chosen: Mapping[str, Any], options: RunOptions) -> RunPlan:
     """Resolve the external inputs of a run to fixed values: the data set within reach, feedback, ensemble members.
 
-    The golden set is the one that MLflow has, on whatever machine it was drawn.
-    A key that could not sign the version afterwards is refused here, and with a key, so is a golden set that it has not
-    signed.
+    The golden set is the one in MLflow, whichever machine has drawn it.
 
     Args:
+        paths: of the checkout.
         chosen: parameters of the flow.
         options: what else was chosen for this run.
+
+    Raises:
+        ConfigError: a parameter is not valid, the family cannot learn from the data, or the signing key cannot sign the
+            version afterwards.
+        RegistryError: the golden set is not signed by the signing key, or was altered.
+        MirrorsExhausted: no mirror has the data set, and no fallback is configured.
+        MnistflowError: another external input is missing.
     """
     if key := os.environ.get(environment.SIGNING_KEY):
         signature.require_private_key(Path(key))

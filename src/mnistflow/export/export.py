@@ -137,9 +137,8 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
         config: section `export` of params.yaml.
 
     Raises:
-        ParityError: a prediction differs, or an output differs by more than `max_probability_gap` and than rounding to
-            the dtype of outputs explains; with int8, more
-            predictions than `max_disagreement` differ.
+        ParityError: a prediction differs, or an output differs by more than `max_probability_gap` or the rounding of
+            its dtype, whichever is larger; with int8, more predictions than `max_disagreement` differ.
     """
     actual = onnx_session.predict(onnx_session.open_session(path), task.evaluation_split(data.test).inputs)
     parity = task.compare_outputs(expected, actual, config.tie)

@@ -1,6 +1,6 @@
 """Learners: how each kind of model is fitted and converted to ONNX. Imports `models`, `tasks`, `runtime`, `registry`.
 
-A family names its learner, so stages call `of(family)` and know no families.
+A family names its learner: stages call `for_family(family)` and need not know the families.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Checkpoint:
 
     Attributes:
         epoch: number of epochs trained.
-        variables: values of `variables_of` the trained model.
+        variables: all values that the next epoch depends on, in the order in which the training restores them.
         best_weights: weights of the best epoch so far, in the order of `keras.Model.get_weights`.
         history: metrics of all epochs so far.
         seconds: time spent training so far.
