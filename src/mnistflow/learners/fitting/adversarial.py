@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.errors import StageError
 from mnistflow.learners.config import TrainConfig
-from mnistflow.learners.fitting import checkpoint, loop, optimizers
+from mnistflow.learners.fitting import checkpoint, optimizers
 from mnistflow.learners.fitting.checkpoint import Checkpoint
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.fitting.gan_losses import GanLoss
-from mnistflow.learners.learner import MONITORED, History, OnEpoch
+from mnistflow.learners.fitting.progress import Progress
+from mnistflow.learners.learner import History, OnEpoch
 from mnistflow.splits import Split
 
 if TYPE_CHECKING:
@@ -56,24 +56,16 @@ class _State:
         generator: the network that is trained.
         average: with the moving averages of the generator's weights; evaluated, and the result of the training.
         discriminator: the network that it is trained against.
-        best_weights: weights of `average` after the best epoch so far.
+        progress: metrics of the epochs so far, and the best weights of `average`.
         frames: what `average` draws from the same inputs after each epoch.
-        seconds: time spent training so far.
     """
 
     generator: keras.Model
     average: keras.Model
     discriminator: keras.Model
     optimizers: tuple[keras.Optimizer, keras.Optimizer]
-    best_weights: list[Array]
-    history: History = field(default_factory=dict)
+    progress: Progress
     frames: list[Array] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        """Number of epochs trained."""
-        return len(self.history.get(MONITORED, []))
 
     @property
     def variables(self) -> list[Any]:
@@ -138,36 +130,32 @@ def fit(
     pair = (optimizers.build(plain, plan.steps), optimizers.build(plain, plan.steps))
     for optimizer, network in zip(pair, (generator, discriminator), strict=True):
         optimizer.build(network.trainable_variables)
-    state = _State(generator, average, discriminator, pair, generator.get_weights())
+    state = _State(generator, average, discriminator, pair, Progress(generator.get_weights()))
+    progress = state.progress
     if checkpoint_folder:
         _resume(state, checkpoint_folder)
-    for epoch, metrics in enumerate(loop.metrics_by_epoch(state.history), start=1):
-        on_epoch(epoch, metrics)
+    progress.replay(on_epoch)
     run = _compiled_epoch(state, train, config, plan, setup)
-    while state.epoch < config.epochs and not loop.should_stop(state.history, config):
-        metrics = _run_epoch(state, run, config, plan, measure)
+    while not progress.is_finished(config):
+        _run_epoch(state, run, config, plan, measure)
         state.frames.append(draw(state.average))
         if checkpoint_folder:
             checkpoint.write(checkpoint_folder, _checkpoint(state))
-        on_epoch(state.epoch, metrics)
-    if not np.isfinite(state.history[MONITORED]).any():
-        raise StageError("the training diverged: its loss is not a finite number", "Lower train.learning_rate.")
-    state.average.set_weights(state.best_weights)
-    return Fitted(state.average, state.history, loop.best_epoch(state.history), np.stack(state.frames), state.seconds)
+        progress.report_last(on_epoch)
+    progress.require_convergence()
+    state.average.set_weights(progress.best_weights)
+    return Fitted(state.average, progress.history, progress.best_epoch, np.stack(state.frames), progress.seconds)
 
 
-def _run_epoch(state: _State, run: Any, config: TrainConfig, plan: EpochPlan, measure: Measure) -> dict[str, float]:
+def _run_epoch(state: _State, run: Any, config: TrainConfig, plan: EpochPlan, measure: Measure) -> None:
     started = time.perf_counter()
-    order = plan.order(config.seed, state.epoch)
+    epoch = state.progress.epoch
+    order = plan.order(config.seed, epoch)
     batches = np.resize(order, (plan.steps, plan.batch_size)).astype(np.int32)
-    generator_loss, discriminator_loss = (float(loss) for loss in run(batches, state.epoch * plan.steps))
+    generator_loss, discriminator_loss = (float(loss) for loss in run(batches, epoch * plan.steps))
     metrics = {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss, **measure(state.average)}
-    state.seconds += time.perf_counter() - started
-    for name, value in metrics.items():
-        state.history.setdefault(name, []).append(value)
-    if loop.best_epoch(state.history) == state.epoch:
-        state.best_weights = state.average.get_weights()
-    return metrics
+    state.progress.seconds += time.perf_counter() - started
+    state.progress.add(metrics, state.average.get_weights)
 
 
 def _compiled_epoch(state: _State, train: Split, config: TrainConfig, plan: EpochPlan, setup: AdversarialSetup) -> Any:
@@ -250,16 +238,14 @@ def _update_average(state: _State, momentum: float, number: Any) -> None:
 
 def _checkpoint(state: _State) -> Checkpoint:
     variables = [np.asarray(variable) for variable in state.variables]
-    return Checkpoint(
-        state.epoch, [*variables, np.stack(state.frames)], state.best_weights, state.history, state.seconds
-    )
+    return state.progress.checkpoint([*variables, np.stack(state.frames)])
 
 
 def _resume(state: _State, folder: Path) -> None:
     resumed = checkpoint.read(folder)
     if resumed is None:
         return
-    state.history, state.seconds, state.best_weights = resumed.history, resumed.seconds, resumed.best_weights
+    state.progress.restore(resumed)
     *values, frames = resumed.variables
     state.frames = list(frames)
     for variable, value in zip(state.variables, values, strict=True):

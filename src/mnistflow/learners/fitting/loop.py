@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.errors import StageError
 from mnistflow.learners.config import AugmentConfig, TrainConfig
 from mnistflow.learners.distillation import Teacher
 from mnistflow.learners.fitting import checkpoint, optimizers
@@ -27,8 +26,9 @@ from mnistflow.learners.fitting.acceleration import accelerated
 from mnistflow.learners.fitting.checkpoint import Checkpoint
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.fitting.normalization import BatchStatistics
+from mnistflow.learners.fitting.progress import Progress
 from mnistflow.learners.fitting.training_batches import TrainingBatches
-from mnistflow.learners.learner import MONITORED, History, OnEpoch, Training
+from mnistflow.learners.learner import History, OnEpoch, Training
 from mnistflow.models.family import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
@@ -49,21 +49,13 @@ class _State:
         model: in float32, not accelerated; evaluated after each epoch, and the result of the training.
         fitted_model: accelerated copy of `model`, which the optimizer updates.
         statistics: recomputes the batch statistics of `model`.
-        best_weights: weights of `model` after the best epoch so far.
-        seconds: time spent training so far.
+        progress: metrics of the epochs so far, and the best weights of `model`.
     """
 
     model: keras.Model
     fitted_model: keras.Model
     statistics: BatchStatistics
-    best_weights: list[Array]
-    history: History
-    seconds: float = 0.0
-
-    @property
-    def epoch(self) -> int:
-        """Number of epochs trained."""
-        return len(self.history.get(MONITORED, []))
+    progress: Progress
 
 
 class Fitting:
@@ -111,6 +103,7 @@ class Fitting:
         self._validation = validation
         self._batches = TrainingBatches(train, config, plan, teacher)
         self._state = _initial_state(task, model, config, plan)
+        self._progress = self._state.progress
         self._folder = checkpoint_folder
         if checkpoint_folder:
             _resume(self._state, checkpoint_folder)
@@ -118,16 +111,16 @@ class Fitting:
     @property
     def history(self) -> History:
         """Metrics of the epochs so far, those of a resumed checkpoint included."""
-        return self._state.history
+        return self._progress.history
 
     @property
     def is_finished(self) -> bool:
         """Whether the validation loss has not improved for `config.patience` epochs, or all epochs have been run."""
-        return self._state.epoch >= self._config.epochs or should_stop(self.history, self._config)
+        return self._progress.is_finished(self._config)
 
     def run_epoch(self) -> None:
         """Train for an epoch, and write the checkpoint."""
-        _run_epoch(self._state, self._config, self._batches.of(self._state.epoch), self._train, self._validation)
+        _run_epoch(self._state, self._config, self._batches.of(self._progress.epoch), self._train, self._validation)
         if self._folder:
             checkpoint.write(self._folder, _checkpoint(self._state))
 
@@ -141,24 +134,23 @@ class Fitting:
         Raises:
             StageError: the training diverged in its first epoch.
         """
-        for epoch, metrics in enumerate(metrics_by_epoch(self.history), start=1):
-            on_epoch(epoch, metrics)
+        self._progress.replay(on_epoch)
         while not self.is_finished:
             self.run_epoch()
-            on_epoch(self._state.epoch, metrics_by_epoch(self.history)[-1])
+            self._progress.report_last(on_epoch)
         return _result(self._state)
 
 
 def _result(state: _State) -> Training:
-    if not np.isfinite(state.history[MONITORED]).any():
-        raise StageError("the training diverged: its loss is not a finite number", "Lower train.learning_rate.")
-    state.model.set_weights(state.best_weights)
+    progress = state.progress
+    progress.require_convergence()
+    state.model.set_weights(progress.best_weights)
     return Training(
         model=state.model,
-        history=state.history,
-        best_epoch=best_epoch(state.history),
+        history=progress.history,
+        best_epoch=progress.best_epoch,
         parameters=state.model.count_params(),
-        seconds=state.seconds,
+        seconds=progress.seconds,
     )
 
 
@@ -198,7 +190,7 @@ def _initial_state(task: Task, model: keras.Model, config: TrainConfig, plan: Ep
     optimizer = optimizers.build(config, steps_per_epoch=plan.steps)
     task.compile(fitted_model, optimizer, config.label_smoothing)
     fitted_model.steps_per_execution = _steps_per_execution(config, plan)
-    return _State(model, fitted_model, statistics, _copied_weights(model), {})
+    return _State(model, fitted_model, statistics, Progress(_copied_weights(model)))
 
 
 def _steps_per_execution(config: TrainConfig, plan: EpochPlan) -> int:
@@ -214,7 +206,7 @@ def _copied_weights(model: keras.Model) -> list[Array]:
 
 def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, validation: Split) -> None:
     started = time.perf_counter()
-    callbacks = _torch_seed_callbacks(config.seed, state.epoch)
+    callbacks = _torch_seed_callbacks(config.seed, state.progress.epoch)
     fitted = state.fitted_model.fit(shuffled, shuffle=False, verbose=0, callbacks=callbacks).history
     state.model.set_weights(state.fitted_model.get_weights())
     if config.ema:
@@ -224,45 +216,22 @@ def _run_epoch(state: _State, config: TrainConfig, shuffled: Any, train: Split, 
     state.statistics.update(train.inputs[: config.statistics])
     validation_batches = prefetched(batches(validation.inputs, validation.targets, size=EVAL_BATCH_SIZE))
     evaluated = state.model.evaluate(validation_batches, verbose=0, return_dict=True)
-    state.seconds += time.perf_counter() - started
+    state.progress.seconds += time.perf_counter() - started
     metrics = {name: float(values[-1]) for name, values in sorted(fitted.items())}
     metrics |= {f"val_{name}": float(value) for name, value in sorted(evaluated.items())}
-    for name, value in metrics.items():
-        state.history.setdefault(name, []).append(value)
-    if best_epoch(state.history) == state.epoch:
-        state.best_weights = _copied_weights(state.model)
-
-
-def best_epoch(history: History) -> int:
-    """Return the number of the epoch with the lowest validation loss, from 1."""
-    return int(np.argmin(np.nan_to_num(history[MONITORED], nan=np.inf))) + 1
-
-
-def should_stop(history: History, config: TrainConfig) -> bool:
-    """Return whether no epoch of the last `patience` improved the loss by `min_delta`, or the training diverged."""
-    best_loss, best_at = float("inf"), 0
-    losses = history.get(MONITORED, [])
-    for epoch, loss in enumerate(losses, start=1):
-        if loss < best_loss - config.min_delta:
-            best_loss, best_at = loss, epoch
-    return len(losses) - best_at >= config.patience or not np.isfinite(losses[-1:]).all()
-
-
-def metrics_by_epoch(history: History) -> list[dict[str, float]]:
-    """Return the metrics of each epoch."""
-    return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
+    state.progress.add(metrics, lambda: _copied_weights(state.model))
 
 
 def _checkpoint(state: _State) -> Checkpoint:
     variables = [variable.numpy() for variable in checkpoint.variables_of(state.fitted_model)]
-    return Checkpoint(state.epoch, variables, state.best_weights, state.history, state.seconds)
+    return state.progress.checkpoint(variables)
 
 
 def _resume(state: _State, folder: Path) -> None:
     resumed = checkpoint.read(folder)
     if resumed is None:
         return
-    state.history, state.seconds, state.best_weights = resumed.history, resumed.seconds, resumed.best_weights
+    state.progress.restore(resumed)
     for variable, value in zip(checkpoint.variables_of(state.fitted_model), resumed.variables, strict=True):
         variable.assign(value)
     logger.info("resuming after epoch %d", resumed.epoch)
