@@ -44,7 +44,7 @@ Ask = Callable[[Clients, np.ndarray], int]
 
 
 def by_json(clients: Clients, image: np.ndarray) -> int:
-    answer = clients.http.post(INFER, json=kit.question(image[np.newaxis])).raise_for_status()
+    answer = clients.http.post(INFER, json=kit.inference_request(image[np.newaxis])).raise_for_status()
     return int(np.argmax(answer.json()["outputs"][0]["data"]))
 
 

@@ -52,11 +52,11 @@ def measure(folder: Path, promotions: int) -> list[float]:
         started = services.ready(other.start("serve", "--follow", "--port", str(port)))
         stack.callback(started.stop)
         asking = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
-        question = kit.question(images[:1])
+        request = kit.inference_request(images[:1])
 
         def answers(version: int) -> bool:
             try:
-                response = asking.post(f"/v2/models/{kit.NAME}/infer", json=question)
+                response = asking.post(f"/v2/models/{kit.NAME}/infer", json=request)
             except httpx.TransportError:
                 return False
             return bool(response.is_success and response.json()["model_version"] == str(version))

@@ -146,7 +146,7 @@ def headers_changed(random: Random, case: Case) -> Case:
 
 def question(random: Random, images: np.ndarray) -> dict[str, Any]:
     """Return a sound request for some of the images."""
-    asked = kit.question(images[: random.randint(1, 3)])
+    asked = kit.inference_request(images[: random.randint(1, 3)])
     if random.random() < 0.3:
         asked["outputs"] = [{"name": "probabilities", "parameters": {"binary_data": random.random() < 0.5}}]
     return asked | {"id": str(random.random()), "parameters": {"binary_data_output": random.random() < 0.3}}
@@ -315,7 +315,7 @@ class Fuzz:
 
     def is_right(self) -> bool:
         """Whether sound requests are answered, and rightly."""
-        answer = self._server.client.post(INFER, json=kit.question(self._images[:2]))
+        answer = self._server.client.post(INFER, json=kit.inference_request(self._images[:2]))
         picture = self._server.client.post("/predict", content=self._images[0].tobytes())
         given = answer.json()["outputs"][0]["data"] if answer.is_success else []
         return (
@@ -345,7 +345,7 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         kit.publish(Path(folder), 1, classifier, images)
-        kit.crown(Path(folder), 1)
+        kit.set_champion(Path(folder), 1)
         with kit.Server(Path(folder)) as server:
             fuzz = Fuzz(server, classifier, images[:64])
             for endpoint in arguments.endpoints:

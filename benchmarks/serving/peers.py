@@ -87,7 +87,7 @@ PEERS = {
         ["mlserver==1.7.1"],
         "mlserver start {folder}",
         lambda image: Question(
-            "/v2/models/classifier/infer", kit.question(image), lambda answer: answer["outputs"][0]["data"]
+            "/v2/models/classifier/infer", kit.inference_request(image), lambda answer: answer["outputs"][0]["data"]
         ),
         {
             "MLSERVER_HOST": "127.0.0.1",
@@ -270,7 +270,7 @@ def environments(names: Sequence[str]) -> dict[str, Path]:
 def small_network(repository: Path) -> Path:
     """Publish a network of 784, 128 and 10 units, and return the repository."""
     kit.publish(repository, 1, kit.untrained(0), kit.digits()[0][:16])
-    kit.crown(repository, 1)
+    kit.set_champion(repository, 1)
     return repository
 
 

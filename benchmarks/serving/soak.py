@@ -100,7 +100,7 @@ class Soak:
         self._seen: set[int] = set()
         for number, classifier in enumerate(classifiers):
             kit.publish(repository, CLASSIFIERS + number, classifier, self._images)
-        kit.crown(repository, self._version)
+        kit.set_champion(repository, self._version)
 
     def publish(self) -> None:
         """Make a new version the champion."""
@@ -115,7 +115,7 @@ class Soak:
             manifest = json.loads((source / "model.json").read_text()) | {"version": self._version}
             (temporary / "model.json").write_text(json.dumps(manifest))
             temporary.rename(target)
-        kit.crown(self._repository, self._version)
+        kit.set_champion(self._repository, self._version)
 
     async def run(self, server: kit.Server, requests: int, seconds: float, connections: int, *, swaps: bool) -> Figures:
         """Send so many requests, or as many as can be sent in that time, over so many connections."""
@@ -185,7 +185,8 @@ class Soak:
     def _request(self, number: int) -> bytes:
         image = self._images[number]
         if self._random.random() < JSON_SHARE:
-            body, header = json.dumps(kit.question(image[np.newaxis])).encode(), "Content-Type: application/json"
+            body = json.dumps(kit.inference_request(image[np.newaxis])).encode()
+            header = "Content-Type: application/json"
         else:
             body, header = image.tobytes(), "Inference-Header-Content-Length: 0"
         start = f"POST /v2/models/{kit.NAME}/infer HTTP/1.1\r\nHost: soak\r\n{header}\r\n"

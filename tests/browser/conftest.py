@@ -17,8 +17,8 @@ def server(tmp_path_factory):
     dataset = "mnist" if len(images) == 20_000 else "digits"
     repository = tmp_path_factory.mktemp("models")
     name = f"{dataset}-classifier"
-    kit.publish(repository, 1, kit.network(images, labels), images, name=name, dataset=dataset)
-    kit.crown(repository, 1, name)
+    kit.publish(repository, 1, kit.fit_network(images, labels), images, name=name, dataset=dataset)
+    kit.set_champion(repository, 1, name)
     with kit.Server(repository, "--inference-log", str(repository / "inferences.db")) as running:
         yield running
 
@@ -28,14 +28,14 @@ def two_models(tmp_path_factory):
     """Serve a classifier of digits, and a newer model with other classes, which is to be chosen."""
     images, labels = kit.digits()
     repository = tmp_path_factory.mktemp("two") / "models"
-    kit.publish(repository, 1, kit.network(images, labels), images, name="digits-classifier")
+    kit.publish(repository, 1, kit.fit_network(images, labels), images, name="digits-classifier")
     shapes = np.select([labels == 1, np.isin(labels, [0, 6, 8, 9])], [0, 1], default=2)
     unsure = {"coverage": 0.99, "set_threshold": 0, "false_refusals": 0.01, "refusal_threshold": 1}
     changes = {"classes": ["up", "round", "other"], "created": "2099-01-01", "dataset": "arrows", "doubt": unsure}
     classifier = kit.linear_classifier(images, shapes)
     kit.publish(repository, 7, classifier, images, name="arrows-classifier", preprocessing="digit", **changes)
     for name, version in (("digits-classifier", 1), ("arrows-classifier", 7)):
-        kit.crown(repository, version, name)
+        kit.set_champion(repository, version, name)
     with kit.Server(repository) as running:
         yield running
 

@@ -16,7 +16,7 @@ def shown(page: Page, text: str) -> None:
 def test_any_class_is_drawn_on_demand(browser, tmp_path):
     classifier, images = kit.untrained(0), kit.digits()[0]
     kit.publish(tmp_path, 1, classifier, images)
-    kit.crown(tmp_path, 1)
+    kit.set_champion(tmp_path, 1)
     toy_generator.publish(tmp_path)
     page = browser.new_page()
     problems: list[str] = []

@@ -20,7 +20,7 @@ def reported(tmp_path_factory):
     images, labels = kit.digits()
     folder = tmp_path_factory.mktemp("review")
     kit.publish(folder / "models", 1, kit.linear_classifier(images, labels), images)
-    kit.crown(folder / "models", 1)
+    kit.set_champion(folder / "models", 1)
     log = folder / "inferences.db"
     arguments = ("--inference-log", str(log))
     with kit.Server(folder / "models", *arguments, MNISTFLOW_SERVE_ADMIN_KEYS=ADMIN) as server:

@@ -22,6 +22,6 @@ def server(tmp_path_factory, images, classifiers):
     repository = tmp_path_factory.mktemp("models")
     for version, classifier in classifiers.items():
         kit.publish(repository, version, classifier, images)
-    kit.crown(repository, 2)
+    kit.set_champion(repository, 2)
     with kit.Server(repository) as running:
         yield running

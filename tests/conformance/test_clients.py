@@ -50,7 +50,7 @@ def admin_server(tmp_path_factory, images, classifiers, grpc_port):
     repository = tmp_path_factory.mktemp("models")
     for version, classifier in classifiers.items():
         kit.publish(repository, version, classifier, images)
-    kit.crown(repository, 2)
+    kit.set_champion(repository, 2)
     arguments = ("--grpc-port", str(grpc_port), "--inference-log", str(repository / "inferences.db"))
     with kit.Server(repository, *arguments, MNISTFLOW_SERVE_ADMIN_KEYS="admin") as running:
         yield running
@@ -87,8 +87,8 @@ def described(request, programs, admin_server):
 def test_the_endpoints_are_as_openapi_describes_them(described, programs, admin_server, images, tmp_path):
     """Valid and invalid requests made from the description; with examples, so that some of them reach the model."""
     examples = {
-        "/v2/models/{model}/infer": kit.question(images[:1]),
-        "/v2/models/{model}/versions/{version}/infer": kit.question(images[:2]),
+        "/v2/models/{model}/infer": kit.inference_request(images[:1]),
+        "/v2/models/{model}/versions/{version}/infer": kit.inference_request(images[:2]),
         "/invocations": {"instances": images[:1].tolist()},
     }
     for path in examples.keys() & described["paths"].keys():

@@ -70,7 +70,7 @@ def test_model_metadata_give_the_signature(server, path):
 
 @pytest.mark.parametrize(("path", "version"), [("", 2), ("/versions/1", 1), ("/versions/2", 2)])
 def test_a_version_answers_when_named_and_the_champion_otherwise(server, images, classifiers, path, version):
-    answer = server.client.post(f"{MODEL}{path}/infer", json=kit.question(images)).json()
+    answer = server.client.post(f"{MODEL}{path}/infer", json=kit.inference_request(images)).json()
 
     assert answer["model_name"] == kit.NAME
     assert answer["model_version"] == str(version)
@@ -78,24 +78,24 @@ def test_a_version_answers_when_named_and_the_champion_otherwise(server, images,
 
 
 def test_the_id_is_echoed_and_not_made_up(server, images):
-    with_id = {"id": "7 \u00e4 \U0001f642", **kit.question(images)}
+    with_id = {"id": "7 \u00e4 \U0001f642", **kit.inference_request(images)}
 
     assert server.client.post(MODEL + "/infer", json=with_id).json()["id"] == with_id["id"]
-    assert "id" not in server.client.post(MODEL + "/infer", json=kit.question(images)).json()
+    assert "id" not in server.client.post(MODEL + "/infer", json=kit.inference_request(images)).json()
 
 
 @pytest.mark.parametrize(
     "outputs", [None, [], [{"name": "probabilities"}], [{"name": "probabilities", "parameters": {}}]]
 )
 def test_no_outputs_means_all(server, images, outputs):
-    answer = server.client.post(MODEL + "/infer", json={**kit.question(images), "outputs": outputs}).json()
+    answer = server.client.post(MODEL + "/infer", json={**kit.inference_request(images), "outputs": outputs}).json()
 
     assert [output["name"] for output in answer["outputs"]] == ["probabilities"]
 
 
 def test_unknown_parameters_are_tolerated_everywhere(server, images):
     unknown = {"priority": 3, "note": "x", "flag": True, "share": 0.5}
-    tree = kit.question(images, parameters=unknown) | {"parameters": unknown}
+    tree = kit.inference_request(images, parameters=unknown) | {"parameters": unknown}
     tree["outputs"] = [{"name": "probabilities", "parameters": unknown}]
 
     assert server.client.post(MODEL + "/infer", json=tree).status_code == 200
@@ -105,7 +105,7 @@ def test_unknown_parameters_are_tolerated_everywhere(server, images):
 def test_json_is_taken_with_or_without_its_content_type(server, images, media):
     headers = {} if media is None else {"content-type": media}
 
-    response = server.client.post(MODEL + "/infer", content=json.dumps(kit.question(images)), headers=headers)
+    response = server.client.post(MODEL + "/infer", content=json.dumps(kit.inference_request(images)), headers=headers)
 
     assert response.status_code == 200
 
@@ -138,7 +138,7 @@ def test_an_outputs_own_wish_for_binary_wins_over_the_requests(
 
 
 def test_a_header_length_of_the_whole_body_is_plain_json(server, images):
-    assert post_binary(server, kit.question(images), b"").status_code == 200
+    assert post_binary(server, kit.inference_request(images), b"").status_code == 200
 
 
 def test_a_header_length_of_0_is_one_raw_tensor(server, images, classifiers):
@@ -162,7 +162,7 @@ def test_bytes_without_their_header_length_are_an_error_that_names_the_header(se
     assert f"header {HEADER_LENGTH} is missing" in response.json()["error"]
     assert "JSON" in response.json()["error"]
     assert "0 if the body is only the bytes of the input" in response.json()["error"]
-    assert server.client.post(MODEL + "/infer", json=kit.question(images)).status_code == 200
+    assert server.client.post(MODEL + "/infer", json=kit.inference_request(images)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_what_is_not_json_is_an_error_that_says_how_to_fix_it(server, body, head
 
 
 def broken(**changes):
-    return kit.question(np.zeros((1, 28, 28), np.uint8), **changes)
+    return kit.inference_request(np.zeros((1, 28, 28), np.uint8), **changes)
 
 
 ERRORS = {
@@ -230,14 +230,14 @@ def test_an_error_is_a_status_and_an_object_with_the_error(server, method, path,
 
 @pytest.mark.parametrize("media", ["text/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"])
 def test_other_media_are_415(server, images, media):
-    body = json.dumps(kit.question(images))
+    body = json.dumps(kit.inference_request(images))
 
     assert server.client.post(MODEL + "/infer", content=body, headers={"content-type": media}).status_code == 415
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_compressed_bodies_are_inflated(server, images, encoding, pack):
-    body = json.dumps(kit.question(images)).encode()
+    body = json.dumps(kit.inference_request(images)).encode()
     plain = server.client.post(MODEL + "/infer", content=body)
     head = json.dumps({"inputs": [binary_tensor(images)]}).encode()
     lengths = {"content-encoding": encoding, HEADER_LENGTH: str(len(head))}
@@ -270,7 +270,7 @@ def test_bodies_that_do_not_inflate_are_refused(server, encoding, body, status):
 
 @pytest.mark.parametrize("length", ["", "-1", "1.5", "0x10", "9" * 30, "\u0663".encode()])
 def test_a_header_length_that_is_no_length_is_400(server, images, length):
-    body = json.dumps(kit.question(images))
+    body = json.dumps(kit.inference_request(images))
 
     assert server.client.post(MODEL + "/infer", content=body, headers={HEADER_LENGTH: length}).status_code == 400
 

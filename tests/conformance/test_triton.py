@@ -96,7 +96,8 @@ def test_triton_answers_as_our_server_does(triton: Triton, ours, images, classif
     path = f"/v2/models/{kit.NAME}/infer"
 
     def ask(client: httpx.Client, number: int) -> dict:
-        return client.post(path, content=json.dumps(kit.question(images[: 1 + number % 12]))).raise_for_status().json()
+        body = json.dumps(kit.inference_request(images[: 1 + number % 12]))
+        return client.post(path, content=body).raise_for_status().json()
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         theirs = list(pool.map(lambda number: ask(triton.client, number), range(48)))

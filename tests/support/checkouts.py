@@ -221,7 +221,7 @@ def workers(process: int) -> list[psutil.Process]:
     return found
 
 
-def left(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+def still_running(family: Sequence[psutil.Process]) -> list[psutil.Process]:
     """Return those that do not end."""
     _, there = psutil.wait_procs(family, timeout=WAIT_SECONDS)
     return [member for member in there if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]

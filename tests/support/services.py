@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import waiting
-from checkouts import Checkout, left
+from checkouts import Checkout, still_running
 
 READY = "Ctrl-C stops all services."
 ADDRESS = re.compile(r"^ *(MLflow|Prefect|Prefect's API|predictions) +(http://\S+) *$", re.MULTILINE)
@@ -47,7 +47,7 @@ class Running:
         family = self.family
         self.process.send_signal(number)
         self.process.communicate()
-        return left(family)
+        return still_running(family)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ NAME = "digits-classifier"
 wait_until = waiting.wait_until
 
 
-def once(name: str, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
+def cached_arrays(name: str, make: Callable[[], Sequence[np.ndarray]]) -> list[np.ndarray]:
     """Return what `make` returns, which a test session computes once."""
     if not session_guard.is_running():
         return list(make())
@@ -53,7 +53,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
             field[4:24, 4:24] = np.asarray(large)
         return images, data.target
 
-    images, labels = once("digits", make)
+    images, labels = cached_arrays("digits", make)
     return images, labels
 
 
@@ -123,11 +123,11 @@ def linear_classifier(images: np.ndarray, labels: np.ndarray, regularisation: fl
         fitted = LogisticRegression(C=regularisation, max_iter=60).fit(images.reshape(len(images), -1) / 255, labels)
         return fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32)
 
-    weight, bias = once(f"linear-{regularisation}-{_digest(images, labels)}", make)
+    weight, bias = cached_arrays(f"linear-{regularisation}-{_digest(images, labels)}", make)
     return Classifier([weight], [bias])
 
 
-def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int = 8) -> Classifier:
+def fit_network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int = 8) -> Classifier:
     """Fit a network with one hidden layer, good enough for strokes it has never seen."""
 
     def make() -> Sequence[np.ndarray]:
@@ -137,7 +137,7 @@ def network(images: np.ndarray, labels: np.ndarray, units: int = 96, epochs: int
         fitted.fit(images.reshape(len(images), -1).astype(np.float32) / 255, labels)
         return [layer.astype(np.float32) for layer in (*fitted.coefs_, *fitted.intercepts_)]
 
-    first, second, *biases = once(f"network-{units}-{epochs}-{_digest(images, labels)}", make)
+    first, second, *biases = cached_arrays(f"network-{units}-{epochs}-{_digest(images, labels)}", make)
     return Classifier([first, second], biases)
 
 
@@ -214,7 +214,7 @@ def publish(repository: Path, version: int, classifier: Classifier, images: np.n
     return write_version(repository, version, classifier.onnx(), probe, classifier.probabilities(probe), **changes)
 
 
-def crown(repository: Path, version: int | str, name: str = NAME) -> None:
+def set_champion(repository: Path, version: int | str, name: str = NAME) -> None:
     """Make a version the champion."""
     replace(repository / name / "champion", f"{version}\n")
 
@@ -226,7 +226,7 @@ def replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def question(images: np.ndarray, **changes: object) -> dict[str, Any]:
+def inference_request(images: np.ndarray, **changes: object) -> dict[str, Any]:
     """Return an inference request for these images; `changes` replace keys of its tensor."""
     tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape), "data": images.ravel().tolist()}
     return {"inputs": [tensor | changes]}

@@ -61,5 +61,5 @@ def publish(repository: Path) -> onnxruntime.InferenceSession:
     images = draw(session, np.ascontiguousarray(probe["latent"]), probe["class"])
     changes: dict[str, Any] = {"task": "generation", "classes": CLASSES, "inputs": INPUTS, "outputs": [OUTPUT]}
     kit.write_version(repository, 1, generator(), probe, images, name=NAME, **changes)
-    kit.crown(repository, 1, NAME)
+    kit.set_champion(repository, 1, NAME)
     return session

@@ -13,9 +13,9 @@ TIMEOUT_SECONDS = 10
 FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server."
 # Feedback as its review has left it: corrected, or not at all if it was rejected.
 FEEDBACK: LiteralString = """(
-    SELECT said.id, said.number, said.time, coalesce(reviews.class_name, said.class_name) AS class_name
-    FROM feedback said LEFT JOIN reviews
-    ON reviews.id = said.id AND reviews.number = said.number AND reviews.time >= said.time
+    SELECT reported.id, reported.number, reported.time, coalesce(reviews.class_name, reported.class_name) AS class_name
+    FROM feedback reported LEFT JOIN reviews
+    ON reviews.id = reported.id AND reviews.number = reported.number AND reviews.time >= reported.time
     WHERE coalesce(reviews.decision, 'accept') = 'accept'
 )"""
 

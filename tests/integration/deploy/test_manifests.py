@@ -14,7 +14,7 @@ import pytest
 import session_guard
 import waiting
 import yaml
-from serving_kit import NAME, crown, digits, linear_classifier, publish
+from serving_kit import NAME, digits, linear_classifier, publish, set_champion
 
 from serving.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -153,7 +153,7 @@ def test_the_servers_command_serves_with_what_the_image_copies(tmp_path: Path) -
     environment = dict(pair.split("=", 1) for pair in server["ENV"][0].split())
     images, labels = digits()
     publish(tmp_path / "models", 1, linear_classifier(images, labels), images)
-    crown(tmp_path / "models", 1)
+    set_champion(tmp_path / "models", 1)
     overrides = {"MNISTFLOW_SERVE_REPOSITORY": str(tmp_path / "models"), "MNISTFLOW_SERVE_PORT": "0"}
     variables = {**environment, **overrides, "PATH": os.environ["PATH"], "HOME": str(tmp_path), **session_guard.mark()}
     (entrypoint,) = server["ENTRYPOINT"]

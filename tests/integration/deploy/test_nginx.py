@@ -37,7 +37,7 @@ MOST_BYTES = 8 * 1024 * 1024  # `--max-body-bytes`
 def test_nginx_passes_requests_to_the_socket(tmp_path: Path) -> None:
     images, labels = kit.digits()
     kit.publish(tmp_path / "models", 1, kit.linear_classifier(images, labels), images)
-    kit.crown(tmp_path / "models", 1)
+    kit.set_champion(tmp_path / "models", 1)
     port, command = free_port(), [str(NGINX), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
     configure(tmp_path, port)
     subprocess.run([*command, "-t"], check=True, capture_output=True)
@@ -47,7 +47,7 @@ def test_nginx_passes_requests_to_the_socket(tmp_path: Path) -> None:
         try:
             waiting.wait_until(lambda: listens(port), gateway)
             url = f"https://localhost:{port}/v2/models/{kit.NAME}/infer"
-            answer = waiting.post(url, json=kit.question(images[:2])).json()
+            answer = waiting.post(url, json=kit.inference_request(images[:2])).json()
             assert answer["outputs"][0]["shape"] == [2, 10]
             # nginx refuses neither more nor less than the server; its own refusal is a page.
             refused = waiting.post(url, content=bytes(MOST_BYTES), headers={"Content-Type": "application/json"})

@@ -26,7 +26,7 @@ def test_feedback_joins_the_training_images_and_no_test_image_does(tmp_path: Pat
     checkout = make_checkout(tmp_path / "checkout", PREFECT_API_URL=prefect_api)
     images, labels = kit.digits()
     kit.publish(tmp_path / "models", 1, kit.linear_classifier(images, labels), images)
-    kit.crown(tmp_path / "models", 1)
+    kit.set_champion(tmp_path / "models", 1)
     digits.write_official_files(tmp_path)
     test_image = idx.read_splits(tmp_path).test.inputs[0]
     everything = {"prepare.feedback": "var/inferences.db", "prepare.feedback_use": "all"}
@@ -55,7 +55,7 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     checkout = make_checkout(tmp_path / "checkout", PREFECT_API_URL=prefect_api)
     images, labels = kit.digits()
     kit.publish(tmp_path / "models", 1, kit.linear_classifier(images, labels), images)
-    kit.crown(tmp_path / "models", 1)
+    kit.set_champion(tmp_path / "models", 1)
     write_params(checkout, **{"fetch.dataset": "digits", "prepare.feedback": "var/inferences.db"})
     checkout.run("fetch")
     log = checkout.folder / "var/inferences.db"

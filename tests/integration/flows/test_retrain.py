@@ -23,7 +23,7 @@ import receivers
 import services
 import waiting
 import yaml
-from checkouts import QUICK, Checkout, left, make_checkout, workers, write_params
+from checkouts import QUICK, Checkout, make_checkout, still_running, workers, write_params
 from cluster import free_port, wait_for_port
 from mlflow import MlflowClient
 from waiting import wait_until
@@ -408,7 +408,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     process.kill()
     said = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL
-    assert left(family) == []
+    assert still_running(family) == []
     return said
 
 
@@ -430,7 +430,7 @@ def test_an_end_from_outside_ends_the_whole_family(
     else:
         process.send_signal(signal_sent)
     said = process.communicate()[0]
-    assert left(family) == []
+    assert still_running(family) == []
     assert process.returncode == 130
     assert "resumes where this one stopped" in said
     assert "Traceback" not in said

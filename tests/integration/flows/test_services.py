@@ -59,8 +59,8 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     images, labels = kit.digits()
     for dataset in ("digits", "fashion_mnist"):
         name = f"{dataset}-classifier"
-        kit.publish(models, 1, kit.network(images, labels), images, name=name, dataset=dataset)
-        kit.crown(models, 1, name)
+        kit.publish(models, 1, kit.fit_network(images, labels), images, name=name, dataset=dataset)
+        kit.set_champion(models, 1, name)
     port = free_port()
     settings = {"MNISTFLOW_SERVE_PORT": str(port), "MNISTFLOW_SERVE_KEYS": "secret"}
     with_key = replace(checkout, environment={**checkout.environment, **settings})

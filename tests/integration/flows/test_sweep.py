@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from checkouts import QUICK, ROOT, Checkout, kill_all, left, make_checkout, workers, write_params
+from checkouts import QUICK, ROOT, Checkout, kill_all, make_checkout, still_running, workers, write_params
 from cluster import dask_cluster
 from PIL import Image
-from serving_kit import Server, question
+from serving_kit import Server, inference_request
 from waiting import wait_until
 
 from mnistflow import config, tasks
@@ -120,7 +120,7 @@ def swept(checkout: Checkout) -> dict[str, Any]:
     wait_until(lambda: len(finished(checkout)) >= 2, process)
     family = psutil.Process(process.pid).children(recursive=True)
     kill_all(process)
-    assert left(family) == []
+    assert still_running(family) == []
     before = finished(checkout)
     assert all("score" in json.loads(path.read_text()) for path in before)
 
@@ -178,7 +178,9 @@ def test_every_family_is_published_and_served_from_what_its_run_has_kept(
                 expected = evaluated["outputs"]
             with np.load(checkout.folder / f"var/models/digits-classifier/{version}/probe.npz") as probe:
                 images = probe["inputs"]
-            answer = server.client.post(f"/v2/models/digits-classifier/versions/{version}/infer", json=question(images))
+            answer = server.client.post(
+                f"/v2/models/digits-classifier/versions/{version}/infer", json=inference_request(images)
+            )
             assert answer.status_code == 200, answer.text
             probabilities = np.reshape(answer.json()["outputs"][0]["data"], (-1, 10))
             assert probabilities == pytest.approx(expected[: len(images)], abs=1e-5), family
@@ -274,7 +276,7 @@ def test_ctrl_c_ends_all_runs(checkout: Checkout, signal_sent: signal.Signals, u
     assert process.returncode == 130, said
     assert "resumes where this one stopped" in said
     assert "Traceback" not in said
-    assert left(family) == []
+    assert still_running(family) == []
     assert not running(checkout)
 
 

@@ -77,7 +77,7 @@ def probe(checkout: Checkout, name: str) -> tuple[np.ndarray, np.ndarray]:
         return arrays["inputs"], arrays["outputs"]
 
 
-def question(name: str, inputs: np.ndarray) -> dict[str, Any]:
+def inference_request(name: str, inputs: np.ndarray) -> dict[str, Any]:
     tensor = {"name": name, "datatype": "FP32", "shape": list(inputs.shape), "data": inputs.ravel().tolist()}
     return {"inputs": [tensor]}
 
@@ -89,10 +89,10 @@ def test_the_model_is_described_and_served(checkout: Checkout, server: Server, n
     assert described["inputs"] == [{"name": input_name, "datatype": "FP32", "shape": [-1, *shape]}]
     assert described["outputs"] == [{"name": output_name, "datatype": "FP32", "shape": [-1, 1]}]
     inputs, outputs = probe(checkout, name)
-    answer = server.client.post(f"/v2/models/{name}/infer", json=question(input_name, inputs))
+    answer = server.client.post(f"/v2/models/{name}/infer", json=inference_request(input_name, inputs))
     assert answer.status_code == 200
     assert answer.json()["outputs"][0]["data"] == pytest.approx(outputs.ravel(), abs=1e-5)
-    wrong = server.client.post(f"/v2/models/{name}/infer", json=question(input_name, inputs[:, :5]))
+    wrong = server.client.post(f"/v2/models/{name}/infer", json=inference_request(input_name, inputs[:, :5]))
     assert wrong.status_code == 400
     assert str(shape[0]) in wrong.json()["error"]
 

@@ -18,7 +18,7 @@ import pytest
 import services
 from checkouts import QUICK, ROOT, Checkout, make_checkout, write_params
 from services import Running
-from serving_kit import digits, question
+from serving_kit import digits, inference_request
 from waiting import WAIT_SECONDS, wait_until
 
 from flows.team import programs
@@ -126,7 +126,7 @@ def retrain_while_prefect_is_killed(team: Running, prefect: Prefect) -> None:
 def predict(team: Running, checkout: Checkout) -> httpx.Response:
     context = ssl.create_default_context(cafile=checkout.folder / "var/team/nginx/certificate.pem")
     url = f"{address(team, 'nginx')}/v2/models/digits-classifier/infer"
-    return httpx.post(url, json=question(digits()[0][:1]), verify=context)
+    return httpx.post(url, json=inference_request(digits()[0][:1]), verify=context)
 
 
 def address(team: Running, name: str) -> str:

@@ -35,5 +35,5 @@ def heavy() -> kit.Classifier:
 @pytest.fixture
 def repository(tmp_path: Path, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> Path:
     kit.publish(tmp_path / "models", 1, first, data[0])
-    kit.crown(tmp_path / "models", 1)
+    kit.set_champion(tmp_path / "models", 1)
     return tmp_path / "models"

@@ -53,7 +53,7 @@ def ended(connection):
 def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository, data, second):
     kit.write_version(repository, 2, b"no model", data[0][:4], second.probabilities(data[0][:4]))
     with kit.Server(repository) as server:
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         refused = f'mnistflow_refused_candidates_total{{model="{kit.NAME}",version="2"}}'
         kit.wait_until(lambda: refused in server.metrics())
         answer = server.client.get(f"/v2/models/{kit.NAME}/versions/2/ready")
@@ -62,7 +62,7 @@ def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository,
         assert server.client.get("/v2/health/ready").status_code == 200
 
         kit.publish(repository, 3, second, data[0])
-        kit.crown(repository, 3)
+        kit.set_champion(repository, 3)
         kit.wait_until(lambda: version_serving(server) == 3)
 
         metrics = server.metrics()
@@ -75,7 +75,7 @@ def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository,
 def test_a_pointer_to_nothing_changes_nothing(repository):
     with kit.Server(repository) as server:
         for number, pointer in enumerate(("", "two", "99"), 1):
-            kit.crown(repository, pointer)
+            kit.set_champion(repository, pointer)
             kit.wait_until(partial(are_refused, server, number))
 
             assert version_serving(server) == 1
@@ -85,7 +85,7 @@ def test_a_rollback_serves_the_version_before_again(repository, data, second):
     kit.publish(repository, 2, second, data[0])
     with kit.Server(repository) as server:
         for version in (2, 1, 2, 1):
-            kit.crown(repository, version)
+            kit.set_champion(repository, version)
             kit.wait_until(partial(serves, server, version))
 
 
@@ -94,7 +94,7 @@ def test_a_folder_that_is_replaced_is_loaded_again(repository, data, first, seco
 
     def answers(version, classifier):
         path = f"/v2/models/{kit.NAME}/versions/{version}/infer"
-        given = server.client.post(path, json=kit.question(data[0][:1])).json()
+        given = server.client.post(path, json=kit.inference_request(data[0][:1])).json()
         wanted = classifier.probabilities(data[0][:1])[0]
         return "outputs" in given and np.allclose(given["outputs"][0]["data"], wanted, atol=1e-5)
 
@@ -104,7 +104,7 @@ def test_a_folder_that_is_replaced_is_loaded_again(repository, data, first, seco
             shutil.rmtree(repository / kit.NAME / str(version))
             kit.publish(repository, version, second, data[0])
             kit.wait_until(partial(answers, version, second))
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(partial(serves, server, 2))
         assert answers(2, second)
 
@@ -115,22 +115,22 @@ def test_a_model_that_comes_later_serves_without_a_restart(repository, data, sec
         kit.publish(repository, 7, second, data[0], name=OTHER, created=LATER)
         assert server.client.get(f"/v2/models/{OTHER}").status_code == 404
 
-        kit.crown(repository, 7, OTHER)
+        kit.set_champion(repository, 7, OTHER)
         kit.wait_until(lambda: server.client.get(f"/v2/models/{OTHER}/ready").status_code == 200)
 
-        given = server.client.post(f"/v2/models/{OTHER}/infer", json=kit.question(data[0][:1])).json()
+        given = server.client.post(f"/v2/models/{OTHER}/infer", json=kit.inference_request(data[0][:1])).json()
         assert (given["model_name"], given["model_version"]) == (OTHER, "7")
         described = server.client.get("/predict").json()
         assert described["model"] == kit.NAME  # the older model keeps answering
         assert described["models"] == [kit.NAME, OTHER]
     with kit.Server(repository) as restarted:
-        kit.crown(repository, 7, OTHER)
+        kit.set_champion(repository, 7, OTHER)
         assert restarted.client.get("/predict").json()["model"] == kit.NAME
 
 
 def test_predict_answers_for_the_model_that_the_path_names(repository, data, first, second):
     kit.publish(repository, 7, second, data[0], name=OTHER, created=EARLIER)
-    kit.crown(repository, 7, OTHER)
+    kit.set_champion(repository, 7, OTHER)
     pixels = data[0][0].tobytes()
 
     with kit.Server(repository) as server:
@@ -151,7 +151,7 @@ def test_predict_answers_for_the_model_that_the_path_names(repository, data, fir
 
 def test_the_default_model_can_be_named(repository, data, second):
     kit.publish(repository, 7, second, data[0], name=OTHER)
-    kit.crown(repository, 7, OTHER)
+    kit.set_champion(repository, 7, OTHER)
 
     with kit.Server(repository, "--model", kit.NAME) as server:
         assert server.client.get("/predict").json()["model"] == kit.NAME
@@ -166,7 +166,7 @@ def test_few_old_versions_stay_in_memory_and_all_can_be_asked(repository, data, 
     with kit.Server(repository, "--resident-versions", "2") as server:
         for version in (2, 3, 4, 5, 2):
             answer = server.client.post(
-                f"/v2/models/{kit.NAME}/versions/{version}/infer", json=kit.question(data[0][:1])
+                f"/v2/models/{kit.NAME}/versions/{version}/infer", json=kit.inference_request(data[0][:1])
             )
             assert answer.json()["model_version"] == str(version)
 
@@ -187,7 +187,7 @@ def test_clients_that_leave_do_not_disturb_those_that_stay(repository, data, fir
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
         def stay(_):
-            answer = server.client.post(INFER, json=kit.question(data[0][:1]))
+            answer = server.client.post(INFER, json=kit.inference_request(data[0][:1]))
             return np.allclose(answer.json()["outputs"][0]["data"], expected, atol=1e-4)
 
         leaving = pool.map(leave, range(200))
@@ -284,7 +284,7 @@ def test_many_images_at_once_are_all_right(repository, data):
         def ask(start):
             barrier.wait()
             part = images[start : start + 100]
-            answer = server.client.post(INFER, json=kit.question(part)).json()
+            answer = server.client.post(INFER, json=kit.inference_request(part)).json()
             return np.reshape(answer["outputs"][0]["data"], (-1, 10)).argmax(axis=1)
 
         given = np.concatenate(list(pool.map(ask, range(0, 800, 100))))
@@ -294,7 +294,7 @@ def test_many_images_at_once_are_all_right(repository, data):
 def test_a_candidate_that_is_too_slow_never_serves(repository, data, heavy):
     kit.publish(repository, 2, heavy, data[0])
     with kit.Server(repository, "--slowest-seconds", "0.0002") as server:
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(lambda: any("version 2 is refused" in line for line in server.log))
 
         assert version_serving(server) == 1
@@ -313,7 +313,7 @@ def test_a_repository_that_is_gone_is_told_once_and_what_serves_goes_on(reposito
         assert "Traceback" not in "".join(server.log)
 
         kit.publish(aside, 2, second, data[0])
-        kit.crown(aside, 2)
+        kit.set_champion(aside, 2)
         aside.rename(repository)
         kit.wait_until(lambda: version_serving(server) == 2)
 
@@ -330,7 +330,7 @@ def test_what_is_too_much_is_turned_away_at_once_and_the_rest_is_right(repositor
     images = data[0][:256]
     right = heavy.probabilities(images)
     kit.publish(repository, 2, heavy, data[0])
-    kit.crown(repository, 2)
+    kit.set_champion(repository, 2)
     with (
         kit.Server(repository, "--queue-rows", "256") as server,
         concurrent.futures.ThreadPoolExecutor(32) as pool,

@@ -39,13 +39,13 @@ def server(
 ) -> Iterator[kit.Server]:
     folder = tmp_path_factory.mktemp("models")
     kit.publish(folder, 1, first, data[0])
-    kit.crown(folder, 1)
+    kit.set_champion(folder, 1)
     with kit.Server(folder, "--max-body-bytes", "2000000") as running:
         yield running
 
 
 def still_right(server: kit.Server, data: tuple[np.ndarray, np.ndarray], first: kit.Classifier) -> bool:
-    answer = server.client.post(INFER, json=kit.question(data[0][:2])).json()
+    answer = server.client.post(INFER, json=kit.inference_request(data[0][:2])).json()
     given = np.array(answer["outputs"][0]["data"]).reshape(2, 10)
     return np.allclose(given, first.probabilities(data[0][:2]), atol=1e-4)
 
@@ -74,7 +74,7 @@ def test_metadata_and_health_as_the_protocol_says(server: kit.Server) -> None:
 def test_infer_gives_what_the_model_computes(server, data, first, nested) -> None:
     images = data[0][:7]
     payload = images.tolist() if nested else images.ravel().tolist()
-    answer = server.client.post(INFER, json={"id": "a-7", **kit.question(images, data=payload)}).json()
+    answer = server.client.post(INFER, json={"id": "a-7", **kit.inference_request(images, data=payload)}).json()
     assert answer["id"] == "a-7"
     assert answer["model_version"] == "1"
     (output,) = answer["outputs"]
@@ -123,7 +123,7 @@ HOSTILE_TENSORS = {
 @pytest.mark.hostile
 @pytest.mark.parametrize("change", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
 def test_a_hostile_tensor_is_refused_and_nothing_else_happens(attacked, data, change) -> None:
-    answer = attacked.client.post(INFER, json=kit.question(data[0][:1], **change))
+    answer = attacked.client.post(INFER, json=kit.inference_request(data[0][:1], **change))
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
 
@@ -161,7 +161,7 @@ DEEP = {
 @pytest.mark.parametrize("depth", [200, 2_000, 250_000])
 @pytest.mark.parametrize(("of_tensor", "of_request"), DEEP.values(), ids=DEEP)
 def test_values_nested_deeply_are_refused(attacked, data, of_tensor, of_request, depth) -> None:
-    asked = kit.question(data[0][:1], **of_tensor) | of_request
+    asked = kit.inference_request(data[0][:1], **of_tensor) | of_request
     body = json.dumps(asked).replace('"deep"', "[" * depth + "]" * depth)
     answer = attacked.client.post(INFER, content=body)
     assert answer.status_code == 400
@@ -171,7 +171,7 @@ def test_values_nested_deeply_are_refused(attacked, data, of_tensor, of_request,
 @pytest.mark.hostile
 @pytest.mark.parametrize("length", ["-1", "x", "99999999", "1"])
 def test_a_wrong_header_length_is_refused(attacked, data, length) -> None:
-    body = json.dumps(kit.question(data[0][:1])).encode()
+    body = json.dumps(kit.inference_request(data[0][:1])).encode()
     answer = attacked.client.post(INFER, content=body, headers={"Inference-Header-Content-Length": length})
     assert answer.status_code == 400
 
@@ -179,7 +179,7 @@ def test_a_wrong_header_length_is_refused(attacked, data, length) -> None:
 @pytest.mark.hostile
 @pytest.mark.parametrize("outputs", [[{"name": "logits"}], [{"name": "probabilities"}] * 2])
 def test_unknown_and_repeated_outputs_are_refused(attacked, data, outputs) -> None:
-    answer = attacked.client.post(INFER, json={**kit.question(data[0][:1]), "outputs": outputs})
+    answer = attacked.client.post(INFER, json={**kit.inference_request(data[0][:1]), "outputs": outputs})
     assert answer.status_code == 400
 
 
@@ -285,7 +285,7 @@ def _shifted(requests: list[bytes], cut: int) -> list[bytes]:
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
 def test_requests_with_the_same_head_are_each_answered_however_they_arrive(server, data, first, cut) -> None:
     images = data[0][:6]
-    bodies = [json.dumps(kit.question(image[None])).encode() for image in images]
+    bodies = [json.dumps(kit.inference_request(image[None])).encode() for image in images]
     # Of two lengths, so that heads come again and do not.
     bodies = [body.ljust(4000 + number % 2) for number, body in enumerate(bodies)]
     found = answers(server, cut([sent(INFER, body) for body in bodies]), len(bodies))
@@ -296,7 +296,7 @@ def test_requests_with_the_same_head_are_each_answered_however_they_arrive(serve
 
 @pytest.mark.hostile
 def test_a_length_of_thousands_of_digits_is_a_number_like_others(server, data) -> None:
-    good = sent(INFER, json.dumps(kit.question(data[0][:1])).encode())
+    good = sent(INFER, json.dumps(kit.inference_request(data[0][:1])).encode())
     padded = good.replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5000)
     assert [status for status, _ in answers(server, [padded[:6000], padded[6000:], padded], 2)] == [200, 200]
 
@@ -305,8 +305,8 @@ def test_a_length_of_thousands_of_digits_is_a_number_like_others(server, data) -
 @pytest.mark.hostile
 @pytest.mark.parametrize("length", [4000, 60_000])
 def test_requests_of_a_client_that_reads_no_answers_are_left_in_the_network(server, data, length) -> None:
-    question = sent(INFER, json.dumps(kit.question(data[0][:1])).encode().ljust(length))
-    assert len(answers(server, [question] * 2, 2)) == 2  # so that the head has come before
+    request = sent(INFER, json.dumps(kit.inference_request(data[0][:1])).encode().ljust(length))
+    assert len(answers(server, [request] * 2, 2)) == 2  # so that the head has come before
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         for _ in range(400):  # one by one, so that none waits behind another
@@ -314,14 +314,14 @@ def test_requests_of_a_client_that_reads_no_answers_are_left_in_the_network(serv
             time.sleep(0.003)
         taken = 0
         while taken < 100_000_000 and select.select([], [connection], [], 1)[1]:
-            taken += connection.send(question)
+            taken += connection.send(request)
     assert taken < 50_000_000
 
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("length", ["10", "+4000", "4000, 4000", "0x10", "", "4000\r\nContent-Length: 4000"])
 def test_a_known_head_with_another_length_is_read_anew(server, data, length) -> None:
-    good = sent(INFER, json.dumps(kit.question(data[0][:1])).encode().ljust(4000))
+    good = sent(INFER, json.dumps(kit.inference_request(data[0][:1])).encode().ljust(4000))
     bad = good.replace(b"Content-Length: 4000", f"Content-Length: {length}".encode())
     found = answers(server, [good, good, bad], 3)
     assert [status for status, _ in found] == [200, 200, 400]
@@ -574,7 +574,7 @@ def test_only_this_machine_can_reach_the_server_unless_told_otherwise(server) ->
 
 def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data, first, second) -> None:
     images = data[0][:1]
-    body = kit.question(images)
+    body = kit.inference_request(images)
     expected = {"1": first.probabilities(images), "2": second.probabilities(images)}
     with kit.Server(repository) as server, concurrent.futures.ThreadPoolExecutor(4) as pool:
         stop = False
@@ -592,7 +592,7 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(repository, data,
 
         asking = [pool.submit(ask) for _ in range(4)]
         kit.publish(repository, 2, second, data[0])
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(lambda: server.client.post(INFER, json=body).json()["model_version"] == "2")
         stop = True
         assert set().union(*(future.result() for future in asking)) <= {"1", "2"}
@@ -613,9 +613,9 @@ def test_bad_candidates_never_serve(repository, tmp_path, data, first, second, m
     with kit.Server(repository) as server:
         for version, fault in enumerate(FAULTS, 2):
             write_bad(repository, version, fault, second, images)
-            kit.crown(repository, version)
+            kit.set_champion(repository, version)
             kit.wait_until(partial(is_logged, server, f"version {version}"))
-            answer = server.client.post(INFER, json=kit.question(images)).json()
+            answer = server.client.post(INFER, json=kit.inference_request(images)).json()
             assert answer["model_version"] == "1", fault
             assert np.allclose(
                 np.array(answer["outputs"][0]["data"]).reshape(4, 10), first.probabilities(images), atol=1e-4

@@ -73,10 +73,10 @@ def test_a_promotion_on_one_machine_is_answered_by_the_server_of_another(team: T
     server = team.other.start("serve", "--follow", "--port", str(port))
     running = services.ready(server)
     assert "no model yet" in running.said
-    question = kit.question(kit.digits()[0][:1])
+    request = kit.inference_request(kit.digits()[0][:1])
 
     def answers(version: int) -> bool:
-        response = waiting.post(f"http://127.0.0.1:{port}/v2/models/{NAME}/infer", json=question)
+        response = waiting.post(f"http://127.0.0.1:{port}/v2/models/{NAME}/infer", json=request)
         return bool(response.is_success and response.json()["model_version"] == str(version))
 
     team.one.run("promote", "1")

@@ -143,13 +143,13 @@ def test_a_folder_of_another_registry_is_replaced_and_the_server_notices(both: l
     for number in (1, 2):
         other = kit.untrained(100 + number)
         kit.publish(folder.parent, number, other, images, name=NAME, dataset=DATASET, run_id="f" * 32)
-    kit.crown(folder.parent, 1, NAME)
+    kit.set_champion(folder.parent, 1, NAME)
     shown = [text for _, text in status.lines(status.read(both[0].paths, DATASET))]
     assert any("those of another registry" in text for text in shown)
 
     def answers(version: int, classifier: kit.Classifier) -> bool:
         path = f"/v2/models/{NAME}/versions/{version}/infer"
-        answer = server.client.post(path, json=kit.question(images[:1])).json()
+        answer = server.client.post(path, json=kit.inference_request(images[:1])).json()
         wanted = classifier.probabilities(images[:1])[0]
         return "outputs" in answer and np.allclose(answer["outputs"][0]["data"], wanted, atol=1e-5)
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 import pytest
-from checkouts import QUICK, ROOT, Checkout, left, make_checkout, write_params
+from checkouts import QUICK, ROOT, Checkout, make_checkout, still_running, write_params
 from cluster import BINARIES, Cluster, dask_cluster, network_hosts, postgresql
 from mirror import Mirror
 from waiting import wait_until
@@ -260,7 +260,7 @@ def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: C
         os.killpg(search.pid, signal.SIGINT)
         time.sleep(0.3)
     said = search.communicate()[0]
-    assert left(family) == []
+    assert still_running(family) == []
     assert search.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted: the same command resumes where this one stopped"
     for nonsense in ("Exception ignored", "leaked", "Traceback", "KeyboardInterrupt"):

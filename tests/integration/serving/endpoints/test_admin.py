@@ -27,7 +27,7 @@ def server(repository):
 
 
 def is_right(server, images, classifier):
-    answer = server.client.post(INFER, json=kit.question(images))
+    answer = server.client.post(INFER, json=kit.inference_request(images))
     return answer.is_success and np.allclose(
         np.reshape(answer.json()["outputs"][0]["data"], (len(images), 10)), classifier.probabilities(images), atol=1e-5
     )
@@ -55,14 +55,14 @@ def test_an_admin_is_a_client_but_a_client_is_no_admin(repository, data):
         assert server.client.post(UNLOAD, headers={"authorization": "Bearer other"}).status_code == 401
         assert server.client.post(UNLOAD, headers={"authorization": "Bearer client"}).status_code == 403
         for key in ("client", "admin"):
-            body, headers = kit.question(data[0][:1]), {"authorization": f"Bearer {key}"}
+            body, headers = kit.inference_request(data[0][:1]), {"authorization": f"Bearer {key}"}
             assert server.client.post(INFER, json=body, headers=headers).status_code == 200
 
 
 def test_an_unloaded_model_is_gone_until_it_is_loaded(server, data, first):
     assert server.client.post(UNLOAD, headers={"authorization": "Bearer first"}).status_code == 200
     for path in (INFER, f"{MODEL}/versions/1/infer"):
-        assert server.client.post(path, json=kit.question(data[0][:1])).status_code == 503
+        assert server.client.post(path, json=kit.inference_request(data[0][:1])).status_code == 503
     assert server.client.post("/predict", content=data[0][0].tobytes()).status_code == 503
     assert server.client.get(f"{MODEL}/ready").status_code == 503
     assert server.client.get("/v2/health/ready").status_code == 503
@@ -91,7 +91,7 @@ def test_loading_takes_names_only(server, data, first):
 def test_loading_tries_a_refused_champion_again(server, repository, data, first, second):
     images = data[0][:4]
     broken = kit.write_version(repository, 2, b"no model", images, second.probabilities(images))
-    kit.crown(repository, 2)
+    kit.set_champion(repository, 2)
     refused = server.client.post(LOAD, headers=ADMIN)
     assert refused.status_code == 503
     assert "onnxruntime" in refused.json()["error"]
@@ -106,7 +106,9 @@ def test_loading_tries_a_refused_champion_again(server, repository, data, first,
 def test_all_workers_obey(repository, data, first):
     def statuses(running):
         # A connection of its own for each, so that the kernel picks a worker.
-        return {waiting.post(running.url + INFER, json=kit.question(data[0][:1])).status_code for _ in range(16)}
+        return {
+            waiting.post(running.url + INFER, json=kit.inference_request(data[0][:1])).status_code for _ in range(16)
+        }
 
     with kit.Server(repository, "--workers", "2", MNISTFLOW_SERVE_ADMIN_KEYS="second") as server:
         assert server.client.post(UNLOAD, headers=ADMIN).status_code == 200
@@ -118,8 +120,8 @@ def test_all_workers_obey(repository, data, first):
 
 def test_statistics_and_metrics_count_the_same(server, data):
     for rows in (1, 2, 5):
-        server.client.post(INFER, json=kit.question(data[0][:rows]))
-    assert server.client.post(INFER, json=kit.question(data[0][:1], shape=[1])).status_code == 400
+        server.client.post(INFER, json=kit.inference_request(data[0][:rows]))
+    assert server.client.post(INFER, json=kit.inference_request(data[0][:1], shape=[1])).status_code == 400
 
     (all_models,) = server.client.get("/v2/models/stats").json()["model_stats"]
     for path in (f"{MODEL}/stats", f"{MODEL}/versions/1/stats"):

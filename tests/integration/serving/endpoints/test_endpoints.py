@@ -22,7 +22,7 @@ INFER = f"/v2/models/{kit.NAME}/infer"
 def server(tmp_path_factory, data, first):
     folder = tmp_path_factory.mktemp("models")
     kit.publish(folder, 1, first, data[0])
-    kit.crown(folder, 1)
+    kit.set_champion(folder, 1)
     with kit.Server(folder) as running:
         yield running
 
@@ -128,7 +128,7 @@ def test_the_index_lists_all_versions_and_why_they_do_not_serve(repository, data
         def index(**asked):
             return server.client.post("/v2/repository/index", json=asked).json()
 
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(lambda: "onnxruntime" in index()[1]["reason"])
 
         one, two, three = index()
@@ -155,7 +155,7 @@ def test_the_configuration_is_written_as_triton_does(server):
 )
 def test_answers_are_compressed_when_asked(server, data, first, accepted, encoding):
     images = data[0][:64]
-    body = json.dumps(kit.question(images))
+    body = json.dumps(kit.inference_request(images))
     with server.client.stream("POST", INFER, content=body, headers={"accept-encoding": accepted}) as answer:
         raw = b"".join(answer.iter_raw())
     unpack: Any = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[encoding]
@@ -172,7 +172,7 @@ def waiting(server):
 
 def test_who_waits_too_long_gets_504_and_is_counted_meanwhile(tmp_path, data, heavy):
     kit.publish(tmp_path, 1, heavy, data[0])
-    kit.crown(tmp_path, 1)
+    kit.set_champion(tmp_path, 1)
     images = np.resize(data[0], (1024, 28, 28)).tobytes()
     clients = 2 * len(os.sched_getaffinity(0)) + 1  # more than can run at once: some wait for as long as others take
     statuses = set()
@@ -194,7 +194,7 @@ def test_who_waits_too_long_gets_504_and_is_counted_meanwhile(tmp_path, data, he
         assert not any(client.exception() for client in asking)
         assert statuses == {200, 504}
         assert waiting(server) == 0
-        assert server.client.post(INFER, json=kit.question(data[0][:1])).status_code == 200
+        assert server.client.post(INFER, json=kit.inference_request(data[0][:1])).status_code == 200
 
 
 PAGE, OTHER_PAGE = {"origin": "https://app.example.org"}, {"origin": "https://example.org"}
@@ -246,7 +246,7 @@ def test_pages_of_all_origins_may_call_where_that_is_said(repository):
 def test_without_a_key_only_health_and_the_page_answer(repository, data, authorization):
     headers = {} if authorization is None else {"authorization": authorization}
     with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
-        refused = server.client.post(INFER, json=kit.question(data[0][:1]), headers=headers)
+        refused = server.client.post(INFER, json=kit.inference_request(data[0][:1]), headers=headers)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
         for path in ("/predict", "/metrics", f"/v2/models/{kit.NAME}", "/v2"):
@@ -261,6 +261,6 @@ def test_without_a_key_only_health_and_the_page_answer(repository, data, authori
 def test_every_key_is_accepted(repository, data, first, authorization):
     with kit.Server(repository, MNISTFLOW_SERVE_KEYS="first, second") as server:
         answer = server.client.post(
-            INFER, json=kit.question(data[0][:1]), headers={"authorization": authorization}
+            INFER, json=kit.inference_request(data[0][:1]), headers={"authorization": authorization}
         ).json()
     assert np.allclose(answer["outputs"][0]["data"], first.probabilities(data[0][:1])[0], atol=1e-5)

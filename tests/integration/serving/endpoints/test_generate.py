@@ -22,7 +22,7 @@ def both(
     """A repository with a classifier and a generator, and the generator."""
     repository = tmp_path_factory.mktemp("generated") / "models"
     kit.publish(repository, 1, first, data[0])
-    kit.crown(repository, 1)
+    kit.set_champion(repository, 1)
     return repository, toy_generator.publish(repository)
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_generated_is_refused_in_one_line(server, query, status, 
 def test_the_classifier_beside_it_answers_and_names_the_generator(server, data):
     described = server.client.get("/predict").json()
     assert (described["models"], described["generators"]) == ([kit.NAME], [NAME])
-    assert server.client.post(f"/v2/models/{kit.NAME}/infer", json=kit.question(data[0][:1])).status_code == 200
+    assert server.client.post(f"/v2/models/{kit.NAME}/infer", json=kit.inference_request(data[0][:1])).is_success
     assert server.client.get("/generate").json()["classes"] == list(CLASSES)
     refused = server.client.get(f"/predict/{NAME}")
     assert refused.status_code == 404

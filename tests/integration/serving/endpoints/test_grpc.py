@@ -49,7 +49,7 @@ class Client:
         return call(message, metadata=self._metadata, timeout=WAIT_SECONDS, **options)
 
     def infer(self, images, **changes):
-        return self.call("ModelInfer", question(images, **changes))
+        return self.call("ModelInfer", inference_request(images, **changes))
 
     def code(self, name, message, **options):
         with pytest.raises(grpc.RpcError) as caught:
@@ -62,7 +62,7 @@ def tensor(images, **changes):
     return {"name": "images", "datatype": "UINT8", "shape": images.shape} | changes
 
 
-def question(images, **changes):
+def inference_request(images, **changes):
     """Return a request with raw contents; `changes` replace its fields."""
     raw = {"model_name": kit.NAME, "inputs": [tensor(images)], "raw_input_contents": [images.tobytes()]}
     return pb.ModelInferRequest(**raw | changes)
@@ -83,7 +83,7 @@ def server(tmp_path_factory, data, first, second, port):
     folder = tmp_path_factory.mktemp("models")
     kit.publish(folder, 1, first, data[0])
     kit.publish(folder, 2, second, data[0])
-    kit.crown(folder, 1)
+    kit.set_champion(folder, 1)
     with kit.Server(folder, "--grpc-port", str(port), "--max-body-bytes", "2000000") as running:
         yield running
 
@@ -170,14 +170,14 @@ ERRORS = {
 
 @pytest.mark.parametrize(("changes", "code"), ERRORS.values(), ids=ERRORS)
 def test_a_wrong_request_has_a_code_and_the_server_is_still_right(client, data, first, changes, code):
-    assert client.code("ModelInfer", question(IMAGE, **changes)) == code
+    assert client.code("ModelInfer", inference_request(IMAGE, **changes)) == code
     assert np.allclose(raw(client.infer(data[0][:1])), first.probabilities(data[0][:1]), atol=1e-5)
 
 
 @pytest.mark.hostile
 def test_what_is_no_message_or_too_large_is_refused(server, client, data, first):
     assert client.code("ModelInfer", b"\xff\xff rubbish") == Code.INVALID_ARGUMENT
-    large = question(IMAGE, raw_input_contents=[bytes(200_000_000)])
+    large = inference_request(IMAGE, raw_input_contents=[bytes(200_000_000)])
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
         assert client.code("ModelInfer", large, compression=compression) == Code.RESOURCE_EXHAUSTED
     assert server.memory_peak_bytes() < 300e6
@@ -186,7 +186,7 @@ def test_what_is_no_message_or_too_large_is_refused(server, client, data, first)
 
 @pytest.mark.hostile
 def test_messages_with_changed_bytes_do_no_harm(server, client, data, first):
-    sound = question(data[0][:1], id="a-7", outputs=[{"name": "probabilities"}]).SerializeToString()
+    sound = inference_request(data[0][:1], id="a-7", outputs=[{"name": "probabilities"}]).SerializeToString()
     codes = set()
     for seed in range(300):
         chance = random.Random(seed)
@@ -244,8 +244,8 @@ def test_reflection_describes_the_services(server, port):
 
 def test_a_stream_is_answered_in_its_order_and_outlives_errors(server, port, data, first):
     images = data[0][:100]
-    requests = [question(image[None], id=str(number)) for number, image in enumerate(images)]
-    requests[40] = question(IMAGE, model_name="nothing")
+    requests = [inference_request(image[None], id=str(number)) for number, image in enumerate(images)]
+    requests[40] = inference_request(IMAGE, model_name="nothing")
     requests[41] = b"\xff\xff rubbish"
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.stream_stream(
@@ -276,9 +276,12 @@ def test_a_stream_is_answered_in_its_order_and_outlives_errors(server, port, dat
 def test_what_triton_offers_and_this_server_does_not_is_refused_with_one_line(server, client):
     classes = {"name": "probabilities", "parameters": {"classification": {"int64_param": 3}}}
     shared = tensor(IMAGE, parameters={"shared_memory_region": {"string_param": "here"}})
-    assert client.code("ModelInfer", question(IMAGE, outputs=[classes])) == Code.INVALID_ARGUMENT
-    assert client.code("ModelInfer", question(IMAGE, inputs=[shared])) == Code.INVALID_ARGUMENT
-    by_http = {**kit.question(IMAGE), "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}]}
+    assert client.code("ModelInfer", inference_request(IMAGE, outputs=[classes])) == Code.INVALID_ARGUMENT
+    assert client.code("ModelInfer", inference_request(IMAGE, inputs=[shared])) == Code.INVALID_ARGUMENT
+    by_http = {
+        **kit.inference_request(IMAGE),
+        "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
+    }
     assert "class_count" in server.client.post(INFER, json=by_http).json()["error"]
     for kind in ("system", "cuda"):
         path = f"/v2/{kind}sharedmemory"
@@ -313,7 +316,7 @@ def test_settings_of_traces_and_logs_are_answered_and_not_changed(server, client
 
 def test_calls_are_counted_by_code(server, client, data):
     client.infer(data[0][:1])
-    client.code("ModelInfer", question(IMAGE, model_name="nothing"))
+    client.code("ModelInfer", inference_request(IMAGE, model_name="nothing"))
 
     assert 'mnistflow_requests_total{endpoint="grpc",status="OK"}' in server.metrics()
     assert 'mnistflow_requests_total{endpoint="grpc",status="NOT_FOUND"}' in server.metrics()
@@ -324,7 +327,7 @@ def test_without_a_key_only_health_answers(repository, data, first, port):
     with kit.Server(repository, "--grpc-port", str(own), MNISTFLOW_SERVE_KEYS="first") as server:
         for metadata in ([], [("authorization", "Bearer wrong")]):
             client = Client(own, *metadata)
-            assert client.code("ModelInfer", question(data[0][:1])) == Code.UNAUTHENTICATED
+            assert client.code("ModelInfer", inference_request(data[0][:1])) == Code.UNAUTHENTICATED
             assert client.code("ServerMetadata", pb.ServerMetadataRequest()) == Code.UNAUTHENTICATED
             assert client.call("ServerReady", pb.ServerReadyRequest()).ready
         answer = Client(own, ("authorization", "Bearer first")).infer(data[0][:1])

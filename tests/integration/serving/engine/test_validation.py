@@ -68,7 +68,7 @@ def write(repository, name, model, classifier, images):
 def test_what_never_ends_or_crashes_or_takes_too_much_memory_is_refused_and_the_others_serve(repository, data, first):
     for name, model in ((ENDLESS, endless), (CRASHING, crashing), (GREEDY, greedy)):
         write(repository, name, model(first), first, data[0][:4])
-        kit.crown(repository, 1, name)
+        kit.set_champion(repository, 1, name)
     with kit.Server(repository, "--candidate-seconds", "20", "--candidate-bytes", str(2 * 10**9)) as server:
         told = server.client.get("/status").json()["models"]
 
@@ -82,19 +82,20 @@ def test_what_never_ends_or_crashes_or_takes_too_much_memory_is_refused_and_the_
         assert "ends the process" in told[CRASHING]["refused"]["1"]
         assert set(told[GREEDY]["refused"]) == {"1"}
         assert server.client.get("/v2/health/ready").status_code == 200
-        assert server.client.post(f"/v2/models/{ENDLESS}/infer", json=kit.question(data[0][:1])).status_code == 503
+        answer = server.client.post(f"/v2/models/{ENDLESS}/infer", json=kit.inference_request(data[0][:1]))
+        assert answer.status_code == 503
 
 
 def test_a_candidate_that_never_ends_holds_up_neither_other_models_nor_the_end(repository, data, first, second):
     kit.publish(repository, 2, second, data[0])
     write(repository, ENDLESS, endless(first), first, data[0][:4])
     with kit.Server(repository, "--candidate-seconds", "3600") as server:
-        kit.crown(repository, 1, ENDLESS)
+        kit.set_champion(repository, 1, ENDLESS)
         process = psutil.Process(server.pid)
         kit.wait_until(process.children)
         (candidate,) = process.children()
 
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(lambda: server.client.get("/predict").json()["version"] == 2)
 
         assert candidate.is_running()
@@ -104,7 +105,7 @@ def test_a_candidate_that_never_ends_holds_up_neither_other_models_nor_the_end(r
 
 def test_a_server_stops_while_it_tries_its_first_champion(tmp_path, data, first):
     write(tmp_path, ENDLESS, endless(first), first, data[0][:4])
-    kit.crown(tmp_path, 1, ENDLESS)
+    kit.set_champion(tmp_path, 1, ENDLESS)
     command = [sys.executable, "-m", "serving", "--port", "0", "--candidate-seconds", "3600", "--repository"]
     server = psutil.Popen([*command, str(tmp_path)])
     kit.wait_until(server.children)
@@ -122,7 +123,7 @@ def test_a_server_stops_while_it_tries_its_first_champion(tmp_path, data, first)
 def test_nothing_outlives_a_server_that_is_killed_while_it_tries_a_version(repository, data, first, workers):
     write(repository, ENDLESS, endless(first), first, data[0][:4])
     with kit.Server(repository, "--workers", str(workers), "--candidate-seconds", "3600") as server:
-        kit.crown(repository, 1, ENDLESS)
+        kit.set_champion(repository, 1, ENDLESS)
         # The workers and their supervisor, if there is one, and what tries the version for each worker.
         count = 2 * workers + (workers > 1)
         kit.wait_until(lambda: len(kit.processes_of(repository)) == count)
@@ -136,14 +137,14 @@ def test_a_rollback_loads_nothing_whatever_else_was_asked_for(repository, data, 
     for version in (2, 3, 4):
         kit.publish(repository, version, second, data[0])
     with kit.Server(repository, "--resident-versions", "1") as server:
-        kit.crown(repository, 2)
+        kit.set_champion(repository, 2)
         kit.wait_until(lambda: server.client.get("/predict").json()["version"] == 2)
         for version in (3, 4):
             assert server.client.get(f"/v2/models/{kit.NAME}/versions/{version}/ready").status_code == 200
         (repository / kit.NAME / "1").rename(repository / "gone")
 
-        kit.crown(repository, 1)
+        kit.set_champion(repository, 1)
         kit.wait_until(lambda: server.client.get("/predict").json()["version"] == 1)
-        answer = server.client.post(f"/v2/models/{kit.NAME}/infer", json=kit.question(data[0][:1])).json()
+        answer = server.client.post(f"/v2/models/{kit.NAME}/infer", json=kit.inference_request(data[0][:1])).json()
 
     assert np.allclose(answer["outputs"][0]["data"], first.probabilities(data[0][:1])[0], atol=1e-4)

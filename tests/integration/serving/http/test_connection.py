@@ -18,7 +18,7 @@ from waiting import WAIT_SECONDS
 pytestmark = pytest.mark.slow
 
 INFER = f"/v2/models/{kit.NAME}/infer"
-PIXELS = json.dumps(kit.question(np.eye(28, dtype=np.uint8)[None] * 255)).encode()
+PIXELS = json.dumps(kit.inference_request(np.eye(28, dtype=np.uint8)[None] * 255)).encode()
 MAX_BODY_BYTES = 2_000_000
 
 
@@ -100,7 +100,7 @@ def server(
 ) -> Iterator[kit.Server]:
     folder = tmp_path_factory.mktemp("models")
     kit.publish(folder, 1, first, data[0])
-    kit.crown(folder, 1)
+    kit.set_champion(folder, 1)
     with kit.Server(folder, "--max-body-bytes", str(MAX_BODY_BYTES)) as running:
         yield running
 

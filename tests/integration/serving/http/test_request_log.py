@@ -60,7 +60,7 @@ def attributes(span):
 def test_every_request_is_a_line_of_json_with_its_id(repository, data):
     port = free_port()
     with kit.Server(repository, "--log-format", "json", "--grpc-port", str(port)) as server:
-        right = server.client.post(INFER, json=kit.question(data[0][:1]), headers={"x-request-id": "mine"})
+        right = server.client.post(INFER, json=kit.inference_request(data[0][:1]), headers={"x-request-id": "mine"})
         wrong = server.client.get("/nothing?secret=1")
         _, call = call_by_grpc(port, "ServerLive", pb.ServerLiveRequest(), x_request_id="mine-too")
         server.stop()
@@ -78,7 +78,7 @@ def test_every_request_is_a_line_of_json_with_its_id(repository, data):
 
 def test_without_being_asked_no_request_is_logged(repository, data):
     with kit.Server(repository) as server:
-        server.client.post(INFER, json=kit.question(data[0][:1]), headers={"x-request-id": "mine"})
+        server.client.post(INFER, json=kit.inference_request(data[0][:1]), headers={"x-request-id": "mine"})
         server.stop()
         assert not any("mine" in line for line in server.log)
 
@@ -88,7 +88,7 @@ def test_every_request_is_a_span_in_the_trace_of_its_client(repository, data, co
     port = free_port()
     arguments = ("--log-format", "json", "--grpc-port", str(port))
     with kit.Server(repository, *arguments, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
-        server.client.post(INFER, json=kit.question(data[0][:1]), headers={"x-request-id": "mine"} | PARENT)
+        server.client.post(INFER, json=kit.inference_request(data[0][:1]), headers={"x-request-id": "mine"} | PARENT)
         server.client.get("/v2")
         call_by_grpc(port, "ServerLive", pb.ServerLiveRequest(), **PARENT)
         assert server.stop() == 0
@@ -115,5 +115,5 @@ def test_every_request_is_a_span_in_the_trace_of_its_client(repository, data, co
 def test_a_collector_that_is_not_there_harms_nobody(repository, data):
     nowhere = f"http://127.0.0.1:{free_port()}"
     with kit.Server(repository, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere, OTEL_EXPORTER_OTLP_TIMEOUT="1") as server:
-        assert server.client.post(INFER, json=kit.question(data[0][:1])).status_code == 200
+        assert server.client.post(INFER, json=kit.inference_request(data[0][:1])).status_code == 200
         assert server.stop() == 0

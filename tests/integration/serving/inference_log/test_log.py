@@ -60,7 +60,7 @@ def test_pictures_answers_and_ids_are_in_the_log(repository, data, logged) -> No
         assert answer.headers["x-request-id"] == answer.json()["id"]
         assert predict(server, images[1], **{"X-Request-Id": "mine-1"}).json()["id"] == "mine-1"
         assert predict(server, images[1], **{"X-Request-Id": "bad id!"}).json()["id"] != "bad id!"
-        server.client.post(INFER, json=kit.question(images[1:3]) | {"id": "both"}).raise_for_status()
+        server.client.post(INFER, json=kit.inference_request(images[1:3]) | {"id": "both"}).raise_for_status()
         wait_for(logged, 5)
         # Readers and the writer do not wait for one another.
         assert rows(logged, "PRAGMA journal_mode") == [("wal",)]
@@ -115,9 +115,9 @@ def test_old_pictures_go_and_those_with_feedback_stay(repository, data, logged) 
         kept = predict(server, data[0][0]).json()["id"]
         assert say(server, id=kept, class_name="3").is_success
         for _ in range(11):
-            server.client.post(INFER, json=kit.question(data[0][:100])).raise_for_status()
+            server.client.post(INFER, json=kit.inference_request(data[0][:100])).raise_for_status()
         kit.wait_until(lambda: rows(logged, "SELECT count(*) FROM inferences")[0][0] < 1000)
-        kit.wait_until(lambda: server.client.post(INFER, json=kit.question(data[0][:500])).is_success)
+        kit.wait_until(lambda: server.client.post(INFER, json=kit.inference_request(data[0][:500])).is_success)
         kit.wait_until(lambda: rows(logged, "SELECT max(rowid) - min(rowid) FROM inferences")[0][0] > 1000)
         # Old ones go after new ones came, so that there may be more for a moment.
         kit.wait_until(lambda: rows(logged, "SELECT count(*) FROM inferences")[0][0] <= 601)
@@ -163,6 +163,6 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         assert (decided.key, decided.decision, decided.class_name) == (said[0].key, "accept", "9")
 
         for _ in range(20):
-            server.client.post(INFER, json=kit.question(data[0][:100])).raise_for_status()
+            server.client.post(INFER, json=kit.inference_request(data[0][:100])).raise_for_status()
         kit.wait_until(lambda: count("inferences") < 1000)
         assert say(server, id=given[0], class_name="7").is_success

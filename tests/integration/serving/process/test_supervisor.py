@@ -27,7 +27,7 @@ def children(pid):
 
 def ask(server, images):
     """Ask on a connection of its own, so that the kernel picks a worker."""
-    return waiting.post(server.url + INFER, json=kit.question(images))
+    return waiting.post(server.url + INFER, json=kit.inference_request(images))
 
 
 def counted(server):
@@ -61,7 +61,7 @@ def test_a_unix_socket_is_one_address_as_well(repository, data, first, tmp_path,
             assert server.announcement.endswith(f" on unix:{path}")
             for _ in range(4):
                 with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=WAIT_SECONDS) as client:
-                    answer = client.post(f"http://localhost{INFER}", json=kit.question(data[0][:2])).json()
+                    answer = client.post(f"http://localhost{INFER}", json=kit.inference_request(data[0][:2])).json()
                 values = np.reshape(answer["outputs"][0]["data"], (2, 10))
                 assert np.allclose(values, first.probabilities(data[0][:2]), atol=1e-5)
             with kit.Server(repository, *arguments) as second:

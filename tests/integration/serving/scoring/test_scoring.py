@@ -31,7 +31,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images, _ = kit.digits()
     for version in (1, 2):
         kit.publish(folder, version, kit.untrained(version), images, doubt=DOUBT, preprocessing="plain")
-    kit.crown(folder, 2)
+    kit.set_champion(folder, 2)
     return folder
 
 

@@ -27,7 +27,7 @@ def images():
 @pytest.fixture
 def folder(tmp_path, classifier, images):
     kit.publish(tmp_path, 3, classifier, images)
-    kit.crown(tmp_path, 3)
+    kit.set_champion(tmp_path, 3)
     return tmp_path
 
 

@@ -32,7 +32,9 @@ def are_refused(server: kit.Server, number: int) -> bool:
 
 def ask(server: kit.Server, image: np.ndarray, request_id: str, path: str = INFER) -> tuple[int, np.ndarray]:
     """Return the version that answers, and its probabilities."""
-    answer = server.client.post(path, json=kit.question(image[np.newaxis]) | {"id": request_id}).raise_for_status()
+    answer = server.client.post(
+        path, json=kit.inference_request(image[np.newaxis]) | {"id": request_id}
+    ).raise_for_status()
     tree = answer.json()
     assert tree["id"] == request_id
     return int(tree["model_version"]), np.array(tree["outputs"][0]["data"])

@@ -69,7 +69,7 @@ def test_a_win_on_the_golden_set_promotes_if_the_test_split_loses_at_most_the_ma
     before = register(paths, DATASET, kit.linear_classifier(images, labels), images)
     promotion.make_champion(paths, before, "gate")
     both = np.concatenate([images, turned(images)]), np.concatenate([labels, labels])
-    candidate = kit.network(*both)
+    candidate = kit.fit_network(*both)
     evaluation = evaluated(paths, settings, candidate)
     assert evaluation.golden["golden_examples"] == GOLDEN
     assert evaluation.logged["golden_accuracy"] > 0.7

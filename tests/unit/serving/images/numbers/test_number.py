@@ -25,7 +25,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def classifier():
-    return kit.network(*(kit.mnist("train", 20_000) or kit.digits()))
+    return kit.fit_network(*(kit.mnist("train", 20_000) or kit.digits()))
 
 
 @pytest.fixture
