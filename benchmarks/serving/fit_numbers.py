@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.optimize import minimize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
-import hard_images
+import image_faults
 import many_digits
 
 from serving.engine.model import Model
@@ -96,12 +96,12 @@ def examples(images: Array, labels: Array) -> Iterator[Example]:
     for kind, count, (low, high) in NUMBERS:
         for seed in range(count):
             chosen = random.integers(0, len(images), random.integers(low, high))
-            digits = [hard_images.from_outline(images[each]) for each in chosen]
+            digits = [image_faults.from_outline(images[each]) for each in chosen]
             yield from _lines(digits, labels[chosen], kind, seed)
         print(f"{kind}: {count} numbers", file=sys.stderr, flush=True)
 
 
-def _lines(digits: Sequence[hard_images.Floats], labels: Array, kind: str, seed: int) -> Iterator[Example]:
+def _lines(digits: Sequence[image_faults.Floats], labels: Array, kind: str, seed: int) -> Iterator[Example]:
     """Yield the line of a number, unless it is taken for several."""
     file = many_digits.write(digits, kind, seed)
     picture = decode(file, max_pixels=MAX_PIXELS, max_side=number.WORKING_SIDE)

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
-import hard_images
+import image_faults
 import serving_kit as kit
 import strokes
 import unusual_images
@@ -42,7 +42,7 @@ COLUMNS, ROWS = 10, 10
 TIMED = {"PNG": (128, 128), "JPEG": (4000, 3000)}
 TIMED_NOISE = (0, 8)
 
-Digit = tuple[hard_images.Floats, int]
+Digit = tuple[image_faults.Floats, int]
 Faults = Sequence[tuple[str, int]]
 
 
@@ -51,9 +51,9 @@ def handwriting(count: int) -> list[Digit]:
     digits: list[Digit] = []
     for images, labels in filter(None, (kit.mnist("t10k", 10_000), kit.digits())):
         for index in np.random.default_rng(0).permutation(len(images))[:count]:
-            digits.append((hard_images.from_outline(images[index]), int(labels[index])))
+            digits.append((image_faults.from_outline(images[index]), int(labels[index])))
     for seed, (digit, shape) in enumerate(strokes.every_shape()):
-        digits.append((strokes.ink(strokes.Hand(size=0.6).write(shape, seed), hard_images.SIDE, 0.05), int(digit)))
+        digits.append((strokes.ink(strokes.Hand(size=0.6).write(shape, seed), image_faults.SIDE, 0.05), int(digit)))
     return digits
 
 
@@ -98,7 +98,7 @@ class Reader:
 def pairs(count: int) -> Iterator[Faults]:
     """Yield pairs of faults at middle strength."""
     chosen = random.Random(0)
-    names = [name for name in hard_images.FAULTS if name != "none"]
+    names = [name for name in image_faults.FAULTS if name != "none"]
     for _ in range(count):
         yield [(name, 2) for name in chosen.sample(names, 2)]
 
@@ -108,8 +108,8 @@ def printed() -> list[Digit]:
     digits: list[Digit] = []
     for name, digit in itertools.product(FONTS, range(10)):
         font = ImageFont.truetype(Path(mpl.get_data_path()) / f"fonts/ttf/{name}.ttf", 200)
-        sheet = Image.new("L", (hard_images.SIDE,) * 2)
-        ImageDraw.Draw(sheet).text((hard_images.SIDE / 2,) * 2, str(digit), fill=255, font=font, anchor="mm")
+        sheet = Image.new("L", (image_faults.SIDE,) * 2)
+        ImageDraw.Draw(sheet).text((image_faults.SIDE / 2,) * 2, str(digit), fill=255, font=font, anchor="mm")
         digits.append((np.asarray(sheet, float) / 255, digit))
     return digits
 
@@ -119,7 +119,7 @@ def files_of(digits: Sequence[Digit], name: str, strength: int, first_seed: int 
     seeded = enumerate((ink for ink, _ in digits), first_seed)
     if name in unusual_images.KINDS:
         return [unusual_images.make(ink, name, strength, seed) for seed, ink in seeded]
-    return [hard_images.make(ink, [(name, strength)], seed) for seed, ink in seeded]
+    return [image_faults.make(ink, [(name, strength)], seed) for seed, ink in seeded]
 
 
 def print_table(reader: Reader, digits: Sequence[Digit], names: Sequence[str]) -> None:
@@ -127,7 +127,7 @@ def print_table(reader: Reader, digits: Sequence[Digit], names: Sequence[str]) -
     print(f"{len(digits)} digits, accuracy in % at strengths 1, 2, 3")
     single = []
     for name in names:
-        row = [reader.accuracy(files_of(digits, name, each), digits) for each in hard_images.STRENGTHS]
+        row = [reader.accuracy(files_of(digits, name, each), digits) for each in image_faults.STRENGTHS]
         single += row
         print(f"{name:<18}" + "".join(f"{100 * value:>8.1f}" for value in row), flush=True)
     print(f"{'mean':<18}{100 * np.mean(single):>8.1f}")
@@ -137,7 +137,7 @@ def print_pairs(reader: Reader, digits: Sequence[Digit], count: int) -> None:
     """Print the accuracy of pairs of faults, the worst first."""
     shares = {}
     for faults in pairs(count):
-        files = [hard_images.make(ink, faults, seed) for seed, (ink, _) in enumerate(digits)]
+        files = [image_faults.make(ink, faults, seed) for seed, (ink, _) in enumerate(digits)]
         shares[faults[0][0] + " and " + faults[1][0]] = reader.accuracy(files, digits)
     print(
         f"mean of {len(shares)} pairs at strength 2, {len(digits)} digits: {100 * np.mean(list(shares.values())):.1f}"
@@ -160,7 +160,7 @@ def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
     drawing = ImageDraw.Draw(sheet)
     for number in range(COLUMNS * ROWS):
         ink, label = chosen.choice(digits)
-        kind, strength = chosen.choice([*hard_images.FAULTS, *unusual_images.KINDS]), chosen.choice((2, 3))
+        kind, strength = chosen.choice([*image_faults.FAULTS, *unusual_images.KINDS]), chosen.choice((2, 3))
         (file,) = files_of([(ink, label)], kind, strength, number)
         (found,) = reader.read([file])
         x, y = number % COLUMNS * TILE * 2, number // COLUMNS * (TILE + CAPTION)
@@ -175,9 +175,9 @@ def draw(reader: Reader, digits: Sequence[Digit]) -> Image.Image:
     return sheet
 
 
-def print_speed(ink: hard_images.Floats, repeats: int = 25) -> None:
+def print_speed(ink: image_faults.Floats, repeats: int = 25) -> None:
     """Print the processor time of the preprocessing of an image, small and large, without noise and with it."""
-    sheet = Image.open(io.BytesIO(hard_images.make(ink, [], 0)))
+    sheet = Image.open(io.BytesIO(image_faults.make(ink, [], 0)))
     for (kind, size), deviation in itertools.product(TIMED.items(), TIMED_NOISE):
         grains = np.random.default_rng(0).normal(0, deviation, (*size[::-1], 1))
         pixels = np.clip(np.asarray(sheet.resize(size)) + grains, 0, 255).astype(np.uint8)
@@ -194,7 +194,7 @@ def print_speed(ink: hard_images.Floats, repeats: int = 25) -> None:
 
 def main() -> None:
     """Print the accuracy by fault and strength, and of pairs."""
-    names = [*hard_images.FAULTS, *unusual_images.KINDS]
+    names = [*image_faults.FAULTS, *unusual_images.KINDS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, default=ROOT / "var/models")
     parser.add_argument("--model", default="mnist-classifier")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
-import hard_images
+import image_faults
 import many_digits
 import serving_kit as kit
 import strokes
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_PIXELS = 16_000_000
 STROKE = 0.05
 
-Written = tuple[hard_images.Floats, int]
+Written = tuple[image_faults.Floats, int]
 
 
 class Reader:
@@ -67,14 +67,14 @@ class Reader:
 def of_datasets() -> list[Written]:
     """Return 2,000 digits of MNIST's test images, or scikit-learn's."""
     images, labels = kit.mnist("t10k", 2000) or kit.digits()
-    return [(hard_images.from_outline(image), int(label)) for image, label in zip(images, labels, strict=True)]
+    return [(image_faults.from_outline(image), int(label)) for image, label in zip(images, labels, strict=True)]
 
 
 def of_strokes() -> list[Written]:
     """Return all digits in all shapes, as drawn on the page."""
     hand = strokes.Hand(size=0.6, tremor=0.004)
     return [
-        (strokes.ink(hand.write(shape, seed), hard_images.SIDE, STROKE), int(digit))
+        (strokes.ink(hand.write(shape, seed), image_faults.SIDE, STROKE), int(digit))
         for seed, (digit, shape) in enumerate(strokes.every_shape())
     ]
 
@@ -94,7 +94,7 @@ def read_numbers(reader: Reader, digits: Sequence[Written], kind: str, count: in
 
 def single(reader: Reader, digits: Sequence[Written], fault: str) -> float:
     """Return the share of single digits with a fault of middle strength that are read as a single digit."""
-    files = [hard_images.make(ink, [(fault, 2)], seed) for seed, (ink, _) in enumerate(digits)]
+    files = [image_faults.make(ink, [(fault, 2)], seed) for seed, (ink, _) in enumerate(digits)]
     return float(np.mean([len(reader.read(file)) == 1 for file in files]))
 
 
@@ -115,7 +115,7 @@ def main() -> None:
             print(f"{source:<14}{kind:<10}{100 * whole:>8.1f}{100 * each:>8.1f}", flush=True)
     print(reader.summary())
     print(f"{arguments.digits} single digits with each fault: read as a single one, in %")
-    stay = {fault: single(reader, sources["data set"][: arguments.digits], fault) for fault in hard_images.FAULTS}
+    stay = {fault: single(reader, sources["data set"][: arguments.digits], fault) for fault in image_faults.FAULTS}
     print(f"none {100 * stay['none']:.1f}, mean {100 * np.mean(list(stay.values())):.1f}; the lowest:")
     for fault, share in sorted(stay.items(), key=lambda entry: entry[1])[:8]:
         print(f"  {fault:<18}{100 * share:>6.1f}")

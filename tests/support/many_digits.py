@@ -1,13 +1,13 @@
 """Numbers of several digits, written by hand: digits of a dataset or pen strokes, side by side on one sheet.
 
-The digits of a number are drawn anew at high resolution, as `hard_images` does. The same seed gives the same file.
+The digits of a number are drawn anew at high resolution, as `image_faults` does. The same seed gives the same file.
 """
 
 from collections.abc import Sequence
 
-import hard_images
+import image_faults
 import numpy as np
-from hard_images import Floats, Scene
+from image_faults import Floats, Scene
 
 HEIGHT = 96  # of a digit, in pixels
 MARGIN = 40
@@ -83,7 +83,7 @@ def _line(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> list
     placed: list[tuple[int, Floats]] = []
     for digit in digits:
         share = rng.uniform(MIN_SIZE, 1) if kind in OF_DIFFERENT_SIZE else 1.0
-        cropped = hard_images.resized(digit, HEIGHT * share)
+        cropped = image_faults.resized(digit, HEIGHT * share)
         top = round(rng.uniform(0, 1) * (len(line) - len(cropped)))
         field: Floats = np.zeros((len(line), cropped.shape[1]))
         field[top : top + len(cropped)] = cropped

@@ -1,13 +1,13 @@
-"""Unusual images: digits on sheets, screens and photographs of other kinds than the faults of `hard_images`.
+"""Unusual images: digits on sheets, screens and photographs of other kinds than the faults of `image_faults`.
 
 Each kind has three strengths, 1 to 3. The same seed gives the same file.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-import hard_images
+import image_faults
 import numpy as np
-from hard_images import SIDE, Fault, Floats, Scene
+from image_faults import SIDE, Fault, Floats, Scene
 from PIL import Image, ImageDraw, ImageFilter
 
 DARK = 25
@@ -31,27 +31,27 @@ def _clouds(scene: Scene, shape: tuple[int, int], blur: float, deviation: float)
 
 def _placed(ink: Floats, height: float, shape: tuple[int, int], top: int, left: int) -> Floats:
     """Return a sheet of this shape with the ink at this height in pixels."""
-    small = hard_images.resized(ink, height)
+    small = image_faults.resized(ink, height)
     sheet: Floats = np.zeros(shape)
     sheet[top : top + len(small), left : left + small.shape[1]] = small
     return sheet
 
 
 def _brush(scene: Scene, strength: int) -> None:
-    wide = hard_images.grown(scene.ink, (2, 4, 6)[strength - 1])
+    wide = image_faults.grown(scene.ink, (2, 4, 6)[strength - 1])
     uneven = 0.75 + _clouds(scene, (SIDE, SIDE), 5, (0.12, 0.18, 0.25)[strength - 1])[..., 0]
     scene.ink = wide * np.clip(uneven, 0.25, 1)
 
 
 def _marker(scene: Scene, strength: int) -> None:
     """A marker so fat that its strokes leave little of the loops."""
-    scene.ink = hard_images.grown(scene.ink, (12, 14, 17)[strength - 1])
+    scene.ink = image_faults.grown(scene.ink, (12, 14, 17)[strength - 1])
 
 
 def _outlined(scene: Scene, strength: int) -> None:
     """Hollow strokes, of which only the outline is drawn."""
-    wide = hard_images.grown(scene.ink, 6)
-    scene.ink = wide - hard_images.grown(wide, -(3, 5, 8)[strength - 1])
+    wide = image_faults.grown(scene.ink, 6)
+    scene.ink = wide - image_faults.grown(wide, -(3, 5, 8)[strength - 1])
 
 
 def _whiteboard(scene: Scene, strength: int) -> None:

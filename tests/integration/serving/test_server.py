@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import hard_images
+import image_faults
 import many_digits
 import numpy as np
 import psutil
@@ -487,7 +487,7 @@ def test_several_pictures_are_answered_as_each_alone(server, data) -> None:
 
 def test_a_number_is_answered_digit_by_digit(server, data) -> None:
     images, labels = data[0][:3], data[1][:3]
-    file = many_digits.write([hard_images.from_outline(image) for image in images], "spaced", seed=0)
+    file = many_digits.write([image_faults.from_outline(image) for image in images], "spaced", seed=0)
 
     number = server.client.post("/predict?digits=many&input=1", content=file).raise_for_status().json()
     listed = {"images": [base64.b64encode(content).decode() for content in (file, as_png(images[0]))]}
@@ -510,7 +510,7 @@ def test_a_number_is_answered_digit_by_digit(server, data) -> None:
 
 
 def test_digits_that_touch_are_answered_one_by_one(server, data) -> None:
-    twos = [hard_images.from_outline(image) for image in data[0][data[1] == 2][:3]]
+    twos = [image_faults.from_outline(image) for image in data[0][data[1] == 2][:3]]
     file = many_digits.write(twos, "touching", seed=0)
 
     digits = server.client.post("/predict?digits=many", content=file).raise_for_status().json()["digits"]

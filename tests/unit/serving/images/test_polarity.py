@@ -1,6 +1,6 @@
 """Polarity of an image: fat strokes, frames, loops and sheets, each in black on white and the reverse."""
 
-import hard_images
+import image_faults
 import numpy as np
 import pytest
 import serving_kit as kit
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from serving.images import polarity
 from serving.images.digit import one_digit
 
-SIDE = hard_images.SIDE
+SIDE = image_faults.SIDE
 PAPER, INK = 240, 30
 
 
@@ -22,7 +22,7 @@ def of_strokes(digit, width):
 def of_dataset():
     """Return a sheet with a 7 whose strokes are nearly as wide as they are long."""
     images, labels = kit.digits()
-    ink = hard_images.from_outline(images[np.flatnonzero(labels == 7)[0]])
+    ink = image_faults.from_outline(images[np.flatnonzero(labels == 7)[0]])
     return PAPER - (PAPER - INK) * ink
 
 

@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 
-import hard_images
+import image_faults
 import numpy as np
 import pytest
 import serving_kit as kit
@@ -29,7 +29,7 @@ def seven(digits):
 @pytest.fixture(scope="module")
 def ink(seven):
     """The digit drawn anew, with strokes as wide as MNIST's: those of scikit-learn's digits are twice as wide."""
-    return hard_images.from_outline(to_model_input(encoded(enlarged(seven))))
+    return image_faults.from_outline(to_model_input(encoded(enlarged(seven))))
 
 
 def encoded(image, kind="PNG", **options):
@@ -104,9 +104,9 @@ def test_a_fine_pen_gives_strokes_as_wide_as_those_of_mnist(seven):
     assert 0.75 < widths[0] / widths[1] < 1.25
 
 
-@pytest.mark.parametrize("strength", hard_images.STRENGTHS)
+@pytest.mark.parametrize("strength", image_faults.STRENGTHS)
 def test_a_fat_marker_gives_strokes_that_the_model_knows(ink, strength):
-    clean = to_model_input(hard_images.make(ink, [], seed=0))
+    clean = to_model_input(image_faults.make(ink, [], seed=0))
 
     found = to_model_input(unusual_images.make(ink, "marker", strength, seed=strength))
 
@@ -129,20 +129,20 @@ def test_a_loop_of_a_fine_pen_is_no_outline_of_a_stroke(width):
 OF_SHAPE = {"none", "rotated", "slanted", "thin", "thick", "cut"}
 
 
-@pytest.mark.parametrize("strength", hard_images.STRENGTHS[:2])
-@pytest.mark.parametrize("fault", sorted(hard_images.FAULTS.keys() - OF_SHAPE))
+@pytest.mark.parametrize("strength", image_faults.STRENGTHS[:2])
+@pytest.mark.parametrize("fault", sorted(image_faults.FAULTS.keys() - OF_SHAPE))
 def test_faults_of_sheet_light_and_camera_leave_the_digit_as_it_is(ink, fault, strength):
-    clean = to_model_input(hard_images.make(ink, [], seed=0))
+    clean = to_model_input(image_faults.make(ink, [], seed=0))
 
-    found = to_model_input(hard_images.make(ink, [(fault, strength)], seed=strength))
+    found = to_model_input(image_faults.make(ink, [(fault, strength)], seed=strength))
 
     assert likeness(found, clean) > 0.8
 
 
-@pytest.mark.parametrize("strength", hard_images.STRENGTHS[:2])
+@pytest.mark.parametrize("strength", image_faults.STRENGTHS[:2])
 @pytest.mark.parametrize("kind", sorted(unusual_images.KINDS.keys() - {"marker"}))
 def test_unusual_images_show_the_same_digit(ink, kind, strength):
-    clean = to_model_input(hard_images.make(ink, [], seed=0))
+    clean = to_model_input(image_faults.make(ink, [], seed=0))
 
     found = to_model_input(unusual_images.make(ink, kind, strength, seed=strength))
 

@@ -3,7 +3,7 @@
 import io
 import itertools
 
-import hard_images
+import image_faults
 import many_digits
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def read_text(classifier):
 def drawn(digits, *classes):
     """Return the ink of a digit of each class."""
     images, labels = digits
-    return [hard_images.from_outline(images[np.flatnonzero(labels == each)[0]]) for each in classes]
+    return [image_faults.from_outline(images[np.flatnonzero(labels == each)[0]]) for each in classes]
 
 
 def encoded(image, kind="PNG", **options):
@@ -65,7 +65,7 @@ def test_most_digits_of_numbers_are_read(digits, read_text, kind, least):
 
     for seed in range(10):
         numbers = random.integers(0, len(images), random.integers(2, 9))
-        inks = [hard_images.from_outline(images[number]) for number in numbers]
+        inks = [image_faults.from_outline(images[number]) for number in numbers]
         found, _ = read_text(many_digits.write(inks, kind, seed))
         right.append(many_digits.agreement(found, many_digits.text(labels[numbers], kind)))
 
@@ -101,7 +101,7 @@ def test_lines_are_read_from_top_to_bottom(digits, read_text):
 
 def test_strokes_apart_are_one_digit(digits, read_text):
     body, bar = strokes.Hand(size=0.6).write(strokes.SHAPES["5"][0])
-    five = strokes.ink([body, bar - (0, 0.05)], hard_images.SIDE, 0.05)
+    five = strokes.ink([body, bar - (0, 0.05)], image_faults.SIDE, 0.05)
 
     found, _ = read_text(many_digits.write([*drawn(digits, 7), five, *drawn(digits, 0)], "spaced", seed=0))
 
@@ -135,7 +135,7 @@ def test_several_digits_are_noticed_where_one_was_asked_for(digits, kind):
     random = np.random.default_rng(1)
     noticed = 0
     for seed in range(10):
-        inks = [hard_images.from_outline(images[number]) for number in random.integers(0, len(images), 3)]
+        inks = [image_faults.from_outline(images[number]) for number in random.integers(0, len(images), 3)]
         file = many_digits.write(inks, kind, seed)
         noticed += read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
     assert noticed >= 8
@@ -144,14 +144,14 @@ def test_several_digits_are_noticed_where_one_was_asked_for(digits, kind):
 @pytest.mark.parametrize("fault", ["none", "ruled", "box", "crop marks", "frame", "desk", "shadow", "pencil"])
 def test_one_digit_on_a_bad_sheet_is_not_taken_for_several(digits, fault):
     for seed, ink in enumerate(drawn(digits, 0, 4, 5, 8)):
-        file = hard_images.make(ink, [(fault, 2)], seed)
+        file = image_faults.make(ink, [(fault, 2)], seed)
         assert not read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
 
 
 def test_strokes_apart_are_not_taken_for_several_digits():
     body, bar = strokes.Hand(size=0.6).write(strokes.SHAPES["5"][0])
-    five = strokes.ink([body, bar - (0, 0.05)], hard_images.SIDE, 0.05)
-    file = hard_images.make(five, [("none", 1)], 0)
+    five = strokes.ink([body, bar - (0, 0.05)], image_faults.SIDE, 0.05)
+    file = image_faults.make(five, [("none", 1)], 0)
     assert not read(file, mode="digit", max_pixels=MAX_PIXELS).shows_several
 
 

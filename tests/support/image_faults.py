@@ -46,7 +46,7 @@ class Scene:
             sheet = change(sheet)
         image = Image.fromarray(np.clip(np.rint(sheet), 0, 255).astype(np.uint8))
         if self.transparent:
-            alpha = Image.fromarray(np.rint(self.ink * 255).astype(np.uint8)).resize(image.size)
+            alpha = _to_image(self.ink).resize(image.size)
             image = Image.merge("RGBA", (*Image.new("RGB", image.size, tuple(map(int, self.pen))).split(), alpha))
         content = io.BytesIO()
         image.save(content, **self.encoding)  # type: ignore[arg-type]
@@ -69,14 +69,23 @@ def from_outline(image: NDArray[np.uint8], share: float = 0.6) -> Floats:
     return np.clip((np.asarray(sheet, float) - 100) / 55, 0, 1)
 
 
+def _to_image(ink: Floats) -> Image.Image:
+    """Return ink as a greyscale image: the inverse of `_to_ink`."""
+    return Image.fromarray(np.rint(ink * 255).astype(np.uint8))
+
+
+def _to_ink(image: Image.Image) -> Floats:
+    return np.asarray(image, float) / 255
+
+
 def resized(ink: Floats, height: float) -> Floats:
     """Return ink cropped to its box, and scaled to this height in pixels."""
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = height / len(cropped)
-    image = Image.fromarray(np.rint(cropped * 255).astype(np.uint8))
+    image = _to_image(cropped)
     size = max(1, round(cropped.shape[1] * scale)), max(1, round(height))
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS), float) / 255
+    return _to_ink(image.resize(size, Image.Resampling.LANCZOS))
 
 
 Fault = Callable[[Scene, int], None]
@@ -96,8 +105,8 @@ def _warp(ink: Floats, matrix: Sequence[float]) -> Floats:
     a, b, c, d = matrix
     middle = SIDE / 2
     data = (a, b, middle - a * middle - b * middle, c, d, middle - c * middle - d * middle)
-    image = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
-    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.BICUBIC), float) / 255
+    image = _to_image(ink)
+    return _to_ink(image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.BICUBIC))
 
 
 def _rotated(scene: Scene, strength: int) -> None:
@@ -112,7 +121,7 @@ def _slanted(scene: Scene, strength: int) -> None:
 
 def grown(ink: Floats, radius: int) -> Floats:
     """Return ink with strokes wider by twice the radius in pixels; narrower by a negative one."""
-    image = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
+    image = _to_image(ink)
     for step in range(abs(radius)):  # a square and a cross in turn give nearly a disc
         size = ImageFilter.MaxFilter(3) if radius > 0 else ImageFilter.MinFilter(3)
         if step % 2:
@@ -120,7 +129,7 @@ def grown(ink: Floats, radius: int) -> Floats:
         else:
             compare = ImageChops.lighter if radius > 0 else ImageChops.darker
             image = _cross(image, compare)
-    return np.asarray(image, float) / 255
+    return _to_ink(image)
 
 
 def _cross(image: Image.Image, compare: Callable[[Image.Image, Image.Image], Image.Image]) -> Image.Image:
@@ -136,16 +145,9 @@ def _thin(scene: Scene, strength: int) -> None:
 
 
 def _pen_of_width(ink: Floats, width: int) -> Floats:
-    mask = _thinned(ink > 0.5)
-    return (
-        np.asarray(
-            Image.fromarray(np.rint(grown(mask.astype(float), max(0, width // 2)) * 255).astype(np.uint8)).filter(
-                ImageFilter.GaussianBlur(0.6)
-            ),
-            float,
-        )
-        / 255
-    )
+    middle = _thinned(ink > 0.5).astype(float)
+    strokes = _to_image(grown(middle, max(0, width // 2)))
+    return _to_ink(strokes.filter(ImageFilter.GaussianBlur(0.6)))
 
 
 def _thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -198,9 +200,8 @@ def _chalk(scene: Scene, strength: int) -> None:
     _colours([(225, 225, 220), (200, 200, 195), (170, 170, 170)], [(40, 60, 50), (50, 70, 60), (60, 75, 70)])(
         scene, strength
     )
-    grain = np.asarray(
-        Image.fromarray(scene.rng.integers(0, 256, (SIDE, SIDE), np.uint8)).filter(ImageFilter.GaussianBlur(1)), float
-    )
+    noise = Image.fromarray(scene.rng.integers(0, 256, (SIDE, SIDE), np.uint8))
+    grain = np.asarray(noise.filter(ImageFilter.GaussianBlur(1)), float)
     scene.ink = scene.ink * np.clip(0.75 + (grain - 128) / 128 * (0.5, 1, 1.6)[strength - 1], 0, 1)
 
 
