@@ -208,7 +208,7 @@ def look(paths: Paths, dataset: str | None) -> Look:
     """Compare the traffic since the last look with the champion's reference."""
     settings = config.load(paths.params)
     chosen = dataset_choice.choose(paths, settings.fetch, dataset)
-    taken = looks.take(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
+    taken = looks.run(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
     get_run_logger().info(taken.summary)
     return taken
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flows.orchestration.notifications import Event
-from mnistflow import files
-from mnistflow.errors import MnistflowError
 from mnistflow.monitoring import state
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.watch import record, step
@@ -41,12 +39,8 @@ def advance(
         MnistflowError: another look is under way, or the version before cannot be published.
     """
     name = versions.model_name(dataset)
-    with files.claim(state.lock(paths, name)) as alone:
-        if not alone:
-            raise MnistflowError(
-                f"the monitoring of {name} is already running", "Try again in a moment.", transient=True
-            )
-        watch = step.take(paths, dataset, config, log, now)
+    with state.exclusive(paths, name):
+        watch = step.advance(paths, dataset, config, log, now)
         if watch and watch.outcome in EVENTS and not watch.announced:
             event = EVENTS[watch.outcome]
             notify(event, name, f"{event}: {name} version {watch.version}: {watch.reason}")

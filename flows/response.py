@@ -36,8 +36,8 @@ def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step
             deployment.
     """
     name = versions.model_name(dataset)
-    with files.claim(state.lock(paths, name)) as alone:
-        if not alone:
+    with files.claim(state.lock(paths, name)) as acquired:
+        if not acquired:
             return Step("wait", "the monitoring is already running")
         known = state.read(paths, name)
         champion = versions.version_of_alias(name, versions.CHAMPION)

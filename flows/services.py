@@ -43,8 +43,8 @@ def up(paths: Paths, settings: Config, host: str) -> None:
     """
     prefect_yaml.read(paths)
     automations.read(paths)
-    with files.claim(paths.var / UP_LOCK) as alone:
-        if not alone:
+    with files.claim(paths.var / UP_LOCK) as acquired:
+        if not acquired:
             raise MnistflowError("`mnistflow up` is already running in this checkout", "Stop that process first.")
         with server_address.claim(paths) as claimed:
             api, scheduling = _scheduling(paths, host) if claimed else (None, [])

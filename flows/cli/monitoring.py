@@ -36,7 +36,7 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
         notifications.send(Notification(event, subject, text), server_address.running_server(paths))
 
     log, now = os.environ[environment.INFERENCE_LOG], datetime.now(UTC)
-    look = looks.take(paths, chosen, settings.monitor, log, now)
+    look = looks.run(paths, chosen, settings.monitor, log, now)
     watch = promotion_watch.advance(paths, chosen, settings.monitor, log, now, notify)
     if as_json:
         alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]

@@ -53,8 +53,8 @@ def up(paths: Paths, settings: Config) -> None:
             set-up runs already.
     """
     programs.require_all((programs.POSTGRES, *programs.PACKAGES))
-    with files.claim(paths.var / "team.lock") as alone:
-        if not alone:
+    with files.claim(paths.var / "team.lock") as acquired:
+        if not acquired:
             raise MnistflowError("`mnistflow team-up` is already running in this checkout", "Stop that process first.")
         folder = TeamFolder.of(paths)
         team = Team(paths, settings, folder)

@@ -117,8 +117,8 @@ def examine(
         found = evidence[check]
         before = detectors.get(check) or Detector.initial(len(found.e_values))
         # Without feedback there is nothing to learn about accuracy, and its detector waits.
-        is_asked = check != "accuracy" or len(sample.right) > 0
-        results[check] = _result(before, found, hours / HOURS_A_YEAR if is_asked else 0.0, config)
+        has_data = check != "accuracy" or len(sample.right) > 0
+        results[check] = _result(before, found, hours / HOURS_A_YEAR if has_data else 0.0, config)
     estimated = accuracy.estimate_accuracy(confidence, reference_confidence, reference.right)
     return Findings(results, estimated, {**distances, **output_distances})
 

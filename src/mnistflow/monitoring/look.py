@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from mnistflow import files
-from mnistflow.errors import MnistflowError, RegistryError
+from mnistflow.errors import RegistryError
 from mnistflow.monitoring import accuracy, alarm_plot, reference, series, state, statistics, traffic
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.detection import Detector
@@ -59,15 +58,13 @@ class _Comparison:
     """Traffic since the last look, compared with the champion's reference.
 
     Attributes:
-        before: state before the look.
-        known: the reference.
-        seen: the traffic.
+        state: as before the look.
     """
 
     champion: Version
-    before: State
-    known: Reference
-    seen: Traffic
+    state: State
+    reference: Reference
+    traffic: Traffic
     findings: Findings
     now: datetime
 
@@ -87,12 +84,12 @@ class _Comparison:
     @property
     def right(self) -> int:
         """Number of right predictions among those with feedback, in all looks at this version."""
-        return self.before.right + int(self.seen.right.sum())
+        return self.state.right + int(self.traffic.right.sum())
 
     @property
     def labelled(self) -> int:
         """Number of predictions with feedback, in all looks at this version."""
-        return self.before.labelled + len(self.seen.right)
+        return self.state.labelled + len(self.traffic.right)
 
     @cached_property
     def labelled_accuracy(self) -> accuracy.Interval | None:
@@ -100,7 +97,7 @@ class _Comparison:
         return accuracy.confidence_sequence(self.right, self.labelled) if self.labelled else None
 
 
-def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Look:
+def run(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Look:
     """Look at the champion of a data set.
 
     Args:
@@ -115,35 +112,31 @@ def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datet
         MnistflowError: another look is under way.
     """
     name = versions.model_name(dataset)
-    with files.claim(state.lock(paths, name)) as alone:
-        if not alone:
-            raise MnistflowError(
-                f"the monitoring of {name} is already running", "Try again in a moment.", transient=True
-            )
+    with state.exclusive(paths, name):
         champion = versions.version_of_alias(name, versions.CHAMPION)
         if champion is None:
             return _skipped(name, 0, f"{name} has no champion to look at")
-        return _take(paths, dataset, champion, config, log, now)
+        return _run(paths, dataset, champion, config, log, now)
 
 
-def _take(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, log: str, now: datetime) -> Look:
+def _run(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, log: str, now: datetime) -> Look:
     before = _starting_state(state.read(paths, champion.name), champion, log)
     try:
-        known = reference.load(champion)
+        expected = reference.load(champion)
     except RegistryError as error:
         return _skipped(champion.name, champion.number, str(error))
-    shape = known.images.shape[1:]
+    shape = expected.images.shape[1:]
     since = Cursor(before.row, before.feedback)
     waiting = traffic.waiting(log, champion, shape, since)
     if waiting < config.window:
         summary = f"{_title(champion)}: {waiting} images since the last look; the next needs {config.window}"
         return _skipped(champion.name, champion.number, summary)
-    seen = traffic.read(log, champion, shape, since, config.most)
+    recent = traffic.read(log, champion, shape, since, config.most)
     hours = (now - datetime.fromisoformat(before.looked)).total_seconds() / 3600 if before.looked else FIRST_HOURS
     detectors = {check: Detector(components) for check, components in before.evidence.items()}
-    sample = Sample(statistics.of_images(seen.images), seen.probabilities, seen.right)
-    findings = examine(known, sample, detectors, min(max(hours, 0.0), MAX_HOURS), config)
-    return _keep(paths, dataset, _Comparison(champion, before, known, seen, findings, now))
+    sample = Sample(statistics.of_images(recent.images), recent.probabilities, recent.right)
+    findings = examine(expected, sample, detectors, min(max(hours, 0.0), MAX_HOURS), config)
+    return _record(paths, dataset, _Comparison(champion, before, expected, recent, findings, now))
 
 
 def _skipped(name: str, number: int, summary: str) -> Look:
@@ -162,14 +155,14 @@ def _starting_state(before: State | None, champion: Version, log: str) -> State:
     return before if traffic.last_row(log) >= before.row else before.model_copy(update={"row": 0})
 
 
-def _keep(paths: Paths, dataset: str, compared: _Comparison) -> Look:
+def _record(paths: Paths, dataset: str, compared: _Comparison) -> Look:
     """Log a look to MLflow, write its gauges, and store the state, in this order: a crash repeats the look."""
-    champion, images = compared.champion, len(compared.seen.images)
+    champion, images = compared.champion, len(compared.traffic.images)
     raised, summary = compared.alarms, _summary(compared)
-    run = series.open_run(paths, dataset, champion, compared.before.run_id)
+    run = series.open_run(paths, dataset, champion, compared.state.run_id)
     values = series.metrics(compared.findings, compared.labelled_accuracy, images)
     plot = _log_plot(run, compared, summary) if raised else None
-    run.log_metrics(values, step=compared.before.looks + 1)
+    run.log_metrics(values, step=compared.state.looks + 1)
     after = _next_state(compared, run.run_id, summary)
     of_version = sum(alarm.version == champion.number for alarm in after.alarms)
     gauges = state.folder(paths, champion.name) / series.GAUGES
@@ -182,17 +175,17 @@ def _log_plot(run: runs.Run, compared: _Comparison, summary: str) -> bytes:
     """Log the plot of an alarm to MLflow, and return the PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{compared.time.replace(':', '-')}.png"
-        alarm_plot.write(path, compared.known, compared.seen.images, summary)
+        alarm_plot.write(path, compared.reference, compared.traffic.images, summary)
         run.log_file(path, "alarms")
         return path.read_bytes()
 
 
 def _next_state(compared: _Comparison, run_id: str, summary: str) -> State:
-    before, seen = compared.before, compared.seen
+    before, cursor = compared.state, compared.traffic.cursor
     after = {
         "run_id": run_id,
-        "row": seen.cursor.row,
-        "feedback": seen.cursor.feedback,
+        "row": cursor.row,
+        "feedback": cursor.feedback,
         "looked": compared.time,
         "looks": before.looks + 1,
         "evidence": {check: found.detector.components for check, found in compared.findings.results.items()},
@@ -210,7 +203,7 @@ def _title(version: Version) -> str:
 
 def _summary(compared: _Comparison) -> str:
     raised = compared.alarms
-    parts = [f"{_title(compared.champion)}: {len(compared.seen.images)} images"]
+    parts = [f"{_title(compared.champion)}: {len(compared.traffic.images)} images"]
     parts.append("; ".join(f"ALARM {alarm.check}: {alarm.reason}" for alarm in raised) or "no alarm")
     doubtful = any(alarm.check in ("inputs", "outputs") for alarm in raised)
     parts.append(f"estimated accuracy {compared.findings.estimated}{', unreliable under drift' if doubtful else ''}")

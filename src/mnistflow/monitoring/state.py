@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from mnistflow import files
-from mnistflow.errors import DataError
+from mnistflow.errors import DataError, MnistflowError
 from mnistflow.paths import Paths
 
 Check = Literal["inputs", "outputs", "confidence", "accuracy"]
@@ -96,6 +98,21 @@ def folder(paths: Paths, name: str) -> Path:
 def lock(paths: Paths, name: str) -> Path:
     """Return the file whose lock is held from reading the state to writing it."""
     return folder(paths, name) / "lock"
+
+
+@contextmanager
+def exclusive(paths: Paths, name: str) -> Iterator[None]:
+    """Let no other process look at a registered model during the block.
+
+    Raises:
+        MnistflowError: another process does; transient.
+    """
+    with files.claim(lock(paths, name)) as acquired:
+        if not acquired:
+            raise MnistflowError(
+                f"the monitoring of {name} is already running", "Try again in a moment.", transient=True
+            )
+        yield
 
 
 def read(paths: Paths, name: str) -> State | None:

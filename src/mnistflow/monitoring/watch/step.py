@@ -18,7 +18,7 @@ from mnistflow.registry.aliases import Move
 from mnistflow.tracking.store import open_store
 
 
-def take(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Watch | None:
+def advance(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: datetime) -> Watch | None:
     """Look at the champion that the gate promoted last, and roll it back if it is worse than the one before.
 
     The caller has locked `state.lock`.

@@ -41,8 +41,8 @@ def collect_checkpoints(paths: Paths, retention: RetentionConfig, now: datetime,
     sizes, kept = {}, []
     for name in sorted({path.name.removesuffix(".lock") for path in _entries(paths.resume)}):
         folder, lock = paths.resume / name, paths.resume / f"{name}.lock"
-        with files.claim(lock) as is_free:
-            if not is_free:
+        with files.claim(lock) as acquired:
+            if not acquired:
                 kept.append(IN_USE)
             elif folder.is_dir() and last_use(folder) > before:
                 kept.append(younger_than(retention.resume))

@@ -19,7 +19,7 @@ from mnistflow import config, files, splits
 from mnistflow.data import catalog
 from mnistflow.data.feedback import reports, reviews
 from mnistflow.errors import DataError, MnistflowError
-from mnistflow.monitoring import look as looks
+from mnistflow.monitoring import look
 from mnistflow.monitoring import reference, state
 from mnistflow.monitoring.look import Look
 from mnistflow.paths import Paths
@@ -121,7 +121,7 @@ def server(home: Paths, tmp_path: Path) -> Server:
 
 
 def take(home: Paths, server: Server, hour: int) -> Look:
-    return looks.take(home, "digits", SETTINGS, str(server.log), START + timedelta(hours=hour))
+    return look.run(home, "digits", SETTINGS, str(server.log), START + timedelta(hours=hour))
 
 
 def test_a_look_at_traffic_like_the_reference_and_at_drifted_traffic(home: Paths, server: Server) -> None:

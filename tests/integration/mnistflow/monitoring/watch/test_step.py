@@ -47,7 +47,7 @@ def kill(frame, event, _):
         os.kill(os.getpid(), signal.SIGKILL)
 
 sys.setprofile(kill)
-step.take(paths, "digits", settings, log, datetime.now(UTC))
+step.advance(paths, "digits", settings, log, datetime.now(UTC))
 print("it has lived")
 """
 
@@ -137,7 +137,7 @@ def serve(log: Path, version: int, count: int) -> None:
 
 
 def take(home: Paths, log: Path, now: datetime | None = None, **settings: object) -> Watch | None:
-    return step.take(home, DATASET, SETTINGS.with_values(settings), str(log), now or datetime.now(UTC))
+    return step.advance(home, DATASET, SETTINGS.with_values(settings), str(log), now or datetime.now(UTC))
 
 
 def champion() -> int | None:
