@@ -38,13 +38,13 @@ def summary_line(outcome: Outcome) -> str:
     gate, label = outcome.gate, LABELS[outcome.result]
     if gate is None:
         return f"{label}: {outcome.plan.name}, {outcome.quality}"
-    return f"{label}: {gate.version.name} version {gate.version.number}, {gate.version.quality}"
+    return f"{label}: {gate.version.title}, {gate.version.quality}"
 
 
 def commit_message(outcome: Outcome) -> str:
     """Return the message of a commit of dvc.lock: version and score, then data, model, verdict and MLflow run."""
     gate, evaluation = outcome.gate, outcome.evaluation
-    version = f"{gate.version.name} version {gate.version.number}" if gate else f"{outcome.dataset}, not registered"
+    version = gate.version.title if gate else f"{outcome.dataset}, not registered"
     return f"""{version}: {outcome.plan.name}, {outcome.quality}
 
 Data set: {outcome.dataset}, test split {evaluation.test_sha256[:12]}
@@ -97,7 +97,7 @@ def _pages(outcome: Outcome, recorded: Record, paths: Paths) -> str:
     if outcome.gate:
         version = outcome.gate.version
         page = mlflow_ui.version_page(ui, version.name, version.number)
-        pages.append((f"{version.name} version {version.number}", page))
+        pages.append((version.title, page))
     condition = "" if is_ui_running else ", once `mnistflow ui` runs"
     return "\n".join(f"- [{name}]({page}){condition}" for name, page in pages)
 

@@ -95,7 +95,7 @@ def sign(
     from mnistflow.provenance import signature
 
     signature.sign(paths, found, _key(key, environment.SIGNING_KEY))
-    typer.echo(f"signed: {found.name} version {found.number}")
+    typer.echo(f"signed: {found.title}")
 
 
 def verify(
@@ -110,7 +110,7 @@ def verify(
     from mnistflow.provenance import signature
 
     places = signature.verify(paths, found, _key(key, environment.PUBLIC_KEY))
-    typer.echo(f"as signed: {found.name} version {found.number} in {' and '.join(places)}")
+    typer.echo(f"as signed: {found.title} in {' and '.join(places)}")
 
 
 def _version(dataset: str | None, number: int) -> tuple[Paths, Version]:

@@ -94,7 +94,7 @@ def _run_of(version: Version) -> StoredRun:
     run = open_store().run(version.run_id)
     if run is None:
         raise RegistryError(
-            f"the run of {version.name} version {version.number} was deleted from MLflow",
+            f"the run of {version.title} was deleted from MLflow",
             f"`mlflow runs restore --run-id {version.run_id}` brings it back.",
         )
     return run

@@ -58,7 +58,7 @@ def read(version: Version, data: Dataset, sha256: str, parameter: str) -> bytes:
     Raises:
         RegistryError: the file has changed, is missing, or its model has another signature than the data.
     """
-    label = f"{parameter}: {version.name} version {version.number}"
+    label = f"{parameter}: {version.title}"
     if sha256 != version.sha256:
         raise RegistryError(f"{label} has changed since the start of this run", "Start the run again.")
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +79,7 @@ def keras_file(version: Version, data: Dataset, parameter: str, folder: Path) ->
     Raises:
         RegistryError: the version has no Keras model, or another signature than the data.
     """
-    label = f"{parameter}: {version.name} version {version.number}"
+    label = f"{parameter}: {version.title}"
     _check(label, registration.download(version, folder).model_json, data)
     try:
         return artifacts.of_version(version.name, version.number, flavors.KERAS_FILE, folder)

@@ -129,7 +129,7 @@ def _run(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, l
     since = Cursor(before.row, before.feedback)
     waiting = traffic.waiting(log, champion, shape, since)
     if waiting < config.window:
-        summary = f"{_title(champion)}: {waiting} images since the last look; the next needs {config.window}"
+        summary = f"{champion.title}: {waiting} images since the last look; the next needs {config.window}"
         return _skipped(champion.name, champion.number, summary)
     recent = traffic.read(log, champion, shape, since, config.most)
     hours = (now - datetime.fromisoformat(before.looked)).total_seconds() / 3600 if before.looked else FIRST_HOURS
@@ -197,13 +197,9 @@ def _next_state(compared: _Comparison, run_id: str, summary: str) -> State:
     return before.model_copy(update=after)
 
 
-def _title(version: Version) -> str:
-    return f"{version.name} version {version.number}"
-
-
 def _summary(compared: _Comparison) -> str:
     raised = compared.alarms
-    parts = [f"{_title(compared.champion)}: {len(compared.traffic.images)} images"]
+    parts = [f"{compared.champion.title}: {len(compared.traffic.images)} images"]
     parts.append("; ".join(f"ALARM {alarm.check}: {alarm.reason}" for alarm in raised) or "no alarm")
     doubtful = any(alarm.check in ("inputs", "outputs") for alarm in raised)
     parts.append(f"estimated accuracy {compared.findings.estimated}{', unreliable under drift' if doubtful else ''}")

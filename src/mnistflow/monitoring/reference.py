@@ -159,6 +159,6 @@ def load(version: Version) -> Reference:
                 return replace(known, learned=learned, held_out=held_out)
     except (MlflowException, OSError, KeyError, ValueError) as error:
         raise RegistryError(
-            f"{version.name} version {version.number} has no reference to compare traffic with: {error}",
+            f"{version.title} has no reference to compare traffic with: {error}",
             "Versions of earlier releases have none: `mnistflow retrain -S train.seed=1` registers one that has.",
         ) from error

@@ -26,7 +26,7 @@ def open_run(paths: Paths, dataset: str, version: Version, run_id: str) -> runs.
     if run_id and runs.exists(run_id):
         return runs.resume(run_id)
     tags = {runs.VERSION: f"{version.name}/{version.number}"}
-    run = runs.start(paths, experiment(dataset), f"{version.name} version {version.number}", "monitor", tags=tags)
+    run = runs.start(paths, experiment(dataset), version.title, "monitor", tags=tags)
     run.finish()
     return run
 

@@ -98,9 +98,7 @@ def verify(paths: Paths, version: Version, key: Path) -> tuple[str, ...]:
         RegistryError: the version is not signed, by another key, or a file differs from what was signed.
     """
     if SIGNATURE not in version.bundle:
-        raise RegistryError(
-            f"{version.name} version {version.number} is not signed", f"`mnistflow sign {version.number}` signs it."
-        )
+        raise RegistryError(f"{version.title} is not signed", f"`mnistflow sign {version.number}` signs it.")
     with tempfile.TemporaryDirectory(dir=paths.var) as temporary:
         folder = Path(temporary) / version.name
         folder.mkdir()

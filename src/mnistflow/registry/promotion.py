@@ -127,7 +127,7 @@ def _read_back(version: Version) -> Version:
     champion = versions.version_of_alias(version.name, versions.CHAMPION)
     if champion is None or champion.number != version.number:
         raise RegistryError(
-            f"{version.name} version {version.number} was made champion, but the alias names "
+            f"{version.title} was made champion, but the alias names "
             f"{_called(champion.number if champion else None)} now",
             "Another process has moved it: `mnistflow status` shows what is published.",
         )

@@ -166,7 +166,7 @@ def write_champion(paths: Paths, version: Version) -> None:
     """
     folder = paths.models / version.name
     if not (folder / str(version.number)).is_dir():
-        raise RegistryError(f"{version.name} version {version.number} is not in {folder}", "Publish it first.")
+        raise RegistryError(f"{version.title} is not in {folder}", "Publish it first.")
     model_json = files.read_json(folder / str(version.number) / "model.json")
     config = _triton_config(version, model_json)
     with files.atomic_write(folder / "config.pbtxt") as temporary:

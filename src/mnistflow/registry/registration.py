@@ -192,7 +192,7 @@ def download(version: Version, folder: Path) -> RegisteredFiles:
         bundle = tuple(artifacts.of_run(version.run_id, f"{versions.BUNDLE}/{name}", folder) for name in version.bundle)
     except RegistryError as error:
         raise RegistryError(
-            f"the files of {version.name} version {version.number} are not in the artifact store: {error.problem}",
+            f"the files of {version.title} are not in the artifact store: {error.problem}",
             "Restore the artifact store, or train again with `mnistflow retrain`.",
         ) from error
     return RegisteredFiles(model, probe, {**model_json, "version": version.number}, bundle)

@@ -68,6 +68,11 @@ class Version:
     graph_sha256: str = ""
 
     @property
+    def title(self) -> str:
+        """Name and number, as messages show them: `mnist-classifier version 3`."""
+        return f"{self.name} version {self.number}"
+
+    @property
     def headline(self) -> Headline:
         """The headline metric of the task."""
         return identity.get(self.task).headline

@@ -43,17 +43,17 @@ def _evidence(version: Version) -> Any:
 
 def _unrecorded(version: Version) -> Iterator[str]:
     if version.verdict_key:
-        yield f"{_title(version)} was {PARTICIPLES[version.decision]}: {'; '.join(version.reasons)}."
+        yield f"{version.title} was {PARTICIPLES[version.decision]}: {'; '.join(version.reasons)}."
         yield "The artifact store no longer has the evidence."
     else:
-        yield f"The gate has not judged {_title(version)}."
+        yield f"The gate has not judged {version.title}."
 
 
 def _recorded(version: Version, evidence: Any) -> Iterator[str]:
     headline = version.headline
     champion = evidence["champion"]
     yield (
-        f"{_title(version)} was {PARTICIPLES[evidence['decision']]} at {evidence['decided']}: "
+        f"{version.title} was {PARTICIPLES[evidence['decision']]} at {evidence['decided']}: "
         f"{'; '.join(evidence['reasons'])}."
     )
     score = headline.format(evidence["candidate"][headline.name])
@@ -96,7 +96,3 @@ def _now(version: Version) -> str:
     since = f"; at {moment} it {became}" if became else ""
     overruled = ", and it was rolled back or replaced by hand since" if version.is_overruled else ""
     return f"{now}{since}{overruled}."
-
-
-def _title(version: Version) -> str:
-    return f"{version.name} version {version.number}"

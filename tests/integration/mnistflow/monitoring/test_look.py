@@ -19,8 +19,7 @@ from mnistflow import config, files, splits
 from mnistflow.data import catalog
 from mnistflow.data.feedback import reports, reviews
 from mnistflow.errors import DataError, MnistflowError
-from mnistflow.monitoring import look
-from mnistflow.monitoring import reference, state
+from mnistflow.monitoring import look, reference, state
 from mnistflow.monitoring.look import Look
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
