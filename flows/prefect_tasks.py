@@ -250,7 +250,7 @@ def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
 def check_up(paths: Paths, dataset: str | None) -> Checkup:
     """Repair what a command can repair; return what was wrong and what is left."""
     settings = config.load(paths.params)
-    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     found = checkup.check(paths, name, settings.gc, repair=True)
     get_run_logger().info(found.summary)
     return found

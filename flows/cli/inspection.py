@@ -70,10 +70,10 @@ def compare(
         raise ConfigError(f"{wrong!r} is not a version number", "`mnistflow leaderboard` lists the versions.")
     paths, settings = load_context()
     from mnistflow.analysis import side_by_side
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
     from mnistflow.tracking import mlflow_ui
 
-    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     found = side_by_side.compare(name, [int(text) for text in version])
     ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
     page = mlflow_ui.comparison_page(ui, [run.run_id for run in found.runs], [run.experiment_id for run in found.runs])

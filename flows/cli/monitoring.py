@@ -54,9 +54,9 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show every change of the champion: when, from which version to which, by whom, and why."""
     paths, settings = load_context()
     from mnistflow.analysis import ledger
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
 
-    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     entries = ledger.read(name)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
@@ -77,8 +77,8 @@ def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
 def explain(version: VersionNumber, dataset: DatasetOption = None) -> None:
     """Explain the gate's verdict on a version in one paragraph."""
     paths, settings = load_context()
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
     from mnistflow.registry.gate import explanation
 
-    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     typer.echo(explanation.explain(name, version))

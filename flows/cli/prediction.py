@@ -23,9 +23,9 @@ def predict(
 ) -> None:
     """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
     paths, config = load_fetch_context()
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
 
-    model = versions.model_name(dataset_choice.choose(paths, config, dataset))
+    model = dataset_choice.choose_model(paths, config, dataset)
     exec_module("serving.classify", "--repository", str(paths.models), "--model", model, *map(str, images))
 
 
@@ -56,7 +56,7 @@ def score(
     address = dask_scheduler.find(scheduler or config.tune.scheduler)
     if address:
         dask_scheduler.connect(address).close()
-    name = versions.model_name(dataset_choice.choose(paths, config.fetch, dataset))
+    name = dataset_choice.choose_model(paths, config.fetch, dataset)
     if version:
         with publisher.locked(paths, name):
             publisher.publish(paths, versions.find(name, version))

@@ -104,9 +104,9 @@ def _set_rollout(
 def _model(dataset: str | None) -> "tuple[Paths, str]":
     """Return the paths of the checkout, and the registered name of the models of a data set."""
     paths, settings = load_context()
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
 
-    return paths, versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    return paths, dataset_choice.choose_model(paths, settings.fetch, dataset)
 
 
 def _notify(paths: "Paths", event: "Event", name: str, text: str) -> None:

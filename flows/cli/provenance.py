@@ -117,7 +117,7 @@ def _version(dataset: str | None, number: int) -> tuple[Paths, Version]:
     paths, settings = load_context()
     from mnistflow.registry import dataset_choice, versions
 
-    return paths, versions.find(versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset)), number)
+    return paths, versions.find(dataset_choice.choose_model(paths, settings.fetch, dataset), number)
 
 
 def _key(given: Path | None, variable: str) -> Path:
@@ -133,4 +133,4 @@ def _run_id(paths: Paths, settings: Config, model: str, dataset: str | None) -> 
         return model
     from mnistflow.registry import dataset_choice, versions
 
-    return versions.find(versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset)), int(model)).run_id
+    return versions.find(dataset_choice.choose_model(paths, settings.fetch, dataset), int(model)).run_id

@@ -34,9 +34,9 @@ def doctor(
     """Find what killed processes and full disks left behind; the exit code is 1 if anything is wrong."""
     paths, settings = load_context()
     from flows import checkup
-    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import dataset_choice
 
-    name = versions.model_name(dataset_choice.choose(paths, settings.fetch, dataset))
+    name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     found = checkup.check(paths, name, settings.gc, repair=repair)
     if as_json:
         typer.echo(

@@ -36,6 +36,15 @@ def choose(paths: Paths, config: FetchConfig, name: str | None) -> str:
     return name
 
 
+def choose_model(paths: Paths, config: FetchConfig, dataset: str | None) -> str:
+    """Return the registered name of the models of a data set; without one, of the current one.
+
+    Raises:
+        ConfigError: no data set of that name is known, nor has any run used one.
+    """
+    return versions.model_name(choose(paths, config, dataset))
+
+
 def _has_champion(paths: Paths, dataset: str) -> bool:
     return publisher.published_champion(paths, versions.model_name(dataset)) is not None
 

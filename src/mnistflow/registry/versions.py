@@ -95,7 +95,7 @@ def task_of(dataset: str) -> Identity:
 
 def model_name(dataset: str) -> str:
     """Return the registered name of the models of a data set."""
-    return f"{source_of(dataset)}-{task_of(dataset).product}"
+    return task_of(dataset).model_name(source_of(dataset))
 
 
 def find(name: str, number: int) -> Version:

@@ -56,6 +56,10 @@ class Identity:
     product: str
     headline: Headline
 
+    def model_name(self, source: str) -> str:
+        """Return the registered name of the models of a source of data: `mnist-classifier`."""
+        return f"{source}-{self.product}"
+
 
 IMAGE_CLASSIFICATION = Identity("image_classification", "classifier", Headline("accuracy", is_share=True))
 BINARY_CLASSIFICATION = Identity("binary_classification", "classifier", Headline("accuracy", is_share=True))

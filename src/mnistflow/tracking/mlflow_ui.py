@@ -7,6 +7,7 @@ key, but not the columns.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -15,6 +16,8 @@ from mnistflow.checkout import service_record
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.tracking.rest_store import RestStore
+
+logger = logging.getLogger(__name__)
 
 PORT = 5000
 VIEW = "leaderboard"
@@ -61,8 +64,8 @@ def comparison_page(ui: str, run_ids: Sequence[str], experiment_ids: Sequence[st
     return f"{ui}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}&{urlencode(_TRAINING)}"
 
 
-def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool) -> bool:
-    """Let the runs of an experiment be sorted by a metric, best first; return False if MLflow does not allow it.
+def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool) -> None:
+    """Let the runs of an experiment be sorted by a metric, best first, if MLflow allows it.
 
     Args:
         ui: URL of an MLflow server that answers.
@@ -82,13 +85,8 @@ def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool)
     }
     try:
         RestStore(ui).set_experiment_tag(experiment_id, _VIEW_TAG, json.dumps(view))
-    except RegistryError:
-        return False
-    return True
-
-
-def _listed(ids: Sequence[str]) -> str:
-    return quote(json.dumps(list(dict.fromkeys(ids)), separators=(",", ":")))
+    except RegistryError as error:
+        logger.debug("MLflow stores no view of experiment %s: %s", experiment_id, error)
 
 
 def _record(paths: Paths) -> Path:

@@ -10,8 +10,9 @@ import numpy as np
 
 from mnistflow.arrays import Array
 from mnistflow.data import inference_log
-from mnistflow.data.entry import Entry
+from mnistflow.data.entry import Entry, source_of
 from mnistflow.splits import Split
+from mnistflow.tasks import identity
 
 Decision = Literal["accept", "reject"]
 
@@ -91,8 +92,12 @@ def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
+    if not entry.classes:
+        # A report names a class.
+        return []
     latest = float("inf") if until is None else until
-    parameters = (latest, f"{entry.name}-classifier", inference_log.shape_text(entry.input_shape), latest)
+    name = identity.get(entry.task).model_name(source_of(entry.name))
+    parameters = (latest, name, inference_log.shape_text(entry.input_shape), latest)
     return [
         Report(
             id=id,
