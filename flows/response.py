@@ -46,7 +46,7 @@ def respond(paths: Paths, dataset: str, settings: Config, now: datetime) -> Step
         known = _with_outcomes(known)
         step, inputs = response.next_step(known, _last_retraining(dataset), now, settings.monitor), ""
         if step.kind == "retrain":
-            inputs = run_plan.inputs(paths, settings, parameters.values(settings, {"dataset": dataset}))
+            inputs = run_plan.inputs_digest(paths, settings, parameters.values(settings, {"dataset": dataset}))
             step = response.notify_if_repeated(step, known, inputs)
         state.write(paths, name, _taken(known, step, inputs, name, dataset, now))
     return step

@@ -46,9 +46,9 @@ def up(paths: Paths, settings: Config, host: str) -> None:
     with files.claim(paths.var / UP_LOCK) as acquired:
         if not acquired:
             raise MnistflowError("`mnistflow up` is already running in this checkout", "Stop that process first.")
-        with server_address.claim(paths) as claimed:
-            api, scheduling = _scheduling(paths, host) if claimed else (None, [])
-            if not claimed:
+        with server_address.claim(paths) as runs_schedules:
+            api, scheduling = _scheduling(paths, host) if runs_schedules else (None, [])
+            if not runs_schedules:
                 console.print("another process of this checkout already runs Prefect and the schedules")
             dataset = dataset_choice.current(paths, settings.fetch)
             _run(
@@ -73,22 +73,22 @@ def schedule(paths: Paths) -> None:
     """
     prefect_yaml.read(paths)
     automations.read(paths)
-    with server_address.claim(paths) as claimed:
-        if not claimed:
+    with server_address.claim(paths) as acquired:
+        if not acquired:
             raise MnistflowError("the schedules of this checkout are already running", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOCAL)
         _run(paths, scheduling, api)
 
 
 @contextmanager
-def stopped(paths: Paths) -> Iterator[None]:
-    """Let neither `up` nor `schedule` run in this checkout during the block.
+def kept_stopped(paths: Paths) -> Iterator[None]:
+    """Keep `up` and `schedule` from running in this checkout during the block.
 
     Raises:
         MnistflowError: one of them runs.
     """
-    with files.claim(paths.var / UP_LOCK) as is_down, server_address.claim(paths) as is_idle:
-        if not (is_down and is_idle):
+    with files.claim(paths.var / UP_LOCK) as up_acquired, server_address.claim(paths) as acquired:
+        if not (up_acquired and acquired):
             raise MnistflowError("`mnistflow up` or `schedule` is running in this checkout", "Stop that process first.")
         yield
 
@@ -149,7 +149,7 @@ def _share_view(address: str, experiment: str | None, dataset: str) -> None:
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
     """Return the address of the Prefect API, and the services that run the schedules there."""
     if api := server_address.configured_server():
-        _report_moved(paths, deployments.moved(paths, api))
+        _report_moved(paths, deployments.former_folders(paths, api))
         return api, [_runner(paths, api)]
     former = server_address.former_checkout(paths)
     _report_moved(paths, [former] if former else [])
@@ -170,11 +170,11 @@ def _prefect(paths: Paths, host: str, port: int) -> Service:
         command=("prefect", "server", "start", *_listen(host, port)),
         is_ready=partial(server_address.answers, f"{address}/api"),
         address=address,
-        default_environment=prefect_ui(paths.var / "prefect/ui"),
+        default_environment=prefect_ui_environment(paths.var / "prefect/ui"),
     )
 
 
-def prefect_ui(folder: Path) -> Mapping[str, str]:
+def prefect_ui_environment(folder: Path) -> Mapping[str, str]:
     """Return variables of a Prefect server that serves its UI.
 
     Args:

@@ -140,7 +140,7 @@ def restore(
     from mnistflow.upkeep import restoration
 
     paths = Paths.locate()
-    with services.stopped(paths) if replace else nullcontext():
+    with services.kept_stopped(paths) if replace else nullcontext():
         done = restoration.restore(paths, file, replace=replace)
     environment.configure(paths)
     typer.echo(f"{done.files:,} files restored to {paths.var}. Next: mnistflow status")

@@ -118,7 +118,7 @@ def schedules(paths: Paths) -> list[Schedule]:
     ]
 
 
-def moved(paths: Paths, url: str) -> list[str]:
+def former_folders(paths: Paths, url: str) -> list[str]:
     """Return the folders, other than this checkout, that the deployments of prefect.yaml have run in until now."""
     found = _fetch_deployments(url, prefect_yaml.read(paths)) or {}
     folders = [_elsewhere(deployment, paths.checkout) for deployment in found.values() if deployment]

@@ -69,7 +69,7 @@ class Orchestrator:
                 "PREFECT_HOME": str(self.folder),
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database.url(DATABASE, "asyncpg"),
                 "PREFECT_SERVER_API_AUTH_STRING": self._authentication,
-                **services.prefect_ui(self.folder / "ui"),
+                **services.prefect_ui_environment(self.folder / "ui"),
                 **self.client_environment,
             },
         )

@@ -125,7 +125,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
     )
 
 
-def inputs(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> str:
+def inputs_digest(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> str:
     """Return a digest of all that a run would depend on if it began now: data, code and parameters.
 
     Raises:

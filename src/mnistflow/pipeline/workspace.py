@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from mnistflow import config, files
@@ -72,7 +71,7 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
 
 def _make(checkout: Paths, fill: Callable[[Path], None]) -> Paths:
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-    with cache_locked(checkout), files.atomic_write(checkout.runs / name) as folder:
+    with no_new_workspaces(checkout), files.atomic_write(checkout.runs / name) as folder:
         folder.mkdir()
         files.write_json(folder / OWNER, asdict(ProcessIdentity.own()))
         fill(folder)
@@ -81,7 +80,7 @@ def _make(checkout: Paths, fill: Callable[[Path], None]) -> Paths:
 
 
 @contextmanager
-def cache_locked(checkout: Paths) -> Iterator[None]:
+def no_new_workspaces(checkout: Paths) -> Iterator[None]:
     """Let no new workspace be made in the block, so that what no workspace needs can be removed from DVC's cache."""
     checkout.runs.mkdir(parents=True, exist_ok=True)
     with FileLock(checkout.runs / ".lock"):
@@ -200,11 +199,11 @@ def abandoned(checkout: Paths) -> list[Path]:
     return [note.parent for note in sorted(checkout.runs.glob(f"*/{OWNER}")) if _has_died(note)]
 
 
-def elsewhere(checkout: Paths, before: datetime) -> list[Path]:
+def idle_on_other_machines(checkout: Paths, since: datetime) -> list[Path]:
     """Return the workspaces of other machines to which nothing was written since a time: their owners may have died."""
     notes = sorted(checkout.runs.glob(f"*/{OWNER}"))
     folders = [note.parent for note in notes if (owner := _owner(note)) and owner.is_elsewhere]
-    return [folder for folder in folders if _last_written(folder) < before.timestamp()]
+    return [folder for folder in folders if _last_written(folder) < since.timestamp()]
 
 
 def _last_written(folder: Path) -> float:
@@ -227,9 +226,3 @@ def _owner(note: Path) -> ProcessIdentity | None:
         return ProcessIdentity.from_json(files.read_json(note))
     except (DataError, KeyError, ValueError):  # removed meanwhile
         return None
-
-
-def lock(workspace: Paths) -> Mapping[str, Any]:
-    """Return the stages of a workspace's dvc.lock."""
-    stages: Mapping[str, Any] = yaml.safe_load((workspace.root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    return stages

@@ -75,7 +75,7 @@ def _dead_runs() -> Iterator[Problem]:
 
 def _orphaned_workspaces(paths: Paths) -> Iterator[Problem]:
     abandoned = [(folder, "belongs to a process that has died") for folder in workspace.abandoned(paths)]
-    for folder in workspace.elsewhere(paths, datetime.now(UTC) - SILENCE):
+    for folder in workspace.idle_on_other_machines(paths, datetime.now(UTC) - SILENCE):
         abandoned.append((folder, f"belongs to another machine, which has not used it for {SILENCE.days} days"))
     for folder, reason in abandoned:
         yield Problem(

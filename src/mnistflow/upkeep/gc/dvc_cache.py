@@ -64,7 +64,7 @@ def collect(
             repository = stack.enter_context(Repo(str(paths.checkout)))
             if delete:
                 stack.enter_context(repository.lock)
-                stack.enter_context(workspace.cache_locked(paths))
+                stack.enter_context(workspace.no_new_workspaces(paths))
         except DvcException as error:
             raise StageError(f"DVC's cache cannot be cleared: {error}", "Try again when DVC has ended.") from error
         stores = _stores(repository, paths)
