@@ -30,7 +30,7 @@ from mnistflow.monitoring.response import Step
 from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record as run_record
-from mnistflow.pipeline import run_plan
+from mnistflow.pipeline import run_names, run_plan
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
@@ -77,7 +77,7 @@ def title(paths: Paths, chosen: Mapping[str, Any]) -> str | None:
     """
     try:
         base = config.load(paths.params)
-        return chosen.get("name") or run_plan.title(base, parameters.values(base, chosen))
+        return chosen.get("name") or run_names.title(base, parameters.values(base, chosen))
     except ConfigError:
         return None
 

@@ -17,7 +17,7 @@ from mnistflow.data import catalog, fetch
 from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
 from mnistflow.paths import Paths
-from mnistflow.pipeline import run_plan
+from mnistflow.pipeline import run_names, run_plan
 from mnistflow.workers import dask_scheduler
 
 logger = logging.getLogger("mnistflow.sweep")
@@ -55,7 +55,7 @@ class SweepPlan:
 
     def title(self, name: str) -> str:
         """Return the name of an MLflow run of this sweep: it states the overrides."""
-        return f"{name} {self.description}".strip()[: run_plan.MAX_NAME_LENGTH]
+        return f"{name} {self.description}".strip()[: run_names.MAX_NAME_LENGTH]
 
     def identity(self) -> tuple[object, ...]:
         """Return everything but the data and the code that the results of the runs depend on."""
@@ -132,7 +132,9 @@ def make_plan(
     workers = 1 if scheduler else min(settings.tune.workers, len(cores[0]))
     return SweepPlan(
         dataset=dataset,
-        description=run_plan.describe(base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}),
+        description=run_names.summarize_overrides(
+            base, settings, {key: overrides[key] for key in overrides if key not in SEEDS}
+        ),
         settings=settings,
         values={**overrides, **pinned, "tune.workers": workers, "tune.scheduler": None},
         runs=planned,

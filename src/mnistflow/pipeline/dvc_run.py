@@ -17,7 +17,7 @@ from mnistflow.checkout import lineage
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
-from mnistflow.pipeline import record, run_plan
+from mnistflow.pipeline import record, run_names
 from mnistflow.tracking import runs
 
 LOGGED = ("tune", "train", "export", "evaluate")
@@ -48,7 +48,7 @@ def _open(paths: Paths, config: Config) -> runs.Run:
     if known.get("pipeline") == pipeline and runs.exists(known["run_id"]):
         return runs.reopen(known["run_id"])
     base = _committed(paths, config)
-    name, tags = run_plan.title_against(base, config), _tags(paths, base, config)
+    name, tags = run_names.title_against(base, config), _tags(paths, base, config)
     run = runs.start(paths, data["name"], name, kind="retrain", tags=tags)
     files.write_json(paths.unfinished_run, {"run_id": run.run_id, "pipeline": pipeline})
     return run
@@ -57,7 +57,7 @@ def _open(paths: Paths, config: Config) -> runs.Run:
 def _tags(paths: Paths, base: Config, config: Config) -> dict[str, str]:
     experiment = os.environ.get("DVC_EXP_NAME")
     return {
-        **run_plan.tags_of(base, config, run_plan.differences(base, config)),
+        **run_names.tags_of(base, config, run_names.differences(base, config)),
         "mlflow.source.name": "dvc exp run" if experiment else "dvc repro",
         "mlflow.source.git.commit": lineage.git_commit(paths.root),
         **({EXPERIMENT: experiment} if experiment else {}),

@@ -4,7 +4,7 @@ import pytest
 from checkouts import ROOT
 
 from mnistflow import config
-from mnistflow.pipeline import run_plan
+from mnistflow.pipeline import run_names
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from mnistflow.pipeline import run_plan
 )
 def test_a_run_is_named_by_what_differs_from_the_commit(changes: dict[str, object], name: str) -> None:
     base = config.load(ROOT / "params.yaml")
-    assert run_plan.title_against(base, base.with_values(changes)) == name
+    assert run_names.title_against(base, base.with_values(changes)) == name
 
 
 def test_a_preset_that_has_the_name_of_its_family_is_named_once() -> None:
     base = config.load(ROOT / "params.yaml")
-    assert run_plan.title(base, base.preset("gan")) == "gan"
-    assert run_plan.title(base, base.preset("fast")) == "cnn fast"
+    assert run_names.title(base, base.preset("gan")) == "gan"
+    assert run_names.title(base, base.preset("fast")) == "cnn fast"
