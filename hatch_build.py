@@ -29,7 +29,7 @@ class CompileHook(BuildHookInterface):
                 self._put_in_place(compiled)
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", None) or str(error)
-            self.app.display_warning(f"the server will do without {SOURCE}, which could not be compiled: {reason}")
+            self.app.display_warning(f"{SOURCE} could not be compiled, so the server is installed without it: {reason}")
             return
         if version != "editable":
             build_data["force_include"][str(compiled)] = LIBRARY

@@ -58,7 +58,7 @@ def reasons(outcome: Outcome) -> Sequence[str]:
     """Return the reasons of the verdict, a line each."""
     gate = outcome.gate
     if gate is None:
-        return [f"as asked for, the gate has not judged it; it is MLflow run {outcome.run_id}"]
+        return [f"not registered, as requested, so the gate did not evaluate it; MLflow run {outcome.run_id}"]
     if outcome.changed or gate.opponent:
         return gate.verdict.reasons
     return [f"when it was registered: {reason}" for reason in gate.verdict.reasons]

@@ -162,24 +162,26 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
     if len(decided) < len(chosen):
         raise DataError(
             f"{len(chosen) - len(decided)} of {len(chosen)} decisions are not in the inference log",
-            "New feedback on these images came in: look at it with `mnistflow feedback review`.",
+            "New feedback on these images has arrived: `mnistflow feedback review` shows it.",
         )
     typer.echo(f"{decision}ed {counted(len(decided), 'report')}, read back from the inference log")
     if decision == "accept":
         excluded = prepare.excluded(paths, config, after)
         for key in sorted(wanted & excluded.keys()):
-            typer.echo(f"note: {key} becomes no training example, because it is {excluded[key]}", err=True)
+            typer.echo(f"note: {key} does not become a training example, because it is {excluded[key]}", err=True)
 
 
 def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":
     known = {report.key: report for report in found.reports}
     if unknown := [key for key in keys if key not in known]:
-        raise ConfigError(f"there is no report {unknown[0]}", "`mnistflow feedback review` lists those that wait.")
+        raise ConfigError(
+            f"there is no report {unknown[0]}", "`mnistflow feedback review` lists the reports that wait."
+        )
     of_source = [report.key for report in found.reports if report.source == source and report.decision is None]
     chosen = {key: known[key] for key in (*keys, *of_source)}
     if not chosen:
         raise ConfigError(
-            "no report is named", "Name keys, or a source by --source; `mnistflow feedback review` lists them."
+            "no report is given", "Give keys, or a source with --source; `mnistflow feedback review` lists them."
         )
     return list(chosen.values())
 
@@ -192,7 +194,7 @@ def _context() -> "tuple[Paths, PrepareConfig]":
         log = os.environ[environment.INFERENCE_LOG]
         if not log:
             raise ConfigError("there is no inference log", f"Set prepare.feedback or {environment.INFERENCE_LOG}.")
-        typer.echo(f"note: prepare.feedback is null, so trainings use no reports; these are of {log}", err=True)
+        typer.echo(f"note: prepare.feedback is null, so trainings use no reports; those shown are from {log}", err=True)
         config = config.model_copy(update={"feedback": log})
     return paths, config
 

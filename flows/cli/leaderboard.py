@@ -73,7 +73,7 @@ def leaderboard(
         _print_csv(rows, chosen or ranking.COLUMNS)
     elif not rows:
         train = f"`mnistflow retrain` with fetch.dataset={name} trains a model"
-        typer.echo(f"{name}: no evaluated run, or none that the options select. {train}.")
+        typer.echo(f"{name}: no evaluated run, or none that matches the options. {train}.")
     else:
         headline = versions.task_of(name).headline
         console().print(_table(f"{name}: {counted(len(rows), 'run')}", rows, chosen, headline))

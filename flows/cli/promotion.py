@@ -89,7 +89,7 @@ def _set_rollout(
 
     rollout = rollouts.change(paths, name, canary=canary, shadow=shadow, number=version)
     if rollout is None:
-        console().print(f"{name}: the champion answers all requests, and no other version is tried")
+        console().print(f"{name}: the champion answers all requests; there is no rollout")
         return
     console().print(f"{name}: {rollout}")
     if canary or shadow:

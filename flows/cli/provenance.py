@@ -46,7 +46,7 @@ def reproduce(
     typer.echo(f"sources      {done.sources}, as recorded")
     typer.echo(f"data         {done.data}, as recorded")
     typer.echo(f"machine      {done.elsewhere or 'of the recorded class'}")
-    typer.echo(f"weights      {'identical' if done.identical else 'rounded otherwise'}")
+    typer.echo(f"weights      {'identical' if done.identical else 'rounded differently'}")
     typer.echo(f"predictions  {done.rows - done.disagreements:,} of {done.rows:,} the same")
     typer.echo(f"verdict      {done.decision or 'none'}, as recorded")
 

@@ -97,7 +97,7 @@ def _require_commit_possible(paths: Paths, overrides: dict[str, Any]) -> None:
 
     if overrides:
         raise ConfigError(
-            "--commit: a run with overrides leaves dvc.lock as it is",
+            "--commit: a run with overrides does not change dvc.lock",
             "Write them to params.yaml and commit that, then run `mnistflow retrain --commit`.",
         )
     lock_commit.require_commit_possible(paths)
@@ -109,7 +109,7 @@ def _commit(paths: Paths, outcome: Outcome) -> None:
 
     if outcome.plan.is_fallback:
         raise ConfigError(
-            f"--commit: dvc.lock is not committed, because it states {outcome.dataset} instead of "
+            f"--commit: dvc.lock is not committed, because it records {outcome.dataset} instead of "
             f"{outcome.plan.requested_dataset}",
             "Run the command again when a mirror is available.",
         )

@@ -133,7 +133,7 @@ class Supervisor:
         return service.can_start()
 
     def _handle_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        problem = f"{name} ended by itself with exit code {process.returncode}"
+        problem = f"{name} ended unexpectedly with exit code {process.returncode}"
         if self._restart_seconds is None or name not in self._ready_once:
             raise MnistflowError(problem, f"Its log: {self._log(name)}.")
         process_guard.release(self._running.pop(name))

@@ -63,7 +63,9 @@ def up(paths: Paths, settings: Config) -> None:
         folder.write_environment(team.client_environment)
 
         def report_start() -> None:
-            services.print_addresses(started, team.orchestrator.api, f"Commands use it after `. {folder.environment}`.")
+            services.print_addresses(
+                started, team.orchestrator.api, f"To use them, run `. {folder.environment}` before other commands."
+            )
 
         supervisor = Supervisor(started, paths.checkout, folder.logs, services.console.print, RESTART_SECONDS)
         supervisor.run(report_start)

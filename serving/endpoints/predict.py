@@ -29,7 +29,7 @@ from serving.settings import Settings
 Result = TypeVar("Result")
 
 PATHS = ("/predict", "/predict/(?P<model>[^/]+)")
-SEVERAL = {"uncertain": True, "reason": "the image shows several digits, which ?digits=many reads"}
+SEVERAL = {"uncertain": True, "reason": "the image shows several digits: send it with ?digits=many"}
 
 
 class PredictEndpoints:

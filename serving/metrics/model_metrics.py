@@ -46,9 +46,7 @@ class BatchMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._inferences = Counter("mnistflow_inferences", "Inference requests that ran.", MODEL, registry=registry)
         self._rows = Counter("mnistflow_rows", "Rows inferred, such as images.", MODEL, registry=registry)
-        self._batch_rows = Histogram(
-            "mnistflow_batch_rows", "Rows that ran together in a batch.", MODEL, buckets=ROWS, registry=registry
-        )
+        self._batch_rows = Histogram("mnistflow_batch_rows", "Rows per batch.", MODEL, buckets=ROWS, registry=registry)
         self._failed = Counter(
             "mnistflow_failed_inferences", "Inference requests on which the model failed.", MODEL, registry=registry
         )

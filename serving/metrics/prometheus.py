@@ -71,7 +71,7 @@ class Metrics:
 
     def _waiting_requests(self) -> Metric:
         family = GaugeMetricFamily(
-            "mnistflow_waiting_requests", "Requests that wait in the queue of the worker that was asked.", labels=MODEL
+            "mnistflow_waiting_requests", "Requests in the queue of the worker that answers the scrape.", labels=MODEL
         )
         for labels, requests in self.waiting().items():
             family.add_metric(labels, requests)

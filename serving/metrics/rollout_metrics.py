@@ -15,13 +15,16 @@ class RolloutMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
             "mnistflow_rollout_seconds",
-            "Seconds that inference took during a rollout, by role: champion or challenger.",
+            "Seconds of inference calls during a rollout, by role: champion or challenger.",
             ROLE,
             buckets=SECONDS,
             registry=registry,
         )
         self._errors = Counter(
-            "mnistflow_rollout_errors", "Inference that failed during a rollout, by role.", ROLE, registry=registry
+            "mnistflow_rollout_errors",
+            "Inference calls that failed during a rollout, by role.",
+            ROLE,
+            registry=registry,
         )
         self._compared = Counter(
             "mnistflow_rollout_compared", "Rows computed by champion and challenger.", MODEL, registry=registry

@@ -66,7 +66,7 @@ TRITON_METRICS: Mapping[str, tuple[str, Callable[[Counts], float]]] = {
     ),
     "nv_inference_compute_input_duration_us": ("0: copying inputs counts as inference.", lambda _: 0),
     "nv_inference_compute_output_duration_us": ("0: copying outputs counts as inference.", lambda _: 0),
-    "nv_inference_pending_request_count": ("Requests that wait in the queue.", lambda counts: counts.waiting),
+    "nv_inference_pending_request_count": ("Requests in the queue.", lambda counts: counts.waiting),
 }
 
 

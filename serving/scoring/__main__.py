@@ -19,9 +19,11 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--version", type=int, help="instead of the champion")
-    parser.add_argument("--block", type=int, required=True, help="rows of a block")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for one a core")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, instead of processes here")
+    parser.add_argument("--block", type=int, required=True, help="rows per block")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for one per core")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="address of a Dask scheduler, instead of local processes"
+    )
     parser.add_argument("input")
     parser.add_argument("output")
     arguments = parser.parse_args()

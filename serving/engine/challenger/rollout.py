@@ -178,7 +178,7 @@ class RolloutManager:
     def _begin(self, spec: RolloutSpec, champion: Model, challenger: Model) -> None:
         name = champion.name
         if (challenger.inputs, challenger.outputs) != (champion.inputs, champion.outputs):
-            self._loader.refuse(name, challenger.version, "its signature is not that of the champion")
+            self._loader.refuse(name, challenger.version, "its signature differs from that of the champion")
             return
         self._residency.set_challenger(challenger)
         self.active[name] = Rollout(spec, champion, challenger, self._limits, self._metrics, self._withdraw)

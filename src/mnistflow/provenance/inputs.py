@@ -111,7 +111,7 @@ def provide_data(record: RunRecord, workspace: Paths, run: Run) -> str:
     except NotReproduced as error:
         raise NotReproduced(
             f"DVC does not have {DATA['prepare']} ({prepared}) any more, and {error.problem}",
-            "Configure DVC's remote, or name a mirror that has the data by MNISTFLOW_MIRRORS.",
+            "Configure DVC's remote, or name a mirror that has the data in MNISTFLOW_MIRRORS.",
         ) from error
     return "its sources: fetched and prepared again"
 

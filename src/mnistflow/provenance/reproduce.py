@@ -96,7 +96,9 @@ def _repeat(record: RunRecord, workspace: Paths, run: Run, sources: str, expecte
     _check_settings(record, workspace)
     identical = weights.digest(workspace.exported / "model.onnx") == expected
     if not identical and elsewhere is None:
-        raise NotReproduced("the weights differ, although no input does", "Its training depends on something else.")
+        raise NotReproduced(
+            "the weights differ, although no input does", "The training depends on something that is not recorded."
+        )
     with np.load(workspace.evaluated / "predictions.npz") as arrays:
         outputs: Outputs = arrays["outputs"]
     disagreements = check_predictions(tasks.get(record.data["task"]), record.outputs, outputs, elsewhere)

@@ -67,8 +67,8 @@ class RunRecord:
         found = self.logged.tags.get(runs.WEIGHTS)
         if found is None:
             raise NotReproduced(
-                f"run {self.run_id} has recorded no digest of its weights",
-                "Runs have one that train a model and have finished, and that no earlier release has recorded.",
+                f"run {self.run_id} has no recorded digest of its weights",
+                "Only finished runs that trained a model have one, and no runs of earlier releases.",
             )
         return found
 

@@ -56,12 +56,12 @@ class ProblemLog:
             return
         if problem and problem not in of_others:
             self._reported_for[problem] = subject
-            self._report(f"{subject}: what is published goes on serving: {problem}")
+            self._report(f"{subject}: the published version continues to serve:  {problem}")
         if former and former not in of_others:
             first = self._reported_for.pop(former)
             # Another problem is reported instead of the end; the first subject may have one, too.
             if not problem:
-                self._report(f"{subject if first in self.current else first}: follows again")
+                self._report(f"{subject if first in self.current else first}: following again")
 
 
 class Follower:
@@ -215,7 +215,7 @@ def _changes(
     if champion != former:
         lines.append(f"champion is version {champion}{f', instead of {former}' if former else ''}")
     if rollout != former_rollout:
-        lines.append(str(rollout) if rollout else "no version is tried beside the champion any more")
+        lines.append(str(rollout) if rollout else "the rollout has ended")
     return lines
 
 

@@ -232,7 +232,7 @@ def _lag_lines(status: Status) -> Iterator[tuple[str, str]]:
 
 def _servers_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.serving and not status.servers:
-        yield "server", "none that was started from this checkout runs: `mnistflow serve` starts one"
+        yield "server", "none started from this checkout is running: `mnistflow serve` starts one"
     silent = [server.address for server in status.servers if server.served is None]
     for server in status.servers:
         if server.served:
@@ -253,7 +253,7 @@ def _server_lines(address: str, served: ModelStatus) -> Iterator[tuple[str, str]
         yield "", f"rollout of version {rollout.challenger}: {rollout.state}"
         for role, calls in rollout.calls.items():
             mean = f", {calls.mean_milliseconds} ms on average" if calls.calls else ""
-            yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} without an answer{mean}"
+            yield "", f"{role}: {calls.calls:,} calls, {calls.errors:,} failed{mean}"
         if rollout.agreement is not None:
             yield "", f"both predict the same class for {rollout.agreement:.2%} of {rollout.compared:,}"
 

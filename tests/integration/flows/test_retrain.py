@@ -284,7 +284,7 @@ def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retra
     assert f"version {worst} gets a copy of all requests" in shown
     assert "the gate rejected it: accuracy" in shown
     assert probe_is_reproduced(retrained.folder / MODEL / str(worst))
-    assert "no other version is tried" in retrained.run("shadow", "off").stdout
+    assert "there is no rollout" in retrained.run("shadow", "off").stdout
 
 
 @pytest.mark.long

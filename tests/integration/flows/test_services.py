@@ -77,10 +77,10 @@ def test_the_current_data_set_answers_pictures_however_new_the_champion_of_anoth
     assert f"{url}, version 1" in with_key.run("status").stdout
     server.terminate()
     assert "images go to digits-classifier" in server.communicate()[0]
-    assert "none that was started from this checkout runs" in checkout.run("status").stdout
+    assert "none started from this checkout is running" in checkout.run("status").stdout
     with closing(socket.create_server(("127.0.0.1", port))):
         assert with_key.run("serve", check=False).returncode == 1
-    assert "none that was started from this checkout runs" in checkout.run("status").stdout
+    assert "none started from this checkout is running" in checkout.run("status").stdout
 
 
 def each_server_is_asked(checkout: Checkout, url: str) -> None:

@@ -397,7 +397,7 @@ def test_several_digits_are_doubt_unless_they_are_asked_for(attacked) -> None:
     assert answer["label"] is not None
     assert (answer["uncertain"], answer["reason"]) == (
         True,
-        "the image shows several digits, which ?digits=many reads",
+        "the image shows several digits: send it with ?digits=many",
     )
     many = attacked.client.post("/predict?digits=many", content=two_bars()).raise_for_status().json()
     assert len(many["digits"]) == 2

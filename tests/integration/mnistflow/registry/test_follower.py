@@ -90,7 +90,7 @@ def test_a_promotion_on_one_machine_is_answered_by_the_server_of_another(team: T
     wait_until(lambda: answers(2), server)
 
     team.mlflow.kill()
-    wait_until(lambda: "what is published goes on serving: the MLflow server at" in log(team.other), server)
+    wait_until(lambda: "the published version continues to serve: the MLflow server at" in log(team.other), server)
     health = team.other.folder / "var/models/.follow.json"
     polled = health.stat().st_mtime_ns
     wait_until(lambda: health.stat().st_mtime_ns > polled, server)
@@ -98,10 +98,10 @@ def test_a_promotion_on_one_machine_is_answered_by_the_server_of_another(team: T
     team.mlflow.start()
     team.one.run("promote", "1")
     wait_until(lambda: answers(1), server)
-    assert log(team.other).count("goes on serving") == 1
-    assert log(team.other).count("follows again") == 1
+    assert log(team.other).count("continues to serve") == 1
+    assert log(team.other).count("following again") == 1
     # Of two models with the same problem, one is named at both times.
-    assert len(set(re.findall(r"(\S+): (?:what is published|follows again)", log(team.other)))) == 1
+    assert len(set(re.findall(r"(\S+): (?:the published version|following again)", log(team.other)))) == 1
 
     damaged_files_are_refused(team, answers)
     family = running.stop(signal.SIGTERM)

@@ -50,11 +50,11 @@ def test_a_problem_of_several_models_is_reported_once() -> None:
     for _ in range(2):
         problems.set("digits", "no answer")
         problems.set("mnist", "no answer")
-    assert lines == ["digits: what is published goes on serving: no answer"]
+    assert lines == ["digits: the published version continues to serve:  no answer"]
     problems.set("digits", "")
     assert len(lines) == 1
     problems.set("mnist", "")
-    assert lines[1:] == ["digits: follows again"]
+    assert lines[1:] == ["digits: following again"]
     assert not problems.current
 
 
@@ -67,7 +67,7 @@ def test_another_problem_is_reported_instead_of_an_end() -> None:
     problems.set("mnist", "")
     problems.set("digits", "")
     assert lines[1:] == [
-        "digits: what is published goes on serving: disk full",
-        "mnist: follows again",
-        "digits: follows again",
+        "digits: the published version continues to serve:  disk full",
+        "mnist: following again",
+        "digits: following again",
     ]

@@ -29,7 +29,7 @@ def test_refused_versions_and_the_rollout_are_shown() -> None:
 
     assert "refused: version 5: model.onnx is missing" in shown
     assert "rollout of version 4: withdrawn: 60 calls failed" in shown
-    assert "challenger: 1,180 calls, 60 without an answer" in shown
+    assert "challenger: 1,180 calls, 60 failed" in shown
     assert "98.50% of 1,120" in shown
 
 
@@ -51,7 +51,7 @@ def test_servers_that_do_not_answer_are_shown() -> None:
     shown = lines(None, ModelStatus(3, {}, None))
     assert "server: http://localhost:8001, version 3\nserver: no answer from http://localhost:8000" in shown
     assert "starts one" not in shown
-    assert "server: none that was started from this checkout runs: `mnistflow serve` starts one" in lines()
+    assert "server: none started from this checkout is running: `mnistflow serve` starts one" in lines()
 
 
 def test_a_retraining_names_the_servers_of_its_champion_or_the_next_command() -> None:

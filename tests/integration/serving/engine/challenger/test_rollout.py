@@ -157,7 +157,7 @@ def test_a_challenger_that_is_slow_is_withdrawn_and_the_champion_answers(reposit
 
 BAD_PLANS = {
     '{"challenger": 9, "canary": 0.5, "shadow": false}': "model.json is missing",
-    '{"challenger": 3, "canary": 0.5, "shadow": false}': "signature is not that of the champion",
+    '{"challenger": 3, "canary": 0.5, "shadow": false}': "signature differs from that of the champion",
     '{"challenger": 2, "canary": 7, "shadow": false}': "no version number",
     "[]": "no version number",
     "no json": "no version number",
