@@ -56,7 +56,7 @@ class ProblemLog:
             return
         if problem and problem not in of_others:
             self._reported_for[problem] = subject
-            self._report(f"{subject}: the published version continues to serve:  {problem}")
+            self._report(f"{subject}: the published version continues to serve: {problem}")
         if former and former not in of_others:
             first = self._reported_for.pop(former)
             # Another problem is reported instead of the end; the first subject may have one, too.

@@ -50,7 +50,7 @@ def test_a_problem_of_several_models_is_reported_once() -> None:
     for _ in range(2):
         problems.set("digits", "no answer")
         problems.set("mnist", "no answer")
-    assert lines == ["digits: the published version continues to serve:  no answer"]
+    assert lines == ["digits: the published version continues to serve: no answer"]
     problems.set("digits", "")
     assert len(lines) == 1
     problems.set("mnist", "")
@@ -67,7 +67,7 @@ def test_another_problem_is_reported_instead_of_an_end() -> None:
     problems.set("mnist", "")
     problems.set("digits", "")
     assert lines[1:] == [
-        "digits: the published version continues to serve:  disk full",
+        "digits: the published version continues to serve: disk full",
         "mnist: following again",
         "digits: following again",
     ]
