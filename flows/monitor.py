@@ -13,10 +13,10 @@ from mnistflow.paths import Paths
 @flow(name="monitor", log_prints=False)
 @lifecycle.managed
 def monitor(dataset: parameters.Dataset = None) -> Look:
-    """Compare the traffic since the last look with the champion's validation examples; watch it, respond to alarms.
+    """Compare the traffic since the last look with the champion's validation examples; watch a new champion; respond to alarms.
 
     Args:
-        dataset: Name of the data set, instead of that of params.yaml.
+        dataset: Name of the data set; by default, that of params.yaml.
 
     Raises:
         MnistflowError: a step failed, and trying it again did not help.

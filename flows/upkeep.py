@@ -16,7 +16,7 @@ def upkeep(dataset: parameters.Dataset = None) -> Checkup:
     """Do what `mnistflow doctor --repair` does and, with `gc.automatic`, what `mnistflow gc --delete` does.
 
     Args:
-        dataset: Name of the data set, instead of that of params.yaml.
+        dataset: Name of the data set; by default, that of params.yaml.
 
     Raises:
         MnistflowError: a step failed, and trying it again did not help.

@@ -116,7 +116,9 @@ class Settings:
     ] = ""
     admin_keys: Annotated[
         str,
-        Setting("API keys of admins, who may load and unload models, separated by commas; empty disables both"),
+        Setting(
+            "API keys of admins, who may load and unload models and review feedback, separated by commas; empty for no admins"
+        ),
     ] = ""
     cors_origins: Annotated[
         str,
