@@ -13,7 +13,7 @@ from mnistflow.paths import Paths
 @flow(name="monitor", log_prints=False)
 @lifecycle.managed
 def monitor(dataset: parameters.Dataset = None) -> Look:
-    """Compare the traffic since the last look with the champion's validation examples; watch a new champion; respond to alarms.
+    """Check the traffic since the last look for drift and lost accuracy, watch a new champion, and respond to alarms.
 
     Args:
         dataset: Name of the data set; by default, that of params.yaml.

@@ -117,7 +117,7 @@ class Settings:
     admin_keys: Annotated[
         str,
         Setting(
-            "API keys of admins, who may load and unload models and review feedback, separated by commas; empty for no admins"
+            "API keys of admins, who may load or unload models and review feedback, separated by commas; empty for none"
         ),
     ] = ""
     cors_origins: Annotated[
