@@ -62,7 +62,7 @@ def review(
     reasons = Counter(why for _, why in selection.excluded.values())
     because = f" ({', '.join(f'{why}: {number}' for why, number in reasons.items())})" if reasons else ""
     typer.echo(
-        f"{found.entry.name}: used for training: {counted(len(selection.used), 'report')}, held back: {len(held)}, "
+        f"{found.entry.name}: usable for training: {counted(len(selection.used), 'report')}, held back: {len(held)}, "
         f"excluded: {len(selection.excluded)}{because}"
     )
     if held:

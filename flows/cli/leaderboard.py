@@ -154,6 +154,7 @@ def _table(title: str, rows: "Sequence[Row]", chosen: Sequence[str], headline: "
             _heading(column, headline),
             justify="left" if is_long or column in {"version", "partial"} else "right",
             no_wrap=not is_long,
+            overflow="fold",
             ratio=1 if is_long else None,
         )
     for row in zip(*cells.values(), strict=True):
@@ -180,15 +181,17 @@ def _heading(column: str, headline: "Headline") -> str:
 
 
 def _run(row: "Row") -> "RenderableType":
-    """Return the name of a run, which is wrapped, above its other overrides, which are cut off at one line."""
+    """Return the name of a run above its other overrides, or above their number if they do not fit into a line."""
     from rich.console import Group
     from rich.text import Text
 
     # The name states the overrides, unless they come from a preset or the run was given a name.
     others = {key: value for key, value in row.overrides.items() if f"{key.rpartition('.')[2]}={value}" not in row.name}
     others.pop("model.family", None)
-    name = Text(row.name)
-    return Group(name, Text(_plain(others), "dim", no_wrap=True, overflow="ellipsis")) if others else name
+    if not others:
+        return Text(row.name)
+    listed = _plain(others)
+    return Group(Text(row.name), Text(listed if len(listed) <= MIN_NAME_WIDTH else f"{len(others)} overrides", "dim"))
 
 
 def _cell(row: "Row", column: str, headline: "Headline") -> "RenderableType":

@@ -88,7 +88,7 @@ def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: s
         console().print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)
-        following = status.after_publishing(outcome.champion, servers)
+        following = status.after_publishing(version.name, outcome.champion, servers)
         console().print(f"champion: {version.name} version {outcome.champion}, in var/models. {following}")
 
 

@@ -111,7 +111,8 @@ class LogStore:
         key = (feedback.id, feedback.number)
         found = self.read(CLASSES, key)
         if not found:
-            raise UnknownRequestError("the inference log has no prediction with this id")
+            reason = "only a sample of the requests is logged"
+            raise UnknownRequestError(f"the inference log has no prediction with this id: {reason}")
         classes: list[str] = orjson.loads(found[0][0])
         if feedback.class_name not in classes:
             raise InvalidRequestError(f"class_name must be one of: {', '.join(classes)}")

@@ -45,6 +45,7 @@ def record(workspace: Paths, run: runs.Run, config: Config, executing: str | Non
             "prepare.validation_fraction": config.prepare.validation_fraction,
             "prepare.train_limit": config.prepare.train_limit,
             "prepare.seed": config.prepare.seed,
+            "tune.trials": config.tune.trials,
             "export.views": config.export.views,
             "data.name": data.name,
             "data.sha256": data.data_sha256[:12],

@@ -102,7 +102,7 @@ def _evaluate(paths: Paths, settings: Config) -> str:
 
     done = evaluate.evaluate(paths, settings.evaluate)
     shown = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
-    return f"evaluated on {done.test_sha256[:12]}: {shown}"
+    return f"evaluated on test split {done.test_sha256[:12]}: {shown}"
 
 
 _STAGES: dict[str, Callable[[Paths, Config], str]] = {

@@ -154,7 +154,7 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
         if run.confirmed:
             yield "", f"a retraining at {run.confirmed} found nothing to do"
     if status.outputs:
-        yield "outputs", _described(status.outputs)
+        yield "outputs", _described(status.outputs, status.dataset)
     yield from _published_lines(status)
     if status.rollout:
         yield "rollout", str(status.rollout)
@@ -162,7 +162,9 @@ def lines(status: Status) -> Iterator[tuple[str, str]]:
     yield from _lag_lines(status)
 
 
-def _described(outputs: Outputs) -> str:
+def _described(outputs: Outputs, dataset: str) -> str:
+    if outputs.mismatch and outputs.dataset != dataset:
+        return f"none of {dataset}: {outputs.mismatch}"
     if outputs.mismatch:
         return f"inconsistent: {outputs.mismatch}; `mnistflow retrain` replaces them"
     return f"{outputs.dataset}, {outputs.quality}, of params.yaml and dvc.lock"
@@ -198,14 +200,20 @@ def _published_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "", f"its files are missing, damaged or those of another registry: {fix}"
 
 
-def after_publishing(champion: int, servers: Sequence[Server]) -> str:
-    """Return in one sentence which servers answer with a version that has just been published, or what starts one."""
-    serving = [server.address for server in servers if server.served and server.served.champion == champion]
-    following = [server.address for server in servers if server.served and server.address not in serving]
+def after_publishing(name: str, champion: int, servers: Sequence[Server]) -> str:
+    """Return in one sentence where a version that has just been published is served, or what starts a server.
+
+    Args:
+        name: of the model. Its page of a server is named, because `/predict` may be another model's.
+        champion: number of the published version.
+        servers: the known prediction servers.
+    """
+    serving = [server for server in servers if server.served and server.served.champion == champion]
+    following = [server for server in servers if server.served and server not in serving]
     if serving:
-        return f"Served at {', '.join(serving)}"
+        return f"Served at {', '.join(f'{server.address}/v2/models/{name}' for server in serving)}"
     if following:
-        return f"Within seconds, served at {', '.join(following)}"
+        return f"Within seconds, served at {', '.join(f'{server.address}/v2/models/{name}' for server in following)}"
     if servers:
         return f"No answer yet from {', '.join(server.address for server in servers)}"
     return "Next: make up"

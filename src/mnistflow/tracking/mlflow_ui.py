@@ -77,6 +77,7 @@ def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool)
         *("metrics.`train_seconds`", "attributes.`Models`"),
     ]
     view = {
+        "searchFilter": "tags.`mlflow.parentRunId` IS NULL",  # no trials
         "orderByKey": score,
         "orderByAsc": not larger_is_better,
         "selectedColumns": columns,

@@ -82,7 +82,7 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     assert failed.stderr.startswith("error: there is no report nothing. ")
     write_params(checkout, **{"prepare.feedback": "null"})
     unused = checkout.run("feedback", "review", "--picture", str(tmp_path / "none.png"))
-    counted = "used for training: 29 reports, held back: 0, excluded: 11 (rejected by a review: 11)"
+    counted = "usable for training: 29 reports, held back: 0, excluded: 11 (rejected by a review: 11)"
     assert counted in unused.stdout
     assert "prepare.feedback is null, so trainings use no reports" in unused.stderr
     assert "none.png is not written" in unused.stderr

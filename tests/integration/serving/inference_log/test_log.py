@@ -82,7 +82,7 @@ def test_feedback_is_kept_once_and_can_be_corrected(repository, data, logged) ->
         unknown = say(server, id="nobody", class_name="3")
         assert (unknown.status_code, unknown.json()) == (
             404,
-            {"error": "the inference log has no prediction with this id"},
+            {"error": "the inference log has no prediction with this id: only a sample of the requests is logged"},
         )
         assert say(server, id=given, class_name="x").status_code == 400
         assert say(server, id=given, class_name="3", number=1).status_code == 404

@@ -56,10 +56,15 @@ def test_servers_that_do_not_answer_are_shown() -> None:
 
 def test_a_retraining_names_the_servers_of_its_champion_or_the_next_command() -> None:
     here, there = Server("http://localhost:8000", ModelStatus(3, {}, None)), Server("http://localhost:8001", None)
-    assert status.after_publishing(3, ()) == "Next: make up"
-    assert status.after_publishing(3, (here, there)) == "Served at http://localhost:8000"
-    assert status.after_publishing(4, (here, there)) == "Within seconds, served at http://localhost:8000"
-    assert status.after_publishing(3, (there,)) == "No answer yet from http://localhost:8001"
+
+    def after(champion: int, *servers: Server) -> str:
+        return status.after_publishing("digits-classifier", champion, servers)
+
+    page = "http://localhost:8000/v2/models/digits-classifier"
+    assert after(3) == "Next: make up"
+    assert after(3, here, there) == f"Served at {page}"
+    assert after(4, here, there) == f"Within seconds, served at {page}"
+    assert after(3, there) == "No answer yet from http://localhost:8001"
 
 
 def test_the_reason_of_the_gate_is_shown_once() -> None:
