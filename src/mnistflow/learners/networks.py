@@ -70,7 +70,7 @@ class Networks(Learner[Network]):
         teacher = distillation.teacher(config.distillation, data)
         begin = partial(loop.Fitting, task, signature, family, teacher=teacher)
         if config.online:
-            return online.fit(data, config, begin, on_epoch, checkpoint_folder)
+            return online.fit(data, config, begin=begin, on_epoch=on_epoch, checkpoint_folder=checkpoint_folder)
         if config.warm_start is not None:
             build = partial(task.build, family, signature)
             return warm_start.fit(

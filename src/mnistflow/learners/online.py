@@ -26,7 +26,7 @@ from mnistflow.splits import Dataset
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.learners.fitting.loop import Fitting
+    from mnistflow.learners.fitting.loop import BeginFitting
 
 PARAMETER = "train.online"
 LEARNING_RATE_FACTOR = 0.1  # `train.learning_rate` is meant for means over a batch
@@ -35,7 +35,8 @@ LEARNING_RATE_FACTOR = 0.1  # `train.learning_rate` is meant for means over a ba
 def fit(
     data: Dataset,
     config: TrainConfig,
-    begin: Callable[..., Fitting],
+    *,
+    begin: BeginFitting,
     on_epoch: OnEpoch,
     checkpoint_folder: Path | None,
 ) -> Training:
@@ -44,7 +45,7 @@ def fit(
     Args:
         data: a prepared data set.
         config: section `train` of params.yaml.
-        begin: begins the training of a network; see `loop.Fitting`.
+        begin: builds a network and returns its training.
         on_epoch: called with the number of the epoch, from 1, and its metrics; the feedback is the last epoch.
         checkpoint_folder: has a checkpoint of each of the two; None for a temporary one.
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -139,6 +139,20 @@ class Fitting:
             self.run_epoch()
             self._progress.report_last(on_epoch)
         return _result(self._state)
+
+
+class BeginFitting(Protocol):
+    """Builds a network and returns its training, of which no epoch has been run yet; see `Fitting`."""
+
+    def __call__(
+        self,
+        config: TrainConfig,
+        *,
+        train: Split,
+        validation: Split,
+        start: Callable[[keras.Model], None] | None = None,
+        checkpoint_folder: Path | None = None,
+    ) -> Fitting: ...
 
 
 def _result(state: _State) -> Training:
