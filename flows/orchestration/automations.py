@@ -13,14 +13,15 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from flows.orchestration import server_address
+from mnistflow import yaml_files
 from mnistflow.errors import ConfigError, MnistflowError
 from mnistflow.paths import Paths
 
 FILE = "automations.yaml"
+FIX = "Correct it, or remove it."
 TAG = "automations.yaml"  # of the automations that come from the file
 API_SECONDS = 10
 
@@ -56,18 +57,10 @@ def read(paths: Paths) -> list[Automation] | None:
     path = paths.checkout / FILE
     if not path.exists():
         return None
-    try:
-        found = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).automations
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-    else:
-        if len({automation.name for automation in found}) == len(found):
-            return found
-        problem = "two automations have the same name"
-    raise ConfigError(f"{path}: {problem}", "Correct it, or remove it.")
+    found = yaml_files.read_model(path, _File, FIX).automations
+    if len({automation.name for automation in found}) < len(found):
+        raise ConfigError(f"{path}: two automations have the same name", FIX)
+    return found
 
 
 def register(url: str, wanted: list[Automation]) -> list[str]:

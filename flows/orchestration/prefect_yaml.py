@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, field_validator
 
-from mnistflow.errors import ConfigError
+from mnistflow import yaml_files
 from mnistflow.paths import Paths
 
 
@@ -71,11 +70,4 @@ def read(paths: Paths) -> list[Deployment]:
         ConfigError: prefect.yaml is missing or not valid.
     """
     path = paths.checkout / "prefect.yaml"
-    try:
-        return _PrefectYaml.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).deployments
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = str(error)
-    raise ConfigError(f"{path}: {problem}", "Correct it, or restore it with git.")
+    return yaml_files.read_model(path, _PrefectYaml, "Correct it, or restore it with git.").deployments

@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from mnistflow.errors import ConfigError
 
@@ -12,6 +13,8 @@ try:
     from yaml import CSafeLoader as _SafeLoader  # by libyaml: ten times as fast
 except ImportError:
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(_SafeLoader):
@@ -44,3 +47,24 @@ def read(path: Path) -> Any:
         raise ConfigError(f"{path} is missing", "Change into the checkout, or restore it with git.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}", "Correct that line.") from error
+
+
+def read_model(path: Path, kind: type[Model], fix: str) -> Model:
+    """Return the content of a YAML file as a Pydantic model.
+
+    Args:
+        path: of the file.
+        kind: class of the model.
+        fix: what the user can do if the file is not valid.
+
+    Raises:
+        ConfigError: the file is missing, holds no valid YAML, or is not such a model.
+    """
+    try:
+        return kind.model_validate(parse(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())
+    raise ConfigError(f"{path}: {problem}", fix)
