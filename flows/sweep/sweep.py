@@ -25,7 +25,7 @@ from flows.sweep.worker import SweepRun
 from mnistflow import files, splits, tasks
 from mnistflow.analysis import comparison
 from mnistflow.analysis.comparison import FamilySummary, Result
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests
 from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
@@ -85,7 +85,7 @@ def sweep(
     plan = make_plan(checkout, families, overrides, seeds=seeds, jobs=jobs)
     headline, data_sha256 = _prepare(checkout, plan)
     runs.close_dead_runs(plan.dataset)
-    folder = checkout.sweeps / lineage.digest(data_sha256, *plan.identity(), lineage.code_digest())
+    folder = checkout.sweeps / digests.digest(data_sha256, *plan.identity(), digests.code_digest())
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         done = _finished(folder, plan)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mnistflow import yaml_files
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 
 _ABSENT = object()
 _REVISIONS = 50  # of params.yaml, the newest first; the newest that has a key is mostly among the first
@@ -30,8 +30,8 @@ def where_to_add(path: Path, keys: Sequence[str]) -> str:
 def _line(path: Path, key: str) -> str:
     """Return one key with its default, or the place of a whole section; empty if no revision has it."""
     section, _, name = key.rpartition(".")
-    for revision in lineage.revisions(path, _REVISIONS):
-        value = _value(lineage.committed(path, revision) or "", key)
+    for revision in git.commits_of(path, _REVISIONS):
+        value = _value(git.file_at(path, revision) or "", key)
         if isinstance(value, dict):
             return f"the section `{key}` of `git show {revision[:12]}:{path.name}`"
         if value is not _ABSENT:

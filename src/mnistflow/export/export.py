@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mnistflow
 from mnistflow import files, learners, splits, tasks
 from mnistflow.arrays import Array, Outputs
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.errors import ParityError
 from mnistflow.export import calibration, normalization, quantization, test_time_augmentation
 from mnistflow.export.config import ExportConfig
@@ -167,7 +167,7 @@ def _metadata(paths: Paths, data: Dataset) -> dict[str, str]:
         "classes": ",".join(data.classes),
         "data_sha256": data.data_sha256,
         "run_id": runs.current_run_id() or "",
-        "git_commit": lineage.git_commit(paths.checkout),
+        "git_commit": git.describe_commit(paths.checkout),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "mnistflow_version": mnistflow.__version__,
     }

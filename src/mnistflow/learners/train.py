@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from mnistflow import learners, splits, tasks
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests
 from mnistflow.files import atomic_write, read_json, remove, write_json
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED, History, Learner, Training
@@ -77,8 +77,8 @@ def train(paths: Paths, config: LearningConfig) -> TrainingRecord:
     config.model.require_compatible(tasks.get(data.task), data.input_shape)
     learner = learners.for_family(config.model.chosen)
     learner.prepare(config.train)
-    key = lineage.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
-    checkpoint_folder = paths.resume / f"train-{key}-{lineage.code_digest()}"
+    key = digests.digest(data.data_sha256, config.model.model_dump(), config.train.model_dump())
+    checkpoint_folder = paths.resume / f"train-{key}-{digests.code_digest()}"
     checkpoint_folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         FileLock(checkpoint_folder.with_suffix(".lock")),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import yaml
 
 from mnistflow import files, splits, yaml_files
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests, git
 from mnistflow.config import Config
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
@@ -43,7 +43,7 @@ def _open(paths: Paths, config: Config) -> runs.Run:
     """Return the unfinished run of this pipeline, or start one."""
     data = files.read_json(paths.prepared / splits.MANIFEST)
     shaping = config.model_dump(mode="json", exclude={"fetch", "gate", "gc", "presets"})
-    pipeline = lineage.digest(data["data_sha256"], shaping, lineage.code_digest())
+    pipeline = digests.digest(data["data_sha256"], shaping, digests.code_digest())
     known = files.read_json(paths.unfinished_run) if paths.unfinished_run.is_file() else {}
     if known.get("pipeline") == pipeline and runs.exists(known["run_id"]):
         return runs.reopen(known["run_id"])
@@ -59,14 +59,14 @@ def _tags(paths: Paths, base: Config, config: Config) -> dict[str, str]:
     return {
         **run_names.tags_of(base, config, run_names.differences(base, config)),
         "mlflow.source.name": "dvc exp run" if experiment else "dvc repro",
-        "mlflow.source.git.commit": lineage.git_commit(paths.root),
+        "mlflow.source.git.commit": git.describe_commit(paths.root),
         **({EXPERIMENT: experiment} if experiment else {}),
     }
 
 
 def _committed(paths: Paths, config: Config) -> Config:
     """Return the parameters of the commit that the run is an experiment with; `config` if they cannot be read."""
-    text = lineage.committed(paths.params, os.environ.get("DVC_EXP_BASELINE_REV", "HEAD"))
+    text = git.file_at(paths.params, os.environ.get("DVC_EXP_BASELINE_REV", "HEAD"))
     try:
         return config if text is None else Config.validated(yaml_files.parse(text), "the committed params.yaml")
     except (ConfigError, yaml.YAMLError):  # of another version of this project

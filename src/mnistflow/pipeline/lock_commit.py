@@ -6,8 +6,8 @@ committed before the run. Other changes, staged or not, stay as they are.
 
 from __future__ import annotations
 
-import subprocess
-
+from mnistflow.checkout import git
+from mnistflow.checkout.git import GitError
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 from mnistflow.pipeline.workspace import SOURCES
@@ -52,19 +52,7 @@ def commit(checkout: Paths, message: str) -> str | None:
 
 
 def _git(checkout: Paths, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-    """Run git in a checkout, and return what it prints.
-
-    Args:
-        ok: exit codes that are no failure.
-    """
-    command = ["git", "-C", str(checkout.checkout), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise ConfigError("--commit needs git, which is not installed", "Install it.") from error
-    if done.returncode not in ok:
-        reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise ConfigError(
-            f"--commit: git {arguments[0]}: {reason}", "Run `git status` to see the state of the checkout."
-        )
-    return done.stdout
+        return git.run(checkout.checkout, *arguments, ok=ok)
+    except GitError as error:
+        raise ConfigError(f"--commit: {error.problem}", error.fix) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistflow import files, splits
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.config import Config
 from mnistflow.data import fetch, raw
 from mnistflow.evaluation import evaluate
@@ -150,7 +150,7 @@ def _log_files(workspace: Paths, run: runs.Run, machine: Mapping[str, str]) -> N
 
 def _log_sources(workspace: Paths, run: runs.Run) -> None:
     """Log the sources of a run, unless they are those of a commit."""
-    if not lineage.is_commit(runs.read(run.run_id).tags.get(runs.COMMIT, "")):
+    if not git.has_all_sources(runs.read(run.run_id).tags.get(runs.COMMIT, "")):
         with tempfile.TemporaryDirectory() as folder:
             run.log_file(sources.pack(workspace.root, Path(folder)))
 

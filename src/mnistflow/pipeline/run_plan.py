@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnistflow import learners, tasks
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests
 from mnistflow.config import Config
 from mnistflow.data import catalog, fetch, prepare
 from mnistflow.learners.config import LearningConfig
@@ -129,7 +129,7 @@ def inputs_digest(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> s
         MnistflowError: as `resolve`.
     """
     plan = resolve(paths, base, overrides, RunOptions())
-    return lineage.digest(lineage.code_digest(), plan.config.model_dump(mode="json"))
+    return digests.digest(digests.code_digest(), plan.config.model_dump(mode="json"))
 
 
 def _command(values: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def unpack(archive: bytes, folder: Path) -> None:
             archives.extract(opened, entry, folder)
 
 
-def committed(checkout: Path, commit: str) -> bytes | None:
+def archive_of_commit(checkout: Path, commit: str) -> bytes | None:
     """Return an archive of the sources of a git commit; None without git, or without such a commit."""
     command = ["git", "-C", str(checkout), "archive", commit, "--", *SOURCES]
     try:

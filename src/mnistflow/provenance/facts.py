@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from mnistflow import tasks
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.provenance.run_record import RunRecord
 from mnistflow.registry import manifest, versions
@@ -81,7 +81,7 @@ class Facts:
     @property
     def is_committed(self) -> bool:
         """Whether the commit has all the sources."""
-        return lineage.is_commit(self.commit)
+        return git.has_all_sources(self.commit)
 
     @property
     def tensors(self) -> dict[str, tuple[Tensor, ...]]:

@@ -67,7 +67,7 @@ def _origins_of_sources(record: RunRecord, workspace: Paths) -> Iterator[tuple[s
         return False
 
     def from_git(folder: Path) -> bool:
-        archive = sources.committed(workspace.checkout, commit) if commit != "unknown" else None
+        archive = sources.archive_of_commit(workspace.checkout, commit) if commit != "unknown" else None
         if archive is not None:
             sources.unpack(archive, folder)
         return archive is not None

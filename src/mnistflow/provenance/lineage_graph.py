@@ -14,7 +14,7 @@ from typing import Any
 
 from mnistflow import yaml_files
 from mnistflow.analysis import ledger
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.errors import NotReproduced
 from mnistflow.paths import Paths
 from mnistflow.provenance.run_record import RunRecord
@@ -115,7 +115,7 @@ def _data(record: RunRecord) -> dict[str, Any]:
 
 
 def _code(record: RunRecord) -> dict[str, Any]:
-    return {"commit": record.commit, "is_committed": lineage.is_commit(record.commit)}
+    return {"commit": record.commit, "is_committed": git.has_all_sources(record.commit)}
 
 
 def _run(record: RunRecord) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import mnistflow
 from mnistflow import files, splits, tasks
 from mnistflow.arrays import Array
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.data import catalog
 from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation
@@ -83,7 +83,7 @@ def register_candidate(workspace: Paths, run: runs.Run, evaluation: Evaluation, 
         metrics={**evaluation.metrics, **evaluation.speed},
         doubt=Doubt.read(workspace.exported),
         run_id=run.run_id,
-        git_commit=lineage.git_commit(workspace.checkout),
+        git_commit=git.describe_commit(workspace.checkout),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         mnistflow_version=mnistflow.__version__,
     )

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mnistflow.checkout import lineage
+from mnistflow.checkout import git
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.process_identity import ProcessIdentity, user_name
@@ -34,7 +34,7 @@ PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run a
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
 COMMAND = "mnistflow.command"  # the one that repeats the run
-COMMIT = "mlflow.source.git.commit"  # as `lineage.git_commit` describes it
+COMMIT = "mlflow.source.git.commit"  # as `git.describe_commit` describes it
 WEIGHTS = "mnistflow.weights"  # digest of the weights in the ONNX file; see `export.weights`
 FLOW_RUN_URL = "prefect.flow_run_url"
 VERSION = "mnistflow.version"  # name/number of the version that a run registered, or monitors
@@ -142,7 +142,7 @@ def start(
         "mlflow.user": user_name(),
         "mlflow.source.name": f"mnistflow {name if kind == STAGE else COMMANDS[kind]}",
         "mlflow.source.type": "LOCAL",
-        COMMIT: lineage.git_commit(paths.checkout),
+        COMMIT: git.describe_commit(paths.checkout),
         **_owner_tags(),
     }
     if parent:

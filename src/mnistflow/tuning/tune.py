@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mnistflow import splits, tasks
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests
 from mnistflow.errors import StageError
 from mnistflow.files import atomic_write, remove, write_json
 from mnistflow.learners.config import LearningConfig
@@ -90,8 +90,8 @@ def tune(paths: Paths, learning: LearningConfig, config: TuneConfig) -> Search:
         return _write(paths, [])
     # Workers and storage affect the duration of a search, not its result.
     tune_key = config.model_dump(exclude={"workers", "scheduler", "storage"})
-    key = lineage.digest(data.data_sha256, learning.model.model_dump(), learning.train.model_dump(), tune_key)
-    folder = paths.resume / f"tune-{key}-{lineage.code_digest()}"
+    key = digests.digest(data.data_sha256, learning.model.model_dump(), learning.train.model_dump(), tune_key)
+    folder = paths.resume / f"tune-{key}-{digests.code_digest()}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         storage = config.storage or str(folder / "study.journal")

@@ -11,7 +11,7 @@ from threading import Lock
 from types import TracebackType
 
 from mnistflow import environment
-from mnistflow.checkout import lineage
+from mnistflow.checkout import digests
 from mnistflow.errors import StageError
 from mnistflow.runtime import backend, tensorflow_import
 from mnistflow.workers import dask_scheduler
@@ -46,7 +46,7 @@ class DaskWorkers(Workers[Job, Result]):
     def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
         known = (*environment.DEFAULTS, *tensorflow_import.ONEDNN, backend.VARIABLE)
         settings = {name: os.environ[name] for name in known if name in os.environ}
-        call = (_run_on_dask, objective, job, settings, self._threads, lineage.code_digest())
+        call = (_run_on_dask, objective, job, settings, self._threads, digests.code_digest())
         future: Future[Result] = self._executor.submit(*call)
         return future
 
@@ -90,7 +90,7 @@ def _run_on_dask(
     objective: Objective[Job, Result], job: Job, settings: Mapping[str, str], threads: int, code: str
 ) -> Result:
     """Run a job in a worker that may have been started with other settings, threads or sources."""
-    if lineage.code_digest() != code:
+    if digests.code_digest() != code:
         raise StageError(
             f"the Dask worker {os.uname().nodename} has different sources of mnistflow than this command",
             "Install the same version there and start the worker again.",

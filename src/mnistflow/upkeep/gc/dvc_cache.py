@@ -8,7 +8,6 @@ something is.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, chdir, suppress
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mnistflow import files, yaml_files
+from mnistflow.checkout import git
 from mnistflow.errors import StageError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
@@ -54,6 +54,7 @@ def collect(
 
     Raises:
         StageError: DVC uses the checkout at the same time, or its configuration is not valid.
+        GitError: the files that branches and tags name are unknown, because git is not installed or fails.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -127,37 +128,16 @@ def _locks(paths: Paths, old_workspaces: Collection[str]) -> Iterator[str]:
         with suppress(FileNotFoundError):
             yield path.read_text(encoding="utf-8")
     if any((folder / ".git").exists() for folder in (paths.checkout, *paths.checkout.parents)):
-        for reference in ("HEAD", *_git(paths, "for-each-ref", "--format=%(refname)").split()):
+        for reference in ("HEAD", *git.run(paths.checkout, "for-each-ref", "--format=%(refname)").split()):
             if (lock := _lock_at(paths, reference)) is not None:
                 yield lock
 
 
 def _lock_at(paths: Paths, reference: str) -> str | None:
     """Return the dvc.lock of a branch or tag; None if it has none."""
-    if not _git(paths, "ls-tree", "--name-only", reference, "dvc.lock", ok=(0, REFERENCE_WITHOUT_FILES)):
+    if not git.run(paths.checkout, "ls-tree", "--name-only", reference, "dvc.lock", ok=(0, REFERENCE_WITHOUT_FILES)):
         return None
-    return _git(paths, "show", f"{reference}:./dvc.lock")
-
-
-def _git(paths: Paths, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-    """Return the output of git.
-
-    Args:
-        paths: of the checkout.
-        arguments: of git.
-        ok: exit codes that are no failure.
-
-    Raises:
-        StageError: git fails, so the files that its branches and tags name are unknown.
-    """
-    command = ["git", "-C", str(paths.checkout), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise StageError("git, which has the dvc.lock of each branch, is not installed", "Install it.") from error
-    if done.returncode not in ok:
-        raise StageError(f"git {arguments[0]}: {done.stderr.strip()}", "Run `git status` in the checkout.")
-    return done.stdout
+    return git.run(paths.checkout, "show", f"{reference}:./dvc.lock")
 
 
 def _hashes(text: str) -> Iterator[str]:

@@ -201,7 +201,7 @@ def count_complete(url: str) -> int:
 @pytest.mark.long
 def test_a_worker_with_other_sources_is_refused(prepared: Checkout, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
-    (tmp_path / "src/mnistflow/checkout/lineage.py").open("a").write("\n# changed\n")
+    (tmp_path / "src/mnistflow/checkout/digests.py").open("a").write("\n# changed\n")
     with dask_cluster(workers=0) as cluster:
         cluster.add_worker(PYTHONPATH=os.pathsep.join([str(tmp_path / "src"), str(ROOT)]))
         done = prepared.run("tune", check=False, **{"tune.scheduler": cluster.address})
