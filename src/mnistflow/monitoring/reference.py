@@ -27,7 +27,7 @@ from mnistflow.paths import Paths
 from mnistflow.registry.versions import Version
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
-from mnistflow.tracking import runs
+from mnistflow.tracking import artifacts, runs
 
 ARTIFACT = "monitor/reference.npz"
 MAX_EXAMPLES = 10_000
@@ -147,17 +147,14 @@ def load(version: Version) -> Reference:
     Raises:
         RegistryError: the artifact store does not have it.
     """
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = download_artifacts(run_id=version.run_id, artifact_path=ARTIFACT, dst_path=folder)
+            path = artifacts.of_run(version.run_id, ARTIFACT, Path(folder))
             with np.load(path, allow_pickle=False) as arrays:
                 learned, held_out = (int(arrays[name]) if name in arrays else 0 for name in COUNTS)
                 known = Reference(*(arrays[name] for name in ARRAYS))
                 return replace(known, learned=learned, held_out=held_out)
-    except (MlflowException, OSError, KeyError, ValueError) as error:
+    except (RegistryError, OSError, KeyError, ValueError) as error:
         raise RegistryError(
             f"{version.title} has no reference to compare traffic with: {error}",
             "Versions of earlier releases have none: `mnistflow retrain -S train.seed=1` registers one that has.",

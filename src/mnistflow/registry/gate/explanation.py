@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mnistflow import files
-from mnistflow.errors import DataError
+from mnistflow.errors import DataError, RegistryError
 from mnistflow.registry import versions
 from mnistflow.registry.gate.judgement import EVIDENCE
 from mnistflow.registry.gate.verdict import promotion_threshold
 from mnistflow.registry.versions import PARTICIPLES, Version
 from mnistflow.tasks.identity import Headline
+from mnistflow.tracking import artifacts
 
 
 def explain(name: str, number: int) -> str:
@@ -30,14 +31,10 @@ def explain(name: str, number: int) -> str:
 
 def _evidence(version: Version) -> Any:
     """Return the recorded evidence of a verdict; None if there is none."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = download_artifacts(run_id=version.run_id, artifact_path=EVIDENCE, dst_path=folder)
-            return files.read_json(Path(path))
-    except (MlflowException, OSError, DataError):
+            return files.read_json(artifacts.of_run(version.run_id, EVIDENCE, Path(folder)))
+    except (RegistryError, DataError):
         return None
 
 
