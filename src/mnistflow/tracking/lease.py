@@ -66,7 +66,7 @@ class Ticket:
             owner = ProcessIdentity.from_json(tree["owner"])
             return cls(int(tree["number"]), int(tree["renewals"]), str(tree["who"]), owner, str(tree["namespace"]))
         except (KeyError, TypeError, ValueError):
-            return cls(0, 0, "somebody", None, "")
+            return cls(0, 0, "an unknown process", None, "")
 
     def has_died(self) -> bool | None:
         """Return whether the process has ended; None of a process on another machine, or in another container."""
@@ -117,6 +117,7 @@ class Lease:
                         "Try again when that is done.",
                         transient=True,
                     )
+                # Once: when the pause reaches its maximum.
                 if pause >= SLOWEST_POLL_SECONDS > pause / 2:
                     log.warning("waiting for %s, who is deciding on %s", next(iter(ahead.values())).who, self._model)
                 self._remove_dead(ahead)
@@ -150,7 +151,7 @@ class Lease:
         while True:
             begun = time.monotonic()
             self._write(number=0)
-            others = (ticket.number for owner, ticket in self._tickets().items() if owner != self._id)
+            others = (ticket.number for ticket_id, ticket in self._tickets().items() if ticket_id != self._id)
             self._write(number=1 + max(others, default=0))
             # After that time, others may have gone ahead without waiting for this choice.
             if time.monotonic() - begun < self._seconds:
@@ -159,28 +160,28 @@ class Lease:
     def _ahead(self) -> dict[str, Ticket]:
         """Return the tickets that come before this one, and those of processes that still choose."""
         tickets = self._tickets()
-        if self._id not in tickets:  # removed by somebody who took this process for dead
+        if self._id not in tickets:  # removed by a process that took this one for dead
             self._choose_number()
             tickets = self._tickets()
         return {
-            owner: ticket
-            for owner, ticket in tickets.items()
-            if owner != self._id and (ticket.number, owner) < (self._ticket.number, self._id)
+            ticket_id: ticket
+            for ticket_id, ticket in tickets.items()
+            if ticket_id != self._id and (ticket.number, ticket_id) < (self._ticket.number, self._id)
         }
 
     def _remove_dead(self, tickets: dict[str, Ticket]) -> None:
         now = time.monotonic()
-        for owner, ticket in tickets.items():
-            unchanged = now - self._first_seen.setdefault((owner, ticket), now)
+        for ticket_id, ticket in tickets.items():
+            unchanged = now - self._first_seen.setdefault((ticket_id, ticket), now)
             has_died = ticket.has_died()  # a process of this machine that lives is only slow
             if has_died or (has_died is None and unchanged > self._seconds):
-                self._remove(owner)
+                self._remove(ticket_id)
 
     def _renew(self) -> None:
         renewed = time.monotonic()
         while not self._released.wait(self._seconds / RENEWALS):
             if time.monotonic() - renewed > self._seconds:
-                return  # lost: somebody else may have it
+                return  # lost: another process may have it
             try:
                 self._write()
             except Exception as error:  # of MLflow's stores and transports, which share no base class
@@ -201,8 +202,8 @@ class Lease:
             self._client.set_registered_model_tag(self._model, TAG + self._id, json.dumps(asdict(ticket)))
             self._ticket = ticket
 
-    def _remove(self, owner: str) -> None:
-        self._client.delete_registered_model_tag(self._model, TAG + owner)
+    def _remove(self, ticket_id: str) -> None:
+        self._client.delete_registered_model_tag(self._model, TAG + ticket_id)
 
 
 def _namespace() -> str:
