@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 
 from mnistflow import files
 from mnistflow.errors import DataError, MnistflowError
 from mnistflow.paths import Paths
+from mnistflow.process_identity import ProcessIdentity
 
 API_VARIABLE = "PREFECT_API_URL"
 PROBE_SECONDS = 2
@@ -27,11 +27,12 @@ class _ServerRecord:
     Attributes:
         checkout: folder of the checkout that it runs in. `var/` may have been moved or copied since.
         url: of the Prefect API; None after its end.
+        process: that runs them.
     """
 
     checkout: str
     url: str | None
-    process: int
+    process: ProcessIdentity
 
 
 def running_server(paths: Paths) -> str | None:
@@ -112,17 +113,18 @@ def _recorded_server(paths: Paths) -> str | None:
     record = _read(paths)
     if record is None or record.url is None or record.checkout != str(paths.checkout):
         return None
-    return record.url if psutil.pid_exists(record.process) and answers(record.url) else None
+    return record.url if not record.process.has_died() and answers(record.url) else None
 
 
 def _write(paths: Paths, url: str | None) -> None:
-    files.write_json(_record_file(paths), {"checkout": str(paths.checkout), "url": url, "process": os.getpid()})
+    files.write_json(_record_file(paths), asdict(_ServerRecord(str(paths.checkout), url, ProcessIdentity.own())))
 
 
 def _read(paths: Paths) -> _ServerRecord | None:
     try:
-        return _ServerRecord(**files.read_json(_record_file(paths)))
-    except (DataError, TypeError):
+        tree = files.read_json(_record_file(paths))
+        return _ServerRecord(tree["checkout"], tree["url"], ProcessIdentity.from_json(tree["process"]))
+    except (DataError, KeyError, TypeError, ValueError):
         return None
 
 
