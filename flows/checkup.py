@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,5 +53,5 @@ def check(paths: Paths, name: str, retention: RetentionConfig, *, repair: bool) 
 
 
 def _diagnose(paths: Paths, name: str, retention: RetentionConfig) -> Iterator[Problem]:
-    yield from diagnosis.diagnose(paths, name, retention, os.environ[environment.INFERENCE_LOG])
+    yield from diagnosis.diagnose(paths, name, retention, environment.inference_log())
     yield from schedule_diagnosis.diagnose(paths)

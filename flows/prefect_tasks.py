@@ -208,7 +208,7 @@ def look(paths: Paths, dataset: str | None) -> Look:
     """Compare the traffic since the last look with the champion's reference."""
     settings = config.load(paths.params)
     chosen = dataset_choice.choose(paths, settings.fetch, dataset)
-    taken = looks.run(paths, chosen, settings.monitor, os.environ[environment.INFERENCE_LOG], datetime.now(UTC))
+    taken = looks.run(paths, chosen, settings.monitor, environment.inference_log(), datetime.now(UTC))
     get_run_logger().info(taken.summary)
     return taken
 
@@ -218,7 +218,7 @@ def watch(paths: Paths, dataset: str | None) -> Watch | None:
     """Compare the version that the gate promoted last with the one before it, and roll it back if it is worse."""
     settings = config.load(paths.params)
     chosen = dataset_choice.choose(paths, settings.fetch, dataset)
-    log = os.environ[environment.INFERENCE_LOG]
+    log = environment.inference_log()
     found = promotion_watch.advance(paths, chosen, settings.monitor, log, datetime.now(UTC), lifecycle.notify)
     get_run_logger().info("watch: %s", found or "no promotion")
     return found
@@ -239,7 +239,7 @@ def collect_garbage(paths: Paths) -> tuple[Garbage, ...]:
     retention, now = config.load(paths.params).gc, datetime.now(UTC)
     if not retention.automatic:
         return ()
-    log = os.environ[environment.INFERENCE_LOG]
+    log = environment.inference_log()
     collected = tuple(garbage_collection.collect(paths, retention, log, now, delete=True))
     for kind in collected:
         get_run_logger().info("%s: %d removed", kind.kind, kind.count)

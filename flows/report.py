@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
 from mnistflow.tracking import mlflow_ui, runs
@@ -92,7 +92,7 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 
 def _pages(outcome: Outcome, recorded: Record, paths: Paths) -> str:
     """Return links to the run and the version in MLflow's UI, which may still have to be started."""
-    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
     pages = [(f"MLflow run {recorded.name}", mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id))]
     if outcome.gate:
         version = outcome.gate.version
@@ -136,7 +136,7 @@ def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -
 
 def monitoring(look: Look, paths: Paths) -> str:
     """Return a look in one line, its picture if there is an alarm, its metrics, and where to find the series."""
-    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
     page = mlflow_ui.run_page(ui, runs.read(look.run_id).experiment_id, look.run_id)
     encoded = base64.b64encode(look.plot or b"").decode()
     picture = f"![Reference and traffic](data:image/png;base64,{encoded})\n" if look.plot else ""

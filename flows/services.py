@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.orchestration import automations, deployments, prefect_yaml, server_address
 from flows.processes import ports, probes
 from flows.processes.supervisor import Service, Supervisor
-from mnistflow import files
+from mnistflow import environment, files
 from mnistflow.config import Config
 from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
@@ -118,7 +118,7 @@ def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
 
 
 def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]:
-    uri = os.environ["MLFLOW_TRACKING_URI"]
+    uri = environment.tracking_uri()
     experiment = open_store().experiment_id(dataset)
     if uri.startswith("http"):
         _share_view(uri, experiment, dataset)

@@ -18,6 +18,7 @@ from mnistflow.paths import Paths
 from mnistflow.workers import signals
 
 if TYPE_CHECKING:
+    from flows.orchestration.notifications import Event
     from mnistflow.config import Config
     from mnistflow.data.config import FetchConfig
 
@@ -64,6 +65,13 @@ def _locate() -> Paths:
         paths = Paths(paths.root, Path(os.environ["DVC_ROOT"]))
     environment.configure(paths)
     return paths
+
+
+def notify(paths: Paths, event: Event, subject: str, text: str) -> None:
+    """Send a notification, to the Prefect server of a running `schedule` or `up`, too."""
+    from flows.orchestration import notifications, server_address
+
+    notifications.send(notifications.Notification(event, subject, text), server_address.running_server(paths))
 
 
 @contextmanager

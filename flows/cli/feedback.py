@@ -191,7 +191,7 @@ def _context() -> "tuple[Paths, PrepareConfig]":
     paths, settings = load_context()
     config = settings.prepare
     if config.feedback is None:
-        log = os.environ[environment.INFERENCE_LOG]
+        log = environment.inference_log()
         if not log:
             raise ConfigError("there is no inference log", f"Set prepare.feedback or {environment.INFERENCE_LOG}.")
         typer.echo(f"note: prepare.feedback is null, so trainings use no reports; those shown are from {log}", err=True)

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from flows.cli.context import load_context
 from flows.cli.options import DatasetOption, Json, console
+from mnistflow import environment
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def compare(
 
     name = dataset_choice.choose_model(paths, settings.fetch, dataset)
     found = side_by_side.compare(name, [int(text) for text in version])
-    ui, is_ui_running = mlflow_ui.address(paths, os.environ["MLFLOW_TRACKING_URI"])
+    ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
     page = mlflow_ui.comparison_page(ui, [run.run_id for run in found.runs], [run.experiment_id for run in found.runs])
     if as_json:
         typer.echo(json.dumps({**asdict(found), "mlflow": page}, indent=2))

@@ -1,13 +1,13 @@
 """Commands about the champion in production: monitor, history, explain."""
 
 import json
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 import typer
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, notify
 from flows.cli.options import DatasetOption, Json, VersionNumber, console
 from mnistflow import environment
 
@@ -25,19 +25,14 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """
     paths, settings = load_context()
     from flows import promotion_watch
-    from flows.orchestration import notifications, server_address
-    from flows.orchestration.notifications import Event, Notification
     from mnistflow.monitoring import look as looks
     from mnistflow.registry import dataset_choice
 
     chosen = dataset_choice.choose(paths, settings.fetch, dataset)
 
-    def notify(event: Event, subject: str, text: str) -> None:
-        notifications.send(Notification(event, subject, text), server_address.running_server(paths))
-
-    log, now = os.environ[environment.INFERENCE_LOG], datetime.now(UTC)
+    log, now = environment.inference_log(), datetime.now(UTC)
     look = looks.run(paths, chosen, settings.monitor, log, now)
-    watch = promotion_watch.advance(paths, chosen, settings.monitor, log, now, notify)
+    watch = promotion_watch.advance(paths, chosen, settings.monitor, log, now, partial(notify, paths))
     if as_json:
         alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]
         watched = watch.model_dump(by_alias=True) if watch else None

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.context import load_context
+from flows.cli.context import load_context, notify
 from flows.cli.options import DatasetOption, VersionNumber, console
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from flows.orchestration.notifications import Event
     from mnistflow.paths import Paths
     from mnistflow.registry.versions import Version
 
@@ -35,7 +34,7 @@ def promote(version: VersionNumber, dataset: DatasetOption = None, because: Beca
 
     champion = promotion.promote(paths, name, version, because)
     console().print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
-    _notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
+    notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
     _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
 
 
@@ -48,7 +47,7 @@ def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     move = aliases.last_move(name)
     console().print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     back = f"version {champion.number} serves again, {champion.quality}"
-    _notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
+    notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
     _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
 
 
@@ -107,12 +106,6 @@ def _model(dataset: str | None) -> "tuple[Paths, str]":
     from mnistflow.registry import dataset_choice
 
     return paths, dataset_choice.choose_model(paths, settings.fetch, dataset)
-
-
-def _notify(paths: "Paths", event: "Event", name: str, text: str) -> None:
-    from flows.orchestration import notifications, server_address
-
-    notifications.send(notifications.Notification(event, name, text), server_address.running_server(paths))
 
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:

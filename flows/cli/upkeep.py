@@ -1,7 +1,6 @@
 """Commands that look after a checkout over months: doctor, gc, backup, restore, migrate."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -81,7 +80,7 @@ def migrate(
     load_fetch_context()
     from mnistflow.tracking import migration
 
-    done = migration.migrate(os.environ["MLFLOW_TRACKING_URI"], to, from_artifacts, artifacts, served)
+    done = migration.migrate(environment.tracking_uri(), to, from_artifacts, artifacts, served)
     rows = done.rows
     typer.echo(
         f"{rows['runs']} runs, {rows['registered_models']} models, {rows['model_versions']} versions, "
@@ -109,7 +108,7 @@ def gc(
     paths, settings = load_context(overrides)
     from flows import garbage_collection
 
-    now, log = datetime.now(UTC), os.environ[environment.INFERENCE_LOG]
+    now, log = datetime.now(UTC), environment.inference_log()
     collected = garbage_collection.collect(paths, settings.gc, log, now, delete=delete)
     if as_json:
         typer.echo(json.dumps({"deleted": delete, "kinds": [asdict(one) for one in collected]}, indent=2))

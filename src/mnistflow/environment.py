@@ -21,6 +21,7 @@ from mnistflow.paths import Paths
 PREFIX = "MNISTFLOW_"
 SERVER_PREFIX = "MNISTFLOW_SERVE_"  # settings of the prediction server, which checks their names itself
 RETRY_DELAYS = "MNISTFLOW_RETRY_DELAYS"
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 INFERENCE_LOG = "MNISTFLOW_SERVE_INFERENCE_LOG"  # a setting of the server, which the pipeline reads too
 SIGNING_KEY = "MNISTFLOW_SIGNING_KEY"
 PUBLIC_KEY = "MNISTFLOW_SERVE_PUBLIC_KEY"  # a setting of the server, by which `mnistflow verify` checks too
@@ -53,7 +54,7 @@ DEFAULTS = {
     # While MLflow logs a model, it records which variables are read, in a set that it iterates over while other threads
     # read some: "Set changed size during iteration".
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    "MLFLOW_TRACKING_URI": "sqlite:///{home}/var/mlflow/mlflow.db",
+    TRACKING_URI: "sqlite:///{home}/var/mlflow/mlflow.db",
     INFERENCE_LOG: "{home}/var/inferences.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",
     # OpenMP's threads, of scikit-learn and PyTorch, spin while they wait: 5 times as long on a busy machine. It is read
@@ -80,6 +81,16 @@ def configure(paths: Paths) -> None:
         os.environ.setdefault(name, template.format(home=paths.checkout))
     paths.mlflow.mkdir(parents=True, exist_ok=True)
     relocation.correct(paths)
+
+
+def inference_log() -> str:
+    """Return the path or URL of the inference log; `configure` has set its default."""
+    return os.environ[INFERENCE_LOG]
+
+
+def tracking_uri() -> str:
+    """Return the location of MLflow's store; `configure` has set its default."""
+    return os.environ[TRACKING_URI]
 
 
 def misspelt(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,9 @@ def predicted_class(classes: str, probabilities: str) -> str:
     return str(json.loads(classes)[values.index(max(values))])
 
 
-def query(location: str, statement: LiteralString, parameters: tuple[object, ...], fix: str) -> list[tuple[Any, ...]]:
+def query(
+    location: str, statement: LiteralString, parameters: tuple[object, ...], fix: str = FIX
+) -> list[tuple[Any, ...]]:
     """Return the rows of a query; none if the file does not exist.
 
     Args:
@@ -53,7 +55,7 @@ def query(location: str, statement: LiteralString, parameters: tuple[object, ...
         return connection.execute(statement, parameters).fetchall()
 
 
-def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object, ...]], fix: str) -> int:
+def execute(location: str, statement: LiteralString, rows: Sequence[tuple[object, ...]], fix: str = FIX) -> int:
     """Execute a statement once for each row, in one transaction, and return how many rows of the log it has changed.
 
     Args:

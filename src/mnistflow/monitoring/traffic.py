@@ -67,7 +67,7 @@ def waiting(location: str, version: Version, shape: tuple[int, ...], since: Curs
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)), inference_log.FIX)
+    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)))
     return int(rows[0][0]) if rows else 0
 
 
@@ -86,8 +86,8 @@ def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor,
     """
     key = _key(version, shape)
     last = last_row(location)
-    rows = inference_log.query(location, IMAGES, (since.row, last, *key, limit), inference_log.FIX)
-    labels = inference_log.query(location, LABELS, (since.feedback, *key), inference_log.FIX)
+    rows = inference_log.query(location, IMAGES, (since.row, last, *key, limit))
+    labels = inference_log.query(location, LABELS, (since.feedback, *key))
     right = [inference_log.predicted_class(names, answer) == label for answer, names, label, _ in labels]
     images = [np.frombuffer(image, np.uint8).reshape(shape) for image, _ in rows]
     return Traffic(
@@ -104,7 +104,7 @@ def last_row(location: str) -> int:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(location, LAST, (), inference_log.FIX)
+    rows = inference_log.query(location, LAST, ())
     return (rows[0][0] or 0) if rows else 0
 
 

@@ -6,7 +6,6 @@ of its run; no code looks up the latest one.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mnistflow import environment
 from mnistflow.checkout import git
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
@@ -114,7 +114,7 @@ def experiment_id(paths: Paths, name: str) -> str:
     found = mlflow_client().get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+    local = environment.tracking_uri().startswith("sqlite:")
     location = (paths.mlflow / "artifacts").as_uri() if local else None
     # The kind makes the UI open with training runs instead of traces of language models.
     return str(

@@ -98,7 +98,7 @@ def _compare(name: str, champion: int, predecessor: int, log: str, since: dateti
     if len(shape) != IMAGE_BATCH_DIMENSIONS:
         return Pairs()  # the log keeps images only
     key = (name, champion, inference_log.shape_text(shape[1:]), since.timestamp(), limit)
-    rows = inference_log.query(log, ROWS, key, inference_log.FIX)
+    rows = inference_log.query(log, ROWS, key)
     if not rows:
         return Pairs()
     images = np.stack([np.frombuffer(image, np.uint8).reshape(shape[1:]) for image, *_ in rows])

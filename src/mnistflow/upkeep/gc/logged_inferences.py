@@ -43,14 +43,11 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
         DataError: the log cannot be read or written.
     """
     before = cutoff(now, retention.inferences).timestamp()
-    found = inference_log.query(location, _COUNT, (before,), inference_log.FIX)
+    found = inference_log.query(location, _COUNT, (before,))
     if not found:
         return Garbage(KIND, (), 0, 0)
     count, size = int(found[0][0]), int(found[0][1])
-    rows = {
-        bool(has_feedback): int(number)
-        for has_feedback, number in inference_log.query(location, _KEPT, (), inference_log.FIX)
-    }
+    rows = {bool(has_feedback): int(number) for has_feedback, number in inference_log.query(location, _KEPT, ())}
     kept = {FEEDBACK: rows.get(True, 0), younger_than(retention.inferences): rows.get(False, 0) - count}
     if delete and count:
         _delete(location, before)
@@ -60,4 +57,4 @@ def collect(location: str, retention: RetentionConfig, now: datetime, *, delete:
 def _delete(location: str, before: float) -> None:
     deleted = BATCH
     while deleted == BATCH:
-        deleted = inference_log.execute(location, _DELETE, [(before, BATCH)], inference_log.FIX)
+        deleted = inference_log.execute(location, _DELETE, [(before, BATCH)])
