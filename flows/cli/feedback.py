@@ -18,7 +18,7 @@ from mnistflow.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from mnistflow.data.config import PrepareConfig
     from mnistflow.data.feedback.reports import Decision, Report
-    from mnistflow.data.prepare import Reported
+    from mnistflow.data.prepare import FeedbackReports
     from mnistflow.paths import Paths
 
 Keys = Annotated[
@@ -43,8 +43,8 @@ def review(
     paths, config = _context()
     from mnistflow.data import prepare
 
-    found = prepare.reported(paths, config)
-    selection = prepare.review(paths, config, found)
+    found = prepare.read_reports(paths, config)
+    selection = prepare.preview_selection(paths, config, found)
     held = list(selection.held.values())
     if picture and held:
         from mnistflow.data.feedback import pictures
@@ -114,7 +114,7 @@ def golden(
     if sign and not key:
         raise ConfigError("there is no key to sign with", f"Set {environment.SIGNING_KEY} to a file.")
     signer = Path(key) if key else None
-    found = prepare.reported(paths, config)
+    found = prepare.read_reports(paths, config)
     if draw is not None:
         golden_sets.draw(paths, found, number=draw, seed=seed, by=user_at_host(), key=signer)
     elif sign and signer:
@@ -149,7 +149,7 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
     from mnistflow.data.feedback import reviews
     from mnistflow.process_identity import user_at_host
 
-    before = prepare.reported(paths, config)
+    before = prepare.read_reports(paths, config)
     chosen = _chosen(before, keys, source)
     if correct is not None and correct not in before.entry.classes:
         raise ConfigError(
@@ -157,7 +157,7 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     reviews.record(before.log, chosen, decision, user_at_host(), correct or "")
     wanted = {report.key for report in chosen}
-    after = prepare.reported(paths, config)
+    after = prepare.read_reports(paths, config)
     decided = [report for report in after.reports if report.key in wanted and report.decision == decision]
     if len(decided) < len(chosen):
         raise DataError(
@@ -166,12 +166,12 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     typer.echo(f"{decision}ed {counted(len(decided), 'report')}, read back from the inference log")
     if decision == "accept":
-        excluded = prepare.excluded(paths, config, after)
+        excluded = prepare.exclusion_reasons(paths, config, after)
         for key in sorted(wanted & excluded.keys()):
             typer.echo(f"note: {key} does not become a training example, because it is {excluded[key]}", err=True)
 
 
-def _chosen(found: "Reported", keys: Sequence[str], source: str | None) -> "list[Report]":
+def _chosen(found: "FeedbackReports", keys: Sequence[str], source: str | None) -> "list[Report]":
     known = {report.key: report for report in found.reports}
     if unknown := [key for key in keys if key not in known]:
         raise ConfigError(

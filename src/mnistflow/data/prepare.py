@@ -48,7 +48,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Reported:
+class FeedbackReports:
     """Feedback on a data set.
 
     Attributes:
@@ -111,7 +111,7 @@ def pin(config: PrepareConfig, paths: Paths, dataset: str) -> dict[str, float | 
     }
 
 
-def reported(paths: Paths, config: PrepareConfig) -> Reported:
+def read_reports(paths: Paths, config: PrepareConfig) -> FeedbackReports:
     """Return all feedback on the data set that was fetched last.
 
     Args:
@@ -127,28 +127,37 @@ def reported(paths: Paths, config: PrepareConfig) -> Reported:
         raise ConfigError("prepare.feedback is null", "Set it to the inference log of a server.")
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
-    return Reported(location, entry, reports.read(location, None, entry))
+    return FeedbackReports(location, entry, reports.read(location, None, entry))
 
 
-def review(paths: Paths, config: PrepareConfig, found: Reported) -> Selection:
+def preview_selection(paths: Paths, config: PrepareConfig, feedback: FeedbackReports) -> Selection:
     """Return which feedback would become training examples, and why the other would not.
 
     Args:
         paths: of the checkout.
         config: section `prepare` of params.yaml.
-        found: all feedback.
+        feedback: all of it.
 
     Raises:
-        DataError: the raw files cannot be read.
+        DataError: the raw files cannot be read, or the golden set is missing or damaged.
     """
-    frozen = golden.load(paths, found.entry, config.golden)
-    return selection.select(found.reports, found.entry, found.entry.read(paths.raw), config, frozen)
+    frozen = golden.load(paths, feedback.entry, config.golden)
+    return selection.select(feedback.reports, feedback.entry, feedback.entry.read(paths.raw), config, frozen)
 
 
-def excluded(paths: Paths, config: PrepareConfig, found: Reported) -> dict[str, str]:
-    """Return key of a report -> why it never becomes a training example. Arguments and errors are those of `review`."""
-    frozen = golden.load(paths, found.entry, config.golden)
-    out = selection.excluded(found.reports, found.entry, found.entry.read(paths.raw), frozen)
+def exclusion_reasons(paths: Paths, config: PrepareConfig, feedback: FeedbackReports) -> dict[str, str]:
+    """Return key of a report -> why it never becomes a training example.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml.
+        feedback: all of it.
+
+    Raises:
+        DataError: the raw files cannot be read, or the golden set is missing or damaged.
+    """
+    frozen = golden.load(paths, feedback.entry, config.golden)
+    out = selection.excluded(feedback.reports, feedback.entry, feedback.entry.read(paths.raw), frozen)
     return {key: why for key, (_, why) in out.items()}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mnistflow.data.feedback import golden
 from mnistflow.data.feedback.golden import GoldenSet
-from mnistflow.data.prepare import Reported
+from mnistflow.data.prepare import FeedbackReports
 from mnistflow.paths import Paths
 from mnistflow.provenance import signature
 from mnistflow.provenance.run_record import RunRecord
@@ -25,7 +25,7 @@ SET, SIGNED = "mnistflow.golden", "mnistflow.golden_signed"  # tags: hash of the
 NUMBER, DRAWN = "number", "drawn"  # a metric, and a parameter
 
 
-def draw(paths: Paths, found: Reported, *, number: int, seed: int, by: str, key: Path | None) -> GoldenSet:
+def draw(paths: Paths, found: FeedbackReports, *, number: int, seed: int, by: str, key: Path | None) -> GoldenSet:
     """Draw a golden set from accepted feedback; it is the current one from then on, on every machine.
 
     Args:

@@ -11,7 +11,7 @@ from tracking_server import register
 from mnistflow.data import catalog
 from mnistflow.data.feedback import golden
 from mnistflow.data.feedback.reports import Report
-from mnistflow.data.prepare import Reported
+from mnistflow.data.prepare import FeedbackReports
 from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record
@@ -26,14 +26,16 @@ LEARNED_UNTIL = 5.0
 
 
 @pytest.fixture
-def reported(digits: Dataset) -> Reported:
+def reported(digits: Dataset) -> FeedbackReports:
     """Ten accepted reports of pictures that the official splits do not have, a second apart."""
     images = np.ascontiguousarray(np.rot90(digits.train.inputs[:10], axes=(1, 2)))
     reports = [Report(f"r{row}", 0, float(row), image, "0", "3", "", "accept") for row, image in enumerate(images)]
-    return Reported("", catalog.get("digits"), reports)
+    return FeedbackReports("", catalog.get("digits"), reports)
 
 
-def test_what_the_champion_was_trained_on_is_not_drawn(paths: Paths, digits: Dataset, reported: Reported) -> None:
+def test_what_the_champion_was_trained_on_is_not_drawn(
+    paths: Paths, digits: Dataset, reported: FeedbackReports
+) -> None:
     version = register(paths, "digits", kit.untrained(0), digits.train.inputs)
     promotion.make_champion(paths, version, "gate")
     run = runs.resume(version.run_id)
@@ -45,7 +47,7 @@ def test_what_the_champion_was_trained_on_is_not_drawn(paths: Paths, digits: Dat
     assert golden_sets.draw(paths, reported, number=10, seed=0, by="ada", key=None).since is None
 
 
-def test_a_set_that_is_not_as_signed_is_refused(paths: Paths, reported: Reported) -> None:
+def test_a_set_that_is_not_as_signed_is_refused(paths: Paths, reported: FeedbackReports) -> None:
     (private, _), (other, _) = signing_keys.write(paths.var / "a"), signing_keys.write(paths.var / "b")
     golden_sets.check_signature(paths, "digits", private)  # there is no set yet
     golden_sets.draw(paths, reported, number=5, seed=0, by="ada", key=None)
@@ -69,7 +71,7 @@ def other(paths: Paths, tmp_path: Path) -> Paths:
     return Paths(tmp_path / "other", tmp_path / "other")
 
 
-def test_machines_with_one_mlflow_have_one_set(paths: Paths, other: Paths, reported: Reported) -> None:
+def test_machines_with_one_mlflow_have_one_set(paths: Paths, other: Paths, reported: FeedbackReports) -> None:
     golden_sets.synchronize(other, "digits")
     assert golden.current(other, "digits") is None
     first = golden_sets.draw(paths, reported, number=4, seed=0, by="ada", key=None)
@@ -104,7 +106,7 @@ def test_machines_with_one_mlflow_have_one_set(paths: Paths, other: Paths, repor
     assert counts.number == 2
 
 
-def test_a_set_that_was_altered_in_mlflow_is_refused(paths: Paths, other: Paths, reported: Reported) -> None:
+def test_a_set_that_was_altered_in_mlflow_is_refused(paths: Paths, other: Paths, reported: FeedbackReports) -> None:
     drawn = golden_sets.draw(paths, reported, number=4, seed=0, by="ada", key=None)
     (stored,) = (paths.mlflow / "artifacts").rglob(golden.EXAMPLES)
     with np.load(drawn.folder / golden.EXAMPLES) as arrays:
