@@ -119,6 +119,7 @@ def _schedule_lines(schedules: Sequence["Schedule"]) -> Iterator[tuple[str, str]
 def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show the data, champion, challenger, last run and schedules."""
     paths, settings = load_context()
+    from flows.cli.status_lines import status_lines
     from flows.orchestration import deployments
     from mnistflow.monitoring import state as monitoring
     from mnistflow.monitoring.watch import record as watches
@@ -137,7 +138,7 @@ def status(dataset: DatasetOption = None, as_json: Json = False) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
-    for label, value in (*state.lines(now), *looked.items()):
+    for label, value in (*status_lines(now), *looked.items()):
         table.add_row(f"[bold]{label}", escape(value))
     for label, value in _schedule_lines(schedules):
         table.add_row(f"[bold]{label}", escape(value))

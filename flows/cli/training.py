@@ -81,14 +81,15 @@ def _print_outcome(outcome: Outcome, requested: str) -> None:
 
 def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: str) -> None:
     """Print which version serves, or how to promote this one; `default` is the data set of params.yaml."""
-    from mnistflow.registry import server_client, status
+    from flows.cli.status_lines import after_publishing
+    from mnistflow.registry import server_client
 
     if outcome.champion is None:
         other = "" if outcome.dataset == default else f" --dataset {outcome.dataset}"
         console().print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)
-        following = status.after_publishing(version.name, outcome.champion, servers)
+        following = after_publishing(version.name, outcome.champion, servers)
         console().print(f"champion: {version.name} version {outcome.champion}, in var/models. {following}")
 
 

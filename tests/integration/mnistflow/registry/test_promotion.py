@@ -11,6 +11,7 @@ import stores
 from configured import configured
 from mlflow import MlflowClient
 
+from flows.cli.status_lines import status_lines
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, status, versions
@@ -189,7 +190,7 @@ def test_status_shows_who_lags_behind_the_alias(paths: Paths, dataset: str, name
 
 
 def shown(paths: Paths, dataset: str) -> list[tuple[str, str]]:
-    return list(status.lines(status.read(paths, dataset)))
+    return list(status_lines(status.read(paths, dataset)))
 
 
 def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
@@ -242,7 +243,7 @@ def test_the_last_run_is_the_one_that_a_later_retraining_confirmed(
     shown = status.read(paths, dataset).last_run
     assert shown and (shown.run_id, shown.name, shown.status) == (made[3].run_id, "run 4", "FINISHED")
     assert shown.confirmed
-    texts = [text for _, text in status.lines(status.read(paths, dataset))]
+    texts = [text for _, text in status_lines(status.read(paths, dataset))]
     assert f"a retraining at {shown.confirmed} found nothing to do" in texts
 
 

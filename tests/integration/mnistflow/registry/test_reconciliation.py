@@ -17,6 +17,7 @@ from registries import using
 from tracking_server import register
 from waiting import wait_until
 
+from flows.cli.status_lines import status_lines
 from mnistflow import files
 from mnistflow.errors import RegistryError
 from mnistflow.registry import promotion, publisher, reconciliation, rollouts, status, versions
@@ -144,7 +145,7 @@ def test_a_folder_of_another_registry_is_replaced_and_the_server_notices(both: l
         other = kit.untrained(100 + number)
         kit.publish(folder.parent, number, other, images, name=NAME, dataset=DATASET, run_id="f" * 32)
     kit.set_champion(folder.parent, 1, NAME)
-    shown = [text for _, text in status.lines(status.read(both[0].paths, DATASET))]
+    shown = [text for _, text in status_lines(status.read(both[0].paths, DATASET))]
     assert any("those of another registry" in text for text in shown)
 
     def answers(version: int, classifier: kit.Classifier) -> bool:

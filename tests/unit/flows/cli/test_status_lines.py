@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mnistflow.registry import status
+from flows.cli.status_lines import after_publishing, status_lines
 from mnistflow.registry.publisher import Rollout
 from mnistflow.registry.server_client import ModelStatus, RolloutCalls, RolloutStatus, Server
 from mnistflow.registry.status import Outputs, Status, VersionState
@@ -16,7 +16,7 @@ CHAMPION = VersionState(3, "accuracy", 0.99, 0.99, "test accuracy 99.00%", "0123
 
 
 def shown_by(state: Status) -> str:
-    return "\n".join(f"{name}: {text}" for name, text in status.lines(state))
+    return "\n".join(f"{name}: {text}" for name, text in status_lines(state))
 
 
 def lines(*served: ModelStatus | None) -> str:
@@ -58,7 +58,7 @@ def test_a_retraining_names_the_servers_of_its_champion_or_the_next_command() ->
     here, there = Server("http://localhost:8000", ModelStatus(3, {}, None)), Server("http://localhost:8001", None)
 
     def after(champion: int, *servers: Server) -> str:
-        return status.after_publishing("digits-classifier", champion, servers)
+        return after_publishing("digits-classifier", champion, servers)
 
     page = "http://localhost:8000/v2/models/digits-classifier"
     assert after(3) == "Next: make up"
