@@ -205,7 +205,8 @@ def build(
     known = official.train if golden_set is None else _without(official.train, golden_set)
     if tasks.get(entry.task).chronological:
         train, validation = split_off_latest(known, config.validation_fraction)
-        train = train.take(np.arange(len(train))[-(config.train_limit or 0) :])
+        if config.train_limit:
+            train = train.take(np.arange(len(train))[-config.train_limit :])
     else:
         fraction = validation_fraction(config, len(known), len(entry.classes))
         train, validation = split_off(known, fraction, config.seed)

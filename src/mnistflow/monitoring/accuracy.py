@@ -78,6 +78,7 @@ def share_lower_bound(successes: int, trials: int) -> float:
 
     shares = (np.arange(GRID) + 0.5) / GRID
     larger = betaln(1 + successes, 1 + trials - successes) + beta.logsf(shares, 1 + successes, 1 + trials - successes)
+    # The mixture is uniform over larger shares up to 1, so its density is 1 / (1 - share): hence + 1.
     capital = larger - xlogy(successes, shares) - xlog1py(trials - successes + 1, -shares)
     return max(0.0, float(shares[capital < -math.log(LEVEL)].min()) - 0.5 / GRID)
 

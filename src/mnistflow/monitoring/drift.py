@@ -20,9 +20,8 @@ from mnistflow.arrays import Array
 from mnistflow.monitoring import detection
 from mnistflow.monitoring.detection import EValues
 
-BOUND_FAILURE_PROBABILITY = (
-    0.001  # chance that the bound on the error of a reference does not hold, over everything compared with it
-)
+# Probability that the bound on the error of a reference does not hold, over everything that is compared with it.
+BOUND_FAILURE_PROBABILITY = 0.001
 
 
 def distances(parts: Sequence[Array], sample: Array, errors: Sequence[float] | None = None) -> Array:

@@ -191,7 +191,8 @@ def _unfinished(target: Path) -> Iterator[IO[bytes]]:
 
 def external_stores(paths: Paths) -> list[str]:
     """Return the environment variables by which stores are in use that are not in `var/`, and thus in no backup."""
-    found = [name for name in STORES if str(paths.var) not in os.environ.get(name, str(paths.var))]
+    # The value is a path, or a URL that contains one, such as `sqlite:////home/ada/mnistflow/var/mlflow/mlflow.db`.
+    found = [name for name in STORES if name in os.environ and str(paths.var) not in os.environ[name]]
     return [*found, *(name for name in SERVERS if name in os.environ)]
 
 
