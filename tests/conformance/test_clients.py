@@ -103,7 +103,7 @@ def test_the_endpoints_are_as_openapi_describes_them(described, programs, admin_
     assert done.returncode == 0, done.stdout[-8000:]
     assert admin_server.client.get(f"/v2/models/{kit.NAME}/ready").is_success
     counted = admin_server.client.get(f"/v2/models/{kit.NAME}/stats").json()["model_stats"]
-    assert all(entry["inference_count"] for entry in counted)
+    assert counted and all(entry["inference_count"] for entry in counted)
 
 
 def test_kserve_knows_all_that_its_manifests_say(programs, tmp_path):

@@ -120,4 +120,4 @@ def test_a_store_goes_to_postgresql_and_s3_and_back(
         assert promotion.promote(paths, NAME, 3).number == 3
         with closing(sqlite3.connect(tmp_path / "back/mlflow.db")) as store:
             locations = {uri for (uri,) in store.execute("select artifact_uri from runs")}
-        assert all(uri.startswith((tmp_path / "back/artifacts").as_uri()) for uri in locations)
+        assert locations and all(uri.startswith((tmp_path / "back/artifacts").as_uri()) for uri in locations)

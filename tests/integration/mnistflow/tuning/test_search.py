@@ -256,9 +256,10 @@ def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: C
     search = prepared.start("tune", **{"tune.workers": "2", "tune.seed": str(40 + times), "tune.epochs": "200"})
     wait_until(lambda: any(run.is_in_first_epoch for run in runs(prepared, since)), search)
     family = psutil.Process(search.pid).children(recursive=True)
-    for _ in range(times):
+    os.killpg(search.pid, signal.SIGINT)
+    if times == 2:
+        wait_until(lambda: psutil.wait_procs(family, timeout=0)[0])  # the search is about to end
         os.killpg(search.pid, signal.SIGINT)
-        time.sleep(0.3)
     said = search.communicate()[0]
     assert still_running(family) == []
     assert search.returncode == 130, said

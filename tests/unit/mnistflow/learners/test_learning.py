@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from mnistflow.evaluation import evaluate
 from mnistflow.export import export, normalization, test_time_augmentation
 from mnistflow.learners import train
 from mnistflow.learners.fitting import acceleration, loop, optimizers
-from mnistflow.learners.learner import Training
+from mnistflow.learners.learner import OnEpoch, Training
 from mnistflow.models import families
 from mnistflow.models.family import Network
 from mnistflow.paths import Paths
@@ -111,9 +110,11 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def fit(settings: Config, data: Dataset, checkpoint_folder: Path | None = None) -> Training:
+def fit(
+    settings: Config, data: Dataset, checkpoint_folder: Path | None = None, on_epoch: OnEpoch = lambda *_: None
+) -> Training:
     family = settings.model.chosen
-    return learners.for_family(family).fit(data, family, settings.train, lambda *_: None, checkpoint_folder)
+    return learners.for_family(family).fit(data, family, settings.train, on_epoch, checkpoint_folder)
 
 
 def exported(training: Training, settings: Config, data: Dataset, path: Path) -> Parity:
@@ -488,10 +489,13 @@ def test_no_trials_means_the_values_of_params_yaml(settings: Config, paths: Path
     assert train.tuned(paths, settings.learning) == settings.learning
 
 
-def test_time_is_spent_once(settings: Config, digits: Dataset, trained: Training, checkpoint_folder: Path) -> None:
-    """A training that is complete in its checkpoint is not trained again."""
-    kept = {path.name: path.stat().st_mtime_ns for path in checkpoint_folder.iterdir()}
-    time.sleep(0.01)
-    again = fit(settings, digits, checkpoint_folder)
+def test_a_complete_checkpoint_is_not_trained_again(
+    settings: Config, digits: Dataset, trained: Training, checkpoint_folder: Path
+) -> None:
+    inodes = {path.name: path.stat().st_ino for path in checkpoint_folder.iterdir()}
+    epochs: list[int] = []
+    again = fit(settings, digits, checkpoint_folder, lambda epoch, _: epochs.append(epoch))
     assert same_weights(trained, again)
-    assert {path.name: path.stat().st_mtime_ns for path in checkpoint_folder.iterdir()} == kept
+    assert epochs == list(range(1, len(trained.history["val_loss"]) + 1))
+    # A checkpoint that is written again is another folder of the same name.
+    assert {path.name: path.stat().st_ino for path in checkpoint_folder.iterdir()} == inodes
