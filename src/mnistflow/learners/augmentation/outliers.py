@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mnistflow.learners.augmentation import streams
+from mnistflow.learners.augmentation.streams import Stream
+
 LABEL = -1  # of an outlier, in place of a class index
 GRID = (4, 7)  # nodes on each side of the coarse grids that scribbles come from
 LINE_WIDTH = 0.35
@@ -27,11 +30,11 @@ def replace_with_outliers(pixels: Any, labels: Any, seed: Any, share: float) -> 
 
     count = tf.cast(tf.round(share * tf.cast(tf.shape(pixels)[0], tf.float32)), tf.int32)
     first, second, kept = pixels[:count], pixels[count : 2 * count], pixels[count:]
-    draws = tf.random.stateless_uniform([count, 2], seed + tf.constant([5, 0]))
+    draws = tf.random.stateless_uniform([count, 2], streams.of(seed, Stream.OUTLIERS))
     kinds = [
         _mixed_halves(first, second),
         _overlaid(first, second, draws[:, 1]),
-        *(_scribble(first, seed + tf.constant([6 + number, 0]), nodes) for number, nodes in enumerate(GRID)),
+        *(_scribble(first, streams.of(seed, Stream.SCRIBBLES, number), nodes) for number, nodes in enumerate(GRID)),
     ]
     kind = tf.cast(draws[:, 0] * len(kinds), tf.int32)
     chosen = tf.gather(tf.stack(kinds, axis=1), kind, batch_dims=1)
@@ -69,7 +72,7 @@ def _scribble(images: Any, seed: Any, nodes: int) -> Any:
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     field = tf.random.stateless_normal([count, nodes, nodes, 1], seed)
     smooth = tf.image.resize(field, [height, width], "bicubic")[..., 0]
-    draws = tf.random.stateless_uniform([count, 2], seed + tf.constant([0, 1]))
+    draws = tf.random.stateless_uniform([count, 2], seed + tf.constant([0, 1]))  # independent of the field
     ink = tf.clip_by_value(1.5 - tf.abs(smooth) / (LINE_WIDTH * (0.4 + draws[:, 0, None, None])), 0.0, 1.0)
     y, x = tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width)
     radius = 0.5 + 0.4 * draws[:, 1, None, None]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnistflow.learners.augmentation import streams
+from mnistflow.learners.augmentation.streams import Stream
+
 if TYPE_CHECKING:
     from mnistflow.learners.config import AugmentConfig
 
@@ -39,8 +42,8 @@ def photometric(pixels: Any, seed: Any, config: AugmentConfig) -> Any:
 def _changed(pixels: Any, seed: Any, config: AugmentConfig) -> Any:
     import tensorflow as tf
 
-    draws = tf.random.stateless_uniform([tf.shape(pixels)[0], DRAWS], seed + tf.constant([2, 0]))
-    stroke, blur, contrast, background, noise = (draws[:, column, None, None] for column in range(5))
+    draws = tf.random.stateless_uniform([tf.shape(pixels)[0], DRAWS], streams.of(seed, Stream.PHOTOMETRY))
+    stroke, blur, contrast, background, noise, *plane = (draws[:, column, None, None] for column in range(DRAWS))
     if config.stroke:
         pixels = _with_stroke_width(pixels, config.stroke * (2 * stroke - 1))
     if config.lines:
@@ -50,10 +53,10 @@ def _changed(pixels: Any, seed: Any, config: AugmentConfig) -> Any:
     if config.contrast:
         pixels *= 1 - config.contrast * contrast
     if config.background:
-        light = _plane(pixels, draws[:, 5:]) * config.background * background
+        light = _plane(pixels, *plane) * config.background * background
         pixels = light * WHITE + pixels * (1 - light)
     if config.noise:
-        normal = tf.random.stateless_normal(tf.shape(pixels), seed + tf.constant([3, 0]))
+        normal = tf.random.stateless_normal(tf.shape(pixels), streams.of(seed, Stream.NOISE))
         pixels += normal * (config.noise * WHITE * tf.square(noise))
     return pixels
 
@@ -99,7 +102,7 @@ def _lines(pixels: Any, seed: Any, count: int) -> Any:
 
     height, width = pixels.shape[1], pixels.shape[2]
     y, x = tf.meshgrid(tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width), indexing="ij")
-    draws = tf.random.stateless_uniform([tf.shape(pixels)[0], count, 6], seed + tf.constant([4, 0]))
+    draws = tf.random.stateless_uniform([tf.shape(pixels)[0], count, 6], streams.of(seed, Stream.LINES))
     drawn = tf.zeros_like(pixels)
     for number in range(count):
         angle, offset, half_width, brightness, start, present = (
@@ -114,12 +117,18 @@ def _lines(pixels: Any, seed: Any, count: int) -> Any:
     return drawn
 
 
-def _plane(pixels: Any, draws: Any) -> Any:
-    """Return a brightness that rises linearly across each image: float32 `[batch, height, width]`, 0 to 1."""
+def _plane(pixels: Any, vertical: Any, horizontal: Any, strength: Any) -> Any:
+    """Return a brightness that rises linearly across each image: float32 `[batch, height, width]`, 0 to 1.
+
+    Args:
+        pixels: of the images.
+        vertical: slope from top to bottom, as a random number from 0 to 1, float32 `[batch, 1, 1]`.
+        horizontal: slope from left to right, likewise.
+        strength: factor of both slopes, likewise.
+    """
     import tensorflow as tf
 
     height, width = pixels.shape[1], pixels.shape[2]
-    slope_y, slope_x = 2 * draws[:, 0] - 1, 2 * draws[:, 1] - 1
     y, x = tf.linspace(-1.0, 1.0, height), tf.linspace(-1.0, 1.0, width)
-    plane = slope_y[:, None, None] * y[None, :, None] + slope_x[:, None, None] * x[None, None, :]
-    return tf.clip_by_value(1 + draws[:, 2, None, None] * plane, 0.0, 2.0) / 2
+    plane = (2 * vertical - 1) * y[None, :, None] + (2 * horizontal - 1) * x[None, None, :]
+    return tf.clip_by_value(1 + strength * plane, 0.0, 2.0) / 2

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, cast
 
-from mnistflow.learners.augmentation import outliers
+from mnistflow.learners.augmentation import outliers, streams
 from mnistflow.learners.augmentation.photometry import photometric
+from mnistflow.learners.augmentation.streams import Stream
 from mnistflow.learners.config import AugmentConfig
 
 Augment = Callable[..., tuple[Any, Any]]  # `augment` for a given configuration
@@ -57,7 +58,7 @@ def _transformed(images: Any, seed: Any, strength: Any, config: AugmentConfig) -
     import tensorflow as tf
 
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
-    draws = tf.random.stateless_uniform([count, 8], seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform([count, 8], streams.of(seed, Stream.AFFINE), -1.0, 1.0)
     coordinates = _affine_coordinates(draws, strength, height, width, config)
     if config.elastic:
         coordinates += strength * _elastic_field(count, seed, height, width, config.elastic)
@@ -101,7 +102,7 @@ def _elastic_field(count: Any, seed: Any, height: int, width: int, deviation: fl
     """Return displacements in pixels: float32 `[batch, height, width, 2]`, row first."""
     import tensorflow as tf
 
-    nodes = tf.random.stateless_normal([count, GRID, GRID, 2], seed + tf.constant([1, 0]))
+    nodes = tf.random.stateless_normal([count, GRID, GRID, 2], streams.of(seed, Stream.ELASTIC))
     return tf.image.resize(nodes * [deviation * height, deviation * width], [height, width], "bicubic")
 
 
