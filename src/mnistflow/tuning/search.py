@@ -14,7 +14,7 @@ from mnistflow.tuning import study
 from mnistflow.tuning.config import Space
 from mnistflow.tuning.trial import TrialJob, TrialResult
 from mnistflow.workers import dask_scheduler
-from mnistflow.workers.base import Objective, WorkerDied, Workers
+from mnistflow.workers.base import JobFunction, WorkerDied, Workers
 from mnistflow.workers.dask import DaskWorkers
 from mnistflow.workers.processes import LocalWorkers
 
@@ -53,7 +53,7 @@ def run_trials(
     workers: Workers[TrialJob, TrialResult],
     *,
     make_job: Callable[[optuna.Trial], TrialJob],
-    objective: Objective[TrialJob, TrialResult],
+    objective: JobFunction[TrialJob, TrialResult],
     on_trial: Callable[[FrozenTrial], None],
 ) -> None:
     """Run `count` more trials of a study.

@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Objective = Callable[[Job], Result]
+JobFunction = Callable[[Job], Result]
 
 
 class WorkerDied(Exception):
@@ -27,7 +27,7 @@ class Workers(ABC, Generic[Job, Result]):
         """Return how many jobs can run at the same time now."""
 
     @abstractmethod
-    def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
+    def submit(self, function: JobFunction[Job, Result], job: Job) -> Future[Result]:
         """Start a job; at most `capacity` may run at the same time."""
 
     @abstractmethod

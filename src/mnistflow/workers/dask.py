@@ -15,7 +15,7 @@ from mnistflow.checkout import digests
 from mnistflow.errors import StageError
 from mnistflow.runtime import backend, tensorflow_import
 from mnistflow.workers import dask_scheduler
-from mnistflow.workers.base import Job, Objective, Result, Workers
+from mnistflow.workers.base import Job, JobFunction, Result, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class DaskWorkers(Workers[Job, Result]):
             self._warned = True
         return max(count, 1)
 
-    def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
+    def submit(self, function: JobFunction[Job, Result], job: Job) -> Future[Result]:
         known = (*environment.DEFAULTS, *tensorflow_import.ONEDNN, backend.VARIABLE)
         settings = {name: os.environ[name] for name in known if name in os.environ}
-        call = (_run_on_dask, objective, job, settings, self._threads, digests.code_digest())
+        call = (_run_on_dask, function, job, settings, self._threads, digests.code_digest())
         future: Future[Result] = self._executor.submit(*call)
         return future
 
@@ -87,7 +87,7 @@ _one_at_a_time = Lock()
 
 
 def _run_on_dask(
-    objective: Objective[Job, Result], job: Job, settings: Mapping[str, str], threads: int, code: str
+    function: JobFunction[Job, Result], job: Job, settings: Mapping[str, str], threads: int, code: str
 ) -> Result:
     """Run a job in a worker that may have been started with other settings, threads or sources."""
     if digests.code_digest() != code:
@@ -100,4 +100,4 @@ def _run_on_dask(
         # A job that waited for jobs of its own would wait for this worker, which it occupies.
         os.environ.pop(dask_scheduler.VARIABLE, None)
         _load(threads)
-        return objective(job)
+        return function(job)

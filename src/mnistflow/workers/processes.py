@@ -20,7 +20,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Generic
 
-from mnistflow.workers.base import Job, Objective, Result, WorkerDied, Workers
+from mnistflow.workers.base import Job, JobFunction, Result, WorkerDied, Workers
 from mnistflow.workers.worker_process import Reply
 
 WORKER = "mnistflow.workers.worker_process"
@@ -43,9 +43,9 @@ class LocalWorkers(Workers[Job, Result]):
     def capacity(self) -> int:
         return len(self._slots)
 
-    def submit(self, objective: Objective[Job, Result], job: Job) -> Future[Result]:
+    def submit(self, function: JobFunction[Job, Result], job: Job) -> Future[Result]:
         slot = next(slot for slot in self._slots if slot.is_free)
-        return slot.submit(pickle.dumps((objective, job)))
+        return slot.submit(pickle.dumps((function, job)))
 
     def result(self, future: Future[Result]) -> Result:
         return future.result()

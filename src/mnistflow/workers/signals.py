@@ -28,7 +28,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def interrupting_for_sure() -> Iterator[None]:
+def interrupting_until_raised() -> Iterator[None]:
     """Like `interrupting`, and raise KeyboardInterrupt again where a library has dropped it: TensorFlow clears errors.
 
     The block must let a KeyboardInterrupt pass.

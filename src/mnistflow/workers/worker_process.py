@@ -1,6 +1,6 @@
 """Main program of a worker process: `python -m mnistflow.workers.worker_process SOCKET CORES THREADS`.
 
-Reads jobs from the inherited socket, each a pickled `(objective, job)` as bytes, and answers each with a `Reply`.
+Reads jobs from the inherited socket, each a pickled `(function, job)` as bytes, and answers each with a `Reply`.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def _receive(stream: BufferedRWPair, jobs: SimpleQueue[bytes]) -> None:
 def run(call: bytes) -> Reply:
     """Run a job. A signal lets the job close its files and MLflow runs, and then ends this process."""
     try:
-        with signals.interrupting_for_sure():
-            objective, job = pickle.loads(call)  # noqa: S301  # from the parent
-            return True, pickle.dumps(objective(job)), False
+        with signals.interrupting_until_raised():
+            function, job = pickle.loads(call)  # noqa: S301  # from the parent
+            return True, pickle.dumps(function(job)), False
     except KeyboardInterrupt:
         _flush()
         os._exit(INTERRUPTED)

@@ -24,8 +24,8 @@ def workers() -> Iterator[LocalWorkers[Any, Any]]:
         yield running
 
 
-def call(workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any], job: object) -> Any:
-    return workers.result(workers.submit(objective, job))
+def call(workers: LocalWorkers[Any, Any], function: Callable[[Any], Any], job: object) -> Any:
+    return workers.result(workers.submit(function, job))
 
 
 def test_a_worker_runs_one_job_after_another(workers: LocalWorkers[Any, Any]) -> None:
@@ -35,13 +35,13 @@ def test_a_worker_runs_one_job_after_another(workers: LocalWorkers[Any, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("objective", "job", "code"), [(jobs.die, signal.SIGKILL, -9), (jobs.die, signal.SIGTERM, 130), (jobs.leave, 3, 3)]
+    ("function", "job", "code"), [(jobs.die, signal.SIGKILL, -9), (jobs.die, signal.SIGTERM, 130), (jobs.leave, 3, 3)]
 )
 def test_the_death_of_a_worker_costs_its_job_only(
-    workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any], job: int, code: int
+    workers: LocalWorkers[Any, Any], function: Callable[[Any], Any], job: int, code: int
 ) -> None:
     with pytest.raises(WorkerDied, match=f"ended with {code}"):
-        call(workers, objective, job)
+        call(workers, function, job)
     assert call(workers, jobs.double, 1) == 2
 
 
@@ -64,12 +64,12 @@ def test_a_worker_that_died_without_a_job_is_replaced(workers: LocalWorkers[Any,
     assert call(workers, jobs.double, 1) == 2
 
 
-@pytest.mark.parametrize("objective", [jobs.make_unpicklable, jobs.make_unreadable])
+@pytest.mark.parametrize("function", [jobs.make_unpicklable, jobs.make_unreadable])
 def test_a_result_that_cannot_be_passed_on_is_an_error(
-    workers: LocalWorkers[Any, Any], objective: Callable[[Any], Any]
+    workers: LocalWorkers[Any, Any], function: Callable[[Any], Any]
 ) -> None:
     with pytest.raises(Exception, match=r"pickle|cannot be read"):
-        call(workers, objective, None)
+        call(workers, function, None)
     assert call(workers, jobs.double, 1) == 2
 
 
