@@ -9,7 +9,8 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions
-from mnistflow.pipeline.stage_runner import DATA_STAGES, StageOutcome
+from mnistflow.pipeline.stage_runner import StageOutcome
+from mnistflow.stage_names import DATA_STAGES
 
 
 @flow(name="ingest")

@@ -17,10 +17,10 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
-from mnistflow.pipeline.stage_runner import STAGES
 from mnistflow.registry import status, versions
 from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.versions import Version
+from mnistflow.stage_names import STAGES
 from mnistflow.tracking.lazy_run import LazyRun
 
 EVENTS: Mapping[Result, Event] = {"promoted": "promoted", "promoted-again": "promoted", "rejected": "rejected"}

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.orchestration import automations, deployments, prefect_yaml, server_address
 from flows.processes import ports, probes
+from flows.processes.addresses import LOOPBACK
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import environment, files
 from mnistflow.config import Config
@@ -22,7 +23,6 @@ from mnistflow.registry import dataset_choice, publisher, server_client, version
 from mnistflow.tracking import mlflow_ui
 from mnistflow.tracking.store import open_store
 
-LOCAL = "127.0.0.1"
 RESTART_SECONDS = 5.0
 UP_LOCK = "up.lock"  # in var/
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
@@ -76,7 +76,7 @@ def schedule(paths: Paths) -> None:
     with server_address.claim(paths) as acquired:
         if not acquired:
             raise MnistflowError("the schedules of this checkout are already running", "Stop that process first.")
-        api, scheduling = _scheduling(paths, LOCAL)
+        api, scheduling = _scheduling(paths, LOOPBACK)
         _run(paths, scheduling, api)
 
 

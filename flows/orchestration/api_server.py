@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.orchestration import server_address
-from flows.orchestration.temporary_server import LOCAL
 from flows.processes import process_guard
+from flows.processes.addresses import LOOPBACK
 from mnistflow.errors import MnistflowError
 from mnistflow.files import remove
 from mnistflow.paths import Paths
@@ -80,7 +80,7 @@ def connect(paths: Paths) -> Api:
     server = process_guard.start(("flows.orchestration.temporary_server", str(port)), paths.checkout, log)
     # Registered before Prefect is imported: Prefect's own exit handlers, which send the last records, run first then.
     atexit.register(_end, server, log)
-    os.environ[server_address.API_VARIABLE] = url = f"http://{LOCAL}:{port}/api"
+    os.environ[server_address.API_VARIABLE] = url = f"http://{LOOPBACK}:{port}/api"
     return Api(url, server, log)
 
 
@@ -95,5 +95,5 @@ def _end(server: subprocess.Popen[bytes], log: Path) -> None:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from flows.processes import probes
 from mnistflow import files
 from mnistflow.errors import DataError, MnistflowError
 from mnistflow.paths import Paths
@@ -63,9 +64,8 @@ def answers(url: str) -> bool:
 
 def _problem(url: str, seconds: float = ANSWER_SECONDS) -> str:
     """Return why a Prefect API is not healthy; empty if it is."""
-    # Certificates take 40 ms of processor time to load, and a command that starts a server asks ten times a second.
     try:
-        with httpx.stream("GET", f"{url}/health", timeout=seconds, verify=url.startswith("https:")) as answer:
+        with httpx.stream("GET", f"{url}/health", timeout=seconds, verify=probes.needs_certificates(url)) as answer:
             return "" if answer.is_success else f"HTTP status {answer.status_code}"
     except httpx.TimeoutException:
         return f"no answer within {seconds:g} s"

@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-LOCAL = "127.0.0.1"
+from flows.processes.addresses import LOOPBACK
 
 # It only records the run: nobody needs its UI or its scheduler.
 RECORDS_ONLY = {
@@ -31,7 +31,7 @@ def main() -> None:
     application = create_app()
     gc.freeze()
     gc.enable()
-    uvicorn.run(application, host=LOCAL, port=int(sys.argv[1]), log_level="warning")
+    uvicorn.run(application, host=LOOPBACK, port=int(sys.argv[1]), log_level="warning")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline, import_folders
-from mnistflow.pipeline.stage_runner import DATA_STAGES
 from mnistflow.runtime import backend
+from mnistflow.stage_names import DATA_STAGES
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
 from mnistflow.workers.base import WorkerDied, Workers
@@ -256,4 +256,4 @@ def _record_family(
     with runs.finished(run):
         run.log_metrics(family.logged(metric))
         for result in family.results:
-            runs.resume(result.run_id).set_tags({"mlflow.parentRunId": run.run_id})
+            runs.resume(result.run_id).set_tags({runs.PARENT_RUN: run.run_id})

@@ -18,6 +18,7 @@ from mnistflow.pipeline import record, stage_runner
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.stage_runner import StageJob
 from mnistflow.runtime import backend
+from mnistflow.stage_names import STAGES
 from mnistflow.tracking import runs
 
 logger = logging.getLogger("mnistflow.sweep")
@@ -68,7 +69,7 @@ def _run(job: SweepRun) -> None:
     settings = config.load(workspace.params)
     run = runs.start(workspace, settings.fetch.dataset, job.title, kind="retrain", parent=job.parent_run)
     with runs.finished(run):
-        for stage in stage_runner.STAGES:
+        for stage in STAGES:
             done = stage_runner.run_or_restore(StageJob(stage, workspace, settings, run.run_id))
             logger.info("%s: %s (%.1f s)", stage, "done" if done.executed else "unchanged", done.seconds)
         evaluation = record.record(workspace, run, settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows import services
 from flows.processes import probes
+from flows.processes.addresses import LOOPBACK
 from flows.processes.supervisor import Service, Supervisor
 from flows.team import programs
 from flows.team.dask_cluster import DaskCluster
@@ -27,7 +28,6 @@ from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.registry import server_client
 
-LOCAL = "127.0.0.1"
 WORKERS = 2  # of Prefect and of Dask
 SERVERS = 2
 RESTART_SECONDS = 3.0
@@ -77,9 +77,9 @@ class Team:
     def __init__(self, paths: Paths, settings: Config, folder: TeamFolder) -> None:
         """Choose the ports."""
         self._paths, self._settings, self._folder = paths, settings, folder
-        self._ports = {name: services.choose_port(name, LOCAL, wanted) for name, wanted in PORTS.items()}
+        self._ports = {name: services.choose_port(name, LOOPBACK, wanted) for name, wanted in PORTS.items()}
         self._server_ports = [
-            services.choose_port(f"predictions {number}", LOCAL, PREDICTIONS_PORT + number - 1)
+            services.choose_port(f"predictions {number}", LOOPBACK, PREDICTIONS_PORT + number - 1)
             for number in range(1, SERVERS + 1)
         ]
         secrets = folder.secrets()
@@ -109,7 +109,7 @@ class Team:
 
     @property
     def _server_addresses(self) -> list[str]:
-        return [server_client.url(LOCAL, port) for port in self._server_ports]
+        return [server_client.url(LOOPBACK, port) for port in self._server_ports]
 
     def services(self) -> Iterator[Service]:
         """Yield all services whose programs are installed, each after those that it needs."""
@@ -136,7 +136,7 @@ class Team:
                 f"predictions {number}",
                 self._paths,
                 self._settings,
-                LOCAL,
+                LOOPBACK,
                 port,
                 self._inference_log,
                 self.database.ensure_databases,

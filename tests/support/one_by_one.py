@@ -12,7 +12,7 @@ from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions
-from mnistflow.pipeline.stage_runner import STAGES
+from mnistflow.stage_names import STAGES
 from mnistflow.tracking.lazy_run import LazyRun
 
 

@@ -15,15 +15,10 @@ from typing import Any, Literal
 from mnistflow import yaml_files
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
-
-Stage = Literal["prepare", "evaluate"]
-_UP_TO: Mapping[Stage, tuple[str, ...]] = {
-    "prepare": ("fetch", "prepare"),
-    "evaluate": ("fetch", "prepare", "tune", "train", "export", "evaluate"),
-}
+from mnistflow.stage_names import STAGES
 
 
-def mismatch(paths: Paths, stage: Stage) -> str | None:
+def mismatch(paths: Paths, stage: Literal["prepare", "evaluate"]) -> str | None:
     """Return why the outputs of a stage are not those of params.yaml and dvc.lock, or None if they are.
 
     Without a dvc.lock, nothing states whose they are, which is not taken for a mismatch.
@@ -34,7 +29,8 @@ def mismatch(paths: Paths, stage: Stage) -> str | None:
     parameters = yaml_files.read(paths.params)
     try:
         stages = yaml_files.read(lock)["stages"]
-        if other := other_parameter(_with_fallback(parameters, stages), {name: stages[name] for name in _UP_TO[stage]}):
+        needed = {name: stages[name] for name in STAGES[: STAGES.index(stage) + 1]}
+        if other := other_parameter(_with_fallback(parameters, stages), needed):
             return f"dvc.lock and params.yaml differ in `{other}`"
         outputs = {entry["path"]: entry["md5"] for entry in stages[stage]["outs"]}
     except (ConfigError, KeyError, TypeError, AttributeError):

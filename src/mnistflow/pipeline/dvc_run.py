@@ -18,23 +18,23 @@ from mnistflow.config import Config
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record, run_names
+from mnistflow.stage_names import MODEL_STAGES
 from mnistflow.tracking import runs
 
-LOGGED = ("tune", "train", "export", "evaluate")
 EXPERIMENT = "mnistflow.dvc_experiment"  # tag with the name that `dvc exp show` lists
 
 
 @contextmanager
 def joined(stage: str, paths: Paths, config: Config) -> Iterator[None]:
     """Let a stage log to the run of its pipeline in the block, and record the pipeline after the last stage."""
-    if stage not in LOGGED:
+    if stage not in MODEL_STAGES:
         yield
         return
     run = _open(paths, config)
     with runs.finished(run):
         with runs.stages_log_to(run.run_id):
             yield
-        if stage == LOGGED[-1]:
+        if stage == MODEL_STAGES[-1]:
             record.record(paths, run, config, executing=stage)
             files.remove(paths.unfinished_run)
 

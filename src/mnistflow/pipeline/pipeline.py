@@ -18,7 +18,8 @@ from mnistflow import logs
 from mnistflow.config import Config
 from mnistflow.paths import Paths
 from mnistflow.pipeline import dvc_stage, stage_runner
-from mnistflow.pipeline.stage_runner import STAGES, StageJob, StageOutcome
+from mnistflow.pipeline.stage_runner import StageJob, StageOutcome
+from mnistflow.stage_names import STAGES
 from mnistflow.tracking.lazy_run import LazyRun
 from mnistflow.workers.base import WorkerDied
 from mnistflow.workers.processes import LocalWorkers

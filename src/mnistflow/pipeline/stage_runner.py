@@ -22,9 +22,6 @@ from mnistflow.tracking import runs
 from mnistflow.workers.base import WorkerDied
 from mnistflow.workers.processes import LocalWorkers
 
-DATA_STAGES = ("fetch", "prepare")
-STAGES = (*DATA_STAGES, "tune", "train", "export", "evaluate")
-
 
 @dataclass(frozen=True)
 class StageJob:

@@ -34,6 +34,7 @@ PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run a
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
 COMMAND = "mnistflow.command"  # the one that repeats the run
+PARENT_RUN = "mlflow.parentRunId"
 COMMIT = "mlflow.source.git.commit"  # as `git.describe_commit` describes it
 WEIGHTS = "mnistflow.weights"  # digest of the weights in the ONNX file; see `export.weights`
 FLOW_RUN_URL = "prefect.flow_run_url"
@@ -146,7 +147,7 @@ def start(
         **_owner_tags(),
     }
     if parent:
-        known["mlflow.parentRunId"] = parent
+        known[PARENT_RUN] = parent
     identifier = resume(parent).experiment_id if parent else experiment_id(paths, experiment)
     run = mlflow_client().create_run(identifier, run_name=name, tags={**known, **(tags or {})})
     return Run(run.info.run_id, identifier)

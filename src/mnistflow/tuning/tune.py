@@ -146,7 +146,7 @@ def _adopt_runs(finished: Sequence[FrozenTrial], run: runs.Run) -> None:
     """Make this run the parent of the runs of trials that finished before an interruption."""
     for trial in finished:
         if runs.exists(trial.user_attrs[study.RUN]):
-            runs.resume(trial.user_attrs[study.RUN]).set_tags({"mlflow.parentRunId": run.run_id})
+            runs.resume(trial.user_attrs[study.RUN]).set_tags({runs.PARENT_RUN: run.run_id})
 
 
 def _job(paths: Paths, learning: LearningConfig, config: TuneConfig, trial: optuna.Trial, run: runs.Run) -> TrialJob:

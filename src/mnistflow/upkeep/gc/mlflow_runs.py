@@ -164,7 +164,7 @@ def _referenced_runs(paths: Paths) -> Iterator[str]:
 def _newest_runs(found: Iterable[RunTree]) -> Iterator[str]:
     newest: dict[str, Run] = {}
     for run in (run for tree in found for run in tree.runs if _is_active(run)):
-        if run_trees.PARENT not in run.data.tags:
+        if runs.PARENT_RUN not in run.data.tags:
             known = newest.setdefault(run.info.experiment_id, run)
             newest[run.info.experiment_id] = max(known, run, key=lambda one: one.info.start_time)
     return (run.info.run_id for run in newest.values())

@@ -24,7 +24,6 @@ from mnistflow.tracking.store import open_store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PARENT = "mlflow.parentRunId"
 PAGE = 1000
 # Parameters of runs that name the models which they have learned from: members of an ensemble, a teacher, and the
 # version that a warm start went on from.
@@ -112,7 +111,7 @@ def _root(run: Run, known: Mapping[str, Run], run_of: Mapping[str, str]) -> str:
     seen = set()
     while run.info.run_id not in seen:
         seen.add(run.info.run_id)
-        above = run.data.tags.get(PARENT) or run_of.get(run.data.tags.get(runs.VERSION, ""), "")
+        above = run.data.tags.get(runs.PARENT_RUN) or run_of.get(run.data.tags.get(runs.VERSION, ""), "")
         run = known.get(above, run)
     return str(run.info.run_id)
 
