@@ -216,7 +216,8 @@ def _dropped(
         if comparison.loss > policy.margin + ROUNDING
     ]
     recalls = [
-        f"recall of class {name} drops by {champion.by_class[name] - recall:.4f}"
+        f"recall of class {name} drops by {champion.by_class[name] - recall:.4f}, "
+        f"more than gate.max_recall_drop {policy.max_recall_drop}"
         for name, recall in candidate.by_class.items()
         if champion.by_class.get(name, 0.0) - recall > policy.max_recall_drop
     ]
@@ -230,4 +231,7 @@ def _dropped_robustness(
     if robustness is None or champion.robustness is None or policy.max_robustness_drop is None:
         return []
     drop = champion.robustness - robustness
-    return [f"robust {headline.name} drops by {drop:.4f}"] if drop > policy.max_robustness_drop else []
+    if drop <= policy.max_robustness_drop:
+        return []
+    limit = f"gate.max_robustness_drop {policy.max_robustness_drop}"
+    return [f"robust {headline.name} drops by {drop:.4f}, more than {limit}"]

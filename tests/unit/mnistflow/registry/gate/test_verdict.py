@@ -55,7 +55,7 @@ def champion(wins: int, losses: int, p_value: float, recall: float = 0.99) -> Co
         (candidate(), champion(10, 30, 0.002), "hold", "not better"),
         (candidate(), champion(12, 10, 0.8), "hold", "not significantly"),
         (candidate(), champion(30, 10, POLICY.significance), "hold", "not significantly"),
-        (candidate(recall=0.97), champion(60, 10, 1e-9, recall=0.99), "hold", "class 1 drops"),
+        (candidate(recall=0.97), champion(60, 10, 1e-9, recall=0.99), "hold", "more than gate.max_recall_drop 0.01"),
         (candidate(accuracy=0.5), champion(60, 10, 1e-9), "reject", "min_accuracy"),
     ],
 )
