@@ -154,7 +154,7 @@ class Settings:
         """Read the settings.
 
         Raises:
-            StartError: a value is of the wrong type or too small, or a variable with the prefix is no setting.
+            StartError: a value is of the wrong type or too small, or a variable with the prefix is not a setting.
             SystemExit: an option is unknown, or `--help` or `--version` was given.
         """
         settings = _settings(cls)

@@ -230,7 +230,7 @@ def _open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # A model loaded from bytes may still refer to external data, relative to the working directory. Relative to a file
-    # that is no folder, nothing is found.
+    # that is not a folder, nothing is found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.log_severity_level = 4
     try:

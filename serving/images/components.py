@@ -70,7 +70,7 @@ class Components:
         """Return the number of the component with the most ink, or None if there are only specks.
 
         Args:
-            ink_of: ink of each component; 0 for those that are no candidates.
+            ink_of: ink of each component; 0 for those that are not candidates.
             min_share: of the pixels of the mask; a component with fewer is a speck.
         """
         if not ink_of.any():

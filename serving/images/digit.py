@@ -11,7 +11,7 @@ from serving.errors import NoInkError
 from serving.images import components
 from serving.images.components import Components, Floats, Mask
 
-# Selects components, with the ink of each, which is 0 for those that are no candidates; None if there are only specks.
+# Selects components, with the ink of each, which is 0 for those that are not candidates; None if there are only specks.
 Choice = Callable[[Components, npt.NDArray[np.float64]], Mask | None]
 
 # Fainter ink than this is the grain of paper or JPEG.
@@ -195,7 +195,7 @@ def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None
     """Return the mask of the largest digit, which is a component and those near it, or None if there are only specks.
 
     Args:
-        ink_of: ink of each component; 0 for those that are no candidates.
+        ink_of: ink of each component; 0 for those that are not candidates.
     """
     inner = ink_of * (1 - parts.border_contact)  # what lies along the border is rather a part of something else
     main = parts.main(np.where(parts.width > FLAT * parts.height, 0, inner), SPECK_SHARE)

@@ -43,7 +43,7 @@ def normalized(ink: Grey, usual: float) -> Grey:
 
 
 def _hollow(lines: Mask, width: float) -> Mask:
-    """Return what the outlines of strokes surround; nothing if the lines are no outlines.
+    """Return what the outlines of strokes surround; nothing if the lines are not outlines.
 
     Args:
         lines: drawn, `[height, width]`.

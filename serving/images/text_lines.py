@@ -19,7 +19,7 @@ AS_DARK = 0.5
 # its height.
 PART_SHARE = 0.05
 PART_DISTANCE = 0.2
-# A component that touches this share of a side of the image is no digit.
+# A component that touches this share of a side of the image is not a digit.
 AT_THE_SIDE = 0.3
 # Small components are checked up to this number; more of them are a texture.
 MAX_SMALL = 256
@@ -40,7 +40,7 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
 
     Args:
         parts: of an image.
-        ink_of: ink of each component; 0 for those that are no candidates.
+        ink_of: ink of each component; 0 for those that are not candidates.
     """
     main = parts.main(ink_of, SPECK_SHARE)
     if main is None:

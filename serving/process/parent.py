@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def stop_with_parent() -> None:
-    """Make a worker stop, as on SIGTERM, when its supervisor ends. Does nothing if this process is no worker."""
+    """Make a worker stop, as on SIGTERM, when its supervisor ends. Does nothing if this process is not a worker."""
     descriptor = os.environ.get(PARENT_VARIABLE)
     if descriptor is not None:
         threading.Thread(target=_stop_when_closed, args=(int(descriptor),), daemon=True).start()

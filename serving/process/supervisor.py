@@ -34,13 +34,13 @@ POLL_SECONDS = 0.1
 
 
 def inherited_listener() -> socket.socket | None:
-    """Return the socket that the supervisor opened for this worker; None if this process is no worker."""
+    """Return the socket that the supervisor opened for this worker; None if this process is not a worker."""
     descriptor = os.environ.get(LISTENER_VARIABLE)
     return None if descriptor is None else socket.socket(fileno=int(descriptor))
 
 
 def shared_folder() -> Path | None:
-    """Return the folder that all workers of this server share; None if this process is no worker."""
+    """Return the folder that all workers of this server share; None if this process is not a worker."""
     folder = os.environ.get(SHARED_VARIABLE)
     return None if folder is None else Path(folder)
 

@@ -119,7 +119,7 @@ def retry_delays() -> tuple[float, ...]:
     """Return the seconds before each further attempt of a flow's step.
 
     Raises:
-        ConfigError: `MNISTFLOW_RETRY_DELAYS` holds something else than numbers.
+        ConfigError: `MNISTFLOW_RETRY_DELAYS` is not a list of numbers.
     """
     text = os.environ.get(RETRY_DELAYS)
     if text is None:

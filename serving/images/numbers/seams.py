@@ -91,7 +91,7 @@ def find(ink: Floats, stroke_width: float, limit: int) -> Seams:
 
 
 def _without_duplicates(cumulative_ink: Floats, strokes: Floats, min_ink: float, limit: int) -> Integers:
-    """Return which seams to keep (greedy non-maximum suppression): both ends, then the cheapest that are no duplicates.
+    """Return the seams to keep (greedy non-maximum suppression): both ends, then the cheapest that are not duplicates.
 
     Args:
         cumulative_ink, strokes: as in `Seams`, with both ends of the line first.

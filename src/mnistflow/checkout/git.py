@@ -17,7 +17,7 @@ def run(folder: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
     Args:
         folder: in the checkout.
         arguments: of git.
-        ok: exit codes that are no failure.
+        ok: exit codes that are not failures.
 
     Raises:
         GitError: git is not installed, or ends with another exit code.

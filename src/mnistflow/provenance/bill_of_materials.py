@@ -9,7 +9,7 @@ import mnistflow
 from mnistflow.provenance import model_card
 from mnistflow.provenance.facts import Facts, Metric
 
-# Entries of a run's environment that are no packages.
+# Entries of a run's environment that are not packages.
 _MACHINE = {"python", "platform", "cpu", "cpu_flags", "cores"}
 DATA = "data"  # references within the document
 MODEL = "model"

@@ -200,11 +200,11 @@ def summary_of(entry: Any) -> Backup:
     """Return what the summary of an archive says.
 
     Raises:
-        DataError: it is that of another release, or something else.
+        DataError: it is that of another release, or not a summary.
     """
     try:
         if entry["format"] == FORMAT:
             return Backup(int(entry["files"]), int(entry["bytes"]))
     except (KeyError, TypeError, ValueError):
         pass
-    raise DataError("its last entry is no summary that this release of mnistflow knows")
+    raise DataError("its last entry is not a summary that this release of mnistflow knows")

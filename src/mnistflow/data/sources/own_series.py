@@ -42,7 +42,7 @@ class Source:
         """Write the standardized windows of both splits, and return the paths.
 
         Raises:
-            DataError: the file is no series; names the first line that is wrong.
+            DataError: the file is not a series; names the first line that is wrong.
         """
         return windows.write_series(folder, _read(self.path), WINDOW)
 
@@ -51,7 +51,7 @@ def find(path: Path) -> Source:
     """Return the series of a CSV file, which is read and checked.
 
     Raises:
-        DataError: the file does not exist or is no series; names the first line that is wrong.
+        DataError: the file does not exist or is not a series; names the first line that is wrong.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing", "Correct the path in fetch.own; it is relative to the checkout.")

@@ -180,8 +180,8 @@ def make_deterministic(seed: int) -> None:
 def _torch_seed_callbacks(seed: int, epoch: int) -> list[keras.callbacks.Callback]:
     """Return callbacks that seed PyTorch at the beginning of an epoch.
 
-    With PyTorch, dropout draws from the global generator, whose state is no variable of the model. It is seeded in the
-    epoch, because the first `fit` of a process draws from it before that, to build the model.
+    With PyTorch, dropout draws from the global generator, whose state is not a variable of the model. It is seeded in
+    the epoch, because the first `fit` of a process draws from it before that, to build the model.
     """
     if backend.current() != "torch":
         return []

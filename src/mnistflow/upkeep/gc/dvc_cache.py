@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KIND = "files of DVC's cache"
 NAMED = "named by a kept dvc.lock or run cache entry"
-REFERENCE_WITHOUT_FILES = 128  # exit code of git, such as for a tag of an object that is no commit
+REFERENCE_WITHOUT_FILES = 128  # exit code of git, such as for a tag of an object that is not a commit
 BUSY = "while a retraining or sweep is running"
 
 
@@ -144,7 +144,7 @@ def _hashes(text: str) -> Iterator[str]:
     """Yield the hashes of the outputs in a dvc.lock, or in an entry of the run cache.
 
     Raises:
-        StageError: the text is something else, so the files in use are unknown.
+        StageError: the text is neither, so the files in use are unknown.
     """
     try:
         tree: Any = yaml_files.parse(text) or {}
