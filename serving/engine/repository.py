@@ -33,7 +33,7 @@ class RolloutSpec:
     """The content of `rollout.json`.
 
     Attributes:
-        challenger: number of the version to try; 0 if the file is not valid.
+        challenger: number of the version in the rollout; 0 if the file is not valid.
         canary: share of the requests that the challenger answers, 0 to 1.
         shadow: whether the challenger computes the other requests as well, for comparison.
         changed_ns: when the file was written, in nanoseconds since the epoch: writing it again restarts the rollout.

@@ -1,4 +1,4 @@
-"""Challenger: a version that is tried beside the champion, by canary or shadow requests.
+"""Challenger: a version in canary or shadow deployment.
 
 Imports `engine.model`, `engine.repository` and `engine.residency`.
 """

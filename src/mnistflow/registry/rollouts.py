@@ -65,7 +65,7 @@ def _version_to_roll_out(name: str, number: int | None) -> Version:
     champion = versions.version_of_alias(name, versions.CHAMPION)
     if not champion:
         raise RegistryError(
-            f"{name} has no champion to compare another version with", "`mnistflow promote VERSION` makes one."
+            f"{name} has no champion to roll out a challenger against", "`mnistflow promote VERSION` makes one."
         )
     if number is not None:
         if number == champion.number:
@@ -74,6 +74,7 @@ def _version_to_roll_out(name: str, number: int | None) -> Version:
     challenger = versions.version_of_alias(name, versions.CHALLENGER)
     if not challenger:
         raise RegistryError(
-            f"{name} has no challenger to try", "`--version N` chooses a version; `mnistflow leaderboard` lists them."
+            f"{name} has no challenger to roll out",
+            "`--version N` chooses a version; `mnistflow leaderboard` lists them.",
         )
     return challenger

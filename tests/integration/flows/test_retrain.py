@@ -276,7 +276,7 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     assert champion(retrained) == 1
 
 
-def test_a_rejected_version_is_tried_only_by_its_number_and_with_a_warning(retrained: Checkout) -> None:
+def test_a_rejected_version_is_rolled_out_only_by_its_number_and_with_a_warning(retrained: Checkout) -> None:
     worst = next(row["version"] for row in leaderboard(retrained) if row["decision"] == "reject")
     assert status(retrained)["challenger"]["version"] != worst
     assert not (retrained.folder / MODEL / str(worst)).exists()
@@ -308,7 +308,7 @@ def test_a_run_that_was_killed_before_its_model_was_registered_is_not_ranked(ret
     assert leaderboard(retrained) == before
 
 
-def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Checkout) -> None:
+def test_the_challenger_of_a_rollout_stays_the_same_until_it_has_ended(retrained: Checkout) -> None:
     store = MlflowClient(f"sqlite:///{retrained.folder}/var/mlflow/mlflow.db")
     first, second = sorted(registered(retrained).keys() - {champion(retrained)})[:2]
     store.set_registered_model_alias(NAME, "challenger", str(first))
@@ -317,7 +317,7 @@ def test_what_is_tried_stays_the_same_version_until_it_has_ended(retrained: Chec
     store.set_registered_model_alias(NAME, "challenger", str(second))
     refused = retrained.run("canary", "20%", check=False)
     assert refused.returncode == 1
-    assert f"version {first} is tried, and the challenger is version {second} now" in refused.stderr
+    assert f"version {first} is in a rollout, and the challenger is version {second} now" in refused.stderr
     store.delete_registered_model_alias(NAME, "challenger")
     assert f"version {first} gets a copy of all requests" in retrained.run("canary", "off").stdout
     retrained.run("shadow", "off")

@@ -203,28 +203,28 @@ def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
     assert aliased(name) == {CHAMPION: 1}
 
 
-def tried(rollout: publisher.Rollout | None) -> publisher.Rollout | None:
+def without_time(rollout: publisher.Rollout | None) -> publisher.Rollout | None:
     """Return a rollout without its time."""
     return rollout and replace(rollout, since="")
 
 
-def test_a_rollout_tries_the_chosen_version(paths: Paths, name: str, made: list[Version]) -> None:
+def test_a_rollout_is_of_the_chosen_version(paths: Paths, name: str, made: list[Version]) -> None:
     with pytest.raises(RegistryError, match="has no champion"):
         rollouts.change(paths, name, canary=0.1, number=3)
     promotion.make_champion(paths, made[0], "gate")
-    with pytest.raises(RegistryError, match="has no challenger to try"):
+    with pytest.raises(RegistryError, match="has no challenger to roll out"):
         rollouts.change(paths, name, canary=0.1)
     with pytest.raises(RegistryError, match="version 1 is the champion itself"):
         rollouts.change(paths, name, shadow=True, number=1)
     with pytest.raises(RegistryError, match="has no version 9"):
         rollouts.change(paths, name, shadow=True, number=9)
     aliases.set_challenger(made[1])
-    assert tried(rollouts.change(paths, name, canary=0.1, number=3)) == publisher.Rollout(3, 0.1)
-    with pytest.raises(RegistryError, match="version 3 is tried, and the challenger is version 2 now"):
+    assert without_time(rollouts.change(paths, name, canary=0.1, number=3)) == publisher.Rollout(3, 0.1)
+    with pytest.raises(RegistryError, match="version 3 is in a rollout, and the challenger is version 2 now"):
         rollouts.change(paths, name, shadow=True)
-    with pytest.raises(RegistryError, match="version 3 is tried, not version 4"):
+    with pytest.raises(RegistryError, match="version 3 is in a rollout, not version 4"):
         rollouts.change(paths, name, shadow=True, number=4)
-    assert tried(rollouts.change(paths, name, shadow=True, number=3)) == publisher.Rollout(3, 0.1, shadow=True)
+    assert without_time(rollouts.change(paths, name, shadow=True, number=3)) == publisher.Rollout(3, 0.1, shadow=True)
     assert publisher.read_rollout(paths, name) == rollouts.read(name)
     assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
     rollouts.change(paths, name, canary=0.0)
