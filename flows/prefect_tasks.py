@@ -177,7 +177,7 @@ def acquire_lease(name: str) -> Lease:
 
 @_step("compare")
 def compare(workspace: Paths, version: Version, evaluation: Evaluation, policy: GateConfig) -> Judgement:
-    """Judge the candidate against the champion and keep the verdict with the version."""
+    """Judge the candidate against the champion and store the verdict with the version."""
     judgement = judge(workspace, version, evaluation, policy)
     record_verdict(workspace, version, judgement, evaluation, policy)
     earlier = "as decided before, " if judgement.recorded else ""

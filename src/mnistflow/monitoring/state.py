@@ -119,7 +119,7 @@ def read(paths: Paths, name: str) -> State | None:
     """Return the state after the last look at a registered model; None before the first.
 
     Raises:
-        DataError: the file contains something else.
+        DataError: the file is damaged.
     """
     path = folder(paths, name) / "state.json"
     try:

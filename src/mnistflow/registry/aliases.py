@@ -52,12 +52,12 @@ class Move:
             return None
 
     def write(self, name: str) -> None:
-        """Keep the move with the registered model."""
+        """Store the move as a tag of the registered model."""
         _set_model_tag(name, MOVE_TAG, asdict(self))
 
 
 def record_decision(version: Version, decision: Decision, reasons: tuple[str, ...], key: str) -> None:
-    """Keep the gate's decision and its reasons with the version.
+    """Store the gate's decision and its reasons as tags of the version.
 
     Args:
         key: of the verdict; written last, as it says that the rest is complete.
@@ -143,7 +143,7 @@ def set_rollout(name: str, rollout: Rollout | None) -> None:
 
 
 def _latest_of_history(name: str) -> Move | None:
-    """Return the last move of a model whose versions alone keep it, as they did before the model did."""
+    """Return the last move of a model from tags of its versions, where earlier releases stored it."""
     latest = history.latest(versions.all_versions(name))
     return Move(latest[0], None, "MLflow", latest[1], is_recorded=True) if latest else None
 

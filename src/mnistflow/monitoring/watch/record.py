@@ -62,7 +62,7 @@ def read(paths: Paths, name: str) -> Watch | None:
     """Return the last watch of a registered model; None before the first.
 
     Raises:
-        DataError: the file contains something else.
+        DataError: the file is damaged.
     """
     path = _path(paths, name)
     try:

@@ -60,28 +60,28 @@ def _refilled(reserve: float, full: float, added: float) -> float:
 
 
 def spent(name: str) -> list[Spent]:
-    """Return the comparisons that the versions of a registered model keep.
+    """Return the comparisons of the versions of a registered model, which tag `mnistflow.spent` of each stores.
 
     Raises:
-        RegistryError: a version keeps something else.
+        RegistryError: the tag of a version is damaged.
     """
     return [one for stored in open_store().versions(name) for one in comparisons_of(stored)]
 
 
 def comparisons_of(version: StoredVersion) -> list[Spent]:
-    """Return the comparisons that a version keeps.
+    """Return the comparisons of a version.
 
     Raises:
-        RegistryError: it keeps something else.
+        RegistryError: its tag is damaged.
     """
     return _parse(version.tags.get(SPENT_TAG, ""))
 
 
 def record(version: Version, level: float) -> None:
-    """Keep the level that a comparison of a version has spent, with that version.
+    """Store the level that a comparison has spent in the tag of its version.
 
     Raises:
-        RegistryError: the version keeps something else.
+        RegistryError: the tag is damaged.
     """
     stored = open_store().version(version.name, version.number)
     known = comparisons_of(stored) if stored else []

@@ -30,8 +30,8 @@ class Judgement:
 
     Attributes:
         opponent: number of the champion; None without one.
-        comparison: with the champion; None if the version keeps the verdict already, or there is no champion.
-        recorded: whether the version keeps this verdict already.
+        comparison: with the champion; None if the version has the verdict already, or there is no champion.
+        recorded: whether the version has this verdict already.
     """
 
     verdict: Verdict
@@ -92,7 +92,7 @@ def judge_again(workspace: Paths, name: str, evaluation: Evaluation, evidence: M
 def record_verdict(
     workspace: Paths, version: Version, judgement: Judgement, evaluation: Evaluation, policy: GateConfig
 ) -> None:
-    """Keep the verdict with the version and its evidence with the run, unless they have them already.
+    """Store the verdict in tags of the version and its evidence in the run, unless they have them already.
 
     Args:
         workspace: that of the version's model.
