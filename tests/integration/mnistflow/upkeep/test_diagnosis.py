@@ -139,7 +139,7 @@ def test_an_alias_without_files_is_named_with_what_the_user_can_do(paths: Paths)
     for model in paths.mlflow.rglob("model.onnx"):
         model.unlink()
     (problem,) = diagnose(paths)
-    assert problem.subject == "alias" and "champion leads to digits-classifier version 1" in problem.message
+    assert problem.subject == "alias" and "champion points to digits-classifier version 1" in problem.message
     assert problem.repair is None and problem.fix.startswith("Restore the artifact store")
     shutil.rmtree(paths.models / NAME)
     _, behind = diagnose(paths)
