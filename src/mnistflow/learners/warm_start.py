@@ -4,8 +4,8 @@ Half of the examples are drawn with probability proportional to the version's lo
 other half is drawn uniformly from the rest, against catastrophic forgetting (arXiv:1902.10486). Which part of the
 network should be trained depends on what changed: the first block for new inputs, the head for new labels (surgical
 fine-tuning, arXiv:2210.11466). Each part is therefore trained for one epoch, and the one with the lowest validation
-loss is trained on. A fifth of the first half is held out and added to the validation split, which may contain no image
-of the new kind.
+loss is trained on. A fifth of the first half is held out and joins images of the validation split, which may contain
+none of the new kind.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ logger = logging.getLogger(__name__)
 Part = Literal["first block", "head", "all"]
 PARTS: tuple[Part, ...] = get_args(Part)
 PARAMETER = "train.warm_start"
-SAMPLE_SHARE = 0.1  # of the training examples
+SAMPLE_SHARE = 0.07  # of the training examples
 MIN_SAMPLE = 1000  # examples, if there are so many
 HELD_OUT_SHARE = 0.2  # of the examples drawn by their loss
-LEARNING_RATE_FACTOR = 0.3
+MAX_STATISTICS = 1000  # examples that batch statistics are computed from: a warm start has few steps to save on
+LEARNING_RATE_FACTOR = 0.5
 MIN_STEPS_FACTOR = 1 / 3
 MIN_PROBABILITY = 1e-7  # losses stay finite
 MIN_KERNEL_RANK = 2  # layers with weights of lower rank (normalization) belong to the layer before them
@@ -122,6 +123,7 @@ def fit(
             update={
                 "learning_rate": LEARNING_RATE_FACTOR * config.learning_rate,
                 "min_steps": round(MIN_STEPS_FACTOR * config.min_steps),
+                "statistics": min(config.statistics, MAX_STATISTICS),
             }
         )
         trainings = {
@@ -150,8 +152,8 @@ def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Sp
         seed: of the draw.
 
     Returns:
-        Training examples: replayed ones, then those drawn by their loss. Validation examples: the validation split,
-        then held-out examples drawn by their loss.
+        Training examples: replayed ones and those drawn by their loss, shuffled. Validation examples: as many of the
+        validation split as are replayed, then held-out examples drawn by their loss.
     """
     generator = np.random.default_rng(seed)
     size = len(data.train)
@@ -163,11 +165,12 @@ def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Sp
     others = np.setdiff1d(np.arange(size), drawn)
     replayed = generator.choice(others, min(half, len(others)), replace=False)
     unseen = data.train.take(held_out)
+    usual = data.validation.take(generator.permutation(len(data.validation))[:half])
     validation = Split(
-        np.concatenate([data.validation.inputs, unseen.inputs]),
-        np.concatenate([data.validation.targets, unseen.targets]),
+        np.concatenate([usual.inputs, unseen.inputs]),
+        np.concatenate([usual.targets, unseen.targets]),
     )
-    return data.train.take(np.concatenate([replayed, kept])), validation
+    return data.train.take(generator.permutation(np.concatenate([replayed, kept]))), validation
 
 
 def _start(model: keras.Model, weights: Path, part: Part) -> None:
