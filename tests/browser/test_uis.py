@@ -52,7 +52,7 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
     at = up.addresses
     assert set(at) == {"MLflow", "Prefect", "Prefect's API", "predictions"}
     assert not at["predictions"].endswith(f":{occupied}")
-    assert f"port {occupied} is taken" in up.said
+    assert f"port {occupied} is taken" in up.output
     assert waiting.get(f"{at['MLflow']}/health").text == "OK"
     assert "<title>Prefect" in waiting.get(at["Prefect"], follow_redirects=True).text
     assert waiting.get(f"{at['predictions']}/v2/health/ready").is_success
@@ -61,10 +61,10 @@ def test_up_answers_on_every_address(up: Running, retrained: Checkout, occupied:
     assert answer["model"] == "digits-classifier"
     assert set(services.schedules(retrained).values()) == {"scheduled"}
     assert {run["state_type"] for run in services.flow_runs(at["Prefect's API"])} >= {"COMPLETED"}
-    for command, said in (("schedule", "are already running"), ("up", "is already running")):
+    for command, message in (("schedule", "are already running"), ("up", "is already running")):
         second = retrained.run(command, check=False)
         assert second.returncode == 1
-        assert said in second.stderr
+        assert message in second.stderr
 
 
 def test_the_printed_address_opens_the_runs_in_mlflow_best_first(
@@ -83,8 +83,8 @@ def test_the_printed_address_opens_the_runs_in_mlflow_best_first(
 
 
 def test_the_printed_comparison_opens_in_mlflow(up: Running, retrained: Checkout, page: Page) -> None:
-    said = retrained.run("compare", "1", "2").stdout
-    (address,) = re.findall(r"http://\S+compare-runs\S+", said)
+    output = retrained.run("compare", "1", "2").stdout
+    (address,) = re.findall(r"http://\S+compare-runs\S+", output)
     page.goto(address)
     expect(page.get_by_text("Comparing 2 Runs")).to_be_visible()
 

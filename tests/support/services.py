@@ -19,20 +19,20 @@ ADDRESS = re.compile(r"^ *(MLflow|Prefect|Prefect's API|predictions) +(http://\S
 
 @dataclass(frozen=True)
 class Running:
-    """A command that has said that all of it works.
+    """A command that has printed that all of it works.
 
     Attributes:
-        said: what it printed until then.
+        output: what it printed until then.
         pages: what it printed to open in a browser, by the name of the service.
         addresses: those of the servers behind the pages.
     """
 
     process: subprocess.Popen[str]
-    said: str
+    output: str
 
     @property
     def pages(self) -> Mapping[str, str]:
-        return dict(ADDRESS.findall(self.said))
+        return dict(ADDRESS.findall(self.output))
 
     @property
     def addresses(self) -> Mapping[str, str]:
@@ -66,14 +66,14 @@ def start(checkout: Checkout, command: str) -> Running:
 
 
 def ready(process: subprocess.Popen[str]) -> Running:
-    """Wait until a started command says that all of it works."""
-    said = ""
+    """Wait until a started command prints that all of it works."""
+    output = ""
     assert process.stdout
     for line in process.stdout:
-        said += line
+        output += line
         if READY in line:
-            return Running(process, said)
-    raise AssertionError(said)
+            return Running(process, output)
+    raise AssertionError(output)
 
 
 def schedules(checkout: Checkout) -> dict[str, str]:

@@ -53,7 +53,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("found", "written", "said"),
+    ("found", "written", "message"),
     [
         ("  patience: 4", "  patiense: 4", "train.patiense"),
         ("family: cnn", "family: cmm", "unknown family 'cmm'"),
@@ -61,18 +61,18 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
         (None, "", "params.yaml"),
     ],
 )
-def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written: str, said: str) -> None:
+def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written: str, message: str) -> None:
     path = undamaged.folder / "params.yaml"
     text = path.read_text()
     assert found is None or found in text
     path.write_text(text.replace(found, written, 1) if found else written)
     error = error_of(undamaged.run("prepare", check=False))
-    assert said in error
+    assert message in error
     assert "params.yaml" in error
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("train.epochs=0", "train.epochs"),
         ("train.epochs", "key=value"),
@@ -80,8 +80,8 @@ def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written
         ("epochs=5", "Did you mean train.epochs or tune.epochs?"),
     ],
 )
-def test_nonsense_in_an_override(undamaged: Checkout, override: str, said: str) -> None:
-    assert said in error_of(undamaged.run("prepare", "-S", override, check=False))
+def test_nonsense_in_an_override(undamaged: Checkout, override: str, message: str) -> None:
+    assert message in error_of(undamaged.run("prepare", "-S", override, check=False))
 
 
 def test_an_unknown_preset(undamaged: Checkout) -> None:

@@ -71,9 +71,9 @@ def test_doubtful_feedback_waits_for_a_review(tmp_path: Path, prefect_api: str) 
     assert picture.read_bytes().startswith(b"\x89PNG")
     first, second = (row["key"] for row in found["held"][:2])
     assert "accepted 1 report," in checkout.run("feedback", "accept", first, "--as", "0").stdout
-    said = checkout.run("prepare").stderr
-    assert "(29 of them from feedback)" in said
-    assert "11 reports wait for `mnistflow feedback review`" in said
+    output = checkout.run("prepare").stderr
+    assert "(29 of them from feedback)" in output
+    assert "11 reports wait for `mnistflow feedback review`" in output
     assert "rejected 11 reports" in checkout.run("feedback", "reject", second, "--source", source).stdout
     found = reviewed(checkout)
     assert (found["used"], found["excluded"], found["held"]) == (29, 11, [])
@@ -93,7 +93,7 @@ def reviewed(checkout: Checkout, *arguments: str) -> dict[str, Any]:
 
 
 def prepared(checkout: Checkout) -> str:
-    """Ingest, and return what prepare said."""
+    """Ingest, and return what prepare printed."""
     assert "prepare done" in checkout.run("ingest").stdout
     return (max((checkout.folder / "var/runs").iterdir()) / "logs/prepare.log").read_text()
 

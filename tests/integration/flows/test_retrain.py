@@ -145,9 +145,9 @@ def test_the_run_keeps_what_is_needed_to_repeat_it(retrained: Checkout) -> None:
 def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
     runs = "select run_uuid, status, end_time from runs where lifecycle_stage = 'active' order by run_uuid"
     before = registered(reporting), champion(reporting), reporting.query(runs)
-    said = reporting.run("retrain")
-    assert "unchanged" in said.stdout
-    assert "when it was registered: no champion yet" in said.stdout
+    done = reporting.run("retrain")
+    assert "unchanged" in done.stdout
+    assert "when it was registered: no champion yet" in done.stdout
     assert (registered(reporting), champion(reporting), reporting.query(runs)) == before
 
 
@@ -155,8 +155,8 @@ def test_an_identical_retraining_is_recognised(reporting: Checkout) -> None:
 def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(reporting: Checkout) -> None:
     before = registered(reporting), champion(reporting), status(reporting)["last_run"]
     options = ("--name", "a try", "--note", "**why** it runs", "--experiment", "mine", "--no-register")
-    said = reporting.run("retrain", *options).stdout
-    assert "evaluated, not registered: a try, test accuracy" in said
+    output = reporting.run("retrain", *options).stdout
+    assert "evaluated, not registered: a try, test accuracy" in output
     ((run, state),) = reporting.query(
         "select run_uuid, status from runs join experiments using (experiment_id)"
         " where runs.name = 'a try' and experiments.name = 'mine'"
@@ -164,7 +164,7 @@ def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(repo
     tags = dict(reporting.query("select key, value from tags where run_uuid = ?", run))
     assert (state, tags["mlflow.note.content"]) == ("FINISHED", "**why** it runs")
     assert reporting.query("select value from latest_metrics where run_uuid = ? and key = 'test_accuracy'", run)
-    assert f"MLflow run {run}" in said
+    assert f"MLflow run {run}" in output
     assert (registered(reporting), champion(reporting), status(reporting)["last_run"]) == before
 
 
@@ -379,20 +379,20 @@ def test_kill_9_in_tune_train_and_publish_loses_nothing(retrained: Checkout, rep
         (retrained, lambda: any(resume.glob("train-*/epoch-0005"))),
         (reporting, lambda: any(models.glob(f".{next_one}.*")) or (models / str(next_one)).exists()),
     ]
-    said = ""
+    output = ""
     for checkout, moment in reached:
         process = checkout.start("retrain", **settings)
         wait_until(moment, process)
-        said += kill(process)
+        output += kill(process)
         assert status(retrained)["serving"] == champion(retrained) == 1
         whole = [path for path in models.iterdir() if path.name.isdigit()]
         assert models / "1" in whole
         assert all(probe_is_reproduced(path) for path in whole)
-    said += reporting.run("retrain", **settings).stderr
-    assert "resuming with" in said
-    assert "resuming after epoch" in said
-    assert "train: unchanged" in said
-    assert "as decided before" in said
+    output += reporting.run("retrain", **settings).stderr
+    assert "resuming with" in output
+    assert "resuming after epoch" in output
+    assert "train: unchanged" in output
+    assert "as decided before" in output
     assert registered(retrained).keys() == known.keys() | {next_one}
     assert status(retrained)["serving"] == champion(retrained)
     assert not list((retrained.folder / "var/runs").glob("*/src"))
@@ -406,10 +406,10 @@ def kill(process: subprocess.Popen[str]) -> str:
     """Kill -9 a command alone, see that all that it started ends with it, and return what it printed."""
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    said = process.communicate()[0]
+    output = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL
     assert still_running(family) == []
-    return said
+    return output
 
 
 @pytest.mark.long
@@ -429,12 +429,12 @@ def test_an_end_from_outside_ends_the_whole_family(
         os.killpg(process.pid, signal_sent)  # as a terminal does for Ctrl-C
     else:
         process.send_signal(signal_sent)
-    said = process.communicate()[0]
+    output = process.communicate()[0]
     assert still_running(family) == []
     assert process.returncode == 130
-    assert "resumes where this one stopped" in said
-    assert "Traceback" not in said
-    assert ("stage train was killed" in said) == (signal_sent == signal.SIGTERM)
+    assert "resumes where this one stopped" in output
+    assert "Traceback" not in output
+    assert ("stage train was killed" in output) == (signal_sent == signal.SIGTERM)
     ((name, status),) = retrained.query("select name, status from runs order by start_time desc limit 1")
     assert status == "KILLED"
     if signal_sent == signal.SIGINT:

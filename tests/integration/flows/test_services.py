@@ -124,8 +124,8 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
     eager = replace(scheduled, environment={**scheduled.environment, **waiting.QUICK_TURNS})
     with services.running(eager, "schedule") as first:
         api = first.addresses["Prefect's API"]
-        assert "1 of 2 automations are registered" in first.said
-        assert "the Prefect server has no block document pager-duty-webhook/on-call" in first.said
+        assert "1 of 2 automations are registered" in first.output
+        assert "the Prefect server has no block document pager-duty-webhook/on-call" in first.output
         (known,) = waiting.post(f"{api}/automations/filter").json()
         deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()["id"]
         assert (known["name"], known["actions"][0]["deployment_id"]) == ("fetch data after a rejection", deployment)
@@ -144,7 +144,7 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
     moved = replace(scheduled, folder=scheduled.folder.rename(tmp_path / "moved"))
     assert str(scheduled.folder) in services.schedules(moved)["ingest/nightly"]
     with services.running(moved, "schedule") as second:
-        assert f"the schedules ran in {scheduled.folder}: they run in {moved.folder} from now on" in second.said
+        assert f"the schedules ran in {scheduled.folder}: they run in {moved.folder} from now on" in second.output
         assert services.schedules(moved) == {"ingest/nightly": "paused"}
         assert second.stop() == []
 
@@ -167,7 +167,7 @@ def wait_for_a_skipped_run(api: str, running: Running) -> list[dict[str, Any]]:
 def test_nonsense_in_prefect_yaml_and_automations_yaml(checkout: Checkout) -> None:
     path: Path = checkout.folder / "prefect.yaml"
     sound = path.read_text()
-    for found, written, said in (
+    for found, written, message in (
         ('"0 2 * * *"', '"0 25 * * *"', "deployments.0.schedules.0.cron"),
         ("timezone: UTC", "timezone: Mars", "'Mars' is not a time zone"),
         ("entrypoint", "entrypiont", "deployments.0.entrypoint"),
@@ -175,7 +175,7 @@ def test_nonsense_in_prefect_yaml_and_automations_yaml(checkout: Checkout) -> No
     ):
         assert found in sound
         path.write_text(sound.replace(found, written, 1))
-        assert said in refused(checkout)
+        assert message in refused(checkout)
     path.write_text(sound)
     (checkout.folder / "automations.yaml").write_text(DOCUMENTED.replace("trigger:", "triger:"))
     assert "automations.yaml: automations.0.trigger: Field required" in refused(checkout)

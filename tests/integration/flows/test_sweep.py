@@ -216,16 +216,16 @@ def test_a_family_that_fails_and_one_that_is_killed_cost_their_rows_only(checkou
     process = checkout.start("sweep", "--families", "linear,attention,forest", "--jobs", "1", **settings)
     wait_until(lambda: "linear seed=3 patch=5" in running(checkout), process)
     workers(process.pid)[0].kill()
-    said = process.communicate()[0]
-    error = said.splitlines()[-1]
+    output = process.communicate()[0]
+    error = output.splitlines()[-1]
     assert process.returncode == 1
-    assert "forest seed=3: done" in said
+    assert "forest seed=3: done" in output
     assert error.startswith("error: 2 of 3 runs failed: linear seed=3: a worker process ended with -9")
     assert "; attention seed=3: stage train failed" in error
     assert ".." not in error
-    assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/run\.log", said)) == 2
+    assert len(re.findall(r"WARNING: (?:linear|attention) seed=3: .*; its log: .*/run\.log", output)) == 2
     assert "patch" in error
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not running(checkout)
     result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
     assert [row["name"] for row in result["families"]] == ["forest"]
@@ -254,9 +254,9 @@ def test_runs_on_a_dask_cluster_outlive_a_worker(checkout: Checkout) -> None:
 
         wait_until(busy, sweep)
         busy()[0].kill()
-        said = sweep.communicate()[0]
-    assert sweep.returncode == 0, said
-    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
+        output = sweep.communicate()[0]
+    assert sweep.returncode == 0, output
+    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in output
     result = json.loads(max(checkout.folder.glob("var/sweeps/*/sweep.json"), key=os.path.getmtime).read_text())
     assert {row["name"] for row in result["families"]} == {"lstm", "linear"}
     assert not running(checkout)
@@ -272,10 +272,10 @@ def test_ctrl_c_ends_all_runs(checkout: Checkout, signal_sent: signal.Signals, u
     wait_until(lambda: len(running(checkout) & {f"linear seed={seed}", f"mlp seed={seed}"}) >= under_way, process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal_sent)
-    said = process.communicate()[0]
-    assert process.returncode == 130, said
-    assert "resumes where this one stopped" in said
-    assert "Traceback" not in said
+    output = process.communicate()[0]
+    assert process.returncode == 130, output
+    assert "resumes where this one stopped" in output
+    assert "Traceback" not in output
     assert still_running(family) == []
     assert not running(checkout)
 

@@ -130,7 +130,7 @@ def predict(team: Running, checkout: Checkout) -> httpx.Response:
 
 
 def address(team: Running, name: str) -> str:
-    (found,) = (line.split()[-1] for line in team.said.splitlines() if line.strip().startswith(f"{name}  "))
+    (found,) = (line.split()[-1] for line in team.output.splitlines() if line.strip().startswith(f"{name}  "))
     return found
 
 
@@ -169,4 +169,4 @@ def no_secret_is_shown(checkout: Checkout, team: Running) -> None:
     for secret in secrets:
         assert secret not in logs
         assert secret not in commands
-        assert secret not in team.said
+        assert secret not in team.output

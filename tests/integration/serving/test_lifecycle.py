@@ -216,9 +216,9 @@ def test_a_head_that_does_not_come_is_given_up(repository):
 def test_more_connections_than_allowed_are_turned_away_until_others_end(repository):
     with kit.Server(repository, "--max-connections", "2") as server:
         with raw(server) as one, raw(server), raw(server) as third:
-            said = third.recv(4096)
-            assert said.startswith(b"HTTP/1.1 503")
-            assert b"retry-after: 1" in said
+            answer = third.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b"retry-after: 1" in answer
             assert ended(third)
 
             one.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -106,12 +106,12 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
 def test_a_file_is_optional_and_refused_in_one_line(tmp_path: Path) -> None:
     assert automations.read(Paths(tmp_path, tmp_path)) is None
     one = rule("one", "two", "three/four")
-    for rules, said in (
+    for rules, message in (
         ([one, one], "two automations have the same name"),
         ([{"name": "one"}], "automations.0.trigger: Field required"),
         (["one"], "automations.0: "),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             write(tmp_path, *rules)
     (tmp_path / automations.FILE).write_text("automations: [")
     with pytest.raises(ConfigError) as refused:

@@ -40,10 +40,10 @@ def test_the_lineage_of_a_champion(retrained: Checkout) -> None:
 
 
 def test_its_text_has_the_same_steps(retrained: Checkout) -> None:
-    said = retrained.run("lineage", "1").stdout
+    output = retrained.run("lineage", "1").stdout
     for step in ("data", "code", "run", "trials", "model", "decision", "served"):
-        assert f"\n {step} " in said
-    assert "1,293 train, 144 validation, 360 test examples; 0 of the training examples are feedback" in said
+        assert f"\n {step} " in output
+    assert "1,293 train, 144 validation, 360 test examples; 0 of the training examples are feedback" in output
 
 
 def test_its_picture_is_a_chart_of_the_steps(retrained: Checkout) -> None:

@@ -66,12 +66,12 @@ def test_a_version_is_reproduced_from_its_record(retrained: Checkout, run_id: st
     before = state(retrained)
     learner = retrained.folder / LEARNER
     with changed(learner, learner.read_bytes() + b"\n# changed\n"):
-        said = retrained.run("reproduce", "1").stdout
-    assert "sources.tar.gz of the run, as recorded" in said
-    assert "of the recorded class" in said
-    assert "identical" in said
-    assert "360 of 360 the same" in said
-    assert "promote, as recorded" in said
+        output = retrained.run("reproduce", "1").stdout
+    assert "sources.tar.gz of the run, as recorded" in output
+    assert "of the recorded class" in output
+    assert "identical" in output
+    assert "360 of 360 the same" in output
+    assert "promote, as recorded" in output
     assert state(retrained) == before
     attempt = "select status from runs join tags t using (run_uuid) where t.key = 'mlflow.parentRunId' and value = ?"
     kinds = "select value from tags where key = 'mnistflow.reproduced'"
@@ -109,9 +109,9 @@ def test_code_that_is_gone_is_named(retrained: Checkout, artifacts: Path) -> Non
     lock = artifacts / "dvc.lock"
     other = re.sub(rb"(path: src/mnistflow/learners\n.*\n *md5: )\w{4}", rb"\g<1>0000", lock.read_bytes())
     with changed(lock, other):
-        said = refusal(retrained)
-    assert "the code is gone" in said
-    assert "src/mnistflow/learners of this checkout is not the one of the record" in said
+        output = refusal(retrained)
+    assert "the code is gone" in output
+    assert "src/mnistflow/learners of this checkout is not the one of the record" in output
 
 
 def test_a_missing_part_of_the_record_is_named(retrained: Checkout, artifacts: Path) -> None:
@@ -133,10 +133,10 @@ def test_a_version_that_was_judged_on_a_golden_set_is_reproduced(retrained: Chec
     drawn = golden.draw(paths, entry, reports, official, number=150, seed=0, since=None, by="ada")
     retrained.run("retrain", "-S", "train.seed=1")
     shutil.rmtree(drawn.folder)
-    said = retrained.run("reproduce", "2").stdout
-    assert "identical" in said
+    output = retrained.run("reproduce", "2").stdout
+    assert "identical" in output
     ((decision,),) = retrained.query(
         "select value from model_version_tags where version = 2 and key = 'mnistflow.decision'"
     )
-    assert f"{decision}, as recorded" in said
+    assert f"{decision}, as recorded" in output
     assert f"golden set of 150 examples, {drawn.sha256[:12]}" in retrained.run("explain", "2").stdout

@@ -42,8 +42,8 @@ def alter(path: Path) -> None:
 
 def test_a_version_is_signed_when_it_is_registered(retrained: Checkout, published: Path, public: Path) -> None:
     assert {path.name for path in published.iterdir()} == {*FILES, "model.sig"}
-    said = retrained.run("verify", "1", "--key", str(public)).stdout
-    assert said.startswith(f"as signed: {NAME} version 1 in MLflow and ")
+    output = retrained.run("verify", "1", "--key", str(public)).stdout
+    assert output.startswith(f"as signed: {NAME} version 1 in MLflow and ")
     assert ModelRepository(published.parents[1], TrustedKey(public)).read(NAME, 1).manifest.version == 1
 
 

@@ -72,7 +72,7 @@ def test_a_promotion_on_one_machine_is_answered_by_the_server_of_another(team: T
     port = free_port()
     server = team.other.start("serve", "--follow", "--port", str(port))
     running = services.ready(server)
-    assert "no model yet" in running.said
+    assert "no model yet" in running.output
     request = kit.inference_request(kit.digits()[0][:1])
 
     def answers(version: int) -> bool:

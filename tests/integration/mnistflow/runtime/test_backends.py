@@ -1,4 +1,4 @@
-"""Training on JAX and PyTorch: what works where they are installed, and what is said where they are not."""
+"""Training on JAX and PyTorch: what works where they are installed, and the error where they are not."""
 
 import subprocess
 import sys

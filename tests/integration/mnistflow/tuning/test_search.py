@@ -136,9 +136,9 @@ def test_two_dask_workers_prune_and_one_that_is_killed_costs_one_trial_which_is_
         process = prepared.start("tune", **{"tune.scheduler": cluster.address})
         wait_until(lambda: has_finished(prepared, since, "trial 0"), process)
     kill_in_a_trial(prepared, process, since, one.pid)
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in said
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert f"working on the Dask cluster at {cluster.address}: 2 workers" in output
     ran = runs(prepared, since)
     # What the one had finished and the search not yet taken is lost with it, and run again.
     assert {run.name for run in ran if run.status == "FINISHED"} == {f"trial {n}" for n in range(TRIALS)}
@@ -163,25 +163,25 @@ def test_a_search_in_postgresql_survives_the_death_of_the_scheduler_and_of_a_loc
             process,
         )
         cluster.scheduler.kill()
-        said = process.communicate()[0]
+        output = process.communicate()[0]
         for worker in cluster.workers:
             worker.kill()
         assert process.returncode == 1
-        errors = [line for line in said.splitlines() if line.startswith("error:")]
+        errors = [line for line in output.splitlines() if line.startswith("error:")]
         assert errors == [
             f"error: the Dask scheduler at {cluster.address} is gone. Start it and its workers, then start again: "
             "what is finished is kept."
         ]
-        assert "Traceback" not in said
+        assert "Traceback" not in output
 
         since_then = time.time()
         again = prepared.start("tune", **{"tune.storage": storage, "tune.workers": "2"})
         kill_in_a_trial(prepared, again, since_then)
-        said = again.communicate()[0]
-        assert again.returncode == 0, said
-        going_on = re.search(rf"resuming with ([1-{TRIALS - 1}]) of {TRIALS} trials done", said)
-        assert going_on, said
-        assert said.count("which is tried again") == 1
+        output = again.communicate()[0]
+        assert again.returncode == 0, output
+        going_on = re.search(rf"resuming with ([1-{TRIALS - 1}]) of {TRIALS} trials done", output)
+        assert going_on, output
+        assert output.count("which is tried again") == 1
         assert count_complete(storage) == 1
     expect_pruning_by_the_first_trial(prepared)
     here = Counter(run.status for run in runs(prepared, since_then))
@@ -235,9 +235,9 @@ def test_what_answers_and_is_no_scheduler_is_told_in_one_line(prepared: Checkout
             prepared.start("tune", **{"tune.scheduler": address, "tune.seed": str(seed)})
             for seed, address in enumerate(addresses)
         ]
-        said = [search.communicate()[0].splitlines() for search in searches]
+        outputs = [search.communicate()[0].splitlines() for search in searches]
     assert [search.returncode for search in searches] == [1, 1]
-    for address, (line,) in zip(addresses, said, strict=True):
+    for address, (line,) in zip(addresses, outputs, strict=True):
         assert line.startswith(f"error: no Dask scheduler answers at {address}: ")
 
 
@@ -260,11 +260,11 @@ def test_ctrl_c_in_a_search_ends_it_with_one_line_and_leaves_nothing(prepared: C
     if times == 2:
         wait_until(lambda: psutil.wait_procs(family, timeout=0)[0])  # the search is about to end
         os.killpg(search.pid, signal.SIGINT)
-    said = search.communicate()[0]
+    output = search.communicate()[0]
     assert still_running(family) == []
-    assert search.returncode == 130, said
-    assert said.splitlines()[-1] == "interrupted: the same command resumes where this one stopped"
+    assert search.returncode == 130, output
+    assert output.splitlines()[-1] == "interrupted: the same command resumes where this one stopped"
     for nonsense in ("Exception ignored", "leaked", "Traceback", "KeyboardInterrupt"):
-        assert nonsense not in said, said
+        assert nonsense not in output, output
     if times == 1:
         assert {run.status for run in runs(prepared, since)} == {"KILLED"}

@@ -153,14 +153,14 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         assert say(server, id=given[0], class_name="x").status_code == 400
         assert count("feedback") == 2
 
-        said = reports.read(url, reports.newest(url), catalog.get("digits"))
-        found = {report.image.tobytes(): report.class_name for report in said}
+        reported = reports.read(url, reports.newest(url), catalog.get("digits"))
+        found = {report.image.tobytes(): report.class_name for report in reported}
         assert found == {images[0].tobytes(): "7", images[-1].tobytes(): "5"}
-        reviews.record(url, said[:1], "accept", "ada@laptop", correct="9")
+        reviews.record(url, reported[:1], "accept", "ada@laptop", correct="9")
         (decided,) = (
             report for report in reports.read(url, reports.newest(url), catalog.get("digits")) if report.decision
         )
-        assert (decided.key, decided.decision, decided.class_name) == (said[0].key, "accept", "9")
+        assert (decided.key, decided.decision, decided.class_name) == (reported[0].key, "accept", "9")
 
         for _ in range(20):
             server.client.post(INFER, json=kit.inference_request(data[0][:100])).raise_for_status()

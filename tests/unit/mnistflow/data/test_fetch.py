@@ -157,12 +157,12 @@ def test_without_any_mirror_the_error_names_the_file_each_reason_and_the_mend(
         pytest.raises(MirrorsExhausted) as raised,
     ):
         fetch.acquire(entry, ["nowhere", lying.url, empty.url], paths, settings)
-    said = str(raised.value)
-    assert f"published/{next(iter(entry.files))}" in said
-    assert "No such file" in said
-    assert "wrong contents (sha256)" in said
-    assert "HTTP 404" in said
-    assert "MNISTFLOW_MIRRORS" in said
+    message = str(raised.value)
+    assert f"published/{next(iter(entry.files))}" in message
+    assert "No such file" in message
+    assert "wrong contents (sha256)" in message
+    assert "HTTP 404" in message
+    assert "MNISTFLOW_MIRRORS" in message
     assert not [path for path in (paths.downloads / "published").iterdir() if path.suffix in {".gz", ".part"}]
 
 

@@ -102,7 +102,7 @@ def all_but_three_of_class_7(split: Split) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda s: Split(s.inputs.astype(np.float32), s.targets), "float32, not uint8"),
         (lambda s: Split(s.inputs[:, :27], s.targets), r"\[27, 28\], not \[28, 28\]"),
@@ -114,8 +114,8 @@ def all_but_three_of_class_7(split: Split) -> np.ndarray:
         (lambda s: s.take(all_but_three_of_class_7(s)), "10 to 1"),
     ],
 )
-def test_data_that_is_not_what_its_entry_says_is_refused(official: OfficialSplits, damage, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_data_that_is_not_what_its_entry_says_is_refused(official: OfficialSplits, damage, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         prepare.build(ENTRY, SETTINGS, OfficialSplits(damage(official.train), official.test))
     with pytest.raises(DataError, match="test split"):
         prepare.build(ENTRY, SETTINGS, OfficialSplits(official.train, damage(official.test)))

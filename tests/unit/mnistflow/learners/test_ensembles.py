@@ -135,10 +135,10 @@ def test_what_cannot_be_averaged_is_one_line(settings, digits, registered) -> No
             fit(ensemble(settings, 1, OTHER_OPSET), digits).model, signature, 17
         ),
     }
-    for said, attempt in refused.items():
+    for message, attempt in refused.items():
         with pytest.raises(MnistflowError) as caught:
             attempt()
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
 

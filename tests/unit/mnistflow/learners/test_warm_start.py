@@ -120,8 +120,8 @@ def test_it_learns_the_new_images_keeps_the_old_and_trains_the_best_part_only(
     warm = fit(settings, drifted(digits))
     assert accuracy(chosen, warm, turned(digits.test)) > accuracy(chosen, first, turned(digits.test)) + 0.1
     assert accuracy(chosen, warm, digits.test) > accuracy(chosen, first, digits.test) - 0.05
-    (said,) = (message for message in caplog.messages if " is trained" in message)
-    part = said.partition("version 1: ")[2].partition(" is trained")[0]
+    (line,) = (message for message in caplog.messages if " is trained" in message)
+    part = line.partition("version 1: ")[2].partition(" is trained")[0]
     unchanged = [
         all(np.array_equal(ours, theirs) for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True))
         for one, other in zip(warm.model.layers, first.model.layers, strict=True)
@@ -183,8 +183,8 @@ def test_what_cannot_be_continued_is_one_line(chosen: Config, digits: Dataset, v
         "has another architecture than this network": lambda: fit(narrow, digits),
         "version 2 has no Keras model": lambda: fit(graph_only, digits),
     }
-    for said, attempt in refused.items():
+    for message, attempt in refused.items():
         with pytest.raises(MnistflowError) as caught:
             attempt()
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -61,13 +61,13 @@ def test_most_wrong_labels_are_held_and_few_right_ones(
     generator = np.random.default_rng(0)
     is_wrong = generator.random(len(examples)) < SHARE_WRONG
     labels = np.where(is_wrong, (examples.targets + generator.integers(1, 10, len(examples))) % 10, examples.targets)
-    said = reports(images, labels.tolist())
-    held = select(said, DIGITS, known, config()).held
-    is_held = np.array([report.key in held for report in said])
+    reported = reports(images, labels.tolist())
+    held = select(reported, DIGITS, known, config()).held
+    is_held = np.array([report.key in held for report in reported])
     assert is_held[is_wrong].mean() > 0.8
     assert is_held[~is_wrong].mean() < 0.1
-    assert select(said, DIGITS, known, config(feedback_use="all")).held == {}
-    assert len(select(said, DIGITS, known, config(feedback_use="reviewed")).held) == len(said)
+    assert select(reported, DIGITS, known, config(feedback_use="all")).held == {}
+    assert len(select(reported, DIGITS, known, config(feedback_use="reviewed")).held) == len(reported)
 
 
 def test_a_single_wrong_label_is_found(official: OfficialSplits, known: OfficialSplits) -> None:
@@ -82,7 +82,7 @@ def test_a_single_wrong_label_is_found(official: OfficialSplits, known: Official
 def test_contradictions_wait_until_a_review_decides(official: OfficialSplits, known: OfficialSplits) -> None:
     examples = sent(official).take(np.arange(1))
     label = int(examples.targets[0])
-    one, other = (reports(examples.inputs, [said], source)[0] for said, source in ((label, "a"), (label + 1, "b")))
+    one, other = (reports(examples.inputs, [given], source)[0] for given, source in ((label, "a"), (label + 1, "b")))
     selection = select([one, other], DIGITS, known, config())
     assert selection.used == ()
     assert {why for _, why in selection.held.values()} == {f"the same image is reported as {label} and as {label + 1}"}

@@ -35,7 +35,7 @@ def gzip_with_a_wrong_checksum(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (truncated_gzip, "end"),
         (gzip_with_a_wrong_checksum, "CRC"),
@@ -47,10 +47,10 @@ def gzip_with_a_wrong_checksum(content: bytes) -> bytes:
         (lambda content: b"", "truncated"),
     ],
 )
-def test_a_wrong_file_is_named_with_the_reason(tmp_path: Path, plain: bytes, damage, said: str) -> None:
+def test_a_wrong_file_is_named_with_the_reason(tmp_path: Path, plain: bytes, damage, message: str) -> None:
     path = tmp_path / "bad-ubyte.gz"
     path.write_bytes(damage(plain))
-    with pytest.raises(DataError, match=said) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         idx.read(path)
     assert str(path) in str(raised.value)
     assert "mnistflow fetch" in str(raised.value)

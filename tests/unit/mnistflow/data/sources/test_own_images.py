@@ -1,4 +1,4 @@
-"""A user's own images become the same files whatever form they come in, and what is wrong with them is said."""
+"""A user's own images become the same files whatever form they come in, and errors name what is wrong with them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -145,7 +145,7 @@ def rubbish(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (missing, "nowhere is missing"),
         (one_class, "images of 1 classes"),
@@ -158,7 +158,7 @@ def rubbish(folder: Path) -> Path:
         (rubbish, "cannot be read as an .npz file"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, make: Callable[[Path], Path], said: str) -> None:
-    with pytest.raises(DataError, match=said) as caught:
+def test_an_error_is_one_line(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
         own_images.find(make(tmp_path)).write_official_files(tmp_path)
     assert "\n" not in str(caught.value)

@@ -93,9 +93,9 @@ def test_a_win_on_the_golden_set_promotes_if_the_test_split_loses_at_most_the_ma
     evidence = load_dict(f"runs:/{version.run_id}/{EVIDENCE}")
     assert evidence["golden_sha256"] == data.sha256["golden"]
     assert judge_again(paths, version.name, evaluation, evidence) == judgement.verdict
-    said = explanation.explain(version.name, version.number)
-    assert f"On the golden set of {GOLDEN} examples, {data.sha256['golden'][:12]}, it reached" in said
-    assert "shared by both tests" in said
+    text = explanation.explain(version.name, version.number)
+    assert f"On the golden set of {GOLDEN} examples, {data.sha256['golden'][:12]}, it reached" in text
+    assert "shared by both tests" in text
 
     known = versions.find(version.name, version.number)
     assert judge(paths, known, evaluation, policy).recorded
