@@ -126,7 +126,7 @@ def test_unreadable_pictures_are_named_and_counted(repository: Path, tmp_path: P
     (pictures / "notes.txt").write_text("no picture either")
     done = score(repository, pictures, tmp_path / "out", "--version", "1")
     assert "30 rows in 2 files" in done.stdout
-    assert "1 rows have no answer" in done.stderr
+    assert "1 rows have no prediction" in done.stderr
     assert "007.png: " in done.stderr
     found = pq.read_table(tmp_path / "out")
     assert [index for index, error in enumerate(found["error"].to_pylist()) if error] == [7]
