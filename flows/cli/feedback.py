@@ -179,6 +179,10 @@ def _chosen(found: "FeedbackReports", keys: Sequence[str], source: str | None) -
         )
     of_source = [report.key for report in found.reports if report.source == source and report.decision is None]
     chosen = {key: known[key] for key in (*keys, *of_source)}
+    if not chosen and source is not None:
+        raise ConfigError(
+            f"no report of source {source!r} waits", "`mnistflow feedback review` lists the reports that wait."
+        )
     if not chosen:
         raise ConfigError(
             "no report is given", "Give keys, or a source with --source; `mnistflow feedback review` lists them."

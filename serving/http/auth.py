@@ -46,7 +46,7 @@ class ApiKeys:
             UnauthorizedError: it has none of the keys.
         """
         if not self._admins:
-            raise ForbiddenError("admin calls are off: start the server with --admin-keys")
+            raise ForbiddenError("admin calls are off: set --admin-keys or MNISTFLOW_SERVE_ADMIN_KEYS")
         if not _is_any(authorization, self._admins):
             if self._clients:
                 self.require_client(authorization)

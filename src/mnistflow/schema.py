@@ -88,8 +88,12 @@ def set_value(tree: Any, key: str, value: Any) -> None:
 
 
 def _similar(key: str, tree: Mapping[str, Any]) -> str:
-    """Return keys with the same last part, else the key with the most similar spelling, else an empty string."""
+    """Return the same key of the chosen family, else keys with the same last part, else the most similar spelling."""
     known = [other for other, _ in _entries(tree)]
+    section, _, name = key.rpartition(".")
+    family = tree[section].get("family") if isinstance(tree.get(section), dict) else None
+    if (of_family := f"{section}.{family}.{name}") in known:
+        return of_family
     same_name = [other for other in known if other.endswith(f".{key}") and not other.startswith(DOTTED_SECTIONS)]
     return " or ".join(same_name[:MAX_SUGGESTIONS] or get_close_matches(key, known, n=1))
 

@@ -109,10 +109,11 @@ def load_data(dataset: str | None = None) -> Dataset:
     if data.name != name:
         raise DataError(
             f"{paths.prepared} has the data set {data.name}, not {name}",
-            f"`mnistflow prepare -S fetch.dataset={name}` prepares it.",
+            f"`mnistflow fetch -S fetch.dataset={name}`, then `mnistflow prepare -S fetch.dataset={name}` writes it.",
         )
     if reason := stage_outputs.mismatch(paths, "prepare"):
-        warnings.warn(f"{paths.prepared} does not match the checkout: {reason}", stacklevel=2)
+        fix = "`mnistflow retrain` without overrides replaces it"
+        warnings.warn(f"{paths.prepared} does not match the checkout: {reason}; {fix}", stacklevel=2)
     return data
 
 

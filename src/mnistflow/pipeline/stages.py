@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistflow import errors
+from mnistflow.errors import DataError
 from mnistflow.paths import Paths
 
 if TYPE_CHECKING:
@@ -58,8 +59,14 @@ def _size(size: int) -> str:
 
 
 def _prepare(paths: Paths, settings: Config) -> str:
-    from mnistflow.data import prepare
+    from mnistflow.data import prepare, raw
 
+    found = raw.load(paths.raw).name
+    if found not in (settings.fetch.dataset, settings.fetch.fallback):
+        raise DataError(
+            f"{paths.raw} has the data set {found}, not {settings.fetch.dataset}",
+            f"Run `mnistflow fetch -S fetch.dataset={settings.fetch.dataset}` first.",
+        )
     done = prepare.prepare(paths, settings.prepare)
     feedback = f" ({done.feedback} of them from feedback)" if done.feedback else ""
     held = f"; {done.held} reports wait for `mnistflow feedback review`" if done.held else ""

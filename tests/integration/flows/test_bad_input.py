@@ -78,10 +78,17 @@ def test_nonsense_in_params_yaml(undamaged: Checkout, found: str | None, written
         ("train.epochs", "key=value"),
         ("train.epoch=5", "Did you mean train.epochs?"),
         ("epochs=5", "Did you mean train.epochs or tune.epochs?"),
+        ("model.blocks=[[8]]", "Did you mean model.cnn.blocks?"),
     ],
 )
 def test_nonsense_in_an_override(undamaged: Checkout, override: str, message: str) -> None:
     assert message in error_of(undamaged.run("prepare", "-S", override, check=False))
+
+
+def test_raw_data_of_another_data_set(undamaged: Checkout) -> None:
+    overrides = ("-S", "fetch.dataset=mnist", "-S", "fetch.fallback=null")
+    error = error_of(undamaged.run("prepare", *overrides, check=False))
+    assert "has the data set digits, not mnist. Run `mnistflow fetch -S fetch.dataset=mnist` first." in error
 
 
 def test_an_unknown_preset(undamaged: Checkout) -> None:

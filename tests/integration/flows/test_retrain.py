@@ -268,7 +268,7 @@ def test_what_is_not_better_does_not_pass_and_a_promotion_by_hand_can_be_undone(
     explained = retrained.run("explain", str(challenger)).stdout
     assert f"{NAME} version {challenger} was held at " in explained
     assert "that of the champion, version 1, " in explained
-    assert "A promotion needed p below 5e-10, as gate.significance 1e-09 holds for a year" in explained
+    assert "more wins than losses and p below 5e-10, as gate.significance 1e-09 holds for a year" in explained
     assert "it was rolled back or replaced by hand" in explained
     assert "There was no champion to compare it with" in retrained.run("explain", "1").stdout
     refused = retrained.run("rollback", check=False)

@@ -70,7 +70,7 @@ def _recorded(version: Version, evidence: Any) -> Iterator[str]:
         threshold = promotion_threshold(champion["level"], has_golden_set=bool(golden))
         shared = " and is shared by both tests" if golden else ""
         yield (
-            f"A promotion needed p below {threshold:.3g}, as gate.significance "
+            f"A promotion needed more wins than losses and p below {threshold:.3g}, as gate.significance "
             f"{evidence['policy']['significance']} holds for a year of comparisons{shared}."
         )
     if golden:
