@@ -57,7 +57,7 @@ def test_a_refused_candidate_is_counted_once_and_a_mended_one_serves(repository,
         kit.wait_until(lambda: refused in server.metrics())
         answer = server.client.get(f"/v2/models/{kit.NAME}/versions/2/ready")
         assert answer.status_code == 503
-        assert "onnxruntime does not load" in answer.json()["error"]
+        assert "onnxruntime cannot load" in answer.json()["error"]
         assert server.client.get("/v2/health/ready").status_code == 200
 
         kit.publish(repository, 3, second, data[0])
