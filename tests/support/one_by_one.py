@@ -43,11 +43,11 @@ def one_by_one() -> None:
         evaluation = prefect_tasks.record(workspace, run, plan.config)
         announce("push")
         prefect_tasks.push(pipeline)
-        announce("find")
+        announce("find_registered")
         assert prefect_tasks.find_registered(plan.dataset, evaluation) is None
         announce("register")
         version = prefect_tasks.register(workspace, run, evaluation)
-        announce("champion")
+        announce("find_champion")
         prefect_tasks.find_champion(version.name)
         announce("compare")
         judgement = prefect_tasks.compare(workspace, version, evaluation, plan.config.gate)
