@@ -43,7 +43,7 @@ MIN_SAMPLE = 1000  # examples, if there are so many
 HELD_OUT_SHARE = 0.2  # of the examples drawn by their loss
 MAX_STATISTICS = 1000  # examples that batch statistics are computed from: a warm start has few steps to save on
 LEARNING_RATE_FACTOR = 0.5
-MIN_STEPS_FACTOR = 1 / 3
+MIN_STEPS_FACTOR = 1 / 4
 MIN_PROBABILITY = 1e-7  # losses stay finite
 MIN_KERNEL_RANK = 2  # layers with weights of lower rank (normalization) belong to the layer before them
 
