@@ -79,12 +79,12 @@ def after_publishing(name: str, champion: int, servers: Sequence[Server]) -> str
         champion: number of the published version.
         servers: the known prediction servers.
     """
-    serving = [server for server in servers if server.served and server.served.champion == champion]
-    following = [server for server in servers if server.served and server not in serving]
+    answering = {f"{server.address}/v2/models/{name}": server.served.champion for server in servers if server.served}
+    serving = [page for page, served in answering.items() if served == champion]
     if serving:
-        return f"Served at {', '.join(f'{server.address}/v2/models/{name}' for server in serving)}"
-    if following:
-        return f"Within seconds, served at {', '.join(f'{server.address}/v2/models/{name}' for server in following)}"
+        return f"Served at {', '.join(serving)}"
+    if answering:
+        return f"Within seconds, served at {', '.join(answering)}"
     if servers:
         return f"No answer yet from {', '.join(server.address for server in servers)}"
     return "Next: make up"

@@ -71,8 +71,7 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     """
     fetched = raw.load(paths.raw)
     entry = catalog.described(fetched.name, fetched.classes)
-    official = entry.read(paths.raw)
-    frozen = golden.load(paths, entry, config.golden)
+    official, frozen = _official_and_golden(paths, config, entry)
     chosen = _selected(paths, config, entry, official, frozen)
     dataset = build(entry, config, official, chosen.examples(entry) if chosen.used else None, frozen)
     with files.atomic_write(paths.prepared) as temporary:
@@ -141,8 +140,8 @@ def preview_selection(paths: Paths, config: PrepareConfig, feedback: FeedbackRep
     Raises:
         DataError: the raw files cannot be read, or the golden set is missing or damaged.
     """
-    frozen = golden.load(paths, feedback.entry, config.golden)
-    return selection.select(feedback.reports, feedback.entry, feedback.entry.read(paths.raw), config, frozen)
+    official, frozen = _official_and_golden(paths, config, feedback.entry)
+    return selection.select(feedback.reports, feedback.entry, official, config, frozen)
 
 
 def exclusion_reasons(paths: Paths, config: PrepareConfig, feedback: FeedbackReports) -> dict[str, str]:
@@ -156,9 +155,15 @@ def exclusion_reasons(paths: Paths, config: PrepareConfig, feedback: FeedbackRep
     Raises:
         DataError: the raw files cannot be read, or the golden set is missing or damaged.
     """
-    frozen = golden.load(paths, feedback.entry, config.golden)
-    out = selection.excluded(feedback.reports, feedback.entry, feedback.entry.read(paths.raw), frozen)
+    official, frozen = _official_and_golden(paths, config, feedback.entry)
+    out = selection.excluded(feedback.reports, feedback.entry, official, frozen)
     return {key: why for key, (_, why) in out.items()}
+
+
+def _official_and_golden(
+    paths: Paths, config: PrepareConfig, entry: Entry
+) -> tuple[splits.OfficialSplits, Split | None]:
+    return entry.read(paths.raw), golden.load(paths, entry, config.golden)
 
 
 def _selected(

@@ -13,6 +13,9 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 # Of augmentation: strengths that grow on small data and fade at the end of a training.
 GEOMETRIC = {"shift", "rotation", "scale", "shear", "elastic", "cutout"}
+SHORT_STATISTICS = (
+    1_000  # examples that batch statistics of a short training are computed from: enough to compare losses
+)
 
 
 class AugmentConfig(Section):
@@ -145,6 +148,10 @@ class TrainConfig(Section):
         if self.backend == "torch" and self.steps_per_execution not in (1, "epoch"):
             raise ValueError("steps_per_execution: must be 1 with backend torch")
         return self
+
+    def shortened(self, min_steps: int) -> Self:
+        """Return the section for a training on a part of the data: fewer steps, and statistics of fewer examples."""
+        return self.model_copy(update={"min_steps": min_steps, "statistics": min(self.statistics, SHORT_STATISTICS)})
 
 
 class LearningConfig(Section):

@@ -41,7 +41,6 @@ PARAMETER = "train.warm_start"
 SAMPLE_SHARE = 0.07  # of the training examples
 MIN_SAMPLE = 1000  # examples, if there are so many
 HELD_OUT_SHARE = 0.2  # of the examples drawn by their loss
-MAX_STATISTICS = 1000  # examples that batch statistics are computed from: a warm start has few steps to save on
 LEARNING_RATE_FACTOR = 0.5
 MIN_STEPS_FACTOR = 1 / 4
 MIN_PROBABILITY = 1e-7  # losses stay finite
@@ -119,12 +118,8 @@ def fit(
         model = build()
         load_weights(model, weights)
         train, validation = draw_examples(data, predict(model, data.train.inputs), config.seed)
-        gentle = config.model_copy(
-            update={
-                "learning_rate": LEARNING_RATE_FACTOR * config.learning_rate,
-                "min_steps": round(MIN_STEPS_FACTOR * config.min_steps),
-                "statistics": min(config.statistics, MAX_STATISTICS),
-            }
+        gentle = config.shortened(round(MIN_STEPS_FACTOR * config.min_steps)).model_copy(
+            update={"learning_rate": LEARNING_RATE_FACTOR * config.learning_rate}
         )
         trainings = {
             part: begin(

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     import optuna
 
 
-MAX_STATISTICS = 1_000  # examples that batch statistics of a trial are computed from: enough to compare losses
-
-
 @dataclass(frozen=True)
 class TrialJob:
     """Arguments of a trial, pickled for a worker.
@@ -105,8 +102,7 @@ def run_trial(job: TrialJob) -> TrialResult:
         )
         # As many passes over the data as in the training that the trial stands for.
         min_steps = math.ceil(train.min_steps * len(limited.train) / len(dataset.train))
-        statistics = min(train.statistics, MAX_STATISTICS)
-        train = train.model_copy(update={"min_steps": min_steps, "statistics": statistics})
+        train = train.shortened(min_steps)
         used = job.learning.model_copy(update={"train": train})
         run.log_params(used.flattened() | learner.effective(train, len(limited.train)))
         loss = None

@@ -70,17 +70,17 @@ def test_what_never_ends_or_crashes_or_takes_too_much_memory_is_refused_and_the_
         write(repository, name, model(first), first, data[0][:4])
         kit.set_champion(repository, 1, name)
     with kit.Server(repository, "--candidate-seconds", "20", "--candidate-bytes", str(2 * 10**9)) as server:
-        told = server.client.get("/status").json()["models"]
+        models = server.client.get("/status").json()["models"]
 
-        assert told.pop(kit.NAME) == {"champion": 1, "refused": {}, "rollout": None}
-        assert {name: entry["champion"] for name, entry in told.items()} == {
+        assert models.pop(kit.NAME) == {"champion": 1, "refused": {}, "rollout": None}
+        assert {name: entry["champion"] for name, entry in models.items()} == {
             ENDLESS: None,
             CRASHING: None,
             GREEDY: None,
         }
-        assert told[ENDLESS]["refused"] == {"1": "loading it takes more than 20 seconds"}
-        assert "exits with status" in told[CRASHING]["refused"]["1"]
-        assert set(told[GREEDY]["refused"]) == {"1"}
+        assert models[ENDLESS]["refused"] == {"1": "loading it takes more than 20 seconds"}
+        assert "exits with status" in models[CRASHING]["refused"]["1"]
+        assert set(models[GREEDY]["refused"]) == {"1"}
         assert server.client.get("/v2/health/ready").status_code == 200
         answer = server.client.post(f"/v2/models/{ENDLESS}/infer", json=kit.inference_request(data[0][:1]))
         assert answer.status_code == 503
