@@ -65,7 +65,7 @@ test: checks  ## lint, docs, and all tests except those that take minutes; run b
 test-all: checks  ## `test`, and the tests of kills, outages, several machines and every family: an hour
 	@$(TESTS) -m "not team"
 
-test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: a quarter of an hour
+test-team: $(READY)  ## start a team's servers, retrain and sweep on them, and kill parts of them: an hour
 	@python -m pytest -m team
 
 test-fast: checks  ## lint, docs, and the tests of at most two seconds

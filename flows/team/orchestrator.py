@@ -51,6 +51,7 @@ class Orchestrator:
         return {
             server_address.API_VARIABLE: self.api,
             "PREFECT_API_AUTH_STRING": self._authentication,
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # while PostgreSQL is away
         }
 
     @property

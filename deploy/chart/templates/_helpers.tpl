@@ -91,10 +91,11 @@ imagePullSecrets:
 {{- toJson $keys }}
 {{- end }}
 
-{{/* Variables of a client of Prefect's API; one that waits while the server is being restarted. */}}
+{{/* Variables of a client of Prefect's API; one that waits while the server or its database is away. */}}
 {{- define "mnistflow.prefectClient" -}}
 - {name: PREFECT_API_URL, value: {{ include "mnistflow.prefectUrl" . | quote }}}
 - {name: PREFECT_CLIENT_MAX_RETRIES, value: "8"}
+- {name: PREFECT_CLIENT_RETRY_EXTRA_CODES, value: "500"}
 {{- end }}
 {{- define "mnistflow.scheme" }}
 {{- ternary "http" "https" (empty .Values.server.tlsSecret) }}

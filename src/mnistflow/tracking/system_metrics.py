@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
+from mnistflow.errors import RegistryError
 from mnistflow.tracking.runs import Run, read
 
 METRIC_POLL_SECONDS = 1.0
@@ -26,7 +27,7 @@ def log_system_metrics(run: Run, after: str) -> Iterator[None]:
 
     def monitor_after_first_value() -> None:
         while not ended.wait(METRIC_POLL_SECONDS):
-            if after in read(run.run_id).metrics:
+            if _has_metric(run.run_id, after):
                 monitor.start()
                 ended.wait()
                 monitor.finish()
@@ -42,3 +43,9 @@ def log_system_metrics(run: Run, after: str) -> Iterator[None]:
     monitor.collect_metrics()
     monitor.publish_metrics(monitor.aggregate_metrics())
     monitor.mlflow_logger.flush()
+
+
+def _has_metric(run_id: str, name: str) -> bool:
+    with suppress(RegistryError):  # the server is away for a while
+        return name in read(run_id).metrics
+    return False

@@ -1,96 +1,37 @@
 """A team's set-up as a user starts and stops it: a retraining and a sweep on it, and parts of it that are killed."""
 
 import json
-import shlex
-import shutil
 import signal
 import ssl
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 import services
-from checkouts import QUICK, ROOT, Checkout, make_checkout, write_params
+import team_setup
+from checkouts import ROOT, Checkout
 from services import Running
 from serving_kit import digits, inference_request
+from team_setup import GUARD, Prefect
 from waiting import WAIT_SECONDS, wait_until
-
-from flows.team import programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.team]
 
-NEEDED = (programs.POSTGRES, programs.NGINX, programs.PROMETHEUS, *programs.PACKAGES)
 SERVERS = 2
 
 
 @pytest.fixture(scope="module")
 def checkout() -> Iterator[Checkout]:
-    for part in NEEDED:
-        if not part.is_installed():
-            pytest.skip(f"needs {part.name}: {part.fix}")
-    # Not in pytest's folder, which PostgreSQL's user cannot enter.
-    with tempfile.TemporaryDirectory(prefix="mnistflow-team-") as folder:
-        Path(folder).chmod(0o755)
-        with closing(make_checkout(Path(folder) / "checkout", PREFECT_CLIENT_MAX_RETRIES="7")) as made:
-            shutil.copytree(ROOT / "deploy", made.folder / "deploy")
-            write_params(made, **{**QUICK, "tune.trials": "0"})
-            yield made
-
-
-def environment(checkout: Checkout) -> dict[str, str]:
-    """Return the variables that the set-up has written for commands."""
-    path = checkout.folder / "var/team/environment"
-    assert path.stat().st_mode & 0o077 == 0
-    lines = (shlex.split(line)[1].partition("=") for line in path.read_text().splitlines())
-    return {name: value for name, _, value in lines}
-
-
-def part(team: Running, *words: str) -> psutil.Process:
-    """Return the process of the set-up, not its guard, whose command line has these words."""
-    (found,) = [
-        process
-        for process in team.family
-        if all(word in process.cmdline() for word in words) and "flows.processes.process_guard" not in process.cmdline()
-    ]
-    return found
-
-
-class Prefect:
-    """Prefect's API of the set-up."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        user, _, password = variables["PREFECT_API_AUTH_STRING"].partition(":")
-        self._client = httpx.Client(
-            base_url=variables["PREFECT_API_URL"] + "/", auth=(user, password), timeout=WAIT_SECONDS, verify=False
-        )
-
-    def ask(self, method: str, path: str, **options: Any) -> Any:
-        answer = self._client.request(method, path, **options).raise_for_status()
-        return answer.json() if answer.content else None
-
-    def start(self, deployment: str) -> str:
-        known = self.ask("GET", f"deployments/name/{deployment}")
-        return str(self.ask("POST", f"deployments/{known['id']}/create_flow_run", json={})["id"])
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        """Return a flow run; an empty one while the server is away."""
-        try:
-            found: dict[str, Any] = self.ask("GET", f"flow_runs/{run_id}")
-        except httpx.TransportError:
-            return {"state_type": ""}
-        return found
+    with team_setup.team_checkout(trials=0, PREFECT_CLIENT_MAX_RETRIES="7") as made:
+        yield made
 
 
 def test_a_retraining_on_a_teams_servers_survives_that_prefect_is_killed(checkout: Checkout) -> None:
     with services.running(checkout, "team-up") as team:
-        variables = environment(checkout)
-        member = replace(checkout, environment={**checkout.environment, **variables})
+        variables = team_setup.environment(checkout)
+        member = team_setup.member(checkout)
         retrain_while_prefect_is_killed(team, Prefect(variables))
         shown = json.loads(member.run("status", "--json").stdout)
         assert shown["champion"]["version"] == 1
@@ -114,7 +55,7 @@ def retrain_while_prefect_is_killed(team: Running, prefect: Prefect) -> None:
     flow = services.process_of(run, psutil.Process(team.process.pid))
     assert flow
     flow.suspend()  # so that it does not end meanwhile
-    part(team, "prefect", "server", "start").kill()
+    team_setup.part(team, "prefect", "server", "start").kill()
     # The place of the run is still its own: a run ends as crashed when it cannot renew its lease.
     wait_until(lambda: prefect.run(run)["state_type"] == "RUNNING", team.process)
     prefect.ask("POST", f"v2/concurrency_limits/leases/{lease}/renew", json={"lease_duration": 300})
@@ -137,7 +78,7 @@ def address(team: Running, name: str) -> str:
 def servers_answer_though_one_is_killed(team: Running, checkout: Checkout) -> None:
     wait_until(lambda: predict(team, checkout).is_success, team.process)
     servers = [process for process in team.family if "serving" in process.cmdline() and "-m" in process.cmdline()]
-    workers = [process for process in servers if "flows.processes.process_guard" not in process.cmdline()]
+    workers = [process for process in servers if GUARD not in process.cmdline()]
     assert len(workers) >= SERVERS
     workers[0].kill()
     for _ in range(20):

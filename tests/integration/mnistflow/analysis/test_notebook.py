@@ -19,7 +19,7 @@ def test_the_code_of_the_page_runs_as_printed(retrained: Checkout, tmp_path: Pat
     assert len(blocks) >= 5
     environment = {**retrained.environment, "MPLBACKEND": "agg"}
     done = replace(retrained, environment=environment).python("\n".join(blocks))
-    (retrained.folder / "runs.png").rename(tmp_path / "runs.png")
+    (retrained.folder / "var/runs.png").rename(tmp_path / "runs.png")
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     assert "digits-classifier 1 0.9" in done
     assert "'test': (360, 28, 28)" in done
