@@ -167,8 +167,9 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
     typer.echo(f"{decision}ed {counted(len(decided), 'report')}, read back from the inference log")
     if decision == "accept":
         excluded = prepare.exclusion_reasons(paths, config, after)
-        for key in sorted(wanted & excluded.keys()):
-            typer.echo(f"note: {key} does not become a training example, because it is {excluded[key]}", err=True)
+        reasons = Counter(excluded[key] for key in wanted & excluded.keys())
+        for reason, count in sorted(reasons.items()):
+            typer.echo(f"note: {counted(count, 'report')} excluded from training: {reason}", err=True)
 
 
 def _chosen(found: "FeedbackReports", keys: Sequence[str], source: str | None) -> "list[Report]":

@@ -30,12 +30,15 @@ def register(app: typer.Typer) -> None:
 def promote(version: VersionNumber, dataset: DatasetOption = None, because: Because = "") -> None:
     """Make a version the champion, whatever the gate decided."""
     paths, name = _model(dataset)
-    from mnistflow.registry import promotion
+    from mnistflow.registry import history, promotion, versions
 
     champion = promotion.promote(paths, name, version, because)
     console().print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
     notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
-    _warn_of_rejected(champion, "`mnistflow rollback` returns to the version before.")
+    has_earlier = history.earlier_champion(versions.all_versions(name), champion.number) is not None
+    _warn_of_rejected(
+        champion, f"`mnistflow rollback{_option(dataset)}` returns to the version before." if has_earlier else ""
+    )
 
 
 def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
@@ -48,7 +51,7 @@ def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     console().print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     back = f"version {champion.number} serves again, {champion.quality}"
     notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
-    _warn_of_rejected(champion, "`mnistflow promote VERSION` chooses another.")
+    _warn_of_rejected(champion, f"`mnistflow promote VERSION{_option(dataset)}` chooses another.")
 
 
 def canary(
@@ -93,7 +96,8 @@ def _set_rollout(
     console().print(f"{name}: {rollout}")
     if canary or shadow:
         fix = (
-            "`mnistflow canary off` stops it; `mnistflow shadow on` compares it without answering requests."
+            f"`mnistflow canary off{_option(dataset)}` stops it; `mnistflow shadow on{_option(dataset)}` compares it "
+            "without answering requests."
             if canary
             else ""
         )
@@ -106,6 +110,11 @@ def _model(dataset: str | None) -> "tuple[Paths, str]":
     from mnistflow.registry import dataset_choice
 
     return paths, dataset_choice.choose_model(paths, settings.fetch, dataset)
+
+
+def _option(dataset: str | None) -> str:
+    """Return the option that lets another command concern the same models."""
+    return f" --dataset {dataset}" if dataset else ""
 
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:

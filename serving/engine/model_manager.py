@@ -92,7 +92,7 @@ class ModelManager:
         champions, is_unloaded = self._residency.champions, self._availability.is_unloaded
         if not any(name in champions or is_unloaded(name) for name in required):
             raise StartError(
-                "no champion is fit to serve; the reasons are above. Promote it again, or promote another version."
+                "no champion is fit to serve; the reasons are above. Remove their cause, or promote another version."
             )
 
     async def follow(self, poll_seconds: float) -> None:

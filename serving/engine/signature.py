@@ -44,7 +44,7 @@ class TrustedKey:
             ModelRefusedError: the version is not signed with this key, or a file was added, removed or altered.
         """
         if SIGNATURE not in files:
-            raise ModelRefusedError(f"it is not signed: {SIGNATURE} is missing")
+            raise ModelRefusedError(f"it is not signed: {SIGNATURE} is missing; `mnistflow sign` makes it")
         signed = self._signed_hashes(files[SIGNATURE])
         for name, content in sorted(files.items()):
             if name != SIGNATURE and signed.pop(name, None) != hashlib.sha256(content).hexdigest():

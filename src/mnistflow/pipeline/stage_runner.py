@@ -45,7 +45,7 @@ class StageJob:
     @property
     def hint(self) -> str:
         """What to do after the stage has failed."""
-        return f"Its log: {self.log}. Then go on with `mnistflow retrain`: finished stages are not run again."
+        return f"Its log: {self.log}. Then run the same command again: finished stages are not run again."
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,7 @@ def rollback(paths: Paths, name: str, reason: str = "", replacing: int | None = 
             _check_champion(name, replacing)
         earlier = history.earlier_champion(known.values(), champion)
         if earlier is None:
-            raise RegistryError(
-                f"{name} has no earlier champion", "`mnistflow promote VERSION` makes a version champion."
-            )
+            raise RegistryError(f"{name} has no earlier champion", "Promote a version instead.")
         _publish(paths, known[earlier])
         _check_champion(name, champion)
         make_champion(paths, known[earlier], "rollback", reason)

@@ -154,24 +154,26 @@ class RestStore(Store):
             RegistryError: the server cannot be reached, refuses, or fails.
         """
         cause: Exception | None = None
+        is_busy = False
         for pause in (*_PAUSES, None):
             try:
                 response = self._client.request(method, f"{self._uri}/api/2.0/mlflow/{path}", **arguments)
             except httpx.TransportError as error:
-                problem, cause = str(error) or type(error).__name__, error
+                problem, cause, is_busy = str(error) or type(error).__name__, error, False
             else:
                 if response.is_success:
                     return response.json()
                 if _error_code(response) == _NOT_FOUND:
                     return None
-                problem = f"status {response.status_code}"
-                if response.status_code not in _TRANSIENT:
+                problem, is_busy = f"status {response.status_code}", response.status_code in _TRANSIENT
+                if not is_busy:
                     break
             if pause:
                 time.sleep(pause)
         raise RegistryError(
             f"the MLflow server at {self._uri} does not answer: {problem}",
             "Start it, or correct MLFLOW_TRACKING_URI and its credentials.",
+            transient=is_busy or None,
         ) from cause
 
 

@@ -14,6 +14,7 @@ from threading import Thread
 import httpx
 import pytest
 from cluster import free_port
+from mirror import Mirror
 from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_latest_schema_revision
 from waiting import wait_until
@@ -24,6 +25,7 @@ from mnistflow.tracking.records import Order, RunQuery, Store, StoredModel
 from mnistflow.tracking.rest_store import RestStore
 from mnistflow.tracking.sqlite_store import REVISION, SqliteStore
 from mnistflow.tracking.store import open_store
+from mnistflow.transient import is_transient
 
 pytestmark = pytest.mark.slow
 
@@ -267,3 +269,14 @@ def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(MnistflowError, match=r"^the MLflow server at http://127.0.0.1:\d+ does not answer: "):
         open_store().aliases("digits-classifier")
+
+
+@pytest.mark.parametrize(("status", "transient"), [(503, True), (401, False)])
+def test_a_server_that_is_busy_may_be_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, transient: bool
+) -> None:
+    with Mirror(tmp_path, *[status] * 9) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        with pytest.raises(MnistflowError, match=f"does not answer: status {status}") as raised:
+            open_store().aliases("digits-classifier")
+    assert is_transient(raised.value) is transient
