@@ -153,27 +153,27 @@ class RestStore(Store):
         Raises:
             RegistryError: the server cannot be reached, refuses, or fails.
         """
-        cause: Exception | None = None
-        is_busy = False
+        cause: Exception | None
+        transient: bool | None
         for pause in (*_PAUSES, None):
             try:
                 response = self._client.request(method, f"{self._uri}/api/2.0/mlflow/{path}", **arguments)
             except httpx.TransportError as error:
-                problem, cause, is_busy = str(error) or type(error).__name__, error, False
+                problem, cause, transient = str(error) or type(error).__name__, error, None
             else:
                 if response.is_success:
                     return response.json()
                 if _error_code(response) == _NOT_FOUND:
                     return None
-                problem, is_busy = f"status {response.status_code}", response.status_code in _TRANSIENT
-                if not is_busy:
+                problem, cause, transient = f"status {response.status_code}", None, response.status_code in _TRANSIENT
+                if not transient:
                     break
             if pause:
                 time.sleep(pause)
         raise RegistryError(
             f"the MLflow server at {self._uri} does not answer: {problem}",
             "Start it, or correct MLFLOW_TRACKING_URI and its credentials.",
-            transient=is_busy or None,
+            transient=transient,
         ) from cause
 
 
