@@ -184,7 +184,7 @@ def test_a_failing_stage_names_itself_its_log_and_the_way_on(reporting: Checkout
     assert done.stderr.count("stage export failed") == 1
     assert "Retry" not in done.stderr  # a wrong parameter stays wrong
     assert "logs/export.log" in error
-    assert "mnistflow retrain" in error
+    assert "run the same command again" in error
     assert "Traceback" not in done.stderr
     assert registered(reporting) == before
     assert champion(reporting) == 1
