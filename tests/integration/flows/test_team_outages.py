@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.team]
 OUTAGE_SECONDS = 60.0
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PARTS = {
-    "PostgreSQL": ("--reuid=postgres",),
+    "PostgreSQL": ("listen_addresses=127.0.0.1",),
     "S3": ("nanio",),
     "MLflow": ("mlflow", "server"),
     "Prefect": ("prefect", "server"),
