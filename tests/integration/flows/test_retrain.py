@@ -290,7 +290,9 @@ def test_a_rejected_version_is_rolled_out_only_by_its_number_and_with_a_warning(
 @pytest.mark.long
 def test_what_was_replaced_by_hand_does_not_come_back_by_itself(retrained: Checkout, reporting: Checkout) -> None:
     worst = min(leaderboard(retrained), key=lambda row: row["score"])["version"]
-    assert "the gate rejected it" in retrained.run("promote", str(worst)).stdout
+    shown = retrained.run("promote", str(worst), "--dataset", "digits").stdout
+    assert "the gate rejected it" in shown
+    assert "`mnistflow rollback --dataset digits` returns to the version before" in " ".join(shown.split())
     again = reporting.run("retrain")
     assert "unchanged" in again.stdout
     assert "replaced by hand: only `mnistflow promote 1` brings it back" in again.stderr
