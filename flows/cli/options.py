@@ -46,6 +46,11 @@ def moment(text: str) -> datetime:
         raise ConfigError(f"{text!r} is not a time", "Try 2026-11-29, 2026-11-29T18:00, 7d or 12h.") from None
 
 
+def dataset_option(dataset: str | None) -> str:
+    """Return the option, after a space, by which a command that is proposed concerns this data set."""
+    return f" --dataset {dataset}" if dataset else ""
+
+
 def counted(number: int, noun: str) -> str:
     """Return `1 report` or `2 reports`."""
     return f"{number} {noun if number == 1 else f'{noun}s'}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.context import load_context, notify
-from flows.cli.options import DatasetOption, VersionNumber, console
+from flows.cli.options import DatasetOption, VersionNumber, console, dataset_option
 from mnistflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def promote(version: VersionNumber, dataset: DatasetOption = None, because: Beca
     champion = promotion.promote(paths, name, version, because)
     console().print(f"champion: {name} version {champion.number} ({champion.quality}), read back from MLflow")
     notify(paths, "promoted", name, f"promoted by hand: {name} version {champion.number}, {champion.quality}")
-    has_earlier = history.earlier_champion(versions.all_versions(name), champion.number) is not None
-    _warn_of_rejected(
-        champion, f"`mnistflow rollback{_option(dataset)}` returns to the version before." if has_earlier else ""
-    )
+    fix = ""
+    if champion.decision == "reject" and history.earlier_champion(versions.all_versions(name), champion.number):
+        fix = f"`mnistflow rollback{dataset_option(dataset)}` returns to the version before."
+    _warn_of_rejected(champion, fix)
 
 
 def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
@@ -51,7 +51,7 @@ def rollback(dataset: DatasetOption = None, because: Because = "") -> None:
     console().print(f"champion: {name} version {champion.number} again ({champion.quality}), read back from MLflow")
     back = f"version {champion.number} serves again, {champion.quality}"
     notify(paths, "withdrawn", name, f"withdrawn: {name} version {move.replaced if move else '?'}: {back}")
-    _warn_of_rejected(champion, f"`mnistflow promote VERSION{_option(dataset)}` chooses another.")
+    _warn_of_rejected(champion, f"`mnistflow promote VERSION{dataset_option(dataset)}` chooses another.")
 
 
 def canary(
@@ -95,9 +95,10 @@ def _set_rollout(
         return
     console().print(f"{name}: {rollout}")
     if canary or shadow:
+        option = dataset_option(dataset)
         fix = (
-            f"`mnistflow canary off{_option(dataset)}` stops it; `mnistflow shadow on{_option(dataset)}` compares it "
-            "without answering requests."
+            f"`mnistflow canary off{option}` stops it; `mnistflow shadow on{option}` compares it without answering "
+            "requests."
             if canary
             else ""
         )
@@ -110,11 +111,6 @@ def _model(dataset: str | None) -> "tuple[Paths, str]":
     from mnistflow.registry import dataset_choice
 
     return paths, dataset_choice.choose_model(paths, settings.fetch, dataset)
-
-
-def _option(dataset: str | None) -> str:
-    """Return the option that lets another command concern the same models."""
-    return f" --dataset {dataset}" if dataset else ""
 
 
 def _warn_of_rejected(version: "Version", fix: str) -> None:

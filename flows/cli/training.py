@@ -11,7 +11,7 @@ import typer
 from rich.panel import Panel
 
 from flows.cli.context import load_context, resumable
-from flows.cli.options import Json, Overrides, Preset, console
+from flows.cli.options import Json, Overrides, Preset, console, dataset_option
 from mnistflow import logs
 from mnistflow.errors import ConfigError, MnistflowError
 
@@ -85,7 +85,7 @@ def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: s
     from mnistflow.registry import server_client
 
     if outcome.champion is None:
-        other = "" if outcome.dataset == default else f" --dataset {outcome.dataset}"
+        other = dataset_option(outcome.dataset if outcome.dataset != default else None)
         console().print(f"champion: none yet; to overrule the gate: `mnistflow promote {version.number}{other}`")
     else:
         servers = server_client.fetch_status(paths, version.name)

@@ -25,7 +25,7 @@ GUARD = "flows.processes.process_guard"
 
 
 @contextmanager
-def team_checkout(trials: int, **variables: str) -> Iterator[Checkout]:
+def team_checkout(trials: int) -> Iterator[Checkout]:
     """Make a checkout for a team's set-up; skip the test if something is not installed."""
     for part in NEEDED:
         if not part.is_installed():
@@ -33,7 +33,7 @@ def team_checkout(trials: int, **variables: str) -> Iterator[Checkout]:
     # Not in pytest's folder, which PostgreSQL's user cannot enter.
     with tempfile.TemporaryDirectory(prefix="mnistflow-team-") as folder:
         Path(folder).chmod(0o755)
-        with closing(make_checkout(Path(folder) / "checkout", **variables)) as made:
+        with closing(make_checkout(Path(folder) / "checkout")) as made:
             shutil.copytree(ROOT / "deploy", made.folder / "deploy")
             write_params(made, **{**QUICK, "tune.trials": str(trials)})
             yield made

@@ -13,9 +13,8 @@ Precision = Literal["float32", "bfloat16", "auto"]
 
 # Of augmentation: strengths that grow on small data and fade at the end of a training.
 GEOMETRIC = {"shift", "rotation", "scale", "shear", "elastic", "cutout"}
-SHORT_STATISTICS = (
-    1_000  # examples that batch statistics of a short training are computed from: enough to compare losses
-)
+# Examples that batch statistics of a short training are computed from: enough to compare losses.
+SHORT_STATISTICS = 1_000
 
 
 class AugmentConfig(Section):

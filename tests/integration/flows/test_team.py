@@ -24,7 +24,7 @@ SERVERS = 2
 
 @pytest.fixture(scope="module")
 def checkout() -> Iterator[Checkout]:
-    with team_setup.team_checkout(trials=0, PREFECT_CLIENT_MAX_RETRIES="7") as made:
+    with team_setup.team_checkout(trials=0) as made:
         yield made
 
 
