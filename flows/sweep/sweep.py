@@ -98,7 +98,7 @@ def sweep(
         try:
             return _run_missing(checkout, plan, headline, done=done, folder=folder)
         finally:
-            # A worker that ends between the start of its MLflow run and the block that finishes it leaves it open.
+            # A worker that was killed has left its run open.
             runs.close_dead_runs(plan.dataset)
 
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,12 +51,13 @@ def fail(_job: None) -> NoReturn:
 
 
 def sleep_after_writing_pid(path: Path) -> None:
-    path.with_suffix(".tmp").write_text(str(os.getpid()))
+    _write(path, str(os.getpid()))
+    time.sleep(600)
+
+
+def _write(path: Path, text: str) -> None:
+    path.with_suffix(".tmp").write_text(text)
     path.with_suffix(".tmp").rename(path)
-    try:
-        time.sleep(600)
-    finally:
-        path.with_name("closed").write_text("")
 
 
 def hold(path: str) -> None:
@@ -66,15 +69,13 @@ def hold(path: str) -> None:
         workers.result(workers.submit(sleep_after_writing_pid, Path(path)))
 
 
-def drop_an_interrupt(folder: str) -> None:
-    """Drop the first KeyboardInterrupt, as C code does that clears errors; note that the next one cleans up."""
-    Path(folder, "begun").touch()
-    try:
-        time.sleep(600)
-    except KeyboardInterrupt:
-        Path(folder, "dropped").touch()
-    try:
-        time.sleep(600)
-    finally:
-        time.sleep(2.5)  # longer than the time until an interrupt is raised again
-        Path(folder, "cleaned").touch()
+def hold_and_drop_interrupts(note: Path) -> None:
+    """Write the id of a worker of this worker, and a temporary folder, into a file, and last whatever is raised."""
+    from mnistflow.workers.processes import LocalWorkers
+
+    workers = LocalWorkers[None, int]([os.sched_getaffinity(0)])
+    pid = workers.result(workers.submit(own_pid, None))
+    _write(note, f"{pid} {tempfile.mkdtemp()}")
+    while True:
+        with suppress(BaseException):
+            time.sleep(600)

@@ -17,7 +17,8 @@ class LazyRun:
     """A run that a retraining starts when the first stage has to be executed.
 
     A retraining that finds everything done leaves no run behind, and does not load MLflow. A context manager: its exit
-    ends the run, if it was started, as `runs.finished` does.
+    ends the run, if it was started, as `runs.finished` does, and after an error the runs of worker processes that were
+    killed with it.
 
     Args:
         experiment: name of the experiment.
@@ -63,3 +64,5 @@ class LazyRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
+        if self._run and error:
+            runs.close_dead_runs(self._experiment)

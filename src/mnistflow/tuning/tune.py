@@ -101,7 +101,7 @@ def tune(paths: Paths, learning: LearningConfig, config: TuneConfig) -> Search:
             try:
                 trials = _search(opened, paths, learning, config, space=space, run=run, metric=metric)
             finally:
-                # A worker that ends between the start of its MLflow run and the block that finishes it leaves it open.
+                # A worker that was killed has left its run open.
                 runs.close_dead_runs(data.name)
         search = _write(paths, trials)
         remove(folder)

@@ -1,7 +1,8 @@
 """Worker processes of this machine: each runs one job after another, and ends with the process that started it.
 
 A worker is a plain child process connected by a socket pair. It exits when its parent closes the socket or dies, even
-in the middle of a job. A crashed worker loses only its current job; the next job starts a new worker in its place.
+in the middle of a job, whose `finally` blocks are not run: temporary files of workers are in a folder of their parent,
+which removes it. A crashed worker loses only its current job; the next job starts a new worker in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -20,11 +22,13 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Generic
 
+import psutil
+
 from mnistflow.workers.base import Job, JobFunction, Result, WorkerDied, Workers
 from mnistflow.workers.worker_process import Reply
 
 WORKER = "mnistflow.workers.worker_process"
-STOP_SECONDS = 15.0  # for a worker to close its files and runs
+STOP_SECONDS = 15.0  # within which a process ends that was told to
 
 
 class LocalWorkers(Workers[Job, Result]):
@@ -38,7 +42,8 @@ class LocalWorkers(Workers[Job, Result]):
     """
 
     def __init__(self, cores: Sequence[set[int]], threads: int | None = None, import_from: Sequence[Path] = ()) -> None:
-        self._slots = [_Slot[Result](own, threads, import_from) for own in cores]
+        self._temporary = tempfile.TemporaryDirectory(prefix="mnistflow-", ignore_cleanup_errors=True)
+        self._slots = [_Slot[Result](own, threads, import_from, self._temporary.name) for own in cores]
 
     def capacity(self) -> int:
         return len(self._slots)
@@ -62,14 +67,17 @@ class LocalWorkers(Workers[Job, Result]):
         finally:  # also after a second Ctrl-C
             for slot in self._slots:
                 slot.kill()
+            self._temporary.cleanup()
 
 
 class _Slot(Generic[Result]):
     """Place of a worker: its processor cores, its process, and its latest job."""
 
-    def __init__(self, cores: set[int], threads: int | None, import_from: Sequence[Path]) -> None:
+    def __init__(self, cores: set[int], threads: int | None, import_from: Sequence[Path], temporary: str) -> None:
         self._arguments = (",".join(map(str, sorted(cores))), "" if threads is None else str(threads))
         self._import_from = import_from
+        self._temporary = temporary
+        self._offspring: list[psutil.Process] = []
         self._future: Future[Result] | None = None
         self._start()
 
@@ -84,7 +92,7 @@ class _Slot(Generic[Result]):
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", WORKER, str(inherited.fileno()), *self._arguments],
                 pass_fds=[inherited.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._temporary},
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent only, which stops its workers
             )
         self._stream = self._socket.makefile("rwb")
@@ -123,15 +131,26 @@ class _Slot(Generic[Result]):
             return self._process.wait()
 
     def terminate(self) -> None:
+        """End the worker and all that it has started."""
+        if self._process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                self._offspring = psutil.Process(self._process.pid).children(recursive=True)
         self._process.terminate()
+        for process in self._offspring:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
 
     def wait(self, seconds: float) -> None:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
+        psutil.wait_procs(self._offspring, seconds)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        for process in self._offspring:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._close()
 
     def _close(self) -> None:

@@ -1,6 +1,9 @@
 """Main program of a worker process: `python -m mnistflow.workers.worker_process SOCKET CORES THREADS`.
 
 Reads jobs from the inherited socket, each a pickled `(function, job)` as bytes, and answers each with a `Reply`.
+
+A signal ends the process at once, in the middle of a job. An exception would have to pass through TensorFlow, which
+drops it, replaces it by others or waits for locks that it then leaves locked.
 """
 
 from __future__ import annotations
@@ -17,9 +20,6 @@ from queue import SimpleQueue
 from threading import Thread
 
 from mnistflow.transient import is_transient
-from mnistflow.workers import signals
-
-INTERRUPTED = 130
 
 # Whether the job succeeded, its pickled result or error, and whether that error is transient. Result and error are
 # pickled on their own, so that one that cannot be read leaves the stream intact.
@@ -30,7 +30,7 @@ def main() -> None:
     """Run jobs until the parent closes the socket or ends."""
     descriptor, cores, threads = sys.argv[1:]
     os.sched_setaffinity(0, map(int, cores.split(",")))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when its workers end
     stream = socket.socket(fileno=int(descriptor)).makefile("rwb")
     jobs: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_receive, args=(stream, jobs), daemon=True).start()
@@ -53,14 +53,10 @@ def _receive(stream: BufferedRWPair, jobs: SimpleQueue[bytes]) -> None:
 
 
 def run(call: bytes) -> Reply:
-    """Run a job. A signal lets the job close its files and MLflow runs, and then ends this process."""
+    """Run a job; return its result or error."""
     try:
-        with signals.interrupting_until_raised():
-            function, job = pickle.loads(call)  # noqa: S301  # from the parent
-            return True, pickle.dumps(function(job)), False
-    except KeyboardInterrupt:
-        _flush()
-        os._exit(INTERRUPTED)
+        function, job = pickle.loads(call)  # noqa: S301  # from the parent
+        return True, pickle.dumps(function(job)), False
     except Exception as error:
         return False, _pickled(error), is_transient(error)
     finally:

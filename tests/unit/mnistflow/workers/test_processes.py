@@ -35,7 +35,7 @@ def test_a_worker_runs_one_job_after_another(workers: LocalWorkers[Any, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("function", "job", "code"), [(jobs.die, signal.SIGKILL, -9), (jobs.die, signal.SIGTERM, 130), (jobs.leave, 3, 3)]
+    ("function", "job", "code"), [(jobs.die, signal.SIGKILL, -9), (jobs.die, signal.SIGTERM, -15), (jobs.leave, 3, 3)]
 )
 def test_the_death_of_a_worker_costs_its_job_only(
     workers: LocalWorkers[Any, Any], function: Callable[[Any], Any], job: int, code: int
@@ -45,13 +45,18 @@ def test_the_death_of_a_worker_costs_its_job_only(
     assert call(workers, jobs.double, 1) == 2
 
 
-@pytest.mark.slow
-def test_a_job_that_loses_an_interrupt_is_interrupted_again_but_not_in_its_cleanup(tmp_path: Path) -> None:
+def test_the_end_of_workers_ends_a_job_that_drops_interrupts_its_own_workers_and_its_temporary_files(
+    tmp_path: Path,
+) -> None:
+    note = tmp_path / "note"
     with LocalWorkers[Any, Any]([os.sched_getaffinity(0)]) as workers:
-        workers.submit(jobs.drop_an_interrupt, str(tmp_path))
-        wait_until((tmp_path / "begun").exists)
-    assert (tmp_path / "dropped").exists()
-    assert (tmp_path / "cleaned").exists()
+        workers.submit(jobs.hold_and_drop_interrupts, note)
+        wait_until(note.exists)
+        pid, temporary = note.read_text().split()
+        inner = psutil.Process(int(pid))
+        assert Path(temporary).exists()
+    wait_until(lambda: not inner.is_running())
+    assert not Path(temporary).exists()
 
 
 def test_a_worker_that_died_without_a_job_is_replaced(workers: LocalWorkers[Any, Any]) -> None:
@@ -106,8 +111,8 @@ def test_a_hangup_that_nohup_ignores_leaves_parent_and_worker_running(tmp_path: 
     parent, worker = start_holder(tmp_path)
     parent.send_signal(signal.SIGHUP)
     worker.send_signal(signal.SIGHUP)
-    assert not (tmp_path / "closed").exists()
-    worker.terminate()  # a signal that is not ignored lets the job close its files
-    wait_until((tmp_path / "closed").exists)
+    assert parent.poll() is None
+    assert worker.is_running()
+    worker.terminate()
     parent.wait()
     wait_until(lambda: not worker.is_running())
