@@ -15,6 +15,7 @@ from flows.cli.context import load_context, resumable
 from flows.cli.options import Overrides
 from mnistflow import environment, logs
 from mnistflow.pipeline import stages
+from mnistflow.workers import signals
 
 if TYPE_CHECKING:
     from mnistflow.config import Config
@@ -42,7 +43,7 @@ def _command(stage: str) -> Callable[[Overrides], None]:
             _import_from(Path.cwd())
         logs.log_to_terminal()
         paths, settings = load_context(overrides)
-        with resumable(), _run_of(stage, paths, settings):
+        with resumable(), _run_of(stage, paths, settings), signals.interrupting_until_raised():
             stages.run(stage, paths, settings)
 
     return run
