@@ -1,5 +1,8 @@
 """`POST /feedback`: the true label of a logged prediction."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from serving.errors import InvalidRequestError
 from serving.http.auth import ApiKeys
 from serving.http.request import Request
@@ -12,6 +15,7 @@ from serving.protocol.json_fields import parse_json
 MAX_BYTES = 4096
 RECEIVE_SECONDS = 10.0
 KEYS = frozenset({"id", "class_name", "number"})
+MAX_ID_LENGTH = 128
 
 
 class FeedbackEndpoint:
@@ -44,7 +48,21 @@ def parse_feedback(body: bytes) -> Feedback:
     tree = parse_json(body)
     if not isinstance(tree, dict) or not {"id", "class_name"} <= tree.keys() <= KEYS:
         raise InvalidRequestError("feedback is an object with id, class_name and, for one of several images, number")
-    number = tree.get("number", 0)
-    if not isinstance(tree["id"], str) or not isinstance(tree["class_name"], str) or type(number) is not int:
+    request_id, number = logged_image(tree)
+    return Feedback(request_id, number, tree["class_name"])
+
+
+def logged_image(tree: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the ID of a request and the index of its image, which the fields `id` and `number` name.
+
+    Raises:
+        InvalidRequestError: they, or `class_name`, are of other types, or no logged image can have them.
+    """
+    request_id, number = tree["id"], tree.get("number", 0)
+    if not isinstance(request_id, str) or not isinstance(tree["class_name"], str) or type(number) is not int:
         raise InvalidRequestError("id and class_name must be strings, number an integer")
-    return Feedback(tree["id"], number, tree["class_name"])
+    if len(request_id) > MAX_ID_LENGTH or not request_id.isprintable():
+        raise InvalidRequestError("id must be the ID of a request, as in its X-Request-Id")
+    if not 0 <= number < 2**31:
+        raise InvalidRequestError("number must be the index of an image")
+    return request_id, number

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from serving.endpoints import grpc_codes
 from serving.errors import ServingError
@@ -49,7 +49,9 @@ def stream_handler(
         response, _, details = await call(content, metadata, new_request_id())
         if isinstance(response, pb.ModelInferResponse):
             return pb.ModelStreamInferResponse(infer_response=response)
-        return pb.ModelStreamInferResponse(error_message=details)
+        # As Triton does, so that the client knows which message failed.
+        failed = pb.ModelInferResponse(id=_message_id(content))
+        return pb.ModelStreamInferResponse(error_message=details, infer_response=failed)
 
     async def handle(contents: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
         metadata = _text_metadata(context.invocation_metadata())
@@ -81,6 +83,13 @@ def stream_handler(
                     task.cancel()
 
     return handle
+
+
+def _message_id(content: bytes) -> str:
+    try:
+        return str(pb.ModelInferRequest.FromString(content).id)
+    except DecodeError:
+        return ""
 
 
 def _text_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:

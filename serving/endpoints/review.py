@@ -2,6 +2,7 @@
 
 import math
 
+from serving.endpoints.feedback import logged_image
 from serving.errors import InvalidRequestError
 from serving.http.auth import ApiKeys
 from serving.http.request import Request
@@ -63,13 +64,10 @@ def parse_review(body: bytes) -> Review:
         raise InvalidRequestError(f"a review is an object with {', '.join(sorted(KEYS))}")
     if tree["decision"] not in ("accept", "reject", None):
         raise InvalidRequestError("decision must be accept, reject, or null to take one back")
-    if not (isinstance(tree["id"], str) and isinstance(tree["class_name"], str) and type(tree["number"]) is int):
-        raise InvalidRequestError("id and class_name must be strings, number an integer")
-    if not 0 <= tree["number"] < 2**31:
-        raise InvalidRequestError("number must be the index of an image")
+    request_id, number = logged_image(tree)
     if type(tree["time"]) not in (int, float) or not math.isfinite(tree["time"]):
         raise InvalidRequestError("time must be a number")
-    return Review(tree["id"], tree["number"], float(tree["time"]), tree["decision"], tree["class_name"])
+    return Review(request_id, number, float(tree["time"]), tree["decision"], tree["class_name"])
 
 
 def _limit(text: str | None) -> int:

@@ -8,6 +8,7 @@ Publishers rename whole folders and files into place, so whatever is read here i
 
 import hashlib
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from serving.engine.signature import TrustedKey
 from serving.errors import CommandError, ModelRefusedError
 from serving.manifest import NAME, Manifest, parse_manifest
 from serving.protocol.tensors import Array
+
+log = logging.getLogger(__name__)
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 LOADED = ("model.json", "model.onnx", "probe.npz")
@@ -102,30 +105,33 @@ class ModelRepository:
     def __init__(self, folder: Path, trusted: TrustedKey | None = None) -> None:
         self.folder = folder
         self._trusted = trusted
+        self._entries: dict[str, ModelEntry] = {}
+        self._unreadable: set[str] = set()
 
     def scan(self) -> dict[str, ModelEntry]:
         """Return the entries of all models that have a champion, by name.
 
+        The entry of a model whose folder cannot be read at the moment is the one of the scan before.
+
         Raises:
             OSError: the repository cannot be read.
         """
-        entries = {}
+        entries, unreadable = {}, set()
         for folder in sorted(self.folder.iterdir()):
-            if not NAME.fullmatch(folder.name):
+            name = folder.name
+            if not NAME.fullmatch(name):
                 continue
             try:
-                pointer = folder / "champion"
-                text = pointer.read_text(encoding="ascii", errors="replace").strip()
-                versions = sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))
-                entries[folder.name] = ModelEntry(
-                    champion=int(text) if VERSION.fullmatch(text) else 0,
-                    changed_ns=pointer.stat().st_mtime_ns,
-                    versions=tuple(versions),
-                    created=_created(folder / str(versions[0])) if versions else "",
-                    rollout=_rollout_spec(folder / "rollout.json"),
-                )
+                entries[name] = _entry(folder)
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError as error:
+                unreadable.add(name)
+                if name not in self._unreadable:
+                    log.error("%s: cannot be read: %s", name, error)
+                if name in self._entries:
+                    entries[name] = self._entries[name]
+        self._unreadable, self._entries = unreadable, entries
         return entries
 
     def read(self, name: str, version: int) -> StoredModel:
@@ -187,6 +193,25 @@ def require_champion(repository: ModelRepository, name: str) -> int:
     if name not in entries:
         raise CommandError(f"no model {name!r} has a champion. Run `mnistflow retrain` first.")
     return entries[name].champion
+
+
+def _entry(folder: Path) -> ModelEntry:
+    """Return the entry of a model's folder.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: it is not the folder of a model with a champion.
+        OSError: it cannot be read.
+    """
+    pointer = folder / "champion"
+    text = pointer.read_text(encoding="ascii", errors="replace").strip()
+    versions = sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name))
+    return ModelEntry(
+        champion=int(text) if VERSION.fullmatch(text) else 0,
+        changed_ns=pointer.stat().st_mtime_ns,
+        versions=tuple(versions),
+        created=_created(folder / str(versions[0])) if versions else "",
+        rollout=_rollout_spec(folder / "rollout.json"),
+    )
 
 
 def _created(folder: Path) -> str:

@@ -96,21 +96,33 @@ def _orientation(image: Image.Image) -> int:
 
 def _planes(image: Image.Image, max_side: int) -> tuple[Grey, Grey]:
     """Return luminance and colours of an image, reduced."""
+    factor = -(-max(image.size) // max_side)
     if image.mode.startswith("I"):
         # 16 bits per pixel, which convert("L") would clip.
-        pixels = np.asarray(image).astype(np.uint32) >> 8
-        image = Image.fromarray(pixels.astype(np.uint8))
-    elif image.has_transparency_data:
-        image = _on_paper(image.convert("RGBA"))
-    factor = -(-max(image.size) // max_side)
-    mode = "L" if image.mode in ("L", "1") else "RGB"
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    mode = _reducible_mode(image)
     if image.mode != mode:
         image = image.convert(mode)
     if factor > 1:
         image = image.reduce(factor)
-    luminance: Grey = np.asarray(image.convert("L") if mode == "RGB" else image)
-    colours: Grey = np.asarray(image) if mode == "RGB" else np.empty((*luminance.shape, 0), np.uint8)
+    if mode.endswith("A"):
+        image = _on_paper(image.convert("RGBA"))
+    luminance: Grey = np.asarray(image.convert("L"))
+    colours: Grey = np.empty((*luminance.shape, 0), np.uint8) if image.mode == "L" else np.asarray(image)
     return luminance, colours
+
+
+def _reducible_mode(image: Image.Image) -> str:
+    """Return the mode, with 8 bits a channel, in which an image is reduced.
+
+    Files without an alpha channel may name one of their colours transparent. That is the colour of the paper, which no
+    ink has: it stays as it is.
+    """
+    if image.mode in ("1", "L"):
+        return "L"
+    if image.mode == "P":
+        return "RGBA" if image.has_transparency_data else "RGB"
+    return image.mode if image.mode in ("LA", "RGBA") else "RGB"
 
 
 def _on_paper(image: Image.Image) -> Image.Image:

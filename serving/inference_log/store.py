@@ -38,6 +38,14 @@ INSERT = """
 INSERT INTO inferences (id, number, time, model, version, image, shape, classes, probabilities)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+HAS_ID = "SELECT 1 FROM inferences WHERE id = ? LIMIT 1"
+# The tables that name an image by its id; the order matters, because each new id contains the image's rowid.
+RENAMED = ("reviews", "feedback", "inferences")
+RENAME = """
+UPDATE {table} SET id = id || '#' || (
+    SELECT i.rowid FROM inferences i WHERE i.id = {table}.id AND i.number = {table}.number
+) WHERE id = ? AND EXISTS (SELECT 1 FROM inferences i WHERE i.id = {table}.id AND i.number = {table}.number)
+"""
 CLASSES = "SELECT classes FROM inferences WHERE id = ? AND number = ?"
 UPSERT_FEEDBACK = """
 INSERT INTO feedback (id, number, time, label, class_name, source) VALUES (?, ?, ?, ?, ?, ?)
@@ -90,7 +98,15 @@ class LogStore:
         self._connection: Any = _postgresql(location) if self._is_postgresql else _sqlite(location)
 
     def insert(self, entries: Sequence[tuple[object, ...]]) -> None:
-        """Insert images with their predictions; rows with an id that exists already are skipped."""
+        """Insert the images of one request with their predictions.
+
+        Clients may use an id again. It then names the new images: to the id of the former ones, `#` and a number are
+        added.
+        """
+        for request_id in {entry[0] for entry in entries}:
+            if self.read(HAS_ID, [request_id]):
+                for table in RENAMED:
+                    self._execute(RENAME.format(table=table), [[request_id]])
         self.write(INSERT, entries)
 
     def prune(self, rows: int) -> None:
@@ -130,11 +146,14 @@ class LogStore:
         self._connection.commit()
         return rows
 
-    def write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Execute a statement once for each row, with `?` for each value, in one transaction."""
+    def write(self, query: str, rows: Sequence[Sequence[object]]) -> None:
+        """Execute a statement once for each row, with `?` for each value, and commit."""
+        self._execute(query, rows)
+        self._connection.commit()
+
+    def _execute(self, query: str, rows: Sequence[Sequence[object]]) -> None:
         with closing(self._connection.cursor()) as cursor:
             cursor.executemany(self._dialect(query), rows)
-        self._connection.commit()
 
     def _dialect(self, query: str) -> str:
         return query.replace("?", "%s") if self._is_postgresql else query

@@ -116,7 +116,7 @@ class VersionMetrics:
             "1 for each version in memory.",
             (*MODEL, "dataset", "sha256"),
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self._swaps = Counter("mnistflow_swaps", "Champions replaced while serving.", ("model",), registry=registry)
         self._refused = Counter(

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from serving.errors import StartError
 from serving.process.parent import PARENT_VARIABLE
 
@@ -137,6 +139,7 @@ class Workers:
             for number, process in enumerate(self._processes):
                 if process.poll() is not None and not self._stop.is_set:
                     log.warning("a worker exited with status %d, another one is started", process.returncode)
+                    mark_process_dead(process.pid, self._environment[METRICS_VARIABLE])  # type: ignore[no-untyped-call]
                     time.sleep(RESTART_SECONDS)
                     self._processes[number] = self._spawn(self._listeners[number], subprocess.DEVNULL)
 

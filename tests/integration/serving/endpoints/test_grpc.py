@@ -245,7 +245,7 @@ def test_reflection_describes_the_services(server, port):
 def test_a_stream_is_answered_in_its_order_and_outlives_errors(server, port, data, first):
     images = data[0][:100]
     requests = [inference_request(image[None], id=str(number)) for number, image in enumerate(images)]
-    requests[40] = inference_request(IMAGE, model_name="nothing")
+    requests[40] = inference_request(IMAGE, model_name="nothing", id="40")
     requests[41] = b"\xff\xff rubbish"
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.stream_stream(
@@ -265,7 +265,9 @@ def test_a_stream_is_answered_in_its_order_and_outlives_errors(server, port, dat
         ]
 
     assert "no such model" in answers[40].error_message
+    assert answers[40].infer_response.id == "40"
     assert "not a message" in answers[41].error_message
+    assert answers[41].infer_response.id == ""
     for number, answer in enumerate(answers):
         if number not in (40, 41):
             assert (answer.error_message, answer.infer_response.id) == ("", str(number))

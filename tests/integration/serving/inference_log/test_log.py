@@ -95,6 +95,31 @@ def test_feedback_is_kept_once_and_can_be_corrected(repository, data, logged) ->
         assert say(server, id=both, class_name="3", number=0).status_code == 404  # there is nothing to learn from
 
 
+def test_feedback_that_no_log_can_hold_is_refused_and_the_log_goes_on(repository, data, logged) -> None:
+    with kit.Server(repository, "--inference-log", str(logged)) as server:
+        for wrong in ({"number": 2**63 - 1}, {"number": 2**31}, {"number": -1}, {"id": "a\0b"}, {"id": "x" * 1000}):
+            assert say(server, **({"id": "nobody", "class_name": "3"} | wrong)).status_code == 400, wrong
+        given = predict(server, data[0][0]).json()["id"]
+        assert say(server, id=given, class_name="3").is_success
+        assert "mnistflow_log_dropped_total 0.0" in server.metrics()
+
+
+def test_an_id_that_is_used_again_names_the_newest_images(repository, data, logged) -> None:
+    images = data[0][:4]
+    with kit.Server(repository, "--inference-log", str(logged)) as server:
+        server.client.post(INFER, json=kit.inference_request(images[:2]) | {"id": "1"}).raise_for_status()
+        wait_for(logged, 2)
+        assert say(server, id="1", number=1, class_name="1").is_success
+        for image, class_name in ((images[2], "2"), (images[3], "3")):
+            server.client.post(INFER, json=kit.inference_request(image[None]) | {"id": "1"}).raise_for_status()
+            assert say(server, id="1", class_name=class_name).is_success
+        assert say(server, id="1", number=1, class_name="3").status_code == 404
+        wait_for(logged, 4)
+    labels = "SELECT image, class_name FROM inferences JOIN feedback USING (id, number)"
+    expected = {images[number].tobytes(): str(number) for number in (1, 2, 3)}
+    assert dict(rows(logged, labels)) == expected
+
+
 def test_without_a_log_there_is_no_feedback(repository, data) -> None:
     with kit.Server(repository) as server:
         assert say(server, id=predict(server, data[0][0]).json()["id"], class_name="3").status_code == 503
@@ -151,6 +176,7 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
             assert say(server, id=given[0], class_name=name).is_success
         assert say(server, id="nobody", class_name="3").status_code == 404
         assert say(server, id=given[0], class_name="x").status_code == 400
+        assert say(server, id=given[0], class_name="3", number=2**31).status_code == 400
         assert count("feedback") == 2
 
         reported = reports.read(url, reports.newest(url), catalog.get("digits"))
@@ -166,3 +192,7 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
             server.client.post(INFER, json=kit.inference_request(data[0][:100])).raise_for_status()
         kit.wait_until(lambda: count("inferences") < 1000)
         assert say(server, id=given[0], class_name="7").is_success
+        again = {"X-Request-Id": given[0]}
+        server.client.post("/predict", content=data[0][50].tobytes(), headers=again).raise_for_status()
+        kit.wait_until(lambda: count(f"inferences WHERE id LIKE '{given[0]}#%'") == 1)
+        assert count("feedback") == 2

@@ -35,6 +35,11 @@ def counted(server):
     return float(found[1]) if found else 0.0
 
 
+def in_memory(server):
+    """Return whether any worker reports a version in memory."""
+    return 1.0 in map(float, re.findall(r"^mnistflow_model_info\{.*\} (\S+)$", server.metrics(), re.MULTILINE))
+
+
 def test_workers_share_the_address_and_the_counts(repository, data, first):
     images = data[0][:2]
     with kit.Server(repository, "--workers", "2") as server:
@@ -76,12 +81,16 @@ def test_a_unix_socket_is_one_address_as_well(repository, data, first, tmp_path,
 
 
 def test_a_worker_that_dies_is_replaced(repository, data):
-    with kit.Server(repository, "--workers", "2") as server:
+    with kit.Server(repository, "--workers", "2", MNISTFLOW_SERVE_ADMIN_KEYS="admin") as server:
         before = children(server.pid)
         os.kill(before[0], signal.SIGKILL)
         kit.wait_until(lambda: len(set(children(server.pid)) - set(before)) == 1)
         for _ in range(10):
             assert ask(server, data[0][:1]).status_code == 200
+        assert in_memory(server)
+        unload = f"{server.url}/v2/repository/models/{kit.NAME}/unload"
+        assert waiting.post(unload, headers={"authorization": "Bearer admin"}).is_success
+        kit.wait_until(lambda: not in_memory(server))
         assert server.stop(signal.SIGTERM) == 0
 
 

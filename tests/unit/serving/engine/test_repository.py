@@ -47,6 +47,29 @@ def test_scan_finds_models_with_a_champion_and_nothing_else(folder, classifier, 
     assert found == {"digits-classifier": ModelEntry(champion=3, changed_ns=changed, versions=(3, 12), created=created)}
 
 
+def test_a_folder_that_cannot_be_read_keeps_its_entry_and_hides_no_other(folder, classifier, images, caplog):
+    kit.publish(folder, 1, classifier, images, name="other")
+    kit.set_champion(folder, 1, name="other")
+    (folder / "never-readable/champion").mkdir(parents=True)
+    repository = ModelRepository(folder)
+    before = repository.scan()
+    pointer = folder / "digits-classifier/champion"
+    pointer.unlink()
+    pointer.mkdir()
+    kit.publish(folder, 2, classifier, images, name="other")
+
+    after = repository.scan()
+
+    assert before.keys() == after.keys() == {"digits-classifier", "other"}
+    assert after["digits-classifier"] == before["digits-classifier"]
+    assert after["other"].versions == (1, 2)
+    repository.scan()
+    reported = [record.getMessage() for record in caplog.records]
+    assert len(reported) == 2
+    assert all("cannot be read" in line for line in reported)
+    assert {line.split(":")[0] for line in reported} == {"digits-classifier", "never-readable"}
+
+
 @pytest.mark.parametrize("text", ["", "three", "-3", "3.0", "../3", "3\n4", "9" * 4000, "\u0663"])
 def test_a_pointer_that_is_no_version_refuses_to_be_loaded(folder, text):
     (folder / "digits-classifier/champion").write_text(text)

@@ -86,6 +86,27 @@ def test_the_digit_is_found_however_it_was_written(seven, photograph):
     assert likeness(found, to_model_input(encoded(enlarged(seven)))) > 0.95
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_transparent_colour_is_the_paper(mode):
+    """Most of what is opaque in a fine drawing is nearly as bright as the paper."""
+    sheet = Image.new("L", (800, 1000), 255)
+    ImageDraw.Draw(sheet).line([(200, 200), (600, 200), (350, 800)], fill=0, width=8)
+    drawing = sheet.resize((200, 250), Image.Resampling.LANCZOS).convert(mode)
+    white = 255 if mode == "L" else (255, 255, 255)
+
+    assert np.array_equal(to_model_input(encoded(drawing, transparency=white)), to_model_input(encoded(drawing)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_large_transparent_drawing_is_read_like_an_opaque_one(seven, mode):
+    ink = enlarged(seven, 3000)
+    drawing = Image.merge("LA", (Image.new("L", ink.size), ink)).convert("RGBA").convert(mode)
+
+    found = to_model_input(encoded(drawing))
+
+    assert likeness(found, to_model_input(encoded(ImageOps.invert(ink)))) > 0.98
+
+
 def test_shade_and_noise_of_a_camera_are_not_ink(seven):
     paper = 200 + np.linspace(-20, 20, 600)[None] + np.random.default_rng(0).normal(0, 5, (600, 600))
     paper[150:430, 150:430] -= np.asarray(enlarged(seven)) * 0.7
