@@ -26,6 +26,8 @@ INLINE_SECONDS = 0.001
 
 Outputs = dict[str, Array]
 BatchResults = Sequence[Outputs | InferenceFailedError]
+# When the batch started, which may have waited for a free thread, and its results.
+TimedResults = tuple[float, BatchResults]
 # Receives the version that ran, and its outputs or the error that prevented them.
 OnDone = Callable[[Model, Outputs | ServingError], None]
 
@@ -130,24 +132,23 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._is_scheduled = False
-        batch, rows, now = self._next_batch()
+        batch, rows = self._next_batch()
         if batch:
             if self._model.predicted_seconds(rows) < self._limits.inline_seconds:
-                self._deliver(batch, rows, now, _run_batch(self._model, batch))
+                self._deliver(batch, rows, _run_timed(self._model, batch))
             else:
                 self._running += 1
-                running = self._loop.run_in_executor(self._executor, _run_batch, self._model, batch)
-                running.add_done_callback(lambda done: self._finish(batch, rows, now, done))
+                running = self._loop.run_in_executor(self._executor, _run_timed, self._model, batch)
+                running.add_done_callback(lambda done: self._finish(batch, rows, done))
         self._continue()
 
-    def _finish(
-        self, batch: Sequence[_QueuedRequest], rows: int, start: float, done: asyncio.Future[BatchResults]
-    ) -> None:
+    def _finish(self, batch: Sequence[_QueuedRequest], rows: int, done: asyncio.Future[TimedResults]) -> None:
         self._running -= 1
-        self._deliver(batch, rows, start, done.result())
+        self._deliver(batch, rows, done.result())
         self._continue()
 
-    def _deliver(self, batch: Sequence[_QueuedRequest], rows: int, start: float, results: BatchResults) -> None:
+    def _deliver(self, batch: Sequence[_QueuedRequest], rows: int, timed: TimedResults) -> None:
+        start, results = timed
         seconds = time.perf_counter() - start
         # A request arrived at `deadline - queue_seconds`; summed over the batch: how long they waited.
         waited = (start + self._limits.queue_seconds) * len(batch)
@@ -176,8 +177,8 @@ class Batcher:
             array.shape[1:] == other.inputs[name].shape[1:] for name, array in one.inputs.items()
         )
 
-    def _next_batch(self) -> tuple[list[_QueuedRequest], int, float]:
-        """Take the next batch from the queue; return it with its number of rows and the time."""
+    def _next_batch(self) -> tuple[list[_QueuedRequest], int]:
+        """Take the next batch from the queue; return it with its number of rows."""
         batch: list[_QueuedRequest] = []
         rows = 0
         now = time.perf_counter()
@@ -194,7 +195,11 @@ class Batcher:
             else:
                 batch.append(request)
                 rows += request.rows
-        return batch, rows, now
+        return batch, rows
+
+
+def _run_timed(model: Model, batch: Sequence[_QueuedRequest]) -> TimedResults:
+    return time.perf_counter(), _run_batch(model, batch)
 
 
 def _run_batch(model: Model, batch: Sequence[_QueuedRequest]) -> BatchResults:

@@ -1,6 +1,9 @@
 """Batcher: requests that wait run together, and none affects the result of another one."""
 
 import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,13 +24,13 @@ def model(repository):
 
 
 class RecordedBatcher:
-    """A batcher of a model, with records of its callbacks. Batches run in the threads of the event loop."""
+    """A batcher of a model, with records of its callbacks. Without an executor, batches run in the loop's threads."""
 
-    def __init__(self, model, limits=LIMITS):
-        self.batches = []
+    def __init__(self, model, limits=LIMITS, executor: Any = None):
+        self.batches: list[int] = []
         self.failed = 0
+        self.waited_seconds = 0.0
         self.idle = 0
-        executor: Any = None  # the loop's own
         self.batcher = Batcher(model, limits, executor, self._on_batch, self._on_idle)
 
     def ask(self, images, is_cancelled=lambda: False):
@@ -44,6 +47,7 @@ class RecordedBatcher:
     def _on_batch(self, batch):
         self.batches.append(batch.rows)
         self.failed += batch.failed
+        self.waited_seconds += batch.waited_seconds
 
     def _on_idle(self):
         self.idle += 1
@@ -133,6 +137,29 @@ def test_a_request_that_waited_too_long_gets_an_error(model, data):
 
     with pytest.raises(DeadlineError):
         asyncio.run(scenario())
+
+
+def test_waiting_for_a_free_thread_is_queue_time(model, data):
+    limits = BatchLimits(batch_rows=8, queue_rows=64, queue_seconds=60, threads=1, inline_seconds=0)
+    release = threading.Event()
+
+    async def scenario(executor):
+        executor.submit(release.wait)  # a batch of another model
+        recorded = RecordedBatcher(model, limits, executor)
+        asked = recorded.ask(data[0][:1])
+        while recorded.batcher.waiting:
+            await asyncio.sleep(0)
+        start = time.perf_counter()
+        await asyncio.sleep(0.05)
+        held = time.perf_counter() - start
+        release.set()
+        await asked
+        return held, recorded.waited_seconds
+
+    with ThreadPoolExecutor(1) as executor:
+        held, waited = asyncio.run(scenario(executor))
+
+    assert waited >= held
 
 
 @pytest.mark.hostile
