@@ -29,6 +29,7 @@ from serving.http.cors import cors_middleware
 from serving.http.request_log import CallHook, hook_middleware, log_call
 from serving.http.router import Router
 from serving.http.tls import Certificate
+from serving.images.converter import ImageConverter
 from serving.inference_log.log import InferenceLog
 from serving.metrics.prometheus import Metrics
 from serving.process import cores
@@ -52,7 +53,10 @@ def create_app(
     Raises:
         StartError: a package that the settings need is missing.
     """
-    plane = DataPlane(models, metrics, _batch_limits(settings))
+    limits = _batch_limits(settings)
+    plane = DataPlane(models, metrics, limits)
+    converter = ImageConverter(limits.threads, limits.queue_rows, limits.queue_seconds)
+    metrics.waiting_images = lambda: converter.waiting
     tracing = _tracing()
     handlers = ProtocolHandlers(plane, settings, metrics, is_tracing=tracing is not None)
     inference_log = InferenceLog(
@@ -62,7 +66,7 @@ def create_app(
     routes = [
         *V2Endpoints(plane, handlers, settings, inference_log).routes(),
         *TritonEndpoints(handlers, settings).routes(),
-        *PredictEndpoints(plane, settings, inference_log).routes(),
+        *PredictEndpoints(plane, converter, settings, inference_log).routes(),
         *GenerateEndpoints(plane).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
         *ReviewEndpoints(inference_log, api_keys).routes(),

@@ -105,10 +105,15 @@ class Settings:
     max_rows: Annotated[int, Setting("maximum rows, such as images, in one request", 1)] = 1024
     batch_rows: Annotated[int, Setting("maximum rows in a batch of several requests", 1)] = 64
     queue_rows: Annotated[
-        int, Setting("maximum rows in the queue of a version; further requests get status 503", 1)
+        int,
+        Setting(
+            "maximum rows in the queue of a version, and image files in the queue of `/predict`; "
+            "further requests get status 503",
+            1,
+        ),
     ] = 4096
     queue_seconds: Annotated[
-        float, Setting("seconds that a request may wait in the queue before it gets status 504", 0.001)
+        float, Setting("seconds that a request may wait in a queue before it gets status 504", 0.001)
     ] = 5.0
     keys: Annotated[
         str,
@@ -139,7 +144,14 @@ class Settings:
         str, Setting("format of log lines; json adds a line for every request", choices=("text", "json"))
     ] = "text"
     workers: Annotated[int, Setting("worker processes sharing the address; 0 for one per core", 0)] = 1
-    threads: Annotated[int, Setting("batches that each worker runs in parallel; 0 for its share of the cores", 0)] = 0
+    threads: Annotated[
+        int,
+        Setting(
+            "batches that each worker runs in parallel, and as many conversions of images; "
+            "0 for its share of the cores",
+            0,
+        ),
+    ] = 0
     max_connections: Annotated[
         int, Setting("maximum open connections per worker; further ones get status 503 and are closed", 1)
     ] = 1000

@@ -5,21 +5,21 @@ digits on each image, and `?input=1` explains how images were read.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from serving.endpoints.explanation import NOT_EXPLAINED, NumberExplanation, explain, explain_number
+from serving.endpoints.explanation import NOT_EXPLAINED, explain, explain_number
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.errors import InvalidRequestError, NoInkError
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
-from serving.images.ink import Grey
-from serving.images.numbers.number import Candidates, Digit, choose_digits, limited, read_number, text
+from serving.images.converter import ImageConverter
+from serving.images.numbers.number import Digit, choose_digits, limited, read_number, text
 from serving.images.payload import convert_each, parse_images
 from serving.images.preprocessing import ImagePayload, Reading, read
 from serving.inference_log.log import InferenceLog
@@ -35,8 +35,11 @@ SEVERAL = {"uncertain": True, "reason": "the image shows several digits: send it
 class PredictEndpoints:
     """Endpoints /predict, which runs the default model, and /predict/<model>."""
 
-    def __init__(self, plane: DataPlane, settings: Settings, inference_log: InferenceLog) -> None:
+    def __init__(
+        self, plane: DataPlane, converter: ImageConverter, settings: Settings, inference_log: InferenceLog
+    ) -> None:
         self._plane = plane
+        self._converter = converter
         self._log = inference_log
         self._settings = settings
 
@@ -90,15 +93,13 @@ class PredictEndpoints:
             except NoInkError:
                 return None
 
-        def convert() -> list[tuple[Grey | None, bool, dict[str, Any]]]:
-            return [
-                (each.input, each.shows_several, explain(each, len(images)) if is_explained else {})
-                if each
-                else (None, False, {})
-                for each in convert_each(images, read_ink, max_pixels)
-            ]
-
-        inputs, several, explanations = zip(*await self._convert(convert, images), strict=True)
+        conversions = (
+            (each.input, each.shows_several, explain(each, len(images)) if is_explained else {})
+            if each
+            else (None, False, {})
+            for each in convert_each(images, read_ink, max_pixels)
+        )
+        inputs, several, explanations = zip(*await self._convert(conversions, images, request), strict=True)
         numbers = [number for number, pixels in enumerate(inputs) if pixels is not None]
         probabilities: Iterable[Array] = ()
         if numbers:
@@ -120,14 +121,12 @@ class PredictEndpoints:
             raise InvalidRequestError(f"{model.name} classifies whole images, so it reads no numbers")
         max_pixels, max_rows, is_explained = self._settings.max_pixels, self._settings.max_rows, _is_explained(request)
 
-        def convert() -> list[tuple[Candidates, NumberExplanation]]:
-            readings = convert_each(images, partial(read_number, max_pixels=max_pixels), max_pixels)
-            return [
-                (each.candidates, explain_number(each, len(images)) if is_explained else NOT_EXPLAINED)
-                for each in limited(readings, max_rows)
-            ]
-
-        candidates, explanations = zip(*await self._convert(convert, images), strict=True)
+        readings = convert_each(images, partial(read_number, max_pixels=max_pixels), max_pixels)
+        conversions = (
+            (each.candidates, explain_number(each, len(images)) if is_explained else NOT_EXPLAINED)
+            for each in limited(readings, max_rows)
+        )
+        candidates, explanations = zip(*await self._convert(conversions, images, request), strict=True)
         pixels = np.concatenate([each.inputs for each in candidates])
         model, probabilities = await self._infer(pixels, model, request)
         numbers = list(choose_digits(candidates, probabilities))
@@ -145,10 +144,14 @@ class PredictEndpoints:
             for number, digits, explanation in zip(numbers, entries, explanations, strict=True)
         ]
 
-    async def _convert(self, convert: Callable[[], Result], images: list[ImagePayload]) -> Result:
-        """Convert images: on a thread, unless there are pixels only."""
-        has_files = any(isinstance(image, bytes) for image in images)
-        return await self._plane.in_thread(convert) if has_files else convert()
+    async def _convert(
+        self, conversions: Iterator[Result], images: list[ImagePayload], request: Request
+    ) -> list[Result]:
+        """Convert images: by the converter, unless there are pixels only."""
+        files = sum(isinstance(image, bytes) for image in images)
+        if not files:
+            return list(conversions)
+        return await self._converter.convert(conversions, files, request.is_disconnected)
 
     async def _infer(self, pixels: Array, model: Model, request: Request) -> tuple[Model, Array]:
         """Return the version that answered, and the probabilities for each input."""

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
 
 from serving.engine.batcher import Batcher, BatchLimits, OnDone, Outputs
 from serving.engine.challenger.canary import RolloutRequest, RolloutRouter
@@ -19,8 +18,6 @@ from serving.protocol.tensors import Array
 
 # How long the result of a readiness check is reused: probes need no key, and each would run the model.
 READINESS_SECONDS = 0.5
-
-Result = TypeVar("Result")
 
 
 def _never() -> bool:
@@ -40,8 +37,8 @@ class DataPlane:
     def __init__(self, models: ModelManager, metrics: Metrics, limits: BatchLimits) -> None:
         self.models = models
         self._limits = limits
-        self._threads = ThreadPoolExecutor(max_workers=limits.threads, thread_name_prefix="dataplane")
-        self._batchers = _BatcherPool(limits, self._threads, metrics)
+        threads = ThreadPoolExecutor(max_workers=limits.threads, thread_name_prefix="dataplane")
+        self._batchers = _BatcherPool(limits, threads, metrics)
         # Challengers and shadow requests share one thread of their own, so that a slow one delays no other request.
         isolated_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
         isolated_limits = dataclasses.replace(limits, threads=1, inline_seconds=0.0)
@@ -121,10 +118,6 @@ class DataPlane:
 
         self.submit(model, inputs, outputs, on_done, lambda: answer.done() or is_cancelled(), request_id)
         return await answer
-
-    async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Run work that would block the event loop; as many at once as there are threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def is_ready(self) -> bool:
         """Return whether there are champions and each of them reproduces its recorded predictions."""

@@ -32,6 +32,7 @@ class Metrics:
     Attributes:
         requests, batches, versions, rollouts: counters by subject.
         waiting: returns how many requests wait in this process, by model and version; called when metrics are exposed.
+        waiting_images: returns how many images wait for conversion in this process; called likewise.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -49,6 +50,7 @@ class Metrics:
         self.rollouts = RolloutMetrics(registry)
         self._process = ProcessMetrics(is_shared=is_shared)
         self.waiting: Callable[[], Mapping[tuple[str, str], int]] = dict
+        self.waiting_images: Callable[[], int] = int
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of type `content_type`."""
@@ -56,7 +58,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of all workers, under own names and under Triton's."""
-        families = [*self._exposed.collect(), self._waiting_requests()]
+        families = [*self._exposed.collect(), self._waiting_requests(), self._waiting_images()]
         yield from families
         yield from triton_metrics(versions(families))
 
@@ -76,3 +78,10 @@ class Metrics:
         for labels, requests in self.waiting().items():
             family.add_metric(labels, requests)
         return family
+
+    def _waiting_images(self) -> Metric:
+        return GaugeMetricFamily(
+            "mnistflow_waiting_images",
+            "Image files that wait for conversion in the worker that answers the scrape.",
+            self.waiting_images(),
+        )
