@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from mnistflow.arrays import Array
 FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0)  # of the error rate, that are bet on
 LEVEL = 0.05
 NORMAL = 1.96  # quantile of the normal distribution at 97.5 %
-GRID = 2000
+GRID = 2000  # means that are tried
+TOLERANCE = 1e-9  # of a bound that is searched for
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,16 @@ def confidence_sequence(successes: int, trials: int) -> Interval:
     """
     from scipy.special import betaln, xlog1py, xlogy
 
-    rates = (np.arange(GRID) + 0.5) / GRID
     failures = trials - successes
-    capital = betaln(1 + successes, 1 + failures) - xlogy(successes, rates) - xlog1py(failures, -rates)
-    kept = rates[capital < -math.log(LEVEL)]
+    mixture = betaln(1 + successes, 1 + failures)
+
+    def capital(rate: float) -> float:
+        return float(mixture - xlogy(successes, rate) - xlog1py(failures, -rate))
+
     estimate = successes / trials if trials else 0.5
-    half = 0.5 / GRID
-    return Interval(estimate, max(0.0, float(kept.min()) - half), min(1.0, float(kept.max()) + half))
+    low = _bound(capital, 0.0, estimate) if successes else 0.0
+    high = _bound(capital, 1.0, estimate) if failures else 1.0
+    return Interval(estimate, low, high)
 
 
 def share_lower_bound(successes: int, trials: int) -> float:
@@ -76,11 +81,23 @@ def share_lower_bound(successes: int, trials: int) -> float:
     from scipy.special import betaln, xlog1py, xlogy
     from scipy.stats import beta
 
-    shares = (np.arange(GRID) + 0.5) / GRID
-    larger = betaln(1 + successes, 1 + trials - successes) + beta.logsf(shares, 1 + successes, 1 + trials - successes)
-    # The mixture is uniform over larger shares up to 1, so its density is 1 / (1 - share): hence + 1.
-    capital = larger - xlogy(successes, shares) - xlog1py(trials - successes + 1, -shares)
-    return max(0.0, float(shares[capital < -math.log(LEVEL)].min()) - 0.5 / GRID)
+    failures = trials - successes
+    mixture = betaln(1 + successes, 1 + failures)
+
+    def capital(share: float) -> float:
+        larger = mixture + beta.logsf(share, 1 + successes, 1 + failures)
+        # The mixture is uniform over larger shares up to 1, so its density is 1 / (1 - share): hence + 1.
+        return float(larger - xlogy(successes, share) - xlog1py(failures + 1, -share))
+
+    # At 1 itself, both terms are infinite.
+    return _bound(capital, 0.0, min(successes / trials, 1 - TOLERANCE)) if successes else 0.0
+
+
+def _bound(capital: Callable[[float], float], outer: float, inner: float) -> float:
+    """Return where the logarithm of a capital falls to that of 20 on the way from `outer`, where it is infinite."""
+    from scipy.optimize import bisect
+
+    return float(bisect(lambda rate: capital(rate) + math.log(LEVEL), outer, inner, xtol=TOLERANCE))
 
 
 def mean_lower_bound(values: Array, failure_probability: float) -> float:

@@ -25,6 +25,15 @@ def test_the_confidence_sequence_becomes_narrow() -> None:
     assert 0.88 < many.low < 0.9 < many.high < 0.92
 
 
+@pytest.mark.parametrize("trials", [60_000, 10**8])
+def test_bounds_of_many_trials_are_close_to_the_share(trials: int) -> None:
+    for successes in (0, 1, trials // 2, trials - 1, trials):
+        found = accuracy.confidence_sequence(successes, trials)
+        assert 0 <= found.low <= successes / trials <= found.high <= 1
+        assert found.high - found.low < 0.03
+        assert found.low - 0.01 < accuracy.share_lower_bound(successes, trials) <= successes / trials
+
+
 def test_confidence_tells_accuracy_of_calibrated_predictions() -> None:
     generator = np.random.default_rng(1)
     reference = generator.beta(20, 1, 5000)
