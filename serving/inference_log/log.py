@@ -113,7 +113,7 @@ class InferenceLog:
         self._put(_Task(insert, lambda error: self._on_drop() if error else None))
 
     async def record_feedback(self, feedback: Feedback, source: str) -> None:
-        """Store feedback on an image; it replaces earlier feedback on the same image.
+        """Store feedback on an image; it replaces earlier feedback on the same image, unless it is the same.
 
         Args:
             feedback: the true label.

@@ -16,7 +16,7 @@ from serving.errors import InvalidRequestError, StartError, UnknownRequestError
 POSTGRESQL = ("postgresql://", "postgres://")
 TIMEOUT_SECONDS = 5
 
-# SQLite gives every table an ascending `rowid`; PostgreSQL needs a column for it.
+# SQLite gives every table an ascending `rowid`, which an upsert keeps; PostgreSQL needs a column for it.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS inferences (
     id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, model TEXT NOT NULL,
@@ -25,15 +25,17 @@ CREATE TABLE IF NOT EXISTS inferences (
 );
 CREATE TABLE IF NOT EXISTS feedback (
     id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, label INTEGER NOT NULL,
-    class_name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '', PRIMARY KEY (id, number)
+    class_name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '', {rowid} PRIMARY KEY (id, number)
 );
 CREATE TABLE IF NOT EXISTS reviews (
     id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL, decision TEXT NOT NULL,
     class_name TEXT NOT NULL, reviewer TEXT NOT NULL, PRIMARY KEY (id, number)
 );
 """
-# Logs of version 0.1 have feedback without its source.
+# Logs of version 0.1 have feedback without its source and, in PostgreSQL, without `rowid`.
 ADD_SOURCE = "ALTER TABLE feedback ADD COLUMN {guard} source TEXT NOT NULL DEFAULT ''"
+ROWID = "rowid BIGSERIAL UNIQUE"
+ADD_ROWID = f"ALTER TABLE feedback ADD COLUMN IF NOT EXISTS {ROWID}"
 INSERT = """
 INSERT INTO inferences (id, number, time, model, version, image, shape, classes, probabilities)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -47,10 +49,12 @@ UPDATE {table} SET id = id || '#' || (
 ) WHERE id = ? AND EXISTS (SELECT 1 FROM inferences i WHERE i.id = {table}.id AND i.number = {table}.number)
 """
 CLASSES = "SELECT classes FROM inferences WHERE id = ? AND number = ?"
+# The same report again, as from a client that retries, keeps its time, and so its review.
 UPSERT_FEEDBACK = """
 INSERT INTO feedback (id, number, time, label, class_name, source) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (id, number) DO UPDATE SET time = excluded.time, label = excluded.label, class_name = excluded.class_name,
     source = excluded.source
+WHERE feedback.label <> excluded.label OR feedback.source <> excluded.source
 """
 PRUNE = """
 DELETE FROM inferences WHERE rowid <= (SELECT max(rowid) FROM inferences) - ?
@@ -114,7 +118,7 @@ class LogStore:
         self.write(PRUNE, [(rows,)])
 
     def record_feedback(self, feedback: Feedback, source: str) -> None:
-        """Store feedback on an image; it replaces earlier feedback on the same image.
+        """Store feedback on an image; it replaces earlier feedback on the same image, unless it is the same.
 
         Args:
             feedback: the true label.
@@ -178,7 +182,8 @@ def _postgresql(url: str) -> Any:
     connection = psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS, options=options)
     # Workers that create the tables at the same time would fail.
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('mnistflow inference log'))")
-    connection.execute(SCHEMA.format(blob="BYTEA", rowid="rowid BIGSERIAL UNIQUE,"))
+    connection.execute(SCHEMA.format(blob="BYTEA", rowid=f"{ROWID},"))
     connection.execute(ADD_SOURCE.format(guard="IF NOT EXISTS"))
+    connection.execute(ADD_ROWID)
     connection.commit()
     return connection

@@ -177,7 +177,8 @@ def postgresql() -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for_port(port, server)
+            ready = [str(BINARIES[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, server)
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGQUIT)

@@ -10,10 +10,12 @@ from typing import Any, LiteralString
 from mnistflow.errors import DataError
 
 TIMEOUT_SECONDS = 10
-FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server."
-# Feedback as its review has left it: corrected, or not at all if it was rejected.
+FIX = "Set MNISTFLOW_SERVE_INFERENCE_LOG to the log of a server. A server upgrades the log of an older one."
+# Feedback as its review has left it: corrected, or not at all if it was rejected. Its `rowid` is that of the first
+# report on the image, whatever has replaced that report since.
 FEEDBACK: LiteralString = """(
-    SELECT reported.id, reported.number, reported.time, coalesce(reviews.class_name, reported.class_name) AS class_name
+    SELECT reported.rowid, reported.id, reported.number,
+        coalesce(reviews.class_name, reported.class_name) AS class_name
     FROM feedback reported LEFT JOIN reviews
     ON reviews.id = reported.id AND reviews.number = reported.number AND reviews.time >= reported.time
     WHERE coalesce(reviews.decision, 'accept') = 'accept'

@@ -126,7 +126,7 @@ def _run(paths: Paths, dataset: str, champion: Version, config: MonitorConfig, l
     except RegistryError as error:
         return _skipped(champion.name, champion.number, str(error))
     shape = expected.images.shape[1:]
-    since = Cursor(before.row, before.feedback)
+    since = Cursor(before.row, before.feedback_row)
     waiting = traffic.waiting(log, champion, shape, since)
     if waiting < config.window:
         summary = f"{champion.title}: {waiting} images since the last look; the next needs {config.window}"
@@ -149,10 +149,11 @@ def _starting_state(before: State | None, champion: Version, log: str) -> State:
     if before is None:
         return State(version=champion.number)
     if before.version != champion.number:
-        kept = before.model_dump(include={"row", "feedback", "looked", "alarms", "attempts", "asked"})
+        kept = before.model_dump(include={"row", "feedback_row", "looked", "alarms", "attempts", "asked"})
         before = State(version=champion.number, **kept)
     # A log that was deleted counts from 1 again.
-    return before if traffic.last_row(log) >= before.row else before.model_copy(update={"row": 0})
+    is_new = traffic.last_row(log) < before.row
+    return before.model_copy(update={"row": 0, "feedback_row": 0}) if is_new else before
 
 
 def _record(paths: Paths, dataset: str, compared: _Comparison) -> Look:
@@ -185,7 +186,7 @@ def _next_state(compared: _Comparison, run_id: str, summary: str) -> State:
     after = {
         "run_id": run_id,
         "row": cursor.row,
-        "feedback": cursor.feedback,
+        "feedback_row": cursor.feedback_row,
         "looked": compared.time,
         "looks": before.looks + 1,
         "evidence": {check: found.detector.components for check, found in compared.findings.results.items()},

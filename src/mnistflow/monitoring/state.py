@@ -61,7 +61,7 @@ class State(BaseModel):
         version: the champion that was monitored.
         run_id: of the run in MLflow that keeps its series; empty before the first look.
         row: last row of the inference log that was read.
-        feedback: time of the last feedback that was read, in seconds since 1970.
+        feedback_row: row of the last feedback that was read.
         looked: time of the last look, ISO 8601, UTC; empty before the first.
         looks: number of looks at this version.
         evidence: components of the detector of each check.
@@ -78,7 +78,7 @@ class State(BaseModel):
     version: NonNegativeInt
     run_id: str = ""
     row: NonNegativeInt = 0
-    feedback: NonNegativeFloat = 0.0
+    feedback_row: NonNegativeInt = 0
     looked: str = ""
     looks: NonNegativeInt = 0
     evidence: dict[Check, tuple[NonNegativeFloat, ...]] = {}

@@ -19,23 +19,23 @@ SELECT image, probabilities FROM inferences WHERE rowid > ? AND rowid <= ? AND m
 ORDER BY rowid DESC LIMIT ?
 """
 LABELS: LiteralString = f"""
-SELECT i.probabilities, i.classes, f.class_name, f.time FROM {inference_log.FEEDBACK} f
+SELECT i.probabilities, i.classes, f.class_name, f.rowid FROM {inference_log.FEEDBACK} f
 JOIN inferences i ON i.id = f.id AND i.number = f.number
-WHERE f.time > ? AND i.model = ? AND i.version = ? AND i.shape = ? ORDER BY f.time
+WHERE f.rowid > ? AND i.model = ? AND i.version = ? AND i.shape = ? ORDER BY f.rowid
 """  # noqa: S608
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far the log was read.
+    """How far the log was read, in row numbers: times can be those of a clock that was ahead.
 
     Attributes:
         row: of the last image.
-        feedback: time of the last feedback, in seconds since 1970.
+        feedback_row: of the last feedback. A report that replaces another keeps its row, so each image counts once.
     """
 
     row: int = 0
-    feedback: float = 0.0
+    feedback_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor,
     key = _key(version, shape)
     last = last_row(location)
     rows = inference_log.query(location, IMAGES, (since.row, last, *key, limit))
-    labels = inference_log.query(location, LABELS, (since.feedback, *key))
+    labels = inference_log.query(location, LABELS, (since.feedback_row, *key))
     right = [inference_log.predicted_class(names, answer) == label for answer, names, label, _ in labels]
     images = [np.frombuffer(image, np.uint8).reshape(shape) for image, _ in rows]
     return Traffic(
         images=np.stack(images) if images else np.empty((0, *shape), np.uint8),
         probabilities=np.array([json.loads(answer) for _, answer in rows], np.float32),
         right=np.array(right, bool),
-        cursor=Cursor(last, labels[-1][3] if labels else since.feedback),
+        cursor=Cursor(last, labels[-1][3] if labels else since.feedback_row),
     )
 
 

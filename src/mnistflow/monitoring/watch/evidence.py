@@ -24,7 +24,7 @@ from mnistflow.runtime import onnx_session
 ROWS: LiteralString = f"""
 SELECT i.image, i.classes, i.probabilities, f.class_name FROM {inference_log.FEEDBACK} f
 JOIN inferences i ON i.id = f.id AND i.number = f.number
-WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.time, i.id, i.number LIMIT ?
+WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.rowid LIMIT ?
 """  # noqa: S608
 IMAGE_BATCH_DIMENSIONS = 3
 

@@ -177,6 +177,31 @@ def test_feedback_is_counted_once_and_wrong_answers_are_an_alarm(home: Paths, se
     assert "of 200 labelled 25.0%" in wrong.summary
 
 
+def test_labels_that_are_sent_again_or_corrected_count_once(home: Paths, server: Server) -> None:
+    ids = server.answer(server.images[:250])[:20]
+    wrong = [CLASSES[(int(label) + 1) % 10] for label in server.labels[:20]]
+    server.report(ids, wrong)
+    first = take(home, server, 0)
+    assert [alarm.check for alarm in first.alarms] == ["accuracy"]
+    assert "of 20 labelled" in first.summary
+    for hour, again in enumerate((wrong, [CLASSES[(int(label) + 2) % 10] for label in server.labels[:20]]), 1):
+        server.answer(server.images[:250])
+        server.report(ids, again)
+        second = take(home, server, hour)
+        assert second.alarms == ()
+        assert "of 20 labelled" in second.summary
+
+
+def test_a_report_of_a_clock_that_was_ahead_hides_no_later_report(home: Paths, server: Server) -> None:
+    for hour, ahead in enumerate((365 * 86400, 0)):
+        (one, *_) = server.answer(server.images[:210])
+        server.report([one], ["3"])
+        store = LogStore(str(server.log))
+        store.write("UPDATE feedback SET time = time + ? WHERE id = ?", [(ahead, one)])
+        store.close()
+        assert f"of {hour + 1} labelled" in take(home, server, hour).summary
+
+
 def test_a_clock_that_jumps_neither_raises_an_alarm_nor_prevents_one(home: Paths, server: Server) -> None:
     server.answer(server.images[:200])
     take(home, server, 0)
@@ -227,11 +252,13 @@ def test_another_champion_begins_anew_where_the_log_has_come_to(home: Paths, ser
 
 
 def test_a_deleted_log_is_read_from_its_beginning(home: Paths, server: Server) -> None:
-    server.answer(server.images[:300])
+    server.report(server.answer(server.images[:300])[:5], ["3"] * 5)
     assert take(home, server, 0).images == 300
     server.log.unlink()
-    server.answer(server.images[:200])
-    assert take(home, server, 1).images == 200
+    server.report(server.answer(server.images[:200])[:2], ["3"] * 2)
+    anew = take(home, server, 1)
+    assert anew.images == 200
+    assert "of 7 labelled" in anew.summary
 
 
 def test_rubbish_is_one_line_and_changes_nothing(home: Paths, server: Server, tmp_path: Path) -> None:

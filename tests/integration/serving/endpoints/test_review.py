@@ -68,6 +68,10 @@ def test_an_admin_reviews_what_clients_have_reported(repository: Path, tmp_path:
         assert [decided[f"r{row}"].decision for row in range(4)] == ["accept", "reject", "accept", None]
         assert decided["r2"].class_name == str(labels[2])
         assert listed(server)["waiting"] == 1
+        server.client.post(
+            "/feedback", json={"id": "r1", "class_name": known["r1"]["class_name"]}, headers=CLIENT
+        ).raise_for_status()
+        assert read(log)["r1"].decision == "reject"  # the same label again needs no other review
         assert decide(server, known["r1"], None).is_success
         assert read(log)["r1"].decision is None
 

@@ -1,6 +1,7 @@
 """Inference log: images, predictions and feedback can be read from it; predictions never depend on it."""
 
 import base64
+import contextlib
 import io
 import sqlite3
 from contextlib import closing
@@ -16,10 +17,16 @@ from cluster import BINARIES, postgresql
 from PIL import Image
 from waiting import WAIT_SECONDS
 
-from mnistflow.data import catalog
+from mnistflow.data import catalog, inference_log
 from mnistflow.data.feedback import reports, reviews
+from mnistflow.monitoring import traffic
 
 INFER = f"/v2/models/{kit.NAME}/infer"
+FEEDBACK_OF_0_1 = """
+CREATE TABLE feedback (id TEXT NOT NULL, number INTEGER NOT NULL, time DOUBLE PRECISION NOT NULL,
+    label INTEGER NOT NULL, class_name TEXT NOT NULL, PRIMARY KEY (id, number));
+INSERT INTO feedback (id, number, time, label, class_name) VALUES ('old', 0, 1, 3, '3')
+"""
 
 
 @pytest.fixture
@@ -163,7 +170,11 @@ def test_no_more_than_the_sample_is_logged(repository, data, logged) -> None:
 def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository, data) -> None:
     images = data[0][:40]
     arguments = ("--workers", "2", "--logged-rows", "100", "--logged-per-second", "1000000")
-    with postgresql() as url, kit.Server(repository, "--inference-log", url, *arguments) as server:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(postgresql())
+        with psycopg.connect(url) as connection:
+            connection.execute(FEEDBACK_OF_0_1)
+        server = stack.enter_context(kit.Server(repository, "--inference-log", url, *arguments))
 
         def count(table: str) -> int:
             with psycopg.connect(url) as connection:
@@ -177,11 +188,17 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         assert say(server, id="nobody", class_name="3").status_code == 404
         assert say(server, id=given[0], class_name="x").status_code == 400
         assert say(server, id=given[0], class_name="3", number=2**31).status_code == 400
-        assert count("feedback") == 2
+        assert count("feedback") == 3
 
         reported = reports.read(url, reports.newest(url), catalog.get("digits"))
         found = {report.image.tobytes(): report.class_name for report in reported}
         assert found == {images[0].tobytes(): "7", images[-1].tobytes(): "5"}
+        labels = inference_log.query(url, traffic.LABELS, (0, kit.NAME, 1, "[28,28]"))
+        assert [class_name for *_, class_name, _ in labels] == ["5", "7"]  # in the order of the first reports
+        assert say(server, id=given[-1], class_name="5").is_success
+        assert say(server, id=given[0], class_name="7").is_success
+        assert inference_log.query(url, traffic.LABELS, (0, kit.NAME, 1, "[28,28]")) == labels
+        assert reports.newest(url) == max(report.time for report in reported)
         reviews.record(url, reported[:1], "accept", "ada@laptop", correct="9")
         (decided,) = (
             report for report in reports.read(url, reports.newest(url), catalog.get("digits")) if report.decision
@@ -195,4 +212,4 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         again = {"X-Request-Id": given[0]}
         server.client.post("/predict", content=data[0][50].tobytes(), headers=again).raise_for_status()
         kit.wait_until(lambda: count(f"inferences WHERE id LIKE '{given[0]}#%'") == 1)
-        assert count("feedback") == 2
+        assert count("feedback") == 3
