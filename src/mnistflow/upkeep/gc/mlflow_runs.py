@@ -1,8 +1,8 @@
 """Garbage of MLflow: decides which runs and versions are kept, and removes the others with their artifacts.
 
 A tree stays when anything references one of its runs or versions: an alias, the history of champions, a rollout, the
-gate's alpha spending, a tag, a running process, or another tree that has learned from it. While versions are
-removed, this process alone decides about their models.
+gate's alpha spending, a version that someone else registered, a tag, a running process, or another tree that has
+learned from it. While versions are removed, this process alone decides about their models.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def _reason_to_keep(paths: Paths, tree: RunTree, models: Mapping[str, StoredMode
     for version in tree.versions:
         if reason := _reason_to_keep_version(paths, version, models[version.name], now):
             return reason
+    if tree.foreign:
+        return f"registered as {tree.foreign[0].name}"
     if any(run.data.tags.get(runs.KEEP) for run in tree.runs):
         return f"with tag {runs.KEEP}"
     if any(run.info.status in ("RUNNING", "SCHEDULED") for run in tree.runs if _is_active(run)):

@@ -37,10 +37,12 @@ class RunTree:
     Attributes:
         runs: children after their parents.
         versions: that these runs registered.
+        foreign: versions that someone else registered from these runs, such as copies made by MLflow.
     """
 
     runs: tuple[Run, ...]
     versions: tuple[StoredVersion, ...]
+    foreign: tuple[StoredVersion, ...]
 
     @property
     def ended(self) -> datetime:
@@ -67,17 +69,19 @@ class RunTree:
 def read() -> tuple[list[RunTree], Mapping[str, StoredModel]]:
     """Return all trees, those in MLflow's trash included, and the registered models, by their name."""
     models = {name: model for name in _model_names() if (model := open_store().model(name))}
-    registered = [version for name in models for version in open_store().versions(name) if _is_own(version)]
-    run_of = {f"{version.name}/{version.number}": version.run_id for version in registered}
     known = {run.info.run_id: run for run in _own_runs()}
+    found = [version for name in models for version in open_store().versions(name) if version.run_id in known]
+    run_of = {_key(version): version.run_id for version in found if _is_own(version, known)}
+    roots = {run_id: _root(run, known, run_of) for run_id, run in known.items()}
     members: dict[str, list[Run]] = defaultdict(list)
-    for run in known.values():
-        members[_root(run, known, run_of)].append(run)
-    grown: dict[str, list[StoredVersion]] = defaultdict(list)
-    for version in registered:
-        if run := known.get(version.run_id):
-            grown[_root(run, known, run_of)].append(version)
-    return [RunTree(_parents_first(found), tuple(grown[root])) for root, found in members.items()], models
+    own: dict[str, list[StoredVersion]] = defaultdict(list)
+    foreign: dict[str, list[StoredVersion]] = defaultdict(list)
+    for run_id, run in known.items():
+        members[roots[run_id]].append(run)
+    for version in found:
+        (own if _is_own(version, known) else foreign)[roots[version.run_id]].append(version)
+    trees = (RunTree(_parents_first(members[root]), tuple(own[root]), tuple(foreign[root])) for root in members)
+    return list(trees), models
 
 
 def _model_names() -> list[str]:
@@ -89,8 +93,15 @@ def _model_names() -> list[str]:
             return found
 
 
-def _is_own(version: StoredVersion) -> bool:
-    return any(key.startswith(versions.TAG) for key in version.tags)
+def _is_own(version: StoredVersion, known: Mapping[str, Run]) -> bool:
+    """Return whether mnistflow registered a version. A copy has the tags too, but its run names the original."""
+    registered = known[version.run_id].data.tags.get(runs.VERSION, _key(version))
+    return registered == _key(version) and any(key.startswith(versions.TAG) for key in version.tags)
+
+
+def _key(version: StoredVersion) -> str:
+    """Return what the tag `runs.VERSION` of the run of a version contains."""
+    return f"{version.name}/{version.number}"
 
 
 def _own_runs() -> Iterator[Run]:

@@ -66,6 +66,7 @@ class Year:
         champion = self.client.get_model_version(NAME, "1")
         own = {**champion.tags, versions.TAG + "history": "", SPENT_TAG: "[]", **tags}
         made = self.client.create_model_version(NAME, champion.source, run.run_id, tags=own)
+        run.set_tags({runs.VERSION: f"{NAME}/{made.version}"})
         return int(made.version)
 
     def has(self, run: runs.Run) -> bool:
@@ -139,6 +140,19 @@ def test_what_anything_holds_stays(year: Year) -> None:
         "named by a file in var/",
         "of the last run of an experiment",
     }
+
+
+def test_the_run_of_a_version_that_mnistflow_did_not_register_stays(year: Year) -> None:
+    registered, copied = year.run(), year.run()
+    original = year.version(copied)
+    year.run()
+    year.client.create_registered_model("prod-digits")
+    year.client.create_model_version("prod-digits", f"runs:/{registered.run_id}/model", registered.run_id)
+    year.client.copy_model_version(f"models:/{NAME}/{original}", "staging-digits")
+    kept = year.collect(delete=True)["MLflow runs"].kept
+    assert year.has(registered) and year.has(copied) and original in year.numbers()
+    assert len(year.client.search_model_versions("name = 'staging-digits'")) == 1
+    assert {"registered as prod-digits", "registered as staging-digits"} <= kept.keys()
 
 
 def test_what_is_young_stays(year: Year) -> None:
