@@ -126,7 +126,9 @@ def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as 
     done = backups.write(paths, file)
     typer.echo(f"{file}: {done.files:,} files, {decimal(done.bytes)} before compression")
     if external := backups.external_stores(paths):
-        typer.secho(f"warning: not in var/, so not copied: {', '.join(external)}", fg=typer.colors.YELLOW, err=True)
+        _warn(f"not in var/, so not copied: {', '.join(external)}")
+    if broken := backups.broken_links(paths):
+        _warn(f"not copied, because the target of the link is missing: {', '.join(broken)}")
 
 
 def restore(
@@ -143,6 +145,10 @@ def restore(
         done = restoration.restore(paths, file, replace=replace)
     environment.configure(paths)
     typer.echo(f"{done.files:,} files restored to {paths.var}. Next: mnistflow status")
+
+
+def _warn(problem: str) -> None:
+    typer.secho(f"warning: {problem}", fg=typer.colors.YELLOW, err=True)
 
 
 def _print(collected: "Iterator[Garbage]", *, delete: bool) -> None:

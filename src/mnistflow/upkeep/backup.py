@@ -4,7 +4,8 @@ The order makes the copy consistent. The model repository comes first, so that i
 follower corrects, but never ahead. Databases come next, each as SQLite's backup API sees it at one moment, and then the
 files that they name, which are written before their rows. The run cache of DVC comes before the files that it names.
 
-What any command makes again is left out, and so are the workspaces of runs that are under way.
+What any command makes again is left out, and so are the workspaces of runs that are under way. Symbolic links are
+followed: the archive contains the files and folders that they lead to.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _wanted(paths: Paths) -> Iterator[Path]:
 
 
 def _walk(paths: Paths, start: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(start):
+    for folder, folders, names in os.walk(start, followlinks=True):
         inside = Path(folder)
         if OWNER in names and inside.parent == paths.runs:
             folders.clear()  # a run is under way there
@@ -139,7 +140,12 @@ def _walk(paths: Paths, start: Path) -> Iterator[Path]:
 def _is_wanted(paths: Paths, folder: Path) -> bool:
     is_environment = (folder / "pyvenv.cfg").is_file() or (folder / "CACHEDIR.TAG").is_file()
     is_left_out = str(folder.relative_to(paths.var)) in LEFT_OUT
-    return not (is_environment or is_left_out or _is_unfinished(folder.name))
+    return not (is_environment or is_left_out or _is_unfinished(folder.name) or _is_loop(folder))
+
+
+def _is_loop(folder: Path) -> bool:
+    """Return whether a folder is a link to one that contains it."""
+    return folder.is_symlink() and folder.resolve() in map(Path.resolve, folder.parents)
 
 
 def _is_unfinished(name: str) -> bool:
@@ -194,6 +200,12 @@ def external_stores(paths: Paths) -> list[str]:
     # The value is a path, or a URL that contains one, such as `sqlite:////home/ada/mnistflow/var/mlflow/mlflow.db`.
     found = [name for name in STORES if name in os.environ and str(paths.var) not in os.environ[name]]
     return [*found, *(name for name in SERVERS if name in os.environ)]
+
+
+def broken_links(paths: Paths) -> list[str]:
+    """Return the links in `var/` whose target is missing, such as a folder on a disk that is not mounted."""
+    broken = (path for path in _walk(paths, paths.var) if path.is_symlink() and not path.exists())
+    return [str(path.relative_to(paths.checkout)) for path in broken]
 
 
 def summary_of(entry: Any) -> Backup:
