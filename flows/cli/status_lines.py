@@ -46,9 +46,14 @@ def _champion_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield from _version_lines("champion", status.champion)
         if status.champion.history:
             yield "", _without_reason(status.champion)
-    elif status.serving:
+    elif status.champion_problem:
+        yield "champion", status.champion_problem
+    elif status.serving and status.serving_is_registered:
         yield "champion", "none: MLflow has no alias `champion`"
         yield "", f"version {status.serving} still serves: `mnistflow promote {status.serving}` makes it champion again"
+    elif status.serving:
+        yield "champion", "none: MLflow has no alias `champion`"
+        yield "", f"version {status.serving} still serves, but MLflow has it no longer: `mnistflow promote VERSION`"
     else:
         yield "champion", f"none yet: `mnistflow retrain` with fetch.dataset={status.dataset} trains one"
 
@@ -66,7 +71,7 @@ def _version_lines(label: str, version: VersionState) -> Iterator[tuple[str, str
 
 def _published_lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "published", f"version {status.serving} in {status.model_repository}" if status.serving else "nothing yet"
-    if status.serving and not status.serving_is_whole:
+    if status.serving_is_registered and not status.serving_is_whole:
         fix = "`mnistflow follow --once` writes the champion's" if status.champion else "`mnistflow promote VERSION`"
         yield "", f"its files are missing, damaged or those of another registry: {fix}"
 

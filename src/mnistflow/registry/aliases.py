@@ -98,10 +98,11 @@ def complete_move(name: str) -> None:
     """Complete the move that a killed process has begun, and record one that was made in MLflow's UI or client.
 
     The latter is recorded like `mnistflow promote`: a rollback returns to the version before, and no retraining brings
-    that version back. The caller has the lease on the model.
+    that version back. A choice of a version that mnistflow has not registered is not recorded: commands that need a
+    champion name the problem, and the next promotion or rollback replaces it. The caller has the lease on the model.
     """
     model = _model(name)
-    if is_move_complete(model):
+    if is_move_complete(model) or CHAMPION not in versions.by_alias(name):
         return
     champion, last = model.aliases[CHAMPION], Move.of(model) or _latest_of_history(name)
     if last and champion == last.version:
@@ -159,8 +160,7 @@ def _record(name: str, move: Move) -> None:
         _set_tag(champion, "overruled", "false")
         if replaced:
             _set_tag(replaced, "overruled", "true")
-    earlier = history.earlier_champion(known.values(), move.version) if move.by == "rollback" else move.replaced
-    _set_alias(name, PREVIOUS, earlier if earlier in known else None)
+    _set_alias(name, PREVIOUS, history.earlier_champion(known.values(), move.version))
     aliases = _model(name).aliases
     if aliases.get(CHALLENGER) == move.version:
         _set_alias(name, CHALLENGER, None)

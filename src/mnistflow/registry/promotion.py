@@ -11,6 +11,7 @@ from mnistflow.paths import Paths
 from mnistflow.registry import aliases, history, publisher, reconciliation, versions
 from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.versions import Version
+from mnistflow.tracking.store import open_store
 
 
 def apply(paths: Paths, version: Version, judgement: Judgement) -> None:
@@ -22,9 +23,8 @@ def apply(paths: Paths, version: Version, judgement: Judgement) -> None:
         RegistryError: the artifact store does not have its files, or the champion is not the one that it was compared
             with any more.
     """
-    decision, champion = judgement.verdict.decision, versions.version_of_alias(version.name, versions.CHAMPION)
-    number = champion.number if champion else None
-    if number == version.number:
+    decision = judgement.verdict.decision
+    if _champion(version.name) == version.number:
         reconciliation.follow(paths, version.name)
     elif decision == "promote":
         _publish(paths, version)
@@ -83,7 +83,7 @@ def rollback(paths: Paths, name: str, reason: str = "", replacing: int | None = 
     """
     with reconciliation.acquire_lease(name):
         known = {version.number: version for version in versions.all_versions(name)}
-        champion = next((number for number, version in known.items() if versions.CHAMPION in version.aliases), None)
+        champion = _champion(name)
         if replacing is not None:
             _check_champion(name, replacing)
         earlier = history.earlier_champion(known.values(), champion)
@@ -107,13 +107,17 @@ def _check_champion(name: str, expected: int | None) -> None:
         RegistryError: it is another one: MLflow's UI has moved the alias, or this process was stopped for so long that
             another one took its lease.
     """
-    champion = versions.version_of_alias(name, versions.CHAMPION)
-    number = champion.number if champion else None
+    number = _champion(name)
     if number != expected:
         raise RegistryError(
             f"the champion of {name} is {_called(number)} now, and was {_called(expected)} when this was decided",
             "Run the command again to decide on the present state.",
         )
+
+
+def _champion(name: str) -> int | None:
+    """Return the number of the champion, whoever has registered that version."""
+    return open_store().aliases(name).get(versions.CHAMPION)
 
 
 def _called(number: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,9 +82,11 @@ class Status:
     """The state of one data set's models.
 
     Attributes:
+        champion_problem: why the version with the alias `champion` cannot serve, and the fix; empty if it can.
         previous: the version that `mnistflow rollback` returns to.
         outputs: of the stages in the checkout; None when there is no evaluation.
         serving: number of the version that the model repository points to.
+        serving_is_registered: whether MLflow still has that version.
         serving_is_whole: whether that version's files are there, as they were written, and not of another registry.
         model_repository: folder that servers read.
         rollout: canary and shadow deployment of a challenger, as the registry has it.
@@ -92,11 +95,13 @@ class Status:
 
     dataset: str
     champion: VersionState | None
+    champion_problem: str
     challenger: VersionState | None
     previous: VersionState | None
     last_run: RunState | None
     outputs: Outputs | None
     serving: int | None
+    serving_is_registered: bool
     serving_is_whole: bool
     model_repository: str
     rollout: Rollout | None
@@ -108,18 +113,17 @@ def read(paths: Paths, dataset: str) -> Status:
     name = versions.model_name(dataset)
     serving = publisher.published_champion(paths, name)
     aliased = versions.by_alias(name)
-    published = next((version for version in aliased.values() if version.number == serving), None)
-    if serving and not published:
-        with suppress(RegistryError):
-            published = versions.find(name, serving)
+    published = _version(name, serving, aliased)
     return Status(
         dataset=dataset,
         champion=_state(aliased.get(versions.CHAMPION)),
+        champion_problem=_champion_problem(name),
         challenger=_state(aliased.get(versions.CHALLENGER)),
         previous=_state(aliased.get(versions.PREVIOUS)),
         last_run=_last_run(paths, dataset),
         outputs=_outputs(paths, dataset),
         serving=serving,
+        serving_is_registered=published is not None,
         serving_is_whole=published is not None and publisher.is_intact(paths, published),
         model_repository=str(paths.models / name),
         rollout=rollouts.read(name),
@@ -135,6 +139,23 @@ def record_unchanged(paths: Paths, dataset: str, run_id: str) -> None:
 
 def _unchanged(paths: Paths, dataset: str) -> Path:
     return paths.var / "unchanged" / f"{dataset}.json"
+
+
+def _version(name: str, number: int | None, aliased: Mapping[str, Version]) -> Version | None:
+    """Return the version of that number, or None when MLflow does not have it; `aliased` saves the query."""
+    found = next((version for version in aliased.values() if version.number == number), None)
+    if number and not found:
+        with suppress(RegistryError):
+            return versions.find(name, number)
+    return found
+
+
+def _champion_problem(name: str) -> str:
+    try:
+        versions.version_of_alias(name, versions.CHAMPION)
+    except RegistryError as error:
+        return str(error)
+    return ""
 
 
 def _state(version: Version | None) -> VersionState | None:

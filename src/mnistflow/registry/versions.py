@@ -102,7 +102,7 @@ def find(name: str, number: int) -> Version:
     """Return one version.
 
     Raises:
-        RegistryError: there is no such version.
+        RegistryError: there is no such version, or it was not registered by mnistflow.
     """
     store = open_store()
     stored = store.version(name, number)
@@ -115,21 +115,35 @@ def all_versions(name: str) -> list[Version]:
     """Return all versions, newest first; none when the model does not exist."""
     store = open_store()
     aliases = store.aliases(name)
-    return [_version(stored, aliases) for stored in store.versions(name)]
+    return [_version(stored, aliases) for stored in store.versions(name) if _is_own(stored)]
+
+
+def foreign_versions(name: str) -> list[RegistryError]:
+    """Return the error of each version that was not registered by mnistflow, newest first."""
+    store = open_store()
+    aliases = store.aliases(name)
+    return [_foreign(stored, aliases) for stored in store.versions(name) if not _is_own(stored)]
 
 
 def version_of_alias(name: str, alias: str) -> Version | None:
-    """Return the version that an alias points to, or None."""
-    return by_alias(name).get(alias)
+    """Return the version that an alias points to, or None.
+
+    Raises:
+        RegistryError: that version was not registered by mnistflow.
+    """
+    store = open_store()
+    aliases = store.aliases(name)
+    stored = store.version(name, aliases[alias]) if alias in aliases else None
+    return _version(stored, aliases) if stored else None
 
 
 def by_alias(name: str) -> dict[str, Version]:
     """Return the version that each alias of a model points to."""
     store = open_store()
     aliases = store.aliases(name)
-    numbers = set(aliases.values())
-    found = {number: stored for number in numbers if (stored := store.version(name, number))}
-    return {alias: _version(found[number], aliases) for alias, number in aliases.items() if number in found}
+    found = {number: store.version(name, number) for number in set(aliases.values())}
+    own = {number: _version(stored, aliases) for number, stored in found.items() if stored and _is_own(stored)}
+    return {alias: own[number] for alias, number in aliases.items() if number in own}
 
 
 def registered_as(name: str, model_sha256: str) -> Version | None:
@@ -143,7 +157,35 @@ def find_overruled(version: Version) -> Version | None:
     return next((one for one in (version, *same) if one.is_overruled), None)
 
 
+def _is_own(stored: StoredVersion) -> bool:
+    """Return whether mnistflow has registered a version, and its tags are still there."""
+    return MANIFEST_TAG in stored.tags or {TAG + "task", TAG + "sha256"} <= stored.tags.keys()
+
+
+def _aliases_of(stored: StoredVersion, aliases: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, number in aliases.items() if number == stored.number))
+
+
+def _foreign(stored: StoredVersion, aliases: Mapping[str, int]) -> RegistryError:
+    named = _aliases_of(stored, aliases)
+    role = f", which is {' and '.join(named)}," if named else ""
+    if CHAMPION in named:
+        fix = "`mnistflow promote VERSION` makes another version the champion."
+    elif named:
+        fix = "Remove the alias in MLflow, or let it point to another version."
+    else:
+        fix = "Delete that version in MLflow, or register its model under another name."
+    return RegistryError(f"{stored.name} version {stored.number}{role} was not registered by mnistflow", fix)
+
+
 def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
+    """Return a version from its tags.
+
+    Raises:
+        RegistryError: it was not registered by mnistflow.
+    """
+    if not _is_own(stored):
+        raise _foreign(stored, aliases)
     tags = stored.tags
     facts = _facts(tags)
     return Version(
@@ -156,7 +198,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         decision=cast(Decision, tags.get(TAG + "decision", "hold")),
         reasons=_reasons(tags.get(TAG + "reasons", "")),
         verdict_key=tags.get(TAG + "verdict_key", ""),
-        aliases=tuple(sorted(alias for alias, number in aliases.items() if number == stored.number)),
+        aliases=_aliases_of(stored, aliases),
         created_ms=stored.created_ms,
         history=tuple(tags.get(TAG + "history", "").splitlines()),
         is_overruled=tags.get(TAG + "overruled") == "true",

@@ -50,7 +50,8 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     yield from _orphaned_workspaces(paths)
     if model := open_store().model(name):
         yield from _dead_leases(name, model)
-        yield from _aliases(name)
+        yield from _foreign_versions(name)
+        yield from _aliases(name, model)
         yield from _repository(paths, name, model)
     yield from _monitoring(paths, name)
     yield from _inference_log(log, retention)
@@ -97,9 +98,13 @@ def _dead_leases(name: str, model: StoredModel) -> Iterator[Problem]:
             )
 
 
-def _aliases(name: str) -> Iterator[Problem]:
-    aliased = versions.by_alias(name)
-    for alias, version in aliased.items():
+def _foreign_versions(name: str) -> Iterator[Problem]:
+    for error in versions.foreign_versions(name):
+        yield Problem("version", error.problem, error.fix)
+
+
+def _aliases(name: str, model: StoredModel) -> Iterator[Problem]:
+    for alias, version in versions.by_alias(name).items():
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = registration.download(version, Path(folder))
@@ -113,32 +118,32 @@ def _aliases(name: str) -> Iterator[Problem]:
                 f"{alias} points to {name} version {version.number}, whose model.onnx in the artifact store is damaged",
                 "Restore the artifact store from a backup, or promote another version.",
             )
-    if versions.CHAMPION not in aliased:
+    if versions.CHAMPION not in model.aliases:
         yield Problem("alias", f"{name} has no champion", "`mnistflow promote VERSION` makes one.")
 
 
 def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem]:
     repair = partial(reconciliation.reconcile, paths, name)
-    number = model.aliases.get(versions.CHAMPION)
-    if number is None:
+    champion = versions.by_alias(name).get(versions.CHAMPION)
+    if champion is None:
         return
     if not aliases.is_move_complete(model):
         yield Problem(
             "registry", f"the last change of the champion of {name} is not recorded", f"{REPAIR} records it.", repair
         )
     published, place = publisher.published_champion(paths, name), paths.models / name
-    if published != number:
+    if published != champion.number:
         behind = f"version {published}" if published else "nothing"
         yield Problem(
             "model repository",
-            f"{place} serves {behind}, but the champion is version {number}",
+            f"{place} serves {behind}, but the champion is version {champion.number}",
             f"{REPAIR} publishes it, as `mnistflow follow --once` does.",
             repair,
         )
-    elif not publisher.is_intact(paths, versions.find(name, number)):
+    elif not publisher.is_intact(paths, champion):
         yield Problem(
             "model repository",
-            f"files of version {number} in {place} are missing, damaged, or those of another registry",
+            f"files of version {champion.number} in {place} are missing, damaged, or those of another registry",
             f"{REPAIR} rewrites them, as `mnistflow follow --once` does.",
             repair,
         )

@@ -151,6 +151,61 @@ def test_a_promotion_after_a_choice_in_mlflow_moves_the_alias(paths: Paths, name
     assert promotion.rollback(paths, name).number == 2
 
 
+def register_in_mlflow(name: str, run_id: str) -> int:
+    """Register a version as a click on "Register model" in MLflow's UI does."""
+    return int(MlflowClient().create_model_version(name, "mlflow-artifacts:/", run_id).version)
+
+
+def test_a_version_that_mlflow_has_registered_stops_nothing(
+    paths: Paths, dataset: str, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    number = register_in_mlflow(name, made[1].run_id)
+    assert [version.number for version in versions.all_versions(name)] == [4, 3, 2, 1]
+    assert promotion.promote(paths, name, 2).number == 2
+    assert promotion.rollback(paths, name).number == 1
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
+    with pytest.raises(RegistryError, match=f"{name} version {number} was not registered by mnistflow") as raised:
+        promotion.promote(paths, name, number)
+    assert len(str(raised.value).splitlines()) == 1 and "Delete that version in MLflow" in raised.value.fix
+    assert [error.problem for error in versions.foreign_versions(name)] == [raised.value.problem]
+    assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
+
+
+def test_a_champion_that_mlflow_has_registered_is_named_until_it_is_replaced(
+    paths: Paths, dataset: str, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    promotion.make_champion(paths, made[1], "gate")
+    number = register_in_mlflow(name, made[2].run_id)
+    foreign = f"{name} version {number}, which is champion, was not registered by mnistflow"
+    MlflowClient().set_registered_model_alias(name, CHAMPION, str(number))
+    for _ in range(2):
+        with pytest.raises(RegistryError, match=foreign):
+            reconciliation.reconcile(paths, name)
+    with pytest.raises(RegistryError, match=foreign):
+        versions.version_of_alias(name, CHAMPION)
+    assert publisher.published_champion(paths, name) == 2
+    fix = "`mnistflow promote VERSION` makes another version the champion."
+    assert ("champion", f"{foreign}. {fix}") in shown(paths, dataset)
+    assert promotion.rollback(paths, name).number == 2
+    MlflowClient().set_registered_model_alias(name, CHAMPION, str(number))
+    assert promotion.promote(paths, name, 3).number == 3
+    assert aliased(name) == {CHAMPION: 3, PREVIOUS: 2}
+    assert not MlflowClient().get_model_version(name, str(number)).tags
+
+
+def test_status_of_a_champion_that_was_deleted_in_mlflow(
+    paths: Paths, dataset: str, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    MlflowClient().delete_model_version(name, "1")
+    texts = [text for _, text in shown(paths, dataset)]
+    assert "version 1 still serves, but MLflow has it no longer: `mnistflow promote VERSION`" in texts
+    assert not any("promote 1" in text or "damaged" in text for text in texts)
+    assert promotion.promote(paths, name, 2).number == 2
+
+
 def test_a_move_that_was_begun_is_completed_or_forgotten(paths: Paths, name: str, made: list[Version]) -> None:
     promotion.make_champion(paths, made[0], "gate")
     begun = aliases.Move(2, 1, "hand", history.line("hand", reason="killed"))

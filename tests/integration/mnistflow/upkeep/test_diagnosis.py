@@ -146,6 +146,17 @@ def test_an_alias_without_files_is_named_with_what_the_user_can_do(paths: Paths)
     assert diagnosis.repair(behind).startswith("the files of digits-classifier version 1 are not in the artifact store")
 
 
+def test_a_version_that_mlflow_has_registered_is_named(paths: Paths) -> None:
+    run_id = versions.find(NAME, 1).run_id
+    MlflowClient().create_model_version(NAME, f"runs:/{run_id}/model", run_id)
+    (ignored,) = diagnose(paths)
+    assert ignored.what == f"version: {NAME} version 2 was not registered by mnistflow" and ignored.repair is None
+    MlflowClient().set_registered_model_alias(NAME, "champion", "2")
+    (chosen,) = diagnose(paths)
+    assert chosen.what == f"version: {NAME} version 2, which is champion, was not registered by mnistflow"
+    assert chosen.fix.startswith("`mnistflow promote VERSION`")
+
+
 def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -> None:
     published = retrained.folder / "var/models" / NAME / "champion"
     published.write_text("9\n")

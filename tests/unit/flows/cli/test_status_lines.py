@@ -11,7 +11,21 @@ CALLS = {"champion": RolloutCalls(1200, 0, 0.5), "challenger": RolloutCalls(1180
 TRIED = RolloutStatus(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)
 
 
-STATE = Status("mnist", None, None, None, None, None, 3, True, "var/models", Rollout(4, 0.1, True), ())
+STATE = Status(
+    dataset="mnist",
+    champion=None,
+    champion_problem="",
+    challenger=None,
+    previous=None,
+    last_run=None,
+    outputs=None,
+    serving=3,
+    serving_is_registered=True,
+    serving_is_whole=True,
+    model_repository="var/models",
+    rollout=Rollout(4, 0.1, True),
+    servers=(),
+)
 CHAMPION = VersionState(3, "accuracy", 0.99, 0.99, "test accuracy 99.00%", "0123456789", "promote", (), ())
 
 
