@@ -25,6 +25,7 @@ from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import StartError
 from serving.http.application import Application, Middleware
 from serving.http.auth import ApiKeys
+from serving.http.body_parser import BodyParser
 from serving.http.cors import cors_middleware
 from serving.http.request_log import CallHook, hook_middleware, log_call
 from serving.http.router import Router
@@ -63,14 +64,15 @@ def create_app(
         settings.inference_log, settings.logged_per_second, settings.logged_rows, metrics.requests.count_log_dropped
     )
     api_keys = ApiKeys(settings.keys, settings.admin_keys)
+    body_parser = BodyParser()
     routes = [
-        *V2Endpoints(plane, handlers, settings, inference_log).routes(),
+        *V2Endpoints(plane, handlers, settings, inference_log, body_parser).routes(),
         *TritonEndpoints(handlers, settings).routes(),
         *PredictEndpoints(plane, converter, settings, inference_log).routes(),
         *GenerateEndpoints(plane).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
         *ReviewEndpoints(inference_log, api_keys).routes(),
-        *InvocationsEndpoints(plane, settings, handlers.describe_server()["version"]).routes(),
+        *InvocationsEndpoints(plane, settings, handlers.describe_server()["version"], body_parser).routes(),
         *StatusEndpoint(models, metrics).routes(),
         *PageEndpoints().routes(),
         *MetricsEndpoint(metrics).routes(),

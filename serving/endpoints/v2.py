@@ -1,10 +1,13 @@
 """Open Inference Protocol v2 over HTTP: `/v2/...`, with Triton's extensions for statistics and configuration."""
 
+from functools import partial
+
 from serving.engine.batcher import Outputs
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
+from serving.http.body_parser import MAX_INLINE_BYTES, BodyParser
 from serving.http.head import INFERENCE_HEADER_LENGTH, RequestHead
 from serving.http.request import Request
 from serving.http.request_id import valid_request_id
@@ -24,7 +27,8 @@ from serving.settings import Settings
 BINARY = "application/octet-stream"
 MEDIA_TYPES = ("", JSON, BINARY)
 MAX_HEADER_LENGTH_DIGITS = 12
-MAX_ADMIN_BYTES = 64 * 1024
+# Of a request to the repository: its fields are few and short.
+MAX_REPOSITORY_BYTES = 64 * 1024
 MODEL = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
@@ -32,12 +36,19 @@ class V2Endpoints:
     """Endpoints under /v2."""
 
     def __init__(
-        self, plane: DataPlane, handlers: ProtocolHandlers, settings: Settings, inference_log: InferenceLog
+        self,
+        plane: DataPlane,
+        handlers: ProtocolHandlers,
+        settings: Settings,
+        inference_log: InferenceLog,
+        body_parser: BodyParser,
     ) -> None:
         self._plane = plane
         self._handlers = handlers
         self._log = inference_log
         self._settings = settings
+        self._body_parser = body_parser
+        self._max_inline_bytes = min(MAX_INLINE_BYTES, settings.max_body_bytes)
 
     def routes(self) -> list[Route]:
         return [
@@ -87,11 +98,11 @@ class V2Endpoints:
         return json_response(self._handlers.statistics(name, version))
 
     async def index(self, request: Request) -> Response:
-        body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
+        body = await request.body(MAX_REPOSITORY_BYTES, self._settings.receive_seconds)
         return json_response(self._handlers.index(parse_index_request(body)))
 
     async def load(self, request: Request, name: str) -> Response:
-        check_load_request(await request.body(MAX_ADMIN_BYTES, self._settings.receive_seconds))
+        check_load_request(await request.body(MAX_REPOSITORY_BYTES, self._settings.receive_seconds))
         await self._handlers.load(name)
         return json_response({"name": name, "load": True})
 
@@ -103,7 +114,11 @@ class V2Endpoints:
         model = await self._handlers.model(name, version)
         header_length = _header_length(request.head)
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
-        parsed = self._parse(request, body, header_length, model)
+        parsed = await self._body_parser.run(
+            partial(self._parse, request, body, header_length, model),
+            len(body) if header_length is None else header_length,
+            request.is_disconnected,
+        )
         request_id = _request_id(request, parsed) if version is None else None
         model, outputs = await self._plane.infer(
             model, parsed.inputs, parsed.outputs, request.is_disconnected, request_id
@@ -111,8 +126,8 @@ class V2Endpoints:
         return self._response(request, model, parsed, outputs)
 
     def start_infer(self, request: Request, on_response: OnResponse, name: str, version: str | None) -> bool:
-        """Callback version of `infer`. Returns False if the body is incomplete or the request names a version."""
-        body = request.buffered_body(self._settings.max_body_bytes)
+        """Callback version of `infer`. Returns False if the body is incomplete or large, or if a version is named."""
+        body = request.buffered_body(self._max_inline_bytes)
         if body is None or version is not None:
             return False
         model = self._plane.models.champion(name)

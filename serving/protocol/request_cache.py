@@ -85,7 +85,8 @@ class RequestCache:
         else:
             is_reusable = data_bytes == array.nbytes
         if is_reusable:
-            if len(envelopes) == MAX_ENTRIES:
+            # More, if two threads have added the last one.
+            if len(envelopes) >= MAX_ENTRIES:
                 envelopes.clear()
             envelopes[key] = envelope
 

@@ -5,13 +5,18 @@ import gzip
 import json
 import os
 import re
+import select
+import socket
 import threading
 import zlib
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 import serving_kit as kit
+
+from serving.http.body_parser import MAX_INLINE_BYTES
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +123,44 @@ def test_a_wrong_invocation_is_refused(server, data, first, body):
     assert set(answer.json()) == {"error"}
     right = server.client.post("/invocations", json={"instances": data[0][:1].tolist()}).json()
     assert np.allclose(right["predictions"]["probabilities"], first.probabilities(data[0][:1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "instances", "inputs", "csv", "v2"])
+def test_large_bodies_are_answered_as_small_ones(server, data, first, form):
+    images = np.resize(data[0], (512, 28, 28))
+    bodies = {name: json.dumps({name: value}) for name, value in forms(images).items()}
+    bodies |= {"csv": as_csv(images), "v2": json.dumps(kit.inference_request(images, data=images.tolist()))}
+    assert len(bodies[form]) > MAX_INLINE_BYTES
+    path, media = INFER if form == "v2" else "/invocations", "text/csv" if form == "csv" else "application/json"
+
+    answer = server.client.post(path, content=bodies[form], headers={"content-type": media})
+
+    values = answer.json()["outputs"][0]["data"] if form == "v2" else predictions(answer)
+    assert np.allclose(np.reshape(values, (512, 10)), first.probabilities(images), atol=1e-5)
+
+
+@pytest.mark.hostile
+def test_health_checks_are_answered_while_large_bodies_are_parsed(repository):
+    body = gzip.compress(b"a\n" + b"\n" * 8_000_000)  # a CSV that takes long, because it has no row at which to stop
+    head = "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Encoding: gzip\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with kit.Server(repository) as server, ExitStack() as stack:
+        host, port = server.url.removeprefix("http://").split(":")
+        senders = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(8)]
+        for sender in senders:
+            sender.sendall(request)
+        for _ in range(20):
+            assert server.client.get("/v2/health/live").is_success
+        answered, _, _ = select.select(senders, [], [], 0)
+
+        assert len(answered) < len(senders) // 2
+
+
+@pytest.mark.hostile
+def test_requests_to_the_repository_are_short(server):
+    answer = server.client.post("/v2/repository/index", content=b'{"ready": true}'.ljust(100_000))
+
+    assert answer.status_code == 413
 
 
 def test_the_index_lists_all_versions_and_why_they_do_not_serve(repository, data, second):
