@@ -80,7 +80,8 @@ def _taken(known: State, step: Step, inputs: str, name: str, dataset: str, now: 
 
 
 def _last_retraining(dataset: str) -> datetime | None:
-    """Return when the newest retraining that has succeeded began."""
-    query = RunQuery(dataset, status="FINISHED", tags={runs.KIND: "retrain"}, limit=1)
+    """Return when the newest retraining began that has succeeded and could have replaced the champion."""
+    could_replace = {runs.KIND: "retrain", runs.REGISTERS: "true"}
+    query = RunQuery(dataset, status="FINISHED", tags=could_replace, limit=1)
     newest = next(iter(open_store().search_runs(query)), None)
     return datetime.fromtimestamp(newest.started_ms / 1000, UTC) if newest else None

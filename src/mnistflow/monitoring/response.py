@@ -42,7 +42,8 @@ def next_step(state: State, retrained: datetime | None, now: datetime, config: M
 
     Args:
         state: after the last look, with up-to-date outcomes of the attempts.
-        retrained: start of the newest retraining that succeeded, by an alarm or otherwise; None for never.
+        retrained: start of the newest retraining that succeeded and judged its model, by an alarm or otherwise; None
+            for never.
         now: time of the look.
         config: section `monitor` of params.yaml.
     """

@@ -55,7 +55,8 @@ class RunPlan:
         pinned: parameters that resolve external inputs, by dotted key.
         config: params.yaml with both in place.
         options: what else the user has chosen for this run.
-        tags: of the run in MLflow: its note, the command that repeats it, and those of `run_names.tags_of`.
+        tags: of the run in MLflow: its note, the command that repeats it, whether it registers the model, and those of
+            `run_names.tags_of`.
         warnings: what of a user's own images is not used, a line each.
     """
 
@@ -116,6 +117,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
         tags={
             runs.COMMAND: _command({**overrides, **pinned}),
             **({runs.NOTE: options.note} if options.note else {}),
+            **({runs.REGISTERS: "true"} if options.register else {}),
             **run_names.tags_of(base, config, overrides),
         },
         warnings=fetch.warnings(config.fetch, paths),

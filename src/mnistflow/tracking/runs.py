@@ -39,6 +39,7 @@ COMMIT = "mlflow.source.git.commit"  # as `git.describe_commit` describes it
 WEIGHTS = "mnistflow.weights"  # digest of the weights in the ONNX file; see `export.weights`
 FLOW_RUN_URL = "prefect.flow_run_url"
 VERSION = "mnistflow.version"  # name/number of the version that a run registered, or monitors
+REGISTERS = "mnistflow.registers"  # "true" for retrainings that register their model, unless it is known, and judge it
 KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mnistflow gc` does not remove it
 NOTE = "mlflow.note.content"  # the description that MLflow shows
 LIMIT = 100  # parameters, tags and metrics in one call

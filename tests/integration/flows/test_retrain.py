@@ -163,6 +163,7 @@ def test_a_run_is_recorded_under_a_name_in_an_experiment_and_not_registered(repo
     )
     tags = dict(reporting.query("select key, value from tags where run_uuid = ?", run))
     assert (state, tags["mlflow.note.content"]) == ("FINISHED", "**why** it runs")
+    assert "mnistflow.registers" not in tags
     assert reporting.query("select value from latest_metrics where run_uuid = ? and key = 'test_accuracy'", run)
     assert f"MLflow run {run}" in output
     assert (registered(reporting), champion(reporting), status(reporting)["last_run"]) == before
