@@ -24,6 +24,7 @@ from mnistflow.tracking import lease, runs
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import StoredModel
 from mnistflow.tracking.store import open_store
+from mnistflow.upkeep import restoration
 from mnistflow.upkeep.gc import logged_inferences
 from mnistflow.upkeep.problems import Problem
 
@@ -56,6 +57,7 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     yield from _monitoring(paths, name)
     yield from _inference_log(log, retention)
     yield from _logs(paths)
+    yield from _restoration(paths)
     yield from _disk(paths)
 
 
@@ -182,6 +184,16 @@ def _logs(paths: Paths) -> Iterator[Problem]:
                 f"{REPAIR} leaves the last {TAIL_BYTES / 1e6:.0f} MB.",
                 partial(_shorten, path),
             )
+
+
+def _restoration(paths: Paths) -> Iterator[Problem]:
+    for former in restoration.former_contents(paths):
+        if restoration.is_replaced(former):
+            problem = f"{former} is the former var/, which a killed `mnistflow restore` has not removed"
+            yield Problem("restoration", problem, f"{REPAIR} removes it.", partial(files.remove, former))
+        else:
+            problem = f"a killed `mnistflow restore` has moved var/ to {former}, and not replaced it"
+            yield Problem("restoration", problem, f"Move it back to {paths.var}, or restore again.")
 
 
 def _disk(paths: Paths) -> Iterator[Problem]:

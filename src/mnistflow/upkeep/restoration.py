@@ -1,6 +1,7 @@
 """Restoration of `var/` from a backup, in any checkout.
 
 The archive is unpacked beside `var/`, checked, and then takes its place: a damaged archive or a kill changes nothing.
+What a kill leaves beside `var/` is cleared by the next restoration.
 Runs that were under way have no process in the restored copy: they are KILLED there.
 """
 
@@ -22,7 +23,9 @@ from mnistflow.pipeline import workspace
 from mnistflow.upkeep import backup
 from mnistflow.upkeep.backup import LOCK, SUMMARY, Backup
 
-UNFINISHED = ".var.*.tmp"  # what a killed restoration leaves, see `files.atomic_write`
+# What a killed restoration leaves beside `var/`, see `files.atomic_write`.
+UNPACKED, FORMER = ".tmp", ".old"
+LEFTOVERS = ".var.*"
 VAR = "var/"
 
 
@@ -40,11 +43,12 @@ def restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
     """
     if not archive.is_file():
         raise DataError(f"{archive} is missing", "Name a file that `mnistflow backup` has written.")
-    if any(path.is_file() for path in paths.var.rglob("*")) and not replace:
+    _bring_back(paths)
+    if _has_files(paths.var) and not replace:
         raise MnistflowError(f"{paths.var} is not empty", "Restore into another checkout, or replace it: --replace.")
     if any(workspace.is_used(folder) for folder in paths.runs.glob("*")):
         raise MnistflowError(f"a retraining or sweep is running in {paths.checkout}", "Wait until it has ended.")
-    for leftover in paths.checkout.glob(UNFINISHED):
+    for leftover in _leftovers(paths, UNPACKED, FORMER):
         files.remove(leftover)
     with files.atomic_write(paths.var) as temporary:
         temporary.mkdir()
@@ -54,6 +58,32 @@ def restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
             with files.atomic_write(paths.checkout / LOCK) as path:
                 path.write_bytes(lock)
     return restored
+
+
+def former_contents(paths: Paths) -> list[Path]:
+    """Return folders with a former `var/` that a killed restoration has not removed."""
+    return _leftovers(paths, FORMER)
+
+
+def is_replaced(former: Path) -> bool:
+    """Return whether the archive had taken the place of a former `var/` before the kill."""
+    return not former.with_suffix(UNPACKED).exists()
+
+
+def _bring_back(paths: Paths) -> None:
+    """Bring back the former `var/` if the kill came before the archive had taken its place."""
+    for former in former_contents(paths):
+        if not (is_replaced(former) or _has_files(paths.var)):
+            files.remove(paths.var)
+            former.replace(paths.var)
+
+
+def _has_files(var: Path) -> bool:
+    return any(path.is_file() and path.suffix != ".lock" for path in var.rglob("*"))
+
+
+def _leftovers(paths: Paths, *suffixes: str) -> list[Path]:
+    return [path for path in sorted(paths.checkout.glob(LEFTOVERS)) if path.suffix in suffixes]
 
 
 def _unpack(archive: Path, folder: Path) -> tuple[Backup, bytes | None]:

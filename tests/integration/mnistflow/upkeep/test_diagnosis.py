@@ -90,6 +90,10 @@ def leave_a_large_log(paths: Paths) -> None:
         log.write(b"\nthe last line\n")
 
 
+def leave_a_former_var(paths: Paths) -> None:
+    (paths.checkout / ".var.1f.old/models").mkdir(parents=True)
+
+
 def leave_half_a_state(paths: Paths) -> None:
     path = monitoring.folder(paths, NAME) / "state.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +115,7 @@ DAMAGES = (
     ("monitoring", leave_half_a_state),
     ("inference log", leave_old_rows),
     ("log", leave_a_large_log),
+    ("restoration", leave_a_former_var),
 )
 
 
@@ -125,6 +130,14 @@ def test_what_a_year_leaves_behind_is_named_and_repaired(paths: Paths) -> None:
         assert diagnosis.repair(problem) == ""
     assert diagnose(paths) == []
     assert (paths.var / "logs/predictions.log").read_bytes().endswith(b"the last line\n")
+    assert not list(paths.checkout.glob(".var.*"))
+
+
+def test_a_var_that_is_not_there_any_more_is_named_and_not_removed(paths: Paths) -> None:
+    (paths.checkout / ".var.1f.tmp").mkdir()
+    leave_a_former_var(paths)
+    (problem,) = diagnose(paths)
+    assert problem.repair is None and f"has moved var/ to {paths.checkout}/.var.1f.old" in problem.message
 
 
 def test_a_repository_behind_the_registry_is_brought_up_to_date(paths: Paths) -> None:
