@@ -68,7 +68,7 @@ def create_app(
     routes = [
         *V2Endpoints(plane, handlers, settings, inference_log, body_parser).routes(),
         *TritonEndpoints(handlers, settings).routes(),
-        *PredictEndpoints(plane, converter, settings, inference_log).routes(),
+        *PredictEndpoints(plane, converter, settings, inference_log, body_parser).routes(),
         *GenerateEndpoints(plane).routes(),
         *FeedbackEndpoint(inference_log, api_keys).routes(),
         *ReviewEndpoints(inference_log, api_keys).routes(),

@@ -15,6 +15,7 @@ from serving.endpoints.explanation import NOT_EXPLAINED, explain, explain_number
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.errors import InvalidRequestError, NoInkError
+from serving.http.body_parser import BodyParser
 from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
@@ -36,12 +37,18 @@ class PredictEndpoints:
     """Endpoints /predict, which runs the default model, and /predict/<model>."""
 
     def __init__(
-        self, plane: DataPlane, converter: ImageConverter, settings: Settings, inference_log: InferenceLog
+        self,
+        plane: DataPlane,
+        converter: ImageConverter,
+        settings: Settings,
+        inference_log: InferenceLog,
+        body_parser: BodyParser,
     ) -> None:
         self._plane = plane
         self._converter = converter
         self._log = inference_log
         self._settings = settings
+        self._body_parser = body_parser
 
     def routes(self) -> list[Route]:
         handlers = (("GET", self.describe), ("POST", self.predict))
@@ -70,7 +77,8 @@ class PredictEndpoints:
         body = await request.body(self._settings.max_body_bytes, self._settings.receive_seconds)
         start = time.perf_counter()
         model = self._plane.models.image_classifier(name)
-        images, is_list = parse_images(body, request.media_type, self._settings.max_rows)
+        parse = partial(parse_images, body, request.media_type, self._settings.max_rows)
+        images, is_list = await self._body_parser.run(parse, len(body), request.is_disconnected)
         predict = self._predict_numbers if _reads_numbers(request) else self._predict_images
         model, predictions = await predict(images, model, request)
         model_and_timing = {
