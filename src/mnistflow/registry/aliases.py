@@ -128,11 +128,28 @@ def set_challenger(version: Version) -> None:
 
 
 def rollout_of(model: StoredModel) -> Rollout | None:
-    """Return the rollout of a model; None without one."""
+    """Return the rollout of a model as MLflow stores it; None without one. Its version may have been deleted since."""
     try:
         return Rollout(**json.loads(model.tags[ROLLOUT_TAG]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def valid_rollout(name: str, model: StoredModel) -> Rollout | None:
+    """Return the rollout of a model; None without one, or if MLflow no longer has its version."""
+    rollout = rollout_of(model)
+    return rollout if rollout and versions.exists(name, rollout.challenger) else None
+
+
+def is_rollout_valid(name: str, model: StoredModel) -> bool:
+    """Return whether there is no rollout of a version that MLflow no longer has."""
+    return rollout_of(model) == valid_rollout(name, model)
+
+
+def end_invalid_rollout(name: str) -> None:
+    """End the rollout of a version that MLflow no longer has. The caller has the lease on the model."""
+    if not is_rollout_valid(name, _model(name)):
+        set_rollout(name, None)
 
 
 def set_rollout(name: str, rollout: Rollout | None) -> None:

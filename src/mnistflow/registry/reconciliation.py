@@ -14,21 +14,23 @@ def reconcile(paths: Paths, name: str) -> bool:
     """Make the repository equal to the registry, champion and rollout; return whether anything had to change.
 
     Moves of the alias by other machines or in MLflow's UI are adopted. One without a record is recorded in the
-    registry, see `aliases.complete_move`.
+    registry, see `aliases.complete_move`. A rollout whose version was deleted in MLflow ends.
 
     Raises:
         RegistryError: the artifact store does not have the files of a version.
     """
     changed = follow(paths, name)
     model = open_store().model(name)
-    if model is None or aliases.is_move_complete(model):
+    if model is None or (aliases.is_move_complete(model) and aliases.is_rollout_valid(name, model)):
         return changed
     with acquire_lease(name):
         return follow(paths, name) or changed
 
 
 def acquire_lease(name: str) -> Lease:
-    """Acquire the lease on a registered model and return it; pending champion moves are completed first.
+    """Acquire the lease on a registered model and return it.
+
+    First, a pending move of the champion is completed, and a rollout ends whose version was deleted in MLflow.
 
     Raises:
         RegistryError: others have decided all the time, or there is no such model.
@@ -36,6 +38,7 @@ def acquire_lease(name: str) -> Lease:
     lease = Lease(name).acquire()
     try:
         aliases.complete_move(name)
+        aliases.end_invalid_rollout(name)
     except BaseException:
         lease.release()
         raise
@@ -61,7 +64,7 @@ def follow(paths: Paths, name: str) -> bool:
         if changed or publisher.published_champion(paths, name) != number:
             publisher.write_champion(paths, champion)
             changed = True
-        return _follow_rollout(paths, name, aliases.rollout_of(model)) or changed
+        return _follow_rollout(paths, name, aliases.valid_rollout(name, model)) or changed
 
 
 def _follow_rollout(paths: Paths, name: str, rollout: Rollout | None) -> bool:

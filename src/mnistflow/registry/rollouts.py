@@ -14,9 +14,9 @@ from mnistflow.tracking.store import open_store
 
 
 def read(name: str) -> Rollout | None:
-    """Return the rollout of a model as the registry has it; None without one."""
+    """Return the rollout of a model as the registry has it; None without one, or if its version was deleted."""
     model = open_store().model(name)
-    return aliases.rollout_of(model) if model else None
+    return aliases.valid_rollout(name, model) if model else None
 
 
 def change(

@@ -111,6 +111,12 @@ def find(name: str, number: int) -> Version:
     return _version(stored, store.aliases(name))
 
 
+def exists(name: str, number: int) -> bool:
+    """Return whether MLflow has a version, and mnistflow has registered it."""
+    stored = open_store().version(name, number)
+    return stored is not None and _is_own(stored)
+
+
 def all_versions(name: str) -> list[Version]:
     """Return all versions, newest first; none when the model does not exist."""
     store = open_store()

@@ -53,6 +53,7 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
         yield from _dead_leases(name, model)
         yield from _foreign_versions(name)
         yield from _aliases(name, model)
+        yield from _rollout(paths, name, model)
         yield from _repository(paths, name, model)
     yield from _monitoring(paths, name)
     yield from _inference_log(log, retention)
@@ -122,6 +123,17 @@ def _aliases(name: str, model: StoredModel) -> Iterator[Problem]:
             )
     if versions.CHAMPION not in model.aliases:
         yield Problem("alias", f"{name} has no champion", "`mnistflow promote VERSION` makes one.")
+
+
+def _rollout(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem]:
+    rollout = aliases.rollout_of(model)
+    if rollout and not aliases.is_rollout_valid(name, model):
+        yield Problem(
+            "rollout",
+            f"version {rollout.challenger} of {name} is in a rollout, but MLflow no longer has that version",
+            f"{REPAIR} ends the rollout.",
+            partial(reconciliation.reconcile, paths, name),
+        )
 
 
 def _repository(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem]:

@@ -287,6 +287,30 @@ def test_a_rollout_is_of_the_chosen_version(paths: Paths, name: str, made: list[
     assert publisher.read_rollout(paths, name) is None
 
 
+def test_a_rollout_ends_with_the_deletion_of_its_version(
+    paths: Paths, dataset: str, name: str, made: list[Version]
+) -> None:
+    promotion.make_champion(paths, made[0], "gate")
+    for number in (2, 3, 4):
+        rollouts.change(paths, name, canary=0.1, number=number)
+        assert publisher.read_rollout(paths, name)
+        MlflowClient().delete_model_version(name, str(number))
+        assert not any(label == "rollout" for label, _ in shown(paths, dataset))
+        if number == 2:
+            assert reconciliation.follow(paths, name)  # as a follower does, which writes nothing to the registry
+            assert publisher.read_rollout(paths, name) is None and rollout_tag(name)
+        if number < 4:
+            reconciliation.reconcile(paths, name)
+            assert publisher.read_rollout(paths, name) is rollout_tag(name) is None
+            assert not reconciliation.reconcile(paths, name)
+    assert rollouts.change(paths, name, canary=0.0) is None
+    assert publisher.read_rollout(paths, name) is rollout_tag(name) is None
+
+
+def rollout_tag(name: str) -> str | None:
+    return MlflowClient().get_registered_model(name).tags.get(aliases.ROLLOUT_TAG)
+
+
 def test_the_last_run_is_the_one_that_a_later_retraining_confirmed(
     paths: Paths, dataset: str, made: list[Version]
 ) -> None:

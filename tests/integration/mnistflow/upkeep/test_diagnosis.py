@@ -22,7 +22,7 @@ from mnistflow.monitoring import state as monitoring
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.process_identity import ProcessIdentity
-from mnistflow.registry import publisher, versions
+from mnistflow.registry import aliases, publisher, versions
 from mnistflow.tracking import lease, runs
 from mnistflow.upkeep import diagnosis
 from mnistflow.upkeep.problems import Problem
@@ -100,6 +100,11 @@ def leave_half_a_state(paths: Paths) -> None:
     path.write_text('{"version": 1')
 
 
+def leave_a_rollout_of_a_deleted_version(_: Paths) -> None:
+    rollout = publisher.Rollout(challenger=2, canary=0.1)
+    MlflowClient().set_registered_model_tag(NAME, aliases.ROLLOUT_TAG, json.dumps(asdict(rollout)))
+
+
 def damage_the_published_file(paths: Paths) -> None:
     published = paths.models / NAME / "1/model.onnx"
     published.write_bytes(published.read_bytes()[:-1])
@@ -111,6 +116,7 @@ DAMAGES = (
     ("workspace", leave_a_workspace),
     ("workspace", leave_a_workspace_of_another_machine),
     ("lease", leave_a_ticket),
+    ("rollout", leave_a_rollout_of_a_deleted_version),
     ("model repository", damage_the_published_file),
     ("monitoring", leave_half_a_state),
     ("inference log", leave_old_rows),
