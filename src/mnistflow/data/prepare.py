@@ -215,6 +215,7 @@ def build(
     else:
         fraction = validation_fraction(config, len(known), len(entry.classes))
         train, validation = split_off(known, fraction, config.seed)
+        train, validation = _with_enough_of_each_class(train, validation, config.min_validation)
         train = stratified_subset(train, config.train_limit, config.seed)
     reported = feedback_examples or known.take(np.arange(0))
     learned, held_out = split_off_evenly(reported, config.validation_fraction)
@@ -252,6 +253,19 @@ def validation_fraction(config: PrepareConfig, examples: int, classes: int) -> f
     """
     enough = config.min_validation * classes / examples
     return max(config.validation_fraction, min(enough, MAX_HELD_OUT_SHARE))
+
+
+def _with_enough_of_each_class(train: Split, validation: Split, enough: int) -> tuple[Split, Split]:
+    """Move examples of small classes to the validation split, which has too few of them if its share fits the mean."""
+    classes, counts = np.unique(np.concatenate([train.targets, validation.targets]), return_counts=True)
+    moved = [
+        np.flatnonzero(train.targets == label)[: max(0, wanted - int((validation.targets == label).sum()))]
+        for label, count in zip(classes, counts, strict=True)
+        if (wanted := min(enough, int(MAX_HELD_OUT_SHARE * count)))
+    ]
+    indices = np.concatenate([*moved, np.empty(0, np.int64)])
+    rest = train.take(np.setdiff1d(np.arange(len(train)), indices))
+    return rest, _concatenated(validation, train.take(indices))
 
 
 def _without(split: Split, golden_set: Split) -> Split:

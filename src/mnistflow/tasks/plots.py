@@ -18,8 +18,10 @@ SHOWN_STEPS = 200  # of a time series
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Return an empty figure; width and height in inches."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["text.parse_math"] = False  # class names may contain dollar signs
     return Figure(figsize=(width, height), dpi=110, layout=layout)
 
 
@@ -140,6 +142,8 @@ def pareto(
         panels: for each kind of cost, its label, name -> cost, and the names on the Pareto front, cheapest first.
         metric: name of the metric.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure = new_figure(6 * len(panels), 4.4)
     for number, (label, costs, front) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
@@ -157,6 +161,9 @@ def pareto(
             label="Pareto front",
         )
         axes.set(xscale="log", xlabel=label, ylabel=metric)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(0.12)
         axes.legend(loc="lower right", fontsize=8)
     figure.suptitle(f"Test {metric} with its 95 % interval, against cost")

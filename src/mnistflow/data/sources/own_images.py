@@ -24,6 +24,7 @@ from mnistflow.errors import DataError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
 FORMATS = "PNG, JPEG, BMP, WebP or GIF"
 MAX_CLASSES = 255
+MAX_NAME = 100  # characters of a class
 
 _SIDE = 28
 _LIGHT = 127  # images with a brighter border are inverted: foreground is bright, background black
@@ -82,6 +83,7 @@ def find(path: Path) -> Source:
         digest = files.sha256(path)
     elif path.is_dir():
         images = list(_image_files(path))
+        _check_names(path, [file for _, _, file in images])
         labels = [label for _, label, _ in images]
         listed = "".join(f"{files.sha256(file)}  {file.relative_to(path)}\n" for _, _, file in images)
         digest = sha256(listed.encode()).hexdigest()
@@ -94,6 +96,19 @@ def find(path: Path) -> Source:
             "Use one folder per class: <class>/*.png.",
         )
     return Source(path, tuple(sorted(names)), len(labels), digest)
+
+
+def _check_names(path: Path, images: Sequence[Path]) -> None:
+    """Raise DataError if a name cannot be written as text, or is too long for the name of a metric."""
+    for file in images:
+        name = file.relative_to(path).as_posix()
+        if not name.isprintable():
+            readable = name.encode(errors="replace").decode()
+            raise DataError(f"{path}: {readable!r} is not a name in UTF-8, or is not printable", "Rename it.")
+        if len(file.parent.name) > MAX_NAME:
+            raise DataError(
+                f"{path}: the class {file.parent.name[:40]}... has more than {MAX_NAME} characters", "Rename it."
+            )
 
 
 def unused(path: Path) -> tuple[str, ...]:
@@ -121,10 +136,11 @@ def to_mnist_format(image: Image.Image) -> NDArray[np.uint8]:
 
     The server's preprocessing `plain` gives the same result.
     """
-    if image.has_transparency_data:
-        background = Image.new("RGBA", image.size, "white")
-        background.alpha_composite(image.convert("RGBA"))
-        image = background
+    if image.mode.startswith("I"):
+        # 16 bits per pixel, which convert("L") would clip.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("RGBA", "LA") or (image.mode == "P" and image.has_transparency_data):
+        image = _on_paper(image.convert("RGBA"))
     grey = np.asarray(ImageOps.exif_transpose(image).convert("L"))
     if np.median(np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))) > _LIGHT:
         grey = 255 - grey
@@ -134,11 +150,21 @@ def to_mnist_format(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(square.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
 
 
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Put a transparent image on white paper, or on black if what it shows is bright."""
+    alpha = np.asarray(image.getchannel("A"), np.float64)
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    is_bright = alpha.any() and np.average(grey, weights=alpha) > _LIGHT
+    paper = Image.new("RGBA", image.size, "black" if is_bright and alpha.mean() <= _LIGHT else "white")
+    paper.alpha_composite(image)
+    return paper
+
+
 def _image_files(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield split, class and path of each image file, sorted."""
     for split, root in _roots(folder).items():
         for file in sorted(root.glob("*/*")):
-            if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(folder)):
+            if file.suffix.lower() in SUFFIXES and file.is_file() and not _is_hidden(file.relative_to(folder)):
                 yield split, file.parent.name, file
 
 

@@ -66,7 +66,8 @@ def _read(path: Path) -> NDArray[Any]:
         rows = list(_rows(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV file: {error}", "Save it as text in UTF-8.") from error
-    if rows and _number(rows[0][1][-1]) is None:
+    _check_columns(path, rows)
+    if rows and _is_text(rows[0][1][-1]):
         rows = rows[1:]  # the header
     _check_dates(path, rows)
     values = np.array([_value(path, line, cells[-1]) for line, cells in rows])
@@ -94,6 +95,25 @@ def _value(path: Path, line: int, cell: str) -> float:
     return value
 
 
+def _is_text(cell: str) -> bool:
+    """Return whether a cell is the name of a column: neither a number, such as `nan`, nor empty."""
+    try:
+        float(cell)
+    except ValueError:
+        return bool(cell.strip())
+    return False
+
+
+def _check_columns(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Raise DataError if a line has another number of cells than the first one, as decimal commas cause it."""
+    for line, cells in rows:
+        if len(cells) != len(rows[0][1]):
+            raise DataError(
+                f"{path}, line {line}: {len(cells)} cells, but the first line has {len(rows[0][1])}",
+                "Write numbers with decimal points, or separate the columns by semicolons.",
+            )
+
+
 def _number(cell: str) -> float | None:
     try:
         value = float(cell)
@@ -106,14 +126,21 @@ def _check_dates(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
     """Raise DataError if the first column contains dates, and one of them is not later than the one before."""
     dates = [_date(cells[0]) if len(cells) > 1 else None for _, cells in rows]
     for (line, cells), before, date in zip(rows[1:], dates, dates[1:], strict=False):
-        if date and before and date <= before:
+        if date and before and not _is_later(date, before):
             raise DataError(
                 f"{path}, line {line}: {cells[0]} is not later than the line before", "Sort the lines, earliest first."
             )
 
 
+def _is_later(date: datetime, before: datetime) -> bool:
+    """Return whether a date is later than another one: in UTC if both have an offset, else by the clock."""
+    if date.utcoffset() is None or before.utcoffset() is None:
+        date, before = date.replace(tzinfo=None), before.replace(tzinfo=None)
+    return date > before
+
+
 def _date(cell: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(cell.strip()).replace(tzinfo=None)
+        return datetime.fromisoformat(cell.strip())
     except ValueError:
         return None

@@ -1,6 +1,7 @@
 """Checks, splits and the report, on scikit-learn's digits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,19 @@ def test_validation_is_a_stratified_part_of_training_and_the_test_split_is_untou
     assert np.allclose(shares(made.validation), shares(official.train), atol=0.01)
     assert np.array_equal(made.test.inputs, official.test.inputs)
     assert np.array_equal(made.test.targets, official.test.targets)
+
+
+@pytest.mark.parametrize(("kept", "validated"), [(60, 8), (20, 5), (16, 4)])
+@pytest.mark.parametrize("fraction", [0.02, 0.1])
+def test_a_small_class_has_enough_validation_examples_but_no_more_than_a_quarter(
+    official: OfficialSplits, fraction: float, kept: int, validated: int
+) -> None:
+    sevens = np.flatnonzero(official.train.targets == 7)
+    fewer = replace(official, train=official.train.take(np.setdiff1d(np.arange(1437), sevens[kept:])))
+    made = prepare.build(ENTRY, SETTINGS.model_copy(update={"validation_fraction": fraction}), fewer)
+    assert np.bincount(made.validation.targets)[7] == validated
+    assert np.bincount(made.train.targets)[7] == kept - validated
+    assert len(made.train) + len(made.validation) == len(fewer.train)
 
 
 def test_the_seed_decides_the_splits(official: OfficialSplits) -> None:

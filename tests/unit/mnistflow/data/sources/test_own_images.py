@@ -1,15 +1,18 @@
 """A user's own images become the same files whatever form they come in, and errors name what is wrong with them."""
 
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
 from mnistflow.data.sources import idx, own_images
 from mnistflow.errors import DataError
+from serving.images import preprocessing
 
 NAMES = ("one", "two", "zero")
 LABELS = {0: "zero", 1: "one", 2: "two"}
@@ -87,6 +90,8 @@ def test_the_fingerprint_follows_the_images_and_not_the_place(tmp_path: Path) ->
 def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
     letters = write_folder(tmp_path / "letters", examples())
     assert own_images.unused(letters) == ()
+    (letters / "one/folder.png").mkdir()
+    (letters / "one/broken.png").symlink_to(letters / "nowhere")
     for empty in ("omega", "psi"):
         (letters / empty).mkdir()
     for name in ("notes.txt", "one/scan.tiff", "one/deeper/photo.png", "two/.hidden"):
@@ -96,6 +101,33 @@ def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
     assert empty_folders == f"{letters}: class folders without images (2): omega, psi"
     assert other_files.endswith("in a class folder (3): notes.txt, one/deeper/photo.png, one/scan.tiff")
     assert own_images.find(letters).classes == NAMES
+
+
+def encoded(image: Image.Image, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG", **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda ink: Image.fromarray(np.asarray(ink).astype(np.uint16) * 257),
+        lambda ink: Image.merge("LA", (Image.new("L", ink.size, 255), ink)),
+        lambda ink: Image.merge("LA", (Image.new("L", ink.size, 0), ink)),
+        lambda ink: Image.merge("LA", (Image.new("L", ink.size, 0), ink)).convert("RGBA"),
+    ],
+    ids=["16 bits", "bright on transparent", "dark on transparent", "in colours"],
+)
+def test_pictures_of_all_kinds_show_the_same_as_the_server_reads(
+    transform: Callable[[Image.Image], Image.Image],
+) -> None:
+    ink = Image.fromarray(examples()[0][1])
+    picture = transform(ImageOps.invert(ink) if np.asarray(ink)[0, 0] > 127 else ink)
+    trained = own_images.to_mnist_format(picture)
+    served = preprocessing.read(encoded(picture), mode="plain", max_pixels=10**6).input
+    assert np.ptp(trained) > 200
+    assert np.abs(trained.astype(int) - served).max() <= 2
 
 
 def missing(folder: Path) -> Path:
@@ -139,6 +171,16 @@ def objects(folder: Path) -> Path:
     return folder / "own.npz"
 
 
+def a_name_that_is_no_text(folder: Path) -> Path:
+    letters = write_folder(folder / "letters", examples())
+    os.rename(letters / "one", os.fsencode(letters) + b"/\xe4")  # noqa: PTH104  # as of an archive in Latin-1
+    return letters
+
+
+def a_long_name(folder: Path) -> Path:
+    return write_folder(folder / "letters", [("x" * 240, image) for _, image in examples()] + examples())
+
+
 def rubbish(folder: Path) -> Path:
     (folder / "own.npz").write_bytes(b"PK rubbish")
     return folder / "own.npz"
@@ -155,6 +197,8 @@ def rubbish(folder: Path) -> Path:
         (floats, "float64"),
         (lengths, "differ in length"),
         (objects, r"own.npz: arrays of Python objects \(2\): x, y"),
+        (a_name_that_is_no_text, "is not a name in UTF-8"),
+        (a_long_name, "more than 100 characters"),
         (rubbish, "cannot be read as an .npz file"),
     ],
 )

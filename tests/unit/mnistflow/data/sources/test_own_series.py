@@ -1,7 +1,8 @@
 """Own time series from CSV files: what is read, and what is refused in one line."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -61,6 +62,12 @@ def test_columns_are_separated_by_whatever_the_first_line_has(tmp_path: Path, li
         ([*LINES[:200], "2024-07-19,inf", *LINES[201:]], "line 201: 'inf' is not a number"),
         (["day;sold", *(line.replace(",", ";").replace(".", ",") for line in LINES)], "line 2: '100,000' is not"),
         (["day,sold", *reversed(LINES)], "line 3: 2024-10-25 is not later than the line before"),
+        ([line.replace(".", ",") for line in ["day,sold", *LINES]], "line 2: 3 cells, but the first line has 2"),
+        (
+            ["sold", *(f"{value:.1f}".replace(".", ",") for value in VALUES)],
+            "line 2: 2 cells, but",
+        ),
+        (["2023-12-31,NaN", *LINES], "line 1: 'NaN' is not a number"),
         (["1"] * 300, "the values of the training split are all the same"),
         (['"', *LINES], "cannot be read as a CSV file"),
     ],
@@ -69,6 +76,16 @@ def test_a_bad_file_is_refused_with_one_line(tmp_path: Path, lines: list[str], p
     with pytest.raises(DataError, match=problem) as refused:
         catalog.own_data_set("sales_series", write(tmp_path, lines))
     assert "\n" not in str(refused.value)
+
+
+def test_hours_with_an_offset_are_compared_in_utc(tmp_path: Path) -> None:
+    start = datetime(2024, 10, 26, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)  # a day before summer time ends
+    hours = [(start + timedelta(hours=hour)).astimezone(ZoneInfo("Europe/Berlin")).isoformat() for hour in range(300)]
+    lines = [f"{hour},{value:.3f}" for hour, value in zip(hours, VALUES, strict=True)]
+    assert catalog.own_data_set("sales_series", write(tmp_path, lines)).generate
+    lines[26:28] = lines[27:25:-1]
+    with pytest.raises(DataError, match="line 28: 2024-10-27"):
+        catalog.own_data_set("sales_series", write(tmp_path, lines))
 
 
 def test_bytes_that_are_no_text_and_missing_files_are_refused(tmp_path: Path) -> None:
