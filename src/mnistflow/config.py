@@ -16,7 +16,7 @@ from mnistflow.learners.config import LearningConfig
 from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.registry.gate.config import GateConfig
 from mnistflow.retention import RetentionConfig
-from mnistflow.schema import set_value
+from mnistflow.schema import OVERRIDDEN
 from mnistflow.tuning.config import TuneConfig
 
 
@@ -116,8 +116,7 @@ def write_with_overrides(source: Path, target: Path, values: Mapping[str, Any]) 
     """
     tree = yaml_files.read(source)
     Config.validated(tree, str(source))
-    for key, value in values.items():
-        set_value(tree, key, value)
-    config = Config.validated(tree, "the overridden parameters")
+    tree = Config.tree_with_values(tree, values)
+    config = Config.validated(tree, OVERRIDDEN)
     target.write_text(yaml.safe_dump(tree, sort_keys=False) if values else source.read_text(encoding="utf-8"))
     return config

@@ -22,6 +22,7 @@ Positive = Annotated[int, Field(gt=0)]
 Sizes = Annotated[tuple[Positive, ...], Field(strict=False)]  # from a list in YAML
 
 MAX_SUGGESTIONS = 3
+OVERRIDDEN = "the overridden parameters"  # origin of values, for messages
 # Keys in these sections contain dots, so they cannot be overridden individually.
 DOTTED_SECTIONS = ("presets.", "tune.space.")
 
@@ -41,12 +42,24 @@ class Section(BaseModel):
         Raises:
             ConfigError: a key does not exist, or a value is invalid.
         """
-        tree = self.model_dump(mode="json")
+        return self.validated(self.tree_with_values(self.model_dump(mode="json"), values), OVERRIDDEN)
+
+    @classmethod
+    def tree_with_values(cls, tree: Any, values: Mapping[str, Any]) -> Any:
+        """Return a tree of this section in which dotted keys have new values, which are not checked yet.
+
+        Args:
+            tree: of plain values, valid; is changed.
+            values: by dotted key.
+
+        Raises:
+            ConfigError: a key does not exist.
+        """
         for key, value in values.items():
-            set_value(tree, key, value)
-            if isinstance(value, Mapping):  # it may leave out keys that have defaults, and that a later key names
-                tree = type(self).validated(tree, "the overridden parameters").model_dump(mode="json")
-        return type(self).validated(tree, "the overridden parameters")
+            if not _has_key(tree, key):  # it may have a default that the tree, or an earlier value, leaves out
+                tree = cls.validated(tree, OVERRIDDEN).model_dump(mode="json")
+            _set_value(tree, key, value)
+        return tree
 
     @classmethod
     def validated(cls, tree: Any, origin: str) -> Self:
@@ -70,21 +83,28 @@ class Section(BaseModel):
             raise ConfigError(message, fix) from error
 
 
-def set_value(tree: Any, key: str, value: Any) -> None:
+def _has_key(tree: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def _set_value(tree: Any, key: str, value: Any) -> None:
     """Replace the value at a dotted key of a tree of dictionaries.
 
     Raises:
         ConfigError: the tree has no such key; suggests similar keys.
     """
-    *parents, last = key.split(".")
-    section = tree
-    for parent in parents:
-        section = section.get(parent) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or last not in section:
+    if not _has_key(tree, key):
         similar = _similar(key, tree)
         fix = f"Did you mean {similar}?" if similar else "Use a key of params.yaml."
         raise ConfigError(f"override {key}: no such key in params.yaml", fix)
-    section[last] = deepcopy(value)  # presets may share the value
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    tree[last] = deepcopy(value)  # presets may share the value
 
 
 def _similar(key: str, tree: Mapping[str, Any]) -> str:

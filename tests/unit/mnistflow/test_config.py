@@ -150,6 +150,23 @@ def test_writing_overrides_leaves_the_source_alone(tmp_path) -> None:
     assert not (tmp_path / "bad.yaml").exists()
 
 
+@pytest.mark.parametrize("preset", config.load(PARAMS).presets)
+def test_a_run_reads_the_parameters_that_its_plan_has_checked(params, tmp_path, preset) -> None:
+    values = {**params.preset(preset), "train.augment.shift": 0.05, "train.augment.lines": 1}
+    written_config = config.write_with_overrides(PARAMS, tmp_path / "run.yaml", values)
+    assert config.load(tmp_path / "run.yaml") == written_config == params.with_values(values)
+    assert written_config.train.augment.shift == 0.05
+
+
+@pytest.mark.parametrize("values", [["train.augment={}", "train.augment.shift=0.1"], ["train.augment.shift=0.1"]])
+def test_an_override_of_a_key_whose_default_is_left_out(tmp_path, values) -> None:
+    source = written(tmp_path, "train.augment", {"rotation": 5.0})
+    overrides = config.parse_overrides(values)
+    config.write_with_overrides(source, tmp_path / "run.yaml", overrides)
+    assert config.load(tmp_path / "run.yaml") == config.load(source).with_values(overrides)
+    assert config.load(tmp_path / "run.yaml").train.augment.shift == 0.1
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tls://head.example:8786"])
 def test_addresses_of_schedulers(params, address) -> None:
     assert params.with_values({"tune.scheduler": address}).tune.scheduler == address
