@@ -18,7 +18,31 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(_SafeLoader):
-    """Loader that reads `1e-5` as a number; by PyYAML's own rules it is a string."""
+    """Loader that reads `1e-5` as a number, which PyYAML takes for a string, and refuses duplicate keys."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace the merge keys (`<<`) of a mapping by the entries that they refer to.
+
+        A replaced entry stays before the one that replaces it, so a mapping is checked only before its first call.
+        """
+        if node not in self._checked:
+            self._checked.add(node)
+            _refuse_duplicate_keys(node)
+        super().flatten_mapping(node)
+
+
+def _refuse_duplicate_keys(node: yaml.MappingNode) -> None:
+    first: dict[tuple[str, str], yaml.Node] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and (other := first.setdefault((key.tag, key.value), key)) is not key:
+            raise yaml.constructor.ConstructorError(
+                problem=f"key {key.value!r} occurs twice, first in line {other.start_mark.line + 1}",
+                problem_mark=key.start_mark,
+            )
 
 
 _Loader.add_implicit_resolver(
