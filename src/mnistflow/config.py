@@ -34,14 +34,16 @@ class Config(LearningConfig):
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _space_names_known_keys(self) -> Self:
+    def _space_can_be_searched(self) -> Self:
         known = self.entries()
         for family, space in self.tune.space.items():
             for key in space:
+                place = f"tune.space.{family}.{key}"
                 if not key.startswith((f"model.{family}.", "train.")) or key not in known:
-                    raise ValueError(
-                        f"tune.space.{family}.{key}: is not a key of model.{family} or train, so it cannot be searched"
-                    )
+                    raise ValueError(f"{place}: is not a key of model.{family} or train, so it cannot be searched")
+                if key in self.tune.overrides:
+                    value = self.tune.overrides[key]
+                    raise ValueError(f"{place}: cannot be searched, because every trial sets it to {value}; see section tune")
         return self
 
     @model_validator(mode="after")

@@ -74,6 +74,12 @@ class TuneConfig(Section):
     scheduler: dask_scheduler.Address | None
     space: dict[str, dict[str, FloatRange | Choices]]
 
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Parameters of every trial, by dotted key, which replace those of the training."""
+        # Trials learn from a part of the examples, which need not have feedback to take one after another.
+        return {"train.epochs": self.epochs, "train.online": False}
+
     @model_validator(mode="after")
     def _families_are_known(self) -> Self:
         for family in self.space:

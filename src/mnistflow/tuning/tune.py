@@ -150,9 +150,7 @@ def _adopt_runs(finished: Sequence[FrozenTrial], run: runs.Run) -> None:
 
 
 def _job(paths: Paths, learning: LearningConfig, config: TuneConfig, trial: optuna.Trial, run: runs.Run) -> TrialJob:
-    values = {**study.parameters(trial), "train.epochs": config.epochs}
-    # Trials learn from a part of the examples, which need not have feedback to take one after another.
-    sampled = learning.with_values({**values, "train.online": False})
+    sampled = learning.with_values({**study.parameters(trial), **config.overrides})
     return TrialJob(paths, sampled, config.train_limit, trial, run.run_id)
 
 

@@ -50,6 +50,8 @@ def written(folder: Path, key: str, value: object) -> Path:
         ("fetch.dataset", "../etc", "match pattern"),
         ("tune.space.cnn", {"train.speed": {"low": 1, "high": 2}}, "is not a key of model.cnn or train"),
         ("tune.space.cnn", {"train.learning_rate": {"low": 2, "high": 1}}, "low <= high"),
+        ("tune.space.cnn", {"train.epochs": {"choices": [3, 4]}}, "train.epochs: cannot be searched, because every"),
+        ("tune.space.cnn", {"train.online": {"choices": [True]}}, "train.online: cannot be searched, because every"),
         ("train.schedule", "sawtooth", "'constant', 'cosine' or 'one_cycle'"),
         ("train.augment.rotation", -1, "greater than or equal to 0"),
         ("model.mlp.initializer", "zeros", "'glorot_uniform'"),
