@@ -35,7 +35,7 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
     watch = promotion_watch.advance(paths, chosen, settings.monitor, log, now, partial(notify, paths))
     if as_json:
         alarms = [alarm.model_dump(by_alias=True) for alarm in look.alarms]
-        watched = watch.model_dump(by_alias=True) if watch else None
+        watched = watch.model_dump(mode="json", by_alias=True) if watch else None
         shown = {**asdict(look), "alarms": alarms, "picture": None, "watch": watched}
         del shown["plot"]  # bytes
         typer.echo(json.dumps(shown, indent=2))

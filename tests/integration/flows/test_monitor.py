@@ -132,4 +132,5 @@ def test_drift_is_shown_and_starts_one_retraining(eager: Checkout, prefect_api: 
         assert "rolled back: worse" in json.loads(eager.run("status", "--json").stdout)["watch"]
         assert json.loads(eager.run("history", "--json").stdout)[-1]["because"].startswith("watch: worse")
         assert "watch: version 2 against version 1" in eager.run("monitor").stdout
+        assert json.loads(eager.run("monitor", "--json").stdout)["watch"]["outcome"] == "rolled back"
         assert sum(text.startswith("withdrawn") for text in webhook.texts) == 1

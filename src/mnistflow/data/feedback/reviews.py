@@ -29,5 +29,9 @@ def record(log_location: str, reports: Sequence[Report], decision: Decision, rev
         DataError: the file or database cannot be written.
     """
     now = time.time()
-    rows = [(report.id, report.number, now, decision, correct or report.class_name, reviewer) for report in reports]
+    # Never before the report, even if another machine's clock, ahead of this one, has given it its time.
+    rows = [
+        (report.id, report.number, max(now, report.time), decision, correct or report.class_name, reviewer)
+        for report in reports
+    ]
     inference_log.execute(log_location, UPSERT, rows, FIX)

@@ -19,8 +19,8 @@ def decide(watch: Watch, evidence: Evidence, elapsed: timedelta, config: Monitor
 
     Args:
         watch: still under way.
-        evidence: since the promotion.
-        elapsed: time since the promotion.
+        evidence: since the watch began.
+        elapsed: time since the watch began.
         config: section `monitor` of params.yaml.
     """
     pairs = evidence.pairs

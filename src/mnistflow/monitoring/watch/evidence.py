@@ -63,7 +63,7 @@ class Evidence:
 
 
 def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, since: datetime, limit: int) -> Evidence:
-    """Return the evidence since a promotion.
+    """Return the evidence since the begin of a watch.
 
     Args:
         paths: of the checkout.
@@ -71,7 +71,7 @@ def gather(paths: Paths, name: str, champion: int, predecessor: int, log: str, s
         champion: number of the version that serves.
         predecessor: number of the version before it.
         log: path or URL of the inference log.
-        since: when the champion was promoted.
+        since: earliest time of the images, by the clock of the server that logged them.
         limit: largest number of labelled images; the first ones count.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
@@ -22,7 +22,9 @@ class Watch(BaseModel):
     Attributes:
         version: the champion that is watched.
         predecessor: the one before it.
-        since: when the version was promoted, ISO 8601, UTC.
+        since: when the version was promoted, ISO 8601, UTC, as the registry states it. After a move by a machine whose
+            clock was ahead, this can lie in the future.
+        looked: the earliest time of a look of this watch; None before the first.
         labelled: images with feedback that both versions predicted.
         wins: those of them that only the champion predicts correctly.
         losses: those that only its predecessor predicts correctly.
@@ -36,6 +38,7 @@ class Watch(BaseModel):
     version: PositiveInt
     predecessor: PositiveInt
     since: str
+    looked: datetime | None = None
     labelled: NonNegativeInt = 0
     wins: NonNegativeInt = 0
     losses: NonNegativeInt = 0
@@ -45,13 +48,18 @@ class Watch(BaseModel):
 
     @property
     def began(self) -> datetime:
-        """When the version was promoted."""
-        return datetime.fromisoformat(self.since)
+        """Begin of the watch: when the version was promoted, and at the latest the first look."""
+        promoted = datetime.fromisoformat(self.since)
+        return min(promoted, self.looked or promoted)
 
     @property
     def is_open(self) -> bool:
         """Whether the watch continues, or a rollback is pending."""
         return self.outcome in ("watching", "worse")
+
+    def looked_at(self, now: datetime) -> Self:
+        """Return the watch with the time of a look."""
+        return self.model_copy(update={"looked": min(self.looked or now, now)})
 
     def __str__(self) -> str:
         what = f"version {self.version} against version {self.predecessor}"

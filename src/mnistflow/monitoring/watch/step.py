@@ -43,6 +43,7 @@ def advance(paths: Paths, dataset: str, config: MonitorConfig, log: str, now: da
     known, last = record.read(paths, name), Move.of(model) if model else None
     watch = _of_last_promotion(known, last)
     if watch and watch.outcome == "watching":
+        watch = watch.looked_at(now)
         found = evidence.gather(paths, name, watch.version, watch.predecessor, log, watch.began, config.watch_labels)
         watch = decision.decide(watch, found, now - watch.began, config)
     if watch and watch != known:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import stores
 import tracking_server
 from checkouts import ROOT, Checkout, checkout_environment
 from configured import configured
+from mlflow import MlflowClient
 from onnx import TensorProto, helper, numpy_helper
 
 from mnistflow import config, files
@@ -181,6 +182,40 @@ def test_a_version_that_is_no_worse_is_kept_and_the_watch_ends(home: Paths, log:
     assert f"{kept.wins} won and {kept.losses} lost of 150 images" in record.described(home, NAME)
     assert take(home, log, promoted + timedelta(hours=26)) == kept
     assert champion() == GOOD
+
+
+@pytest.fixture
+def ahead(log: Path) -> Iterator[None]:
+    """A last move by a machine whose clock was a year ahead: moves after it get later times."""
+    client, known = MlflowClient(), {version.number: version.history for version in versions.all_versions(NAME)}
+    last = aliases.last_move(NAME)
+    assert last
+    _, _, what = last.line.partition(" ")
+    replace(last, line=f"{(datetime.now(UTC) + timedelta(days=365)).isoformat()} {what}").write(NAME)
+    yield
+    client.set_registered_model_alias(NAME, versions.CHAMPION, str(last.version))
+    last.write(NAME)
+    for number, lines in known.items():
+        client.set_model_version_tag(NAME, str(number), "mnistflow.history", "\n".join(lines))
+
+
+@pytest.mark.usefixtures("ahead")
+def test_after_a_move_by_a_clock_that_was_ahead_a_worse_version_is_rolled_back(home: Paths, log: Path) -> None:
+    by_gate(home, BAD)
+    begun = take(home, log)
+    assert begun and datetime.fromisoformat(begun.since) > datetime.now(UTC)
+    serve(log, BAD, 120)
+    done = take(home, log)
+    assert done and (done.outcome, done.labelled) == ("rolled back", 120)
+    assert champion() == GOOD
+
+
+@pytest.mark.usefixtures("ahead")
+def test_after_a_move_by_a_clock_that_was_ahead_the_watch_ends_in_time(home: Paths, log: Path) -> None:
+    promoted = by_gate(home, BAD)
+    for hours, outcome in ((0, "watching"), (23, "watching"), (25, "kept")):
+        found = take(home, log, promoted + timedelta(hours=hours))
+        assert found and found.outcome == outcome
 
 
 def test_a_person_who_decides_first_ends_the_watch(home: Paths, log: Path) -> None:
