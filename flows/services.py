@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flows.processes import ports, probes
 from flows.processes.addresses import LOOPBACK
 from flows.processes.supervisor import Service, Supervisor
 from mnistflow import environment, files
+from mnistflow.checkout import service_lock
 from mnistflow.config import Config
 from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
@@ -43,7 +43,7 @@ def up(paths: Paths, settings: Config, host: str) -> None:
     """
     prefect_yaml.read(paths)
     automations.read(paths)
-    with files.claim(paths.var / UP_LOCK) as acquired:
+    with service_lock.shared(paths), files.claim(paths.var / UP_LOCK) as acquired:
         if not acquired:
             raise MnistflowError("`mnistflow up` is already running in this checkout", "Stop that process first.")
         with server_address.claim(paths) as runs_schedules:
@@ -73,24 +73,11 @@ def schedule(paths: Paths) -> None:
     """
     prefect_yaml.read(paths)
     automations.read(paths)
-    with server_address.claim(paths) as acquired:
+    with service_lock.shared(paths), server_address.claim(paths) as acquired:
         if not acquired:
             raise MnistflowError("the schedules of this checkout are already running", "Stop that process first.")
         api, scheduling = _scheduling(paths, LOOPBACK)
         _run(paths, scheduling, api)
-
-
-@contextmanager
-def kept_stopped(paths: Paths) -> Iterator[None]:
-    """Keep `up` and `schedule` from running in this checkout during the block.
-
-    Raises:
-        MnistflowError: one of them runs.
-    """
-    with files.claim(paths.var / UP_LOCK) as up_acquired, server_address.claim(paths) as acquired:
-        if not (up_acquired and acquired):
-            raise MnistflowError("`mnistflow up` or `schedule` is running in this checkout", "Stop that process first.")
-        yield
 
 
 def serve_following(paths: Paths, settings: Config, host: str, port: int) -> None:
@@ -101,7 +88,8 @@ def serve_following(paths: Paths, settings: Config, host: str, port: int) -> Non
     Raises:
         MnistflowError: one of them does not start.
     """
-    _run(paths, [follower(), _predictions(paths, settings, host, port)], api=None, restart_seconds=RESTART_SECONDS)
+    with service_lock.shared(paths):
+        _run(paths, [follower(), _predictions(paths, settings, host, port)], api=None, restart_seconds=RESTART_SECONDS)
 
 
 def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
@@ -113,8 +101,9 @@ def ui(paths: Paths, dataset: str, host: str, port: int) -> None:
     Raises:
         MnistflowError: the UI does not start, or ended by itself.
     """
-    if mlflow := _mlflow(paths, dataset, host, port):
-        _run(paths, mlflow, api=None)
+    with service_lock.shared(paths):
+        if mlflow := _mlflow(paths, dataset, host, port):
+            _run(paths, mlflow, api=None)
 
 
 def _mlflow(paths: Paths, dataset: str, host: str, wanted: int) -> list[Service]:

@@ -32,14 +32,16 @@ def serve(
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
     paths, settings = load_context()
     from flows import services
+    from mnistflow.checkout import service_lock
     from mnistflow.registry import server_client
 
     if following:
         services.serve_following(paths, settings, host, port)
         return
-    if port:
-        server_client.record_address(paths, server_client.url(host, port))
-    exec_module(*services.server_command(paths, settings, host, port))
+    with service_lock.shared(paths):
+        if port:
+            server_client.record_address(paths, server_client.url(host, port))
+        exec_module(*services.server_command(paths, settings, host, port))
 
 
 def follow(
@@ -56,6 +58,7 @@ def follow(
 ) -> None:
     """Keep the model repository of this machine in sync with the registry, whichever machine promotes."""
     paths, config = load_fetch_context()
+    from mnistflow.checkout import service_lock
     from mnistflow.registry import versions
     from mnistflow.registry.follower import Follower
 
@@ -66,7 +69,7 @@ def follow(
         follower.follow_all()
         return
     try:
-        with signals.interrupting():
+        with service_lock.shared(paths), signals.interrupting():
             follower.run(every)
     except KeyboardInterrupt:
         sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,13 +135,11 @@ def restore(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the present contents of var/.")] = False,
 ) -> None:
     """Restore var/ from an archive of `mnistflow backup`."""
-    from flows import services
     from mnistflow.paths import Paths
     from mnistflow.upkeep import restoration
 
     paths = Paths.locate()
-    with services.kept_stopped(paths) if replace else nullcontext():
-        done = restoration.restore(paths, file, replace=replace)
+    done = restoration.restore(paths, file, replace=replace)
     environment.configure(paths)
     typer.echo(f"{done.files:,} files restored to {paths.var}. Next: mnistflow status")
 

@@ -23,6 +23,7 @@ from flows.team.orchestrator import DATABASE as PREFECT
 from flows.team.orchestrator import Orchestrator
 from flows.team.postgresql import PostgreSql
 from mnistflow import files
+from mnistflow.checkout import service_lock
 from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
@@ -53,7 +54,7 @@ def up(paths: Paths, settings: Config) -> None:
             set-up runs already.
     """
     programs.require_all((programs.POSTGRES, *programs.PACKAGES))
-    with files.claim(paths.var / "team.lock") as acquired:
+    with service_lock.shared(paths), files.claim(paths.var / "team.lock") as acquired:
         if not acquired:
             raise MnistflowError("`mnistflow team-up` is already running in this checkout", "Stop that process first.")
         folder = TeamFolder.of(paths)

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mnistflow import archives, files
+from mnistflow.checkout import service_lock
 from mnistflow.errors import DataError, MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
@@ -38,12 +39,18 @@ def restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
         replace: whether what is in `var/` is removed.
 
     Raises:
-        MnistflowError: `var/` is not empty, or a run is under way in it.
+        MnistflowError: `var/` is not empty, or a service or a run uses it.
         DataError: the archive is missing, damaged or incomplete, or cannot be unpacked.
     """
     if not archive.is_file():
         raise DataError(f"{archive} is missing", "Name a file that `mnistflow backup` has written.")
-    _bring_back(paths)
+    with service_lock.exclusive(paths):
+        _bring_back(paths)
+    with service_lock.exclusive(paths):  # of the `var/` that came back
+        return _restore(paths, archive, replace=replace)
+
+
+def _restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
     if _has_files(paths.var) and not replace:
         raise MnistflowError(f"{paths.var} is not empty", "Restore into another checkout, or replace it: --replace.")
     if any(workspace.is_used(folder) for folder in paths.runs.glob("*")):

@@ -14,6 +14,7 @@ from checkouts import Checkout, checkout_environment, copy_checkout
 from configured import configured
 from waiting import wait_until
 
+from mnistflow.checkout import service_lock
 from mnistflow.errors import ConfigError, DataError, MnistflowError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
@@ -107,7 +108,8 @@ def test_a_damaged_archive_is_one_line_and_changes_nothing(archive: Path, tmp_pa
     with pytest.raises(DataError, match="is not a complete backup") as raised:
         restoration.restore(Paths(home, home), tmp_path / "damaged.tar.gz", replace=False)
     assert len(str(raised.value).splitlines()) == 1
-    assert list(home.iterdir()) == [home / "var"] and not list((home / "var").iterdir())
+    assert list(home.iterdir()) == [home / "var"]
+    assert [path.name for path in (home / "var").iterdir()] == [service_lock.FILE]
 
 
 def test_a_kill_leaves_no_half_written_archive(used: Checkout, tmp_path: Path) -> None:
