@@ -66,8 +66,7 @@ def reasons(outcome: Outcome) -> Sequence[str]:
 
 def retraining(outcome: Outcome, paths: Paths) -> str:
     """Return verdict, stages, differences from the champion in parameters and metrics, and where to find more."""
-    candidate = runs.read(outcome.run_id)
-    opponent = runs.read(outcome.gate.opponent.run_id) if outcome.gate and outcome.gate.opponent else None
+    opponent = runs.find(outcome.gate.opponent.run_id) if outcome.gate and outcome.gate.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
     return f"""# {summary_line(outcome)}
 
@@ -79,21 +78,24 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 {_stages(outcome)}
 
 ## What differs from the champion
-{_differences(candidate, opponent)}
+{_differences(outcome, opponent)}
 
 ## Metrics
-{_metrics(list(outcome.evaluation.logged), candidate, opponent)}
+{_metrics(outcome.evaluation.logged, opponent)}
 
 ## See also
-{_pages(outcome, candidate, paths)}
+{_pages(outcome, paths)}
 - model repository {paths.models.relative_to(paths.checkout) / versions.model_name(outcome.dataset)}
 """
 
 
-def _pages(outcome: Outcome, recorded: Record, paths: Paths) -> str:
+def _pages(outcome: Outcome, paths: Paths) -> str:
     """Return links to the run and the version in MLflow's UI, which may still have to be started."""
     ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
-    pages = [(f"MLflow run {recorded.name}", mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id))]
+    pages = []
+    if recorded := runs.find(outcome.run_id):
+        page = mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id)
+        pages.append((f"MLflow run {recorded.name}", page))
     if outcome.gate:
         version = outcome.gate.version
         page = mlflow_ui.version_page(ui, version.name, version.number)
@@ -110,9 +112,12 @@ def _stages(outcome: Outcome) -> str:
     return "\n".join(["| stage | what happened | seconds |", "| --- | --- | ---: |", *rows])
 
 
-def _differences(candidate: Record, opponent: Record | None) -> str:
-    if opponent is None:
+def _differences(outcome: Outcome, opponent: Record | None) -> str:
+    if not (outcome.gate and outcome.gate.opponent):
         return "There was no other champion to compare with."
+    candidate = runs.find(outcome.run_id)
+    if candidate is None or opponent is None:
+        return "Unknown: the run of one of them was deleted in MLflow."
     names = sorted(candidate.parameters.keys() | opponent.parameters.keys())
     values = [(name, candidate.parameters.get(name, ""), opponent.parameters.get(name, "")) for name in names]
     rows = [f"| {name} | {ours} | {theirs} |" for name, ours, theirs in values if ours != theirs]
@@ -121,15 +126,14 @@ def _differences(candidate: Record, opponent: Record | None) -> str:
     return "\n".join(["| parameter | this run | champion |", "| --- | --- | --- |", *rows])
 
 
-def _metrics(names: Sequence[str], candidate: Record, opponent: Record | None) -> str:
+def _metrics(measured: Mapping[str, float], opponent: Record | None) -> str:
     if opponent is None:
-        rows = [f"| {name} | {candidate.metrics[name]:.5g} |" for name in names if name in candidate.metrics]
+        rows = [f"| {name} | {value:.5g} |" for name, value in measured.items()]
         return "\n".join(["| metric | this run |", "| --- | ---: |", *rows])
     rows = [
-        f"| {name} | {candidate.metrics[name]:.5g} | {opponent.metrics[name]:.5g} "
-        f"| {candidate.metrics[name] - opponent.metrics[name]:+.3g} |"
-        for name in names
-        if name in candidate.metrics and name in opponent.metrics
+        f"| {name} | {value:.5g} | {opponent.metrics[name]:.5g} | {value - opponent.metrics[name]:+.3g} |"
+        for name, value in measured.items()
+        if name in opponent.metrics
     ]
     return "\n".join(["| metric | this run | champion | difference |", "| --- | ---: | ---: | ---: |", *rows])
 

@@ -11,6 +11,7 @@ from mnistflow.registry.versions import Version
 from mnistflow.tasks.identity import Headline
 from mnistflow.tasks.intervals import Interval, wilson
 from mnistflow.tracking.records import StoredRun
+from mnistflow.tracking.runs import missing
 from mnistflow.tracking.store import open_store
 
 TEST_EXAMPLES = "data.test_examples"  # parameter of a run
@@ -93,10 +94,8 @@ def score_interval(run: StoredRun, headline: Headline) -> Interval | None:
 def _run_of(version: Version) -> StoredRun:
     run = open_store().run(version.run_id)
     if run is None:
-        raise RegistryError(
-            f"the run of {version.title} was deleted from MLflow",
-            f"`mlflow runs restore --run-id {version.run_id}` brings it back.",
-        )
+        error = missing(version.run_id)
+        raise RegistryError(f"{version.title}: {error.problem}", error.fix)
     return run
 
 

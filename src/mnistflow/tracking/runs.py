@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnistflow import environment
 from mnistflow.checkout import git
@@ -23,6 +23,9 @@ from mnistflow.process_identity import ProcessIdentity, user_name
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.records import RunQuery, StoredRun
 from mnistflow.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
 COMMANDS = {
@@ -42,6 +45,8 @@ VERSION = "mnistflow.version"  # name/number of the version that a run registere
 REGISTERS = "mnistflow.registers"  # "true" for retrainings that register their model, unless it is known, and judge it
 KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mnistflow gc` does not remove it
 NOTE = "mlflow.note.content"  # the description that MLflow shows
+_DELETED = "deleted"  # stage of runs and experiments in MLflow's trash
+_LOCAL = "sqlite:"
 LIMIT = 100  # parameters, tags and metrics in one call
 
 
@@ -99,25 +104,64 @@ class Record:
     tags: Mapping[str, str]
 
 
+def find(run_id: str) -> Record | None:
+    """Return what a run has logged; None if there is no such run, or it was deleted."""
+    run = open_store().run(run_id)
+    return Record(run.name, run.experiment_id, run.parameters, run.metrics, run.tags) if run else None
+
+
 def read(run_id: str) -> Record:
     """Return what a run has logged.
 
     Raises:
-        RegistryError: there is no such run.
+        RegistryError: there is no such run, or it was deleted.
     """
-    run = open_store().run(run_id)
-    if run is None:
-        raise RegistryError(f"MLflow has no run {run_id}", "`mnistflow leaderboard` lists the runs.")
-    return Record(run.name, run.experiment_id, run.parameters, run.metrics, run.tags)
+    found = find(run_id)
+    if found is None:
+        raise missing(run_id)
+    return found
+
+
+def missing(run_id: str) -> RegistryError:
+    """Return the error of a run that `find` does not find. MLflow's trash still has deleted runs and experiments."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        info = mlflow_client().get_run(run_id).info
+        experiment = mlflow_client().get_experiment(info.experiment_id)
+    except MlflowException:
+        return RegistryError(f"MLflow has no run {run_id}", "`mnistflow leaderboard` lists the runs.")
+    if experiment.lifecycle_stage == _DELETED:
+        return _deleted_experiment(experiment)
+    return RegistryError(f"run {run_id} was deleted in MLflow", _restore("runs", f"--run-id {run_id}"))
+
+
+def _deleted_experiment(experiment: Experiment) -> RegistryError:
+    return RegistryError(
+        f"experiment {experiment.name} was deleted in MLflow, with its runs",
+        _restore("experiments", f"--experiment-id {experiment.experiment_id}"),
+    )
+
+
+def _restore(what: str, which: str) -> str:
+    uri = environment.tracking_uri()
+    # Outside of mnistflow's commands, MLflow does not know this store; other addresses may contain a password.
+    store = f"MLFLOW_TRACKING_URI={uri} " if uri.startswith(_LOCAL) else ""
+    return f"`{store}mlflow {what} restore {which}` brings it back."
 
 
 def experiment_id(paths: Paths, name: str) -> str:
-    """Return the id of the experiment of that name; creates the experiment if there is none."""
+    """Return the id of the experiment of that name; creates the experiment if there is none.
+
+    Raises:
+        RegistryError: it was deleted.
+    """
     found = mlflow_client().get_experiment_by_name(name)
+    if found and found.lifecycle_stage == _DELETED:
+        raise _deleted_experiment(found)
     if found:
         return str(found.experiment_id)
-    local = environment.tracking_uri().startswith("sqlite:")
-    location = (paths.mlflow / "artifacts").as_uri() if local else None
+    location = (paths.mlflow / "artifacts").as_uri() if environment.tracking_uri().startswith(_LOCAL) else None
     # The kind makes the UI open with training runs instead of traces of language models.
     return str(
         mlflow_client().create_experiment(name, location, tags={"mlflow.experimentKind": "custom_model_development"})

@@ -52,6 +52,7 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     if model := open_store().model(name):
         yield from _dead_leases(name, model)
         yield from _foreign_versions(name)
+        yield from _runs_of_aliases(name)
         yield from _aliases(name, model)
         yield from _rollout(paths, name, model)
         yield from _repository(paths, name, model)
@@ -104,6 +105,13 @@ def _dead_leases(name: str, model: StoredModel) -> Iterator[Problem]:
 def _foreign_versions(name: str) -> Iterator[Problem]:
     for error in versions.foreign_versions(name):
         yield Problem("version", error.problem, error.fix)
+
+
+def _runs_of_aliases(name: str) -> Iterator[Problem]:
+    for alias, version in versions.by_alias(name).items():
+        if runs.find(version.run_id) is None:
+            error = runs.missing(version.run_id)
+            yield Problem("alias", f"{alias} points to {version.title}: {error.problem}", error.fix)
 
 
 def _aliases(name: str, model: StoredModel) -> Iterator[Problem]:

@@ -73,7 +73,10 @@ def _compare_golden(
 
 
 def _recorded_robustness(champion: Version, headline: str) -> float | None:
-    """Return the robustness that the champion's run recorded; None if it was measured under fewer corruptions."""
-    metrics = runs.read(champion.run_id).metrics
+    """Return the robustness that the champion's run recorded.
+
+    None if it was measured under fewer corruptions, or the run was deleted.
+    """
+    recorded = runs.find(champion.run_id)
     name = f"test_robust_{headline}"
-    return metrics.get(name) if f"{name}.held_out" in metrics else None
+    return recorded.metrics.get(name) if recorded and f"{name}.held_out" in recorded.metrics else None

@@ -52,7 +52,7 @@ class Comparison:
         score: the champion's headline metric.
         by_class: the champion's recall of each class.
         level: of the comparison; see `alpha_spending`.
-        robustness: the champion's mean headline metric under the same corruptions; None if it was not measured.
+        robustness: the champion's mean headline metric under the same corruptions; None if it is not known.
         golden: the same on the golden set; None without one.
     """
 

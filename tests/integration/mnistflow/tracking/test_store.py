@@ -19,7 +19,10 @@ from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_latest_schema_revision
 from waiting import wait_until
 
-from mnistflow.errors import MnistflowError
+from mnistflow.errors import MnistflowError, RegistryError
+from mnistflow.paths import Paths
+from mnistflow.registry import versions
+from mnistflow.tracking import runs
 from mnistflow.tracking.client_store import ClientStore
 from mnistflow.tracking.records import Order, RunQuery, Store, StoredModel
 from mnistflow.tracking.rest_store import RestStore
@@ -71,6 +74,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deleted = client.create_run(experiment, 70, {"mnistflow.kind": "retrain"}, "deleted").info.run_id
     client.log_metric(deleted, "test_accuracy", 1.0)
     client.delete_run(deleted)
+    gone = client.create_experiment("gone")
+    client.create_run(gone, 80, run_name="of a deleted experiment")
+    client.delete_experiment(gone)
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", "file:///m")
     client.create_registered_model("digits-classifier")
     for number in range(1, 13):
         client.create_model_version("digits-classifier", "file:///m", run, {"number": str(number), "text": "ä\nb"})
@@ -196,7 +204,7 @@ def test_all_ways_give_the_same_records(store: Store, database: Path) -> None:
         assert repr(store.search_runs(query)) == repr(direct.search_runs(query)), query  # NaN differs from itself
     for run in direct.search_runs(RunQuery("digits")):
         assert repr(store.run(run.run_id)) == repr(run)
-    for model in ("digits-classifier", "empty", "none"):
+    for model in ("digits-classifier", "foreign", "empty", "none"):
         assert store.aliases(model) == direct.aliases(model)
         assert store.versions(model) == direct.versions(model)
     assert store.version("digits-classifier", 3) == direct.version("digits-classifier", 3)
@@ -215,6 +223,34 @@ def test_what_was_deleted_or_never_there_is_not_found(store: Store, database: Pa
     assert store.version("none", 1) is None
     assert store.versions("none") == []
     assert store.aliases("digits-classifier") == {"champion": 3, "previous": 12}
+
+
+@pytest.mark.parametrize("way", ["sqlite", "rest", "client"])
+def test_what_is_in_the_trash_of_mlflow_is_named_with_the_command_that_restores_it(
+    way: str, database: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    local = f"sqlite:///{database}"
+    uri = {"sqlite": local, "rest": request.getfixturevalue("server"), "client": f"{local}?timeout=5"}[way]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with sqlite3.connect(database) as connection:
+        known = dict(connection.execute("select name, run_uuid from runs"))
+    connection.close()
+    deleted, lost = known["deleted"], known["of a deleted experiment"]
+    number = MlflowClient(local).get_experiment_by_name("gone").experiment_id
+    command = "mlflow" if way == "rest" else f"MLFLOW_TRACKING_URI={uri} mlflow"
+    assert runs.find(deleted) is runs.find(lost) is runs.find("0" * 32) is None
+    with pytest.raises(RegistryError, match=f"^run {deleted} was deleted in MLflow") as raised:
+        runs.read(deleted)
+    assert raised.value.fix == f"`{command} runs restore --run-id {deleted}` brings it back."
+    for asked in (lambda: runs.read(lost), lambda: runs.experiment_id(Paths(tmp_path, tmp_path), "gone")):
+        with pytest.raises(RegistryError, match=r"^experiment gone was deleted in MLflow, with its runs") as raised:
+            asked()
+        assert raised.value.fix == f"`{command} experiments restore --experiment-id {number}` brings it back."
+    with pytest.raises(RegistryError, match=r"^MLflow has no run 0000"):
+        runs.read("0" * 32)
+    (foreign,) = versions.foreign_versions("foreign")
+    assert str(foreign).startswith("foreign version 1 was not registered by mnistflow. Delete that version")
+    assert versions.all_versions("foreign") == [] and not versions.exists("foreign", 1)
 
 
 def test_models_have_their_aliases_and_tags(store: Store) -> None:

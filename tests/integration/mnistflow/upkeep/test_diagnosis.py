@@ -176,6 +176,21 @@ def test_a_version_that_mlflow_has_registered_is_named(paths: Paths) -> None:
     assert chosen.fix.startswith("`mnistflow promote VERSION`")
 
 
+def test_a_deleted_run_or_experiment_of_the_champion_is_named(paths: Paths) -> None:
+    run_id = versions.find(NAME, 1).run_id
+    experiment = runs.read(run_id).experiment_id
+    MlflowClient().delete_run(run_id)
+    (one,) = diagnose(paths)
+    assert one.what == f"alias: champion points to {NAME} version 1: run {run_id} was deleted in MLflow"
+    assert f"mlflow runs restore --run-id {run_id}` brings it back" in one.fix and one.repair is None
+    MlflowClient().delete_experiment(experiment)
+    (one,) = diagnose(paths)
+    assert one.message.endswith("experiment digits was deleted in MLflow, with its runs")
+    assert f"mlflow experiments restore --experiment-id {experiment}` brings it back" in one.fix
+    MlflowClient().restore_experiment(experiment)
+    assert diagnose(paths) == []
+
+
 def test_the_command_ends_with_1_while_something_is_wrong(retrained: Checkout) -> None:
     published = retrained.folder / "var/models" / NAME / "champion"
     published.write_text("9\n")
