@@ -28,13 +28,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if path.is_dir():
-            # A folder cannot replace a folder that is not empty.
-            path.replace(retired)
         try:
+            if path.is_dir():
+                # A folder cannot replace a folder that is not empty.
+                path.replace(retired)
             temporary.replace(path)
-        except OSError:
-            if retired.exists():
+        except BaseException:  # an interrupt, too
+            if retired.exists() and not path.exists():
                 retired.replace(path)
             raise
     except OSError as error:

@@ -3,7 +3,11 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -51,6 +55,47 @@ def test_a_folder_is_replaced_whole(tmp_path) -> None:
             (folder / content).touch()
     assert [path.name for path in target.iterdir()] == ["second"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def replace_interrupted(target: Path, line: int) -> bool:
+    """Replace a folder, with an interrupt before this line that `files` executes, counted; return whether it came."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        nonlocal seen
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        seen += event == "line"
+        if event == "line" and seen == line:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with files.atomic_write(target) as folder:
+            folder.mkdir()
+            (folder / "new").touch()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_at_any_line_leaves_the_old_folder_or_the_new_one(tmp_path) -> None:
+    left = []
+    for line in count(1):
+        target = tmp_path / str(line) / "folder"
+        target.mkdir(parents=True)
+        (target / "old").touch()
+        is_interrupted = replace_interrupted(target, line)
+        left.append([path.name for path in target.iterdir()])
+        if not is_interrupted:
+            break
+    assert set(map(tuple, left)) == {("old",), ("new",)}
+    assert left[-1] == ["new"]
+    assert len(left) > 10
 
 
 def test_a_folder_survives_a_block_that_writes_nothing(tmp_path) -> None:
