@@ -94,14 +94,13 @@ def coordinator(paths: Paths, settings: config.Config, folder: Path) -> None:
     print(f"\n{STUB_TRIALS:,} trials of a stub objective, 2 workers")
     with dask(2) as address:
         for name, scheduler in (("processes", None), ("Dask", address)):
-            space = settings.tune.space["cnn"]
             opened = study.open_study(name, str(folder / f"{name}.journal"), settings.tune)
             workers: Workers[TrialJob, TrialResult] = search.find_workers(scheduler, 2, 1)
             with workers:
                 wall, processor = time.perf_counter(), time.process_time()
                 search.run_trials(
                     opened,
-                    space,
+                    study.distributions(settings.learning, settings.tune.space["cnn"]),
                     STUB_TRIALS,
                     workers,
                     make_job=lambda trial: TrialJob(

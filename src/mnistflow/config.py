@@ -37,14 +37,22 @@ class Config(LearningConfig):
     def _space_can_be_searched(self) -> Self:
         known = self.entries()
         for family, space in self.tune.space.items():
-            for key in space:
+            for key, entry in space.items():
                 place = f"tune.space.{family}.{key}"
                 if not key.startswith((f"model.{family}.", "train.")) or key not in known:
                     raise ValueError(f"{place}: is not a key of model.{family} or train, so it cannot be searched")
                 if key in self.tune.overrides:
                     value = self.tune.overrides[key]
-                    raise ValueError(f"{place}: cannot be searched, because every trial sets it to {value}; see section tune")
+                    raise ValueError(f"{place}: cannot be searched, because every trial sets it to {value}; see tune")
+                self._check_values(key, entry.checked_values, place)
         return self
+
+    def _check_values(self, key: str, values: Iterable[Any], origin: str) -> None:
+        try:
+            for value in values:
+                self.converted(key, value, origin)
+        except ConfigError as error:
+            raise ValueError(error.problem) from error
 
     @model_validator(mode="after")
     def _has_examples_to_take(self) -> Self:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import reduce
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,6 +44,18 @@ class Section(BaseModel):
             ConfigError: a key does not exist, or a value is invalid.
         """
         return self.validated(self.tree_with_values(self.model_dump(mode="json"), values), OVERRIDDEN)
+
+    def converted(self, key: str, value: Any, origin: str) -> Any:
+        """Return a value as the field at a dotted key has it, such as 3.0 for 3 in a field of floats.
+
+        The other fields of the key's section keep their values.
+
+        Raises:
+            ConfigError: the value is invalid there.
+        """
+        *parents, name = key.split(".")
+        section: Section = reduce(getattr, parents, self)
+        return getattr(section.validated(section.model_dump(mode="json") | {name: value}, origin), name)
 
     @classmethod
     def tree_with_values(cls, tree: Any, values: Mapping[str, Any]) -> Any:
@@ -126,7 +139,7 @@ def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _path(entry: Any) -> str:
-    return ".".join(str(part) for part in entry["loc"] if part not in ("FloatRange", "Choices"))
+    return ".".join(str(part) for part in entry["loc"] if part not in ("Range", "Choices"))
 
 
 def _problem(entry: Any) -> str:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Discriminator, Field, FiniteFloat, PositiveInt, Tag, model_validator
 
 from mnistflow.models import families
 from mnistflow.schema import Section, Seed
 from mnistflow.workers import dask_scheduler
 
 
-class FloatRange(Section):
-    """A hyperparameter in an interval.
+class Range(Section):
+    """A hyperparameter in an interval: of integers if it is one.
 
     Attributes:
         low: smallest value.
@@ -19,8 +19,8 @@ class FloatRange(Section):
         log: sample the logarithm of the value uniformly.
     """
 
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     log: bool = False
 
     @model_validator(mode="after")
@@ -31,7 +31,12 @@ class FloatRange(Section):
 
     def contains(self, value: Any) -> bool:
         """Return whether the search may sample this value."""
-        return bool(self.low <= value <= self.high)
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    @property
+    def checked_values(self) -> tuple[float, ...]:
+        """Values that the hyperparameter must accept: both ends, as integers if they are whole."""
+        return tuple(int(end) if end.is_integer() else end for end in (self.low, self.high))
 
 
 class Choices(Section):
@@ -43,8 +48,23 @@ class Choices(Section):
         """Return whether the search may sample this value."""
         return value in self.choices
 
+    @property
+    def checked_values(self) -> tuple[Any, ...]:
+        """Values that the hyperparameter must accept."""
+        return self.choices
 
-Space = Mapping[str, FloatRange | Choices]
+
+def _kind(entry: Any) -> str:
+    is_choices = isinstance(entry, Choices) or (isinstance(entry, dict) and "choices" in entry)
+    return "Choices" if is_choices else "Range"
+
+
+# Told apart by a key, so that errors are about one of the two.
+Hyperparameter = Annotated[
+    Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")],
+    Discriminator(_kind),
+]
+Space = Mapping[str, Hyperparameter]
 
 
 class TuneConfig(Section):
@@ -72,7 +92,7 @@ class TuneConfig(Section):
     pruner: Literal["median", "hyperband", "halving", "none"]
     storage: str | None
     scheduler: dask_scheduler.Address | None
-    space: dict[str, dict[str, FloatRange | Choices]]
+    space: dict[str, dict[str, Hyperparameter]]
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mnistflow.errors import StageError
-from mnistflow.tuning import study
-from mnistflow.tuning.config import Space
 from mnistflow.tuning.trial import TrialJob, TrialResult
 from mnistflow.workers import dask_scheduler
 from mnistflow.workers.base import JobFunction, WorkerDied, Workers
@@ -20,6 +18,7 @@ from mnistflow.workers.processes import LocalWorkers
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def find_workers(configured: dask_scheduler.Address | None, count: int, threads:
 
 def run_trials(
     opened: optuna.Study,
-    space: Space,
+    distributions: Mapping[str, BaseDistribution],
     count: int,
     workers: Workers[TrialJob, TrialResult],
     *,
@@ -60,7 +59,7 @@ def run_trials(
 
     Args:
         opened: an open study.
-        space: the search space.
+        distributions: of the hyperparameters, by dotted key.
         count: number of trials.
         workers: where the trials run.
         make_job: makes the job of a trial.
@@ -70,7 +69,6 @@ def run_trials(
     Raises:
         StageError: no worker is available, or workers died `ATTEMPTS` times in the same trial.
     """
-    distributions = study.distributions(space)
     running: dict[Future[TrialResult], tuple[optuna.Trial, TrialJob, int]] = {}
 
     def finish(future: Future[TrialResult]) -> None:
@@ -87,7 +85,7 @@ def run_trials(
     while remaining > 0 or running:
         free = workers.capacity() - len(running)
         for _ in range(min(free, remaining)):
-            trial = opened.ask(distributions)
+            trial = opened.ask(dict(distributions))
             job = make_job(trial)
             running[workers.submit(objective, job)] = trial, job, 1
             remaining -= 1

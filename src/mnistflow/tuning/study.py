@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnistflow.errors import StageError
 from mnistflow.learners.config import LearningConfig
 from mnistflow.tasks import plots
-from mnistflow.tuning.config import Choices, Space, TuneConfig
+from mnistflow.tuning.config import Choices, Range, Space, TuneConfig
 
 if TYPE_CHECKING:
     import optuna
@@ -155,16 +155,19 @@ def stored_attributes(trial: optuna.Trial) -> dict[str, Any]:
     return dict(stored.user_attrs)
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
+def distributions(learning: LearningConfig, space: Space) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each hyperparameter, by dotted key."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    return {key: _distribution(learning, key, entry) for key, entry in space.items()}
 
-    return {
-        key: CategoricalDistribution([_encode(choice) for choice in entry.choices])
-        if isinstance(entry, Choices)
-        else FloatDistribution(entry.low, entry.high, log=entry.log)
-        for key, entry in space.items()
-    }
+
+def _distribution(learning: LearningConfig, key: str, entry: Range | Choices) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(entry, Choices):
+        return CategoricalDistribution([_encode(choice) for choice in entry.choices])
+    if isinstance(learning.converted(key, entry.checked_values[0], key), int):
+        return IntDistribution(int(entry.low), int(entry.high), log=entry.log)
+    return FloatDistribution(entry.low, entry.high, log=entry.log)
 
 
 def parameters(trial: optuna.Trial | FrozenTrial) -> dict[str, Any]:
@@ -200,9 +203,9 @@ def _save(axes: Axes, path: Path) -> None:
 
 
 def _encode(value: Any) -> Any:
-    """Return a value that Optuna accepts as a category: a scalar, or a list as JSON."""
-    return json.dumps(value) if isinstance(value, list | tuple) else value
+    """Return a value that Optuna accepts as a category: a scalar, or a list or mapping as JSON."""
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
 def _decode(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    return json.loads(value) if isinstance(value, str) and value.startswith(("[", "{")) else value

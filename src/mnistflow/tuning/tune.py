@@ -132,7 +132,7 @@ def _search(
         with workers, TrialTable(config.trials, finished, metric) as table:
             run_trials(
                 opened,
-                space,
+                study.distributions(learning, space),
                 missing,
                 workers,
                 make_job=lambda trial: _job(paths, learning, config, trial, run),

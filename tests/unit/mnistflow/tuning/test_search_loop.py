@@ -58,7 +58,7 @@ def run_one_trial(
     with workers:
         search.run_trials(
             opened,
-            settings.tune.space["linear"],
+            study.distributions(settings.learning, settings.tune.space["linear"]),
             1,
             workers,
             make_job=lambda trial: TrialJob(Paths(folder, folder), settings.learning, None, trial, ""),
