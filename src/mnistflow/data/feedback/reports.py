@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,7 @@ from mnistflow.tasks import identity
 Decision = Literal["accept", "reject"]
 
 FIX = "Correct prepare.feedback, or set it to null to use no feedback. A server upgrades the log of an older one."
-NEWEST = "SELECT max(time) FROM (SELECT time FROM feedback UNION ALL SELECT time FROM reviews) AS times"
+NEWEST = "SELECT max(time) FROM (SELECT time FROM feedback UNION ALL SELECT time FROM reviews) AS times WHERE time <= ?"
 REPORTS = """
 SELECT i.id, i.number, f.time, i.image, i.classes, i.probabilities, f.class_name, f.source, r.decision, r.class_name
 FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
@@ -71,13 +72,16 @@ def as_examples(reports: Sequence[Report], entry: Entry) -> Split:
 def newest(log_location: str) -> float | None:
     """Return the time of the newest feedback or review, in seconds since 1970; None without feedback.
 
+    What a clock that was ahead has stamped with a time in the future counts from that time on: until then, it would
+    hide all that follows.
+
     Args:
         log_location: path of an SQLite file, which need not exist, or URL of a PostgreSQL database.
 
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(log_location, NEWEST, (), FIX)
+    rows = inference_log.query(log_location, NEWEST, (time.time(),), FIX)
     return rows[0][0] if rows else None
 
 

@@ -61,7 +61,7 @@ class Source:
         splits = _read_npz(self.path) if self.path.is_file() else _read_folder(self.path)
         indices = {name: number for number, name in enumerate(self.classes)}
         numbered = {
-            name: (images, np.array([indices[str(label)] for label in labels], np.uint8))
+            name: (images, np.array([indices[_text(label)] for label in labels], np.uint8))
             for name, (images, labels) in splits.items()
         }
         official = numbered if _TEST in numbered else _split(*numbered[_TRAIN], self)
@@ -79,7 +79,7 @@ def find(path: Path) -> Source:
         DataError: `path` does not exist, is not in a supported format, or has too few or too many classes.
     """
     if path.is_file():
-        labels = [str(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array]
+        labels = [_text(label) for name, array in _arrays(path).items() if name.startswith("y") for label in array]
         digest = files.sha256(path)
     elif path.is_dir():
         images = list(_image_files(path))
@@ -96,6 +96,10 @@ def find(path: Path) -> Source:
             "Use one folder per class: <class>/*.png.",
         )
     return Source(path, tuple(sorted(names)), len(labels), digest)
+
+
+def _text(label: object) -> str:
+    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
 
 
 def _check_names(path: Path, images: Sequence[Path]) -> None:

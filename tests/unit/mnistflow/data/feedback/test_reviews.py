@@ -12,7 +12,7 @@ CLASSES = json.dumps([str(digit) for digit in range(10)])
 YEAR = 365 * 86400
 
 
-def test_a_report_by_a_server_whose_clock_was_ahead_can_be_reviewed(tmp_path: Path) -> None:
+def test_a_report_by_a_server_whose_clock_was_ahead_can_be_reviewed_and_hides_no_later_one(tmp_path: Path) -> None:
     log = tmp_path / "inferences.db"
     store = LogStore(str(log))
     for key in ("ahead", "true"):
@@ -21,6 +21,9 @@ def test_a_report_by_a_server_whose_clock_was_ahead_can_be_reviewed(tmp_path: Pa
         store.record_feedback(Feedback(key, 0, "3"), "")
     store.write("UPDATE feedback SET time = time + ? WHERE id = ?", [(YEAR, "ahead")])
     store.close()
+    newest = reports.newest(str(log))
+    assert newest
+    assert newest <= time.time()  # later feedback is newer than this
     reviews.record(str(log), reports.read(str(log), None, catalog.get("digits")), "accept", "ada@laptop")
     decided = reports.read(str(log), None, catalog.get("digits"))
     assert [(report.key, report.decision) for report in decided] == [("ahead", "accept"), ("true", "accept")]

@@ -54,6 +54,8 @@ def test_the_same_images_give_the_same_bytes_in_a_folder_and_in_an_npz(tmp_path:
     np.savez(tmp_path / "own.npz", x=np.stack([image for _, image in pairs]), y=[name for name, _ in pairs])
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
+    np.savez(tmp_path / "bytes.npz", x=np.stack([image for _, image in pairs]), y=[name.encode() for name, _ in pairs])
+    assert own_images.find(tmp_path / "bytes.npz").classes == NAMES
     one = own_images.find(write_folder(tmp_path / "letters", pairs)).write_official_files(tmp_path / "a")
     other = own_images.find(tmp_path / "own.npz").write_official_files(tmp_path / "b")
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
