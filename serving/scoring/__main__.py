@@ -1,6 +1,7 @@
 """Command `mnistflow score` (`python -m serving.scoring`): applies a version to all rows of an input."""
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -35,6 +36,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command resumes where this one stopped\n")
         sys.exit(INTERRUPTED)
+    # A thread of Arrow that releases a Python object while the interpreter is finalized would abort the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _score(arguments: argparse.Namespace) -> None:
