@@ -66,6 +66,7 @@ def reasons(outcome: Outcome) -> Sequence[str]:
 
 def retraining(outcome: Outcome, paths: Paths) -> str:
     """Return verdict, stages, differences from the champion in parameters and metrics, and where to find more."""
+    candidate = runs.find(outcome.run_id)
     opponent = runs.find(outcome.gate.opponent.run_id) if outcome.gate and outcome.gate.opponent else None
     why = "\n".join(f"- {reason}" for reason in reasons(outcome))
     return f"""# {summary_line(outcome)}
@@ -78,22 +79,22 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 {_stages(outcome)}
 
 ## What differs from the champion
-{_differences(outcome, opponent)}
+{_differences(outcome, candidate, opponent)}
 
 ## Metrics
 {_metrics(outcome.evaluation.logged, opponent)}
 
 ## See also
-{_pages(outcome, paths)}
+{_pages(outcome, candidate, paths)}
 - model repository {paths.models.relative_to(paths.checkout) / versions.model_name(outcome.dataset)}
 """
 
 
-def _pages(outcome: Outcome, paths: Paths) -> str:
+def _pages(outcome: Outcome, recorded: Record | None, paths: Paths) -> str:
     """Return links to the run and the version in MLflow's UI, which may still have to be started."""
     ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
     pages = []
-    if recorded := runs.find(outcome.run_id):
+    if recorded:
         page = mlflow_ui.run_page(ui, recorded.experiment_id, outcome.run_id)
         pages.append((f"MLflow run {recorded.name}", page))
     if outcome.gate:
@@ -112,10 +113,9 @@ def _stages(outcome: Outcome) -> str:
     return "\n".join(["| stage | what happened | seconds |", "| --- | --- | ---: |", *rows])
 
 
-def _differences(outcome: Outcome, opponent: Record | None) -> str:
+def _differences(outcome: Outcome, candidate: Record | None, opponent: Record | None) -> str:
     if not (outcome.gate and outcome.gate.opponent):
         return "There was no other champion to compare with."
-    candidate = runs.find(outcome.run_id)
     if candidate is None or opponent is None:
         return "Unknown: the run of one of them was deleted in MLflow."
     names = sorted(candidate.parameters.keys() | opponent.parameters.keys())

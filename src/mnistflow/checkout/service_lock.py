@@ -26,10 +26,8 @@ def shared(paths: Paths) -> Iterator[None]:
     if paths.var.exists() and not os.access(paths.var, os.W_OK):  # such as a container's, with a volume for the models
         yield
         return
-    with _locked(paths, fcntl.LOCK_SH) as acquired:
-        if not acquired:
-            problem = f"{paths.var} is being replaced by `mnistflow restore`"
-            raise MnistflowError(problem, "Try again when that has ended.")
+    problem = f"{paths.var} is being replaced by `mnistflow restore`"
+    with _locked(paths, fcntl.LOCK_SH, MnistflowError(problem, "Try again when that has ended.")):
         yield
 
 
@@ -40,15 +38,13 @@ def exclusive(paths: Paths) -> Iterator[None]:
     Raises:
         MnistflowError: one of them runs.
     """
-    with _locked(paths, fcntl.LOCK_EX) as acquired:
-        if not acquired:
-            problem = f"`mnistflow up`, `schedule`, `serve`, `follow`, `ui` or `team-up` is running in {paths.checkout}"
-            raise MnistflowError(problem, "Stop that process first.")
+    problem = f"`mnistflow up`, `schedule`, `serve`, `follow`, `ui` or `team-up` is running in {paths.checkout}"
+    with _locked(paths, fcntl.LOCK_EX, MnistflowError(problem, "Stop that process first.")):
         yield
 
 
 @contextmanager
-def _locked(paths: Paths, mode: int) -> Iterator[bool]:
+def _locked(paths: Paths, mode: int, error: MnistflowError) -> Iterator[None]:
     paths.var.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(paths.var / FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -56,8 +52,7 @@ def _locked(paths: Paths, mode: int) -> Iterator[bool]:
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            raise error from None
+        yield
     finally:
         os.close(descriptor)

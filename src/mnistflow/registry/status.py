@@ -117,7 +117,7 @@ def read(paths: Paths, dataset: str) -> Status:
     return Status(
         dataset=dataset,
         champion=_state(aliased.get(versions.CHAMPION)),
-        champion_problem=_champion_problem(name),
+        champion_problem="" if versions.CHAMPION in aliased else _champion_problem(name),
         challenger=_state(aliased.get(versions.CHALLENGER)),
         previous=_state(aliased.get(versions.PREVIOUS)),
         last_run=_last_run(paths, dataset),

@@ -59,7 +59,7 @@ def _kind(entry: Any) -> str:
     return "Choices" if is_choices else "Range"
 
 
-# Told apart by a key, so that errors are about one of the two.
+# The discriminator limits validation errors to the kind of entry that was meant.
 Hyperparameter = Annotated[
     Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")],
     Discriminator(_kind),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from mnistflow.monitoring import state as monitoring
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.registry import aliases, publisher, reconciliation, registration, versions
+from mnistflow.registry.versions import Version
 from mnistflow.retention import RetentionConfig
 from mnistflow.tracking import lease, runs
 from mnistflow.tracking.client import mlflow_client
@@ -52,8 +53,9 @@ def diagnose(paths: Paths, name: str, retention: RetentionConfig, log: str) -> I
     if model := open_store().model(name):
         yield from _dead_leases(name, model)
         yield from _foreign_versions(name)
-        yield from _runs_of_aliases(name)
-        yield from _aliases(name, model)
+        aliased = versions.by_alias(name)
+        yield from _runs_of_aliases(aliased)
+        yield from _aliases(name, model, aliased)
         yield from _rollout(paths, name, model)
         yield from _repository(paths, name, model)
     yield from _monitoring(paths, name)
@@ -107,15 +109,15 @@ def _foreign_versions(name: str) -> Iterator[Problem]:
         yield Problem("version", error.problem, error.fix)
 
 
-def _runs_of_aliases(name: str) -> Iterator[Problem]:
-    for alias, version in versions.by_alias(name).items():
+def _runs_of_aliases(aliased: Mapping[str, Version]) -> Iterator[Problem]:
+    for alias, version in aliased.items():
         if runs.find(version.run_id) is None:
             error = runs.missing(version.run_id)
             yield Problem("alias", f"{alias} points to {version.title}: {error.problem}", error.fix)
 
 
-def _aliases(name: str, model: StoredModel) -> Iterator[Problem]:
-    for alias, version in versions.by_alias(name).items():
+def _aliases(name: str, model: StoredModel, aliased: Mapping[str, Version]) -> Iterator[Problem]:
+    for alias, version in aliased.items():
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = registration.download(version, Path(folder))

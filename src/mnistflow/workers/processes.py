@@ -28,7 +28,7 @@ from mnistflow.workers.base import Job, JobFunction, Result, WorkerDied, Workers
 from mnistflow.workers.worker_process import Reply
 
 WORKER = "mnistflow.workers.worker_process"
-STOP_SECONDS = 15.0  # within which a process ends that was told to
+STOP_SECONDS = 15.0  # grace period after SIGTERM
 
 
 class LocalWorkers(Workers[Job, Result]):

@@ -67,7 +67,7 @@ def _read(path: Path) -> NDArray[Any]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV file: {error}", "Save it as text in UTF-8.") from error
     _check_columns(path, rows)
-    if rows and _is_text(rows[0][1][-1]):
+    if rows and rows[0][1][-1].strip() and _number(rows[0][1][-1]) is None:
         rows = rows[1:]  # the header
     _check_dates(path, rows)
     values = np.array([_value(path, line, cells[-1]) for line, cells in rows])
@@ -90,18 +90,9 @@ def _rows(text: str) -> Iterator[tuple[int, Sequence[str]]]:
 
 def _value(path: Path, line: int, cell: str) -> float:
     value = _number(cell)
-    if value is None:
+    if value is None or not math.isfinite(value):
         raise DataError(f"{path}, line {line}: {cell[:40]!r} is not a number", "Values are in the last column.")
     return value
-
-
-def _is_text(cell: str) -> bool:
-    """Return whether a cell is the name of a column: neither a number, such as `nan`, nor empty."""
-    try:
-        float(cell)
-    except ValueError:
-        return bool(cell.strip())
-    return False
 
 
 def _check_columns(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
@@ -115,11 +106,11 @@ def _check_columns(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> Non
 
 
 def _number(cell: str) -> float | None:
+    """Return a cell as a number, which may be `nan` or infinite; None if it is none."""
     try:
-        value = float(cell)
+        return float(cell)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
 
 
 def _check_dates(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
