@@ -69,7 +69,7 @@ class Forecasting(Task):
             "mse": mse,
             "loss": mse,
             "mae": float(np.abs(errors).mean()),
-            "r2": float(1 - mse / targets.var(dtype=np.float64)),
+            "r2": _r2(mse, targets),
             **naive_errors(targets),
         }
         return Measurement(metrics, {}, {})
@@ -132,6 +132,12 @@ def _write_predictions(path: Path, predicted: Array, targets: Array) -> None:
         rows = csv.writer(stream)
         rows.writerow(["step", "truth", "prediction"])
         rows.writerows((step, *pair) for step, pair in enumerate(zip(targets, predicted, strict=True)))
+
+
+def _r2(mse: float, targets: Array) -> float:
+    """Return the coefficient of determination; 0 or, without errors, 1 if the targets are constant."""
+    variance = float(targets.var(dtype=np.float64))
+    return 1 - mse / variance if variance else float(not mse)
 
 
 def _errors(outputs: Outputs, targets: Array) -> Array:

@@ -53,6 +53,11 @@ def test_errors_of_forecasts_by_hand() -> None:
     assert measured.by_class == {}
 
 
+@pytest.mark.parametrize(("forecast", "r2"), [((2, 2, 2), 1), ((2, 2, 3), 0)])
+def test_r2_of_constant_values_is_finite(forecast, r2) -> None:
+    assert FORECASTING.measure(column(*forecast), np.full(3, 2, np.float32), (), bins=1).metrics["r2"] == r2
+
+
 def test_naive_forecasts_repeat_the_value_before_or_that_of_a_season_ago() -> None:
     season = np.tile(np.array([0, 1, 3], np.float32), 8)
     measured = FORECASTING.measure(season[:, None] + 0.5, season, (), bins=1).metrics
