@@ -21,7 +21,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     dataset: DatasetOption = None,
 ) -> None:
-    """Classify PNG, JPEG, WebP or BMP files of any size with the champion."""
+    """Classify PNG, JPEG, WebP, BMP or GIF files of any size with the champion."""
     paths, config = load_fetch_context()
     from mnistflow.registry import dataset_choice
 

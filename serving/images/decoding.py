@@ -1,4 +1,4 @@
-"""Decoding of image files (PNG, JPEG, WebP, BMP): upright by their EXIF data, opaque, and downsampled."""
+"""Decoding of image files (PNG, JPEG, WebP, BMP, GIF): upright by their EXIF data, opaque, and downsampled."""
 
 import io
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from PIL import ExifTags, Image
 from serving.errors import InvalidRequestError, ServingError, TooLargeError, UnsupportedMediaError
 from serving.images.ink import Grey
 
-MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP"}
-FORMATS = "PNG, JPEG, WebP or BMP"
+MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"BM": "BMP", b"GIF8": "GIF"}
+FORMATS = "PNG, JPEG, WebP, BMP or GIF"
 # Transposition that turns an image upright, by its EXIF orientation; 1 is upright already.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +46,7 @@ def decode(data: bytes, *, max_pixels: int, max_side: int) -> Picture:
     """Decode an image file, reduced by a whole factor to at most `max_side` pixels along its larger side.
 
     Args:
-        data: PNG, JPEG, WebP or BMP file.
+        data: PNG, JPEG, WebP, BMP or GIF file.
         max_pixels: largest width times height, checked before the pixels are decoded.
         max_side: of the result.
 

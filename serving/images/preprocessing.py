@@ -80,7 +80,7 @@ def to_model_input(data: bytes, *, mode: Mode = "digit", max_pixels: int = 16_00
     """Preprocess an image file to the input of the model, uint8 [28, 28].
 
     Args:
-        data: PNG, JPEG, WebP or BMP file.
+        data: PNG, JPEG, WebP, BMP or GIF file.
         mode: `digit` crops to the ink and centres it; `plain` keeps the frame of the image.
         max_pixels: largest width times height, checked before the pixels are decoded.
 

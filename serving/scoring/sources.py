@@ -21,7 +21,7 @@ from serving.engine.model import IMAGE_SHAPE
 from serving.errors import CommandError
 from serving.protocol.tensors import Array, TensorSpec
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 
 @dataclass(frozen=True)

@@ -395,7 +395,7 @@ def test_a_file_that_is_no_image_is_explained(open_page):
 
     page.set_input_files("#file", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
 
-    page.get_by_text("this is not a PNG, JPEG, WebP or BMP file").first.wait_for()
+    page.get_by_text("this is not a PNG, JPEG, WebP, BMP or GIF file").first.wait_for()
     # The browser's own note about the 415 is the one complaint that belongs here.
     assert [text for text in open_page.complaints if "415" not in text] == []
     open_page.complaints.clear()

@@ -421,7 +421,7 @@ def test_nothing_written_is_doubt(attacked) -> None:
     ("body", "status"),
     [
         (b"", 400),
-        (b"GIF89a", 415),
+        (b"II*\0", 415),
         (b"\x89PNG\r\n\x1a\nrubbish", 400),
         (b"\xff\xd8\xff\xe0", 400),
         (bomb(), 413),
@@ -433,7 +433,7 @@ def test_nothing_written_is_doubt(attacked) -> None:
     ],
     ids=[
         "empty",
-        "gif",
+        "tiff",
         "broken png",
         "broken jpeg",
         "bomb",
@@ -535,7 +535,7 @@ NO_LISTS = {
     "no texts": (b'{"images": [1]}', 400, "images"),
     "no base64": (b'{"images": ["????"]}', 400, "base64"),
     "a URL": (b'{"images": ["http://127.0.0.1/digit.png"]}', 400, "base64"),
-    "one is a GIF": (listed(as_png(STROKE), b"GIF89a"), 415, "image 1: "),
+    "one is a TIFF": (listed(as_png(STROKE), b"II*\0"), 415, "image 1: "),
     "one is broken": (listed(as_png(STROKE), as_png(STROKE)[:-60]), 400, "image 1: "),
     "too many": (listed(*[as_png(STROKE)] * 1025), 400, "1024"),
     "bomb": (listed(as_png(STROKE), bomb()), 413, "image 1: "),
