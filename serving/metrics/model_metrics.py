@@ -129,8 +129,8 @@ class VersionMetrics:
     def set_champion(self, manifest: Manifest, *, is_swap: bool) -> None:
         """Expose a champion; `is_swap` if it replaces another one."""
         self._champion.labels(manifest.name).set(manifest.version)
-        if is_swap:
-            self._swaps.labels(manifest.name).inc()
+        # Prometheus sees no increase from a series that does not exist yet.
+        self._swaps.labels(manifest.name).inc(int(is_swap))
 
     def set_resident(self, manifests: Sequence[Manifest]) -> None:
         """Expose exactly these versions as being in memory."""

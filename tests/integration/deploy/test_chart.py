@@ -1,11 +1,14 @@
 """The Helm chart: rendered by Helm's own engine with several sets of values, against Kubernetes' schemas."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -247,6 +250,23 @@ def test_servers_with_keys_accept_that_of_prometheus(keys: list[str], accepted: 
 
 def is_server(manifest: dict[str, Any]) -> bool:
     return (manifest["kind"], manifest["metadata"]["name"]) == ("Deployment", f"{RELEASE}-mnistflow-server")
+
+
+def test_an_upgrade_updates_the_work_pool(prefect_api: str, tmp_path: Path) -> None:
+    pool = {"name": "upgraded", "type": "kubernetes", "concurrency_limit": 3}
+    httpx.post(f"{prefect_api}/work_pools/", json=pool).raise_for_status()
+    rendered = {(one["kind"], one["metadata"]["name"]): one for one in render({"trainers": {"workPool": "upgraded"}})}
+    template = rendered["ConfigMap", f"{RELEASE}-mnistflow-trainers"]["data"]["base-job-template.json"]
+    (tmp_path / "base-job-template.json").write_text(template)
+    pod = rendered["Job", f"{RELEASE}-mnistflow-deployments"]["spec"]["template"]["spec"]
+    command = [argument.replace("/etc/prefect", str(tmp_path)) for argument in pod["initContainers"][0]["args"]]
+
+    try:
+        subprocess.run(command, env={**os.environ, "PREFECT_API_URL": prefect_api}, check=True)
+        updated = httpx.get(f"{prefect_api}/work_pools/upgraded").json()
+    finally:
+        httpx.delete(f"{prefect_api}/work_pools/upgraded")
+    assert (updated["base_job_template"], updated["concurrency_limit"]) == (json.loads(template), 3)
 
 
 def test_the_page_creates_the_secrets_that_its_values_name() -> None:
