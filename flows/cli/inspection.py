@@ -1,6 +1,5 @@
 """Commands that only show something: models, presets, compare, status."""
 
-import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -37,10 +36,9 @@ def models() -> None:
         table.add_column(heading)
     for name in families():
         parameters = settings.model.parameters_of(name)
-        summary = (inspect.getmodule(type(parameters)).__doc__ or "").strip().rstrip(".")
         values = _settings_as_typed(parameters.model_dump(mode="json"))
         chosen = "[bold]" if name == settings.model.family else ""
-        table.add_row(f"{chosen}{name}", summary, values)
+        table.add_row(f"{chosen}{name}", parameters.summary, values)
     console().print(table)
 
 

@@ -30,6 +30,7 @@ class Attention(Network):
         dropout: rate, of attention weights and of the output of each feed-forward layer.
     """
 
+    summary = "Vision transformer: self-attention between the patches of an image"
     input_dimensions = 2
 
     patch: Positive = 7

@@ -27,6 +27,8 @@ class Boosting(Classical):
         max_features: share of the inputs considered for a split.
     """
 
+    summary = "Gradient boosting of decision trees"
+
     rounds: Positive = 60
     learning_rate: Annotated[float, Field(gt=0)] = 0.3
     max_leaves: Annotated[int, Field(gt=1)] = 31

@@ -43,6 +43,7 @@ class Cnn(Network):
         batch_normalization: before each activation, instead of a bias.
     """
 
+    summary = "Convolutional neural network in the style of VGG"
     input_dimensions = 2
 
     geometry: Literal["none", "box", "upright"] = "none"

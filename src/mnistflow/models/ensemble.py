@@ -34,6 +34,7 @@ class Ensemble(Family):
         sha256: of the members' ONNX files, in the same order; None accepts any file.
     """
 
+    summary = "Ensemble: the mean of the outputs of registered models"
     learner = "ensemble"
 
     members: Annotated[tuple[Member, ...], Field(strict=False)] = ()

@@ -32,12 +32,14 @@ class Family(Section, ABC):
     """Base class of the parameters of a model family.
 
     Attributes:
+        summary: what the family is, in a few words, for `mnistflow models`.
         learner: name of the learner that fits and exports its models; see `mnistflow.learners.get`.
         input_dimensions: rank of an example, such as 2 for height and width; None means any.
         predicts_class_probabilities: whether its models support only outputs of one probability per class.
         generates: whether its models make new examples, instead of predictions.
     """
 
+    summary: ClassVar[str]
     learner: ClassVar[str]
     input_dimensions: ClassVar[int | None] = None
     predicts_class_probabilities: ClassVar[bool] = False

@@ -25,6 +25,8 @@ class Forest(Classical):
         max_features: share of the inputs considered for a split; None means the square root of their number.
     """
 
+    summary = "Random forest and extremely randomized trees"
+
     trees: Positive = 100
     thresholds: Literal["best", "random"] = "best"
     max_leaves: Annotated[int, Field(gt=1)] | None = 2000

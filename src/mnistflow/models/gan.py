@@ -32,6 +32,7 @@ class Gan(Family):
         discriminator_steps: steps of the discriminator for each of the generator.
     """
 
+    summary = "Generative adversarial network: a generator of images, and its discriminator"
     learner: ClassVar[str] = "gan"
     input_dimensions: ClassVar[int | None] = 2
     generates: ClassVar[bool] = True

@@ -16,6 +16,8 @@ class Gru(Recurrent):
     Source: Cho et al., arXiv:1406.1078.
     """
 
+    summary = "Gated recurrent units (GRU)"
+
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 

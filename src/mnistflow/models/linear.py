@@ -17,5 +17,7 @@ class Linear(Network):
     multinomial logistic regression (Bishop, Pattern Recognition and Machine Learning, 4.3.4).
     """
 
+    summary = "Softmax regression: the linear baseline"
+
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return flatten(inputs)

@@ -16,6 +16,8 @@ class Lstm(Recurrent):
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997).
     """
 
+    summary = "Long short-term memory (LSTM)"
+
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 

@@ -30,6 +30,8 @@ class Mlp(Network):
         batch_normalization: before each activation, instead of a bias.
     """
 
+    summary = "Multi-layer perceptron: fully connected layers"
+
     units: Sizes = (128,)
     activation: Activation = "relu"
     initializer: Initializer = "glorot_uniform"

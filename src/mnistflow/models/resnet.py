@@ -28,6 +28,7 @@ class Resnet(Network):
         l2: L2 penalty on the convolutions' weights, added to the loss.
     """
 
+    summary = "Residual network (ResNet)"
     input_dimensions = 2
 
     filters: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (16, 32, 64)

@@ -16,6 +16,8 @@ class Rnn(Recurrent):
     Source: Elman, Finding structure in time, Cognitive Science 14 (1990).
     """
 
+    summary = "Simple recurrent network (Elman)"
+
     def layer(self, units: int, return_sequences: bool) -> keras.Layer:
         import keras
 

@@ -28,6 +28,8 @@ class Svm(Classical):
         max_iterations: of the solver (Hsieh et al., ICML 2008).
     """
 
+    summary = "Support vector machine (SVM) with an approximated RBF kernel"
+
     components: Positive = 1000
     gamma: Annotated[float, Field(gt=0)] = 0.02
     c: Annotated[float, Field(gt=0)] = 10.0

@@ -24,6 +24,8 @@ class Tree(Classical):
         pruning: least reduction of the impurity for each leaf of a branch that stays (cost-complexity pruning).
     """
 
+    summary = "Single decision tree"
+
     criterion: Literal["gini", "entropy"] = "entropy"
     max_leaves: Annotated[int, Field(gt=1)] | None = 3000
     min_leaf: Positive = 2

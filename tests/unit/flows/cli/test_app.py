@@ -5,10 +5,13 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+import pytest
 import typer
+from typer.testing import CliRunner
 
 from flows import cli
 from flows.cli import app
+from mnistflow.models import ModelConfig, families
 
 ROOT = Path(__file__).parents[4]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -35,3 +38,18 @@ def test_every_module_of_commands_is_composed() -> None:
             module.register(application)
             alone |= commands(application)
     assert commands(app.build()) == alone
+
+
+def test_models_shows_what_each_family_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shown = CliRunner().invoke(app.build(), ["models"])
+    assert shown.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("│")] for line in shown.stdout.splitlines() if "│" in line]
+    described: dict[str, str] = {}
+    for _, name, summary, *_ in rows:
+        if name:
+            described[name] = summary
+        else:  # the next line of a row
+            last = next(reversed(described))
+            described[last] = f"{described[last]} {summary}".strip()
+    assert described == {name: ModelConfig().parameters_of(name).summary for name in families()}
