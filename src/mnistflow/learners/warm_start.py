@@ -10,7 +10,6 @@ none of the new kind.
 
 from __future__ import annotations
 
-import ast
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -60,7 +59,7 @@ def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
     if reference is None:
         return {}
     version = registered_models.find(reference, dataset, PARAMETER)
-    recorded = {name: _value(text) for name, text in runs.read(version.run_id).parameters.items()}
+    recorded = {name: runs.parameter_value(text) for name, text in runs.read(version.run_id).parameters.items()}
     theirs = recorded.get("model.family")
     if theirs != family:
         raise ConfigError(
@@ -72,14 +71,6 @@ def pin(config: LearningConfig, dataset: str) -> dict[str, Any]:
         f"model.{family}.{name}": recorded[f"model.{name}"] for name in known if f"model.{name}" in recorded
     }
     return {PARAMETER: version.run_id, "tune.trials": 0, **architecture}
-
-
-def _value(text: str) -> Any:
-    """Return a parameter as it was before MLflow made it a text."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 def fit(

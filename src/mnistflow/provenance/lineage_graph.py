@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mnistflow import yaml_files
 from mnistflow.analysis import ledger
 from mnistflow.checkout import git
 from mnistflow.errors import NotReproduced
@@ -21,6 +20,7 @@ from mnistflow.provenance.run_record import RunRecord
 from mnistflow.registry import server_client, versions
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
+from mnistflow.tracking.origins import Origins
 
 DIGITS = 12  # of hashes in texts
 
@@ -159,14 +159,9 @@ def _model(record: RunRecord, version: Version) -> dict[str, Any]:
 
 def _trained_from(record: RunRecord) -> dict[str, Any]:
     """Return the members of an ensemble, the teacher of a distillation, and a warm start: versions, or ids of runs."""
-    parameters = record.logged.parameters
-    distillation = yaml_files.parse(parameters.get("train.distillation", "{}"))
-    origins = {
-        "members": yaml_files.parse(parameters.get("model.members", "[]")),
-        "teacher": distillation.get("teacher") if isinstance(distillation, dict) else None,
-        "warm_start": parameters.get("train.warm_start"),
-    }
-    return {name: value for name, value in origins.items() if value not in ([], None, "None")}
+    origins = Origins.of(record.logged.parameters)
+    known = {"members": list(origins.members), "teacher": origins.teacher, "warm_start": origins.warm_start}
+    return {name: value for name, value in known.items() if value not in ([], None)}
 
 
 def _decision(record: RunRecord, version: Version) -> dict[str, Any]:

@@ -6,6 +6,7 @@ of its run; no code looks up the latest one.
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class Run:
     experiment_id: str
 
     def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters as texts; `parameter_value` returns their values."""
         from mlflow.entities import Param
 
         entries = [Param(name, str(value)) for name, value in params.items()]
@@ -120,6 +122,14 @@ def read(run_id: str) -> Record:
     if found is None:
         raise missing(run_id)
     return found
+
+
+def parameter_value(text: str) -> Any:
+    """Return a logged parameter as it was before it became a text. What is no Python literal stays a text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def missing(run_id: str) -> RegistryError:

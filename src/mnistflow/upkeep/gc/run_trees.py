@@ -10,14 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from mnistflow import yaml_files
 from mnistflow.registry import versions
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.origins import Origins, Reference
 from mnistflow.tracking.records import StoredModel, StoredVersion
 from mnistflow.tracking.store import open_store
 
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1000
-# Parameters of runs that name the models which they have learned from: members of an ensemble, a teacher, and the
-# version that a warm start went on from.
-MEMBERS, DISTILLATION, WARM_START = "model.members", "train.distillation", "train.warm_start"
 
 
 @dataclass(frozen=True)
@@ -55,15 +50,9 @@ class RunTree:
         """Ids of its runs."""
         return frozenset(run.info.run_id for run in self.runs)
 
-    def references(self) -> set[int | str]:
+    def references(self) -> set[Reference]:
         """Return the versions that its runs have learned from: numbers of versions, ids of runs, or aliases."""
-        found: list[Any] = []
-        for run in self.runs:
-            named = (MEMBERS, DISTILLATION, WARM_START)
-            members, distilled, warm_start = (_parsed(run.data.params.get(name, "")) for name in named)
-            found += [*members, warm_start] if isinstance(members, list) else [warm_start]
-            found += [distilled.get("teacher")] if isinstance(distilled, dict) else []
-        return {one for one in found if isinstance(one, int | str)}
+        return {one for run in self.runs for one in Origins.of(run.data.params).all}
 
 
 def read() -> tuple[list[RunTree], Mapping[str, StoredModel]]:
@@ -129,11 +118,3 @@ def _root(run: Run, known: Mapping[str, Run], run_of: Mapping[str, str]) -> str:
 
 def _parents_first(members: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(sorted(members, key=lambda run: (run.info.start_time, run.info.run_id)))
-
-
-def _parsed(text: str) -> Any:
-    """Return the value of a parameter, which MLflow keeps as Python prints it; None of one that was cut off."""
-    try:
-        return yaml_files.parse(text)
-    except yaml.YAMLError:
-        return None
