@@ -10,8 +10,7 @@ one run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from mnistflow.runtime import backend
 from mnistflow.stage_names import DATA_STAGES
 from mnistflow.tasks.identity import Headline
 from mnistflow.tracking import runs
+from mnistflow.workers import job_loop
 from mnistflow.workers.base import WorkerDied, Workers
 from mnistflow.workers.dask import DaskWorkers
 from mnistflow.workers.processes import LocalWorkers
@@ -42,7 +42,6 @@ from mnistflow.workers.processes import LocalWorkers
 logger = logging.getLogger("mnistflow.sweep")
 
 SUMMARY = "sweep.json"
-CAPACITY_SECONDS = 5  # interval at which the number of workers is checked
 
 
 @dataclass(frozen=True)
@@ -194,35 +193,30 @@ def _start_workers(plan: SweepPlan, sources: Paths) -> Workers[SweepRun, str]:
 
 def _execute(missing: Sequence[SweepRun], workers: Workers[SweepRun, str], jobs: int) -> dict[str, str]:
     """Execute the runs, one a worker and at most `jobs` at a time; return the reasons of those that failed."""
-    waiting = list(missing)
-    running: dict[Future[str], SweepRun] = {}
     failed: dict[str, str] = {}
 
-    def finish(future: Future[str]) -> None:
-        ended = running.pop(future)
-        if reason := _reason(workers, future):
+    def started() -> Iterator[SweepRun]:
+        for each in missing:
+            logger.info("%s: started", each.name)
+            yield each
+
+    def finish(ended: SweepRun, result: Callable[[], str]) -> bool:
+        if reason := _reason(result):
             failed[ended.name] = reason
             logger.warning("%s: %s; its log: %s", ended.name, reason, ended.log)
         else:
             logger.info("%s: done", ended.name)
+        return False
 
     with workers:
-        while waiting or running:
-            while waiting and len(running) < min(jobs, workers.capacity()):
-                started = waiting.pop(0)
-                logger.info("%s: started", started.name)
-                running[workers.submit(worker.run, started)] = started
-            done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
-            # Dask executes a finished run again if its worker dies while anything refers to the run's future.
-            while done:
-                finish(done.pop())
+        job_loop.run_jobs(workers, worker.run, started(), on_done=finish, limit=jobs)
     return failed
 
 
-def _reason(workers: Workers[SweepRun, str], future: Future[str]) -> str:
+def _reason(result: Callable[[], str]) -> str:
     """Return why a run has failed; empty if it succeeded."""
     try:
-        return workers.result(future)
+        return result()
     except WorkerDied as error:
         return f"{error}: killed, or out of memory"
     except StageError as error:

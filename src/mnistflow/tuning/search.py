@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mnistflow.errors import StageError
 from mnistflow.tuning.trial import TrialJob, TrialResult
-from mnistflow.workers import dask_scheduler
+from mnistflow.workers import dask_scheduler, job_loop
 from mnistflow.workers.base import JobFunction, WorkerDied, Workers
 from mnistflow.workers.dask import DaskWorkers
 from mnistflow.workers.processes import LocalWorkers
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # per trial, if its worker dies
-CAPACITY_SECONDS = 5  # interval at which the number of workers is checked
 
 
 def find_workers(configured: dask_scheduler.Address | None, count: int, threads: int) -> Workers[TrialJob, TrialResult]:
@@ -69,30 +68,25 @@ def run_trials(
     Raises:
         StageError: no worker is available, or workers died `ATTEMPTS` times in the same trial.
     """
-    running: dict[Future[TrialResult], tuple[optuna.Trial, TrialJob, int]] = {}
+    deaths: Counter[int] = Counter()
 
-    def finish(future: Future[TrialResult]) -> None:
-        trial, job, attempt = running.pop(future)
+    def jobs() -> Iterator[TrialJob]:
+        for _ in range(count):
+            yield make_job(opened.ask(dict(distributions)))
+
+    def finish(job: TrialJob, result: Callable[[], TrialResult]) -> bool:
+        trial = job.trial
         try:
-            on_trial(_tell(opened, trial, workers.result(future)))
+            on_trial(_tell(opened, trial, result()))
         except WorkerDied as error:
-            if attempt == ATTEMPTS:
+            deaths[trial.number] += 1
+            if deaths[trial.number] == ATTEMPTS:
                 raise _workers_died(trial) from error
             logger.warning("a worker died in trial %d, which is tried again", trial.number)
-            running[workers.submit(objective, job)] = trial, job, attempt + 1
+            return True
+        return False
 
-    remaining = count
-    while remaining > 0 or running:
-        free = workers.capacity() - len(running)
-        for _ in range(min(free, remaining)):
-            trial = opened.ask(dict(distributions))
-            job = make_job(trial)
-            running[workers.submit(objective, job)] = trial, job, 1
-            remaining -= 1
-        done = wait(running, CAPACITY_SECONDS, FIRST_COMPLETED).done
-        # Dask runs a finished trial again if its worker dies while anything refers to the trial's future.
-        while done:
-            finish(done.pop())
+    job_loop.run_jobs(workers, objective, jobs(), on_done=finish)
 
 
 def _tell(opened: optuna.Study, trial: optuna.Trial, result: TrialResult) -> FrozenTrial:
