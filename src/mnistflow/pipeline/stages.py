@@ -98,9 +98,10 @@ def _export(paths: Paths, settings: Config) -> str:
     from mnistflow.export import export
 
     done = export.export(paths, settings.export)
+    parity = done.parity
     return (
-        f"exported {done.bytes / 1e6:.2f} MB: {done.parity.rows} of {done.parity.rows} predictions as trained, "
-        f"largest difference {done.parity.max_gap:.2g}"
+        f"exported {done.bytes / 1e6:.2f} MB: {parity.rows - parity.disagreements} of {parity.rows} predictions as "
+        f"trained, largest difference {parity.max_gap:.2g}"
     )
 
 
