@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
-from mnistflow.errors import StageError
-from mnistflow.models.family import Network
+from mnistflow.models.family import Network, TaskTraits
 from mnistflow.schema import Positive, Rate
 
 if TYPE_CHECKING:
@@ -45,6 +44,16 @@ class Attention(Network):
             raise ValueError(f"width: {self.width} is not divisible by heads {self.heads}")
         return self
 
+    def incompatibility(self, task: TaskTraits, input_shape: tuple[int, ...]) -> str | None:
+        if reason := super().incompatibility(task, input_shape):
+            return reason
+        if any(side % self.patch for side in input_shape):
+            return (
+                f"divides inputs into patches of {self.patch} by {self.patch} (model.attention.patch), "
+                f"which is no divisor of both sides of {list(input_shape)}"
+            )
+        return None
+
     def body(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         import keras
 
@@ -61,11 +70,6 @@ class Attention(Network):
 
         height, width = inputs.shape[1:]
         rows, columns = height // self.patch, width // self.patch
-        if (rows * self.patch, columns * self.patch) != (height, width):
-            raise StageError(
-                f"model.attention.patch: {self.patch} does not divide the image size {height}x{width}",
-                "Choose a divisor of both.",
-            )
         x = keras.layers.Reshape((rows, self.patch, columns, self.patch))(inputs)
         x = keras.layers.Permute((1, 3, 2, 4))(x)
         x = keras.layers.Reshape((rows * columns, self.patch**2))(x)

@@ -48,19 +48,19 @@ def test_the_gate_asks_for_a_small_error(candidate, comparison, decision, reason
 
 
 def test_errors_of_forecasts_by_hand() -> None:
-    measured = FORECASTING.measure(column(1, 2, 5), np.array([1, 1, 3], np.float32), (), bins=1)
+    measured = FORECASTING.measure(column(1, 2, 5), np.array([1, 1, 3], np.float32), ())
     assert measured.metrics == pytest.approx({"mse": 5 / 3, "loss": 5 / 3, "mae": 1, "r2": 1 - 5 / (8 / 3)})
     assert measured.by_class == {}
 
 
 @pytest.mark.parametrize(("forecast", "r2"), [((2, 2, 2), 1), ((2, 2, 3), 0)])
 def test_r2_of_constant_values_is_finite(forecast, r2) -> None:
-    assert FORECASTING.measure(column(*forecast), np.full(3, 2, np.float32), (), bins=1).metrics["r2"] == r2
+    assert FORECASTING.measure(column(*forecast), np.full(3, 2, np.float32), ()).metrics["r2"] == r2
 
 
 def test_naive_forecasts_repeat_the_value_before_or_that_of_a_season_ago() -> None:
     season = np.tile(np.array([0, 1, 3], np.float32), 8)
-    measured = FORECASTING.measure(season[:, None] + 0.5, season, (), bins=1).metrics
+    measured = FORECASTING.measure(season[:, None] + 0.5, season, ()).metrics
     assert measured["mse"] == pytest.approx(0.25)
     steps = np.diff(season)
     assert measured["mse_persistence"] == pytest.approx((steps**2).mean())
@@ -84,7 +84,7 @@ def test_wilcoxon_compares_absolute_errors_row_by_row() -> None:
 
 def test_a_probability_is_judged_as_two_classes() -> None:
     outputs, targets = column(0.1, 0.4, 0.35, 0.8), np.array([0, 0, 1, 1])
-    measured = BINARY.measure(outputs, targets, ("a", "b"), bins=10)
+    measured = BINARY.measure(outputs, targets, ("a", "b"))
     assert measured.metrics["accuracy"] == 0.75
     assert measured.metrics["roc_auc"] == 0.75  # of the four pairs of classes one is in the wrong order
     assert measured.metrics["loss"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-6)
@@ -99,6 +99,7 @@ def test_a_probability_is_judged_as_two_classes() -> None:
         ("rnn", BINARY, (100,), "rnn needs inputs of 2 dimensions, but those of this data set have shape [100]"),
         ("svm", BINARY, (100,), "svm predicts class probabilities, which task binary_classification does not"),
         ("forest", FORECASTING, (10, 1), "forest predicts class probabilities, which task forecasting does not"),
+        ("attention", FORECASTING, (10, 1), "attention divides inputs into patches of 7 by 7 (model.attention.patch)"),
     ],
 )
 def test_a_family_that_cannot_learn_from_such_data_names_those_that_can(family, task, shape, problem) -> None:
