@@ -138,7 +138,7 @@ def trained(settings: Config, own: Own) -> tuple[float, float, bool]:
     learner = learners.for_family(family)
     training = learner.fit(own.data, family, settings.train, lambda *_: None)
     outputs = learner.predict(training.model, own.data.test.inputs)
-    measured = task.measure(outputs, own.data.test.targets, own.data.classes, bins=1)
+    measured = task.measure(outputs, own.data.test.targets, own.data.classes)
     evaluation = Evaluation(measured.metrics, measured.by_class, measured.support, {}, 0, "", "")
     verdict = decide(evaluation, task.headline, None, settings.gate)
     accuracy = task.score(learner.predict(training.model, own.held_out.inputs), own.held_out.targets)

@@ -90,7 +90,8 @@ class Section(BaseModel):
         except ValidationError as error:
             problems = "; ".join(_problem(entry) for entry in error.errors())
             missing = tuple(_path(entry) for entry in error.errors() if entry["type"] == "missing")
-            message, fix = f"{origin}: {problems}", "Correct these keys; see params.yaml in git for valid ones."
+            message = f"{origin}: {problems}"
+            fix = "Correct these keys, or remove unknown ones; see params.yaml in git for valid ones."
             if missing:
                 raise MissingKeys(message, fix, missing) from error
             raise ConfigError(message, fix) from error

@@ -13,13 +13,11 @@ class EvaluateConfig(Section):
     Attributes:
         batch_sizes: for latency and throughput.
         repeats: largest number of timed calls per batch size.
-        calibration_bins: number of bins of the calibration error.
         mistakes: largest number of wrong predictions plotted.
         robustness_images: number of test images evaluated under corruptions; 0 disables this.
     """
 
     batch_sizes: Sizes
     repeats: PositiveInt
-    calibration_bins: PositiveInt
     mistakes: PositiveInt
     robustness_images: Annotated[int, Field(ge=0)]

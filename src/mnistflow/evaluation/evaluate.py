@@ -84,7 +84,7 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
     session = onnx_session.open_session(path)
     test = task.evaluation_split(data.test)
     outputs = onnx_session.predict(session, test.inputs)
-    measurement = task.measure(outputs, test.targets, data.classes, config.calibration_bins)
+    measurement = task.measure(outputs, test.targets, data.classes)
 
     def predict(inputs: Array) -> Outputs:
         return onnx_session.predict(session, inputs)

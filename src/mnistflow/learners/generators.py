@@ -167,7 +167,7 @@ class _Measure:
     def __call__(self, network: keras.Model) -> dict[str, float]:
         task = tasks.get(self._data.task)
         images = _generate(network, self._evaluation.inputs)
-        metrics = task.measure(images, self._evaluation.targets, self._data.classes, bins=1).metrics
+        metrics = task.measure(images, self._evaluation.targets, self._data.classes).metrics
         distance = frechet_distance(features(images), self._features)
         return {
             task.headline.name: distance,

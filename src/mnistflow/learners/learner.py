@@ -155,6 +155,6 @@ def measure(data: Dataset, predict: Callable[[Array], Outputs]) -> dict[str, flo
     order = np.random.default_rng(0).permutation(len(data.train))
     measured: dict[str, float] = {}
     for prefix, split in (("", data.train.take(order[: len(data.validation)])), ("val_", data.validation)):
-        metrics = task.measure(predict(split.inputs), split.targets, data.classes, bins=1).metrics
+        metrics = task.measure(predict(split.inputs), split.targets, data.classes).metrics
         measured |= {f"{prefix}{name}": metrics[name] for name in (task.headline.name, "loss")}
     return measured

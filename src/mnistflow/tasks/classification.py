@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 LOGITS = "logits"
+CALIBRATION_BINS = 15  # as in Guo et al., arXiv:1706.04599
 
 
 class Classification(Task):
@@ -59,7 +60,7 @@ class Classification(Task):
         tied = best_two[:, 1] - best_two[:, 0] <= tie
         return Parity(gap, int((differs & ~tied).sum()), len(expected))
 
-    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:
         from sklearn.metrics import log_loss, roc_auc_score, top_k_accuracy_score
 
         probabilities = self.probabilities(outputs)
@@ -70,7 +71,7 @@ class Classification(Task):
             "accuracy": self.score(outputs, targets),
             "errors": float((predicted != targets).sum()),
             "loss": float(log_loss(targets, _normalized(probabilities), labels=labels)),
-            "calibration_error": calibration_error(probabilities, targets, bins),
+            "calibration_error": calibration_error(probabilities, targets),
             "macro_precision": float(report["macro avg"]["precision"]),
             "macro_recall": float(report["macro avg"]["recall"]),
             "macro_f1": float(report["macro avg"]["f1-score"]),
@@ -114,7 +115,8 @@ class Classification(Task):
         write_json(folder / "tables/classes.json", _class_report(predicted, targets, classes))
         _write_confusion(folder / "tables/confusion.csv", predicted, targets, classes)
         plots.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
-        plots.calibration(folder / "pictures/calibration.png", probabilities, targets)
+        confidence, correct = probabilities.max(axis=1), predicted == targets
+        plots.calibration(folder / "pictures/calibration.png", confidence, correct, _confidence_bins(confidence))
 
 
 def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -134,19 +136,23 @@ def _normalized(probabilities: Outputs) -> NDArray[np.float64]:
     return np.asarray(precise / precise.sum(axis=1, keepdims=True))
 
 
-def calibration_error(probabilities: Outputs, targets: Array, bins: int) -> float:
+def calibration_error(probabilities: Outputs, targets: Array) -> float:
     """Return the expected calibration error with equal-width bins (Guo et al., arXiv:1706.04599, equation 3).
 
     Args:
         probabilities: float32 `[n, classes]`.
         targets: class indices `[n]`.
-        bins: number of bins of the confidence, from 0 to 1.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == targets
-    gaps: NDArray[Any] = np.zeros(bins)
-    np.add.at(gaps, np.minimum((confidence * bins).astype(int), bins - 1), confidence - correct)
+    gaps: NDArray[Any] = np.zeros(CALIBRATION_BINS)
+    np.add.at(gaps, _confidence_bins(confidence), confidence - correct)
     return float(np.abs(gaps).sum() / len(targets))
+
+
+def _confidence_bins(confidence: Array) -> NDArray[np.int64]:
+    """Return the index `[n]` of the bin, of equal width, that each confidence `[n]` belongs to."""
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def _write_confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, ...]) -> None:

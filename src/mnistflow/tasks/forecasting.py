@@ -55,13 +55,7 @@ class Forecasting(Task):
         """Compare values only, because predictions are not classes."""
         return Parity(float(np.abs(expected - actual).max()), 0, len(expected))
 
-    def measure(
-        self,
-        outputs: Outputs,
-        targets: Array,
-        classes: tuple[str, ...],  # noqa: ARG002
-        bins: int,  # noqa: ARG002
-    ) -> Measurement:
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:  # noqa: ARG002
         """Compute the errors, and beside them those of naive forecasts of the same series; see `naive_errors`."""
         errors = _errors(outputs, targets)
         mse = self.score(outputs, targets)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mnistflow.arrays import Array, Outputs
+from mnistflow.arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,13 +75,16 @@ def confusion(path: Path, predicted: Array, targets: Array, classes: tuple[str, 
     figure.savefig(path)
 
 
-def calibration(path: Path, probabilities: Outputs, targets: Array) -> None:
-    """Plot a reliability diagram: the accuracy of predictions in each bin of confidence."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == targets
-    edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
-    filled = [b for b in range(10) if (bins == b).any()]
+def calibration(path: Path, confidence: Array, correct: Array, bins: Array) -> None:
+    """Plot a reliability diagram: the accuracy of the predictions in each bin of confidence.
+
+    Args:
+        path: of the PNG file.
+        confidence: of each prediction, float32 `[n]`.
+        correct: whether each prediction is, bool `[n]`.
+        bins: index of the bin that each prediction belongs to, `[n]`.
+    """
+    filled = np.unique(bins)
     figure = new_figure(5, 4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")

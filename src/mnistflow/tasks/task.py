@@ -206,14 +206,13 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...], bins: int) -> Measurement:
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:
         """Compute all metrics.
 
         Args:
             outputs: float32 `[n, *output_shape]`.
             targets: `[n]`.
             classes: names of the classes; empty for tasks without classes.
-            bins: number of bins of the calibration error.
         """
 
     def measure_novelty(self, outputs: Outputs, data: Dataset) -> Mapping[str, float]:  # noqa: ARG002

@@ -45,7 +45,7 @@ def compare(workspace: Paths, data: Dataset, champion: Version, level: float) ->
         test = task.evaluation_split(data.test)
         outputs = onnx_session.predict(session, test.inputs)
         golden = None if candidate_golden is None else _compare_golden(task, data, candidate_golden, session)
-    measured = task.measure(outputs, test.targets, data.classes, bins=1)
+    measured = task.measure(outputs, test.targets, data.classes)
     return Comparison(
         version=champion.number,
         score=measured.metrics[task.headline.name],

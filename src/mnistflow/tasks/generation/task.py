@@ -64,13 +64,7 @@ class Generation(Task):
         gaps = np.abs(expected.astype(np.int64) - actual).reshape(len(expected), -1).max(axis=1)
         return Parity(float(gaps.max()), int((gaps > self.rounding).sum()), len(expected))
 
-    def measure(
-        self,
-        outputs: Outputs,
-        targets: Array,
-        classes: tuple[str, ...],
-        bins: int,  # noqa: ARG002
-    ) -> Measurement:
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:
         """Compute the Fréchet distance, and the share of images whose class is the requested one.
 
         `real_agreement` is that share of the real images, which are the reference.
@@ -134,7 +128,7 @@ class Generation(Task):
         mistakes: int,  # noqa: ARG002
     ) -> None:
         """Write table `agreement.csv`, and picture `generated.png`: generated images of each class beside real ones."""
-        measured = self.measure(outputs, targets, classes, bins=1)
+        measured = self.measure(outputs, targets, classes)
         _write_agreement(folder / "tables/agreement.csv", measured)
         pictures.side_by_side(folder / "pictures/generated.png", outputs, targets["image"], inputs["class"], classes)
 

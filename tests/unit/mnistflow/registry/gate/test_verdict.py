@@ -112,14 +112,15 @@ def test_mcnemar_is_the_binomial_sum(wins, losses) -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float32)
-    # Bins of width 0.5: all three in the upper one; confidence 0.8, accuracy 2/3.
-    assert calibration_error(probabilities, np.array([0, 0, 0]), 2) == pytest.approx(0.8 - 2 / 3, abs=1e-6)
+    probabilities = np.array([[0.98, 0.02], [0.94, 0.06], [0.3, 0.7]], np.float32)
+    # Bins of width 1/15: two examples in the last one, with confidence 0.96 and accuracy 1/2; a wrong one at 0.7.
+    error = (2 * (0.96 - 0.5) + 0.7) / 3
+    assert calibration_error(probabilities, np.array([0, 1, 0])) == pytest.approx(error, abs=1e-6)
 
 
 def test_measures_by_hand() -> None:
     outputs = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.4, 0.1], [0.2, 0.2, 0.6]], np.float32)
-    measured = TASK.measure(outputs, np.array([0, 1, 1, 2]), ("a", "b", "c"), bins=10)
+    measured = TASK.measure(outputs, np.array([0, 1, 1, 2]), ("a", "b", "c"))
     assert measured.metrics["accuracy"] == 0.75
     assert measured.metrics["errors"] == 1
     assert measured.metrics["top_2_accuracy"] == 1.0

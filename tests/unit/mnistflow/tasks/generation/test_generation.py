@@ -37,7 +37,7 @@ def test_other_real_images_are_nearer_than_noise_and_copies_are_found(data, eval
     # A training image of the class that is asked for, each drawn at random.
     rows = [generator.choice(np.flatnonzero(data.train.targets == label)) for label in data.test.targets]
     real, noise = data.train.inputs[rows], generator.integers(0, 256, data.test.inputs.shape, np.uint8)
-    good, bad = (TASK.measure(images, evaluation.targets, data.classes, bins=1) for images in (real, noise))
+    good, bad = (TASK.measure(images, evaluation.targets, data.classes) for images in (real, noise))
     assert good.metrics["frechet_distance"] < bad.metrics["frechet_distance"] / 10
     assert good.metrics["agreement"] > 0.8
     assert bad.metrics["agreement"] < 0.3
