@@ -24,7 +24,7 @@ import numpy as np
 from mnistflow import config, environment, tasks
 from mnistflow.data.sources import idx
 from mnistflow.learners.fitting import loop
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 
 ROOT = Path(__file__).parents[1]

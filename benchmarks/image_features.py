@@ -17,7 +17,7 @@ from orchestration import ROOT
 from mnistflow import config, files
 from mnistflow.export import export, normalization
 from mnistflow.learners.networks import Networks
-from mnistflow.models.cnn import Cnn
+from mnistflow.models.networks.cnn import Cnn
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
 

@@ -25,7 +25,7 @@ from mnistflow import config, learners, tasks
 from mnistflow.arrays import Array
 from mnistflow.export import calibration, normalization, quantization
 from mnistflow.export.export import IR_VERSION
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 
 CALLS = 2  # per measurement: so short that some are undisturbed on a busy machine, also those of large networks

@@ -22,7 +22,7 @@ from orchestration import ROOT
 from mnistflow import config, tasks
 from mnistflow.learners.fitting import loop
 from mnistflow.learners.learner import MONITORED
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 from mnistflow.splits import Split
 from mnistflow.tuning.study import make_pruner

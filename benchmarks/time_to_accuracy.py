@@ -154,7 +154,7 @@ def fit_fast(folder: Path, seed: int) -> Trained:
 
     from mnistflow import config, tasks
     from mnistflow.learners.fitting import loop
-    from mnistflow.models.family import Network
+    from mnistflow.models.networks.network import Network
     from mnistflow.runtime import backend
     from mnistflow.splits import Split
 

@@ -19,7 +19,7 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import StageError
 from mnistflow.learners.config import TrainConfig
 from mnistflow.learners.learner import Learner, OnEpoch, Training, measure
-from mnistflow.models.classical import Classical
+from mnistflow.models.classical.classical import Classical
 from mnistflow.splits import Dataset
 from mnistflow.tasks.task import Signature
 

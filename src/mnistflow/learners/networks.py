@@ -17,7 +17,7 @@ from mnistflow.learners.config import LearningConfig, TrainConfig
 from mnistflow.learners.fitting import loop
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.learner import Learner, OnEpoch, Training
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
 from mnistflow.runtime.tensorflow_import import import_tensorflow
@@ -93,8 +93,8 @@ class Networks(Learner[Network]):
         import_tensorflow()
         import keras
 
-        from mnistflow.models.geometry import Geometry
-        from mnistflow.models.levels import Levels
+        from mnistflow.models.layers.geometry import Geometry
+        from mnistflow.models.layers.levels import Levels
 
         layers = {"Geometry": Geometry, "Levels": Levels}
         # Without its optimizer, whose class may belong to a backend that is not installed.

@@ -10,21 +10,19 @@ from typing import Self
 from pydantic import model_validator
 
 from mnistflow.errors import ConfigError
-from mnistflow.models.attention import Attention
-from mnistflow.models.boosting import Boosting
-from mnistflow.models.cnn import Cnn
+from mnistflow.models.classical.boosting import Boosting
+from mnistflow.models.classical.forest import Forest
+from mnistflow.models.classical.svm import Svm
+from mnistflow.models.classical.tree import Tree
 from mnistflow.models.ensemble import Ensemble
 from mnistflow.models.family import Family, TaskTraits
-from mnistflow.models.forest import Forest
 from mnistflow.models.gan import Gan
-from mnistflow.models.gru import Gru
-from mnistflow.models.linear import Linear
-from mnistflow.models.lstm import Lstm
-from mnistflow.models.mlp import Mlp
-from mnistflow.models.resnet import Resnet
-from mnistflow.models.rnn import Rnn
-from mnistflow.models.svm import Svm
-from mnistflow.models.tree import Tree
+from mnistflow.models.networks.attention import Attention
+from mnistflow.models.networks.cnn import Cnn
+from mnistflow.models.networks.linear import Linear
+from mnistflow.models.networks.mlp import Mlp
+from mnistflow.models.networks.recurrent import Gru, Lstm, Rnn
+from mnistflow.models.networks.resnet import Resnet
 from mnistflow.schema import Section
 
 

@@ -17,7 +17,7 @@ from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Tas
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.models.family import Network
+    from mnistflow.models.networks.network import Network
     from mnistflow.splits import Dataset
 
 

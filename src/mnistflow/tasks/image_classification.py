@@ -13,7 +13,7 @@ from mnistflow.tasks.task import Signature
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.models.family import Network
+    from mnistflow.models.networks.network import Network
     from mnistflow.splits import Dataset
 
 

@@ -17,7 +17,7 @@ from mnistflow.tasks.identity import Headline, Identity
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.models.family import Network
+    from mnistflow.models.networks.network import Network
     from mnistflow.splits import Dataset, Split
     from mnistflow.tasks.corruptions import Corruption
 

@@ -48,7 +48,7 @@ def served(retrained: Checkout, tmp_path: Path) -> Iterator[str]:
 
 # A trained model answers before calibration, which changes no prediction.
 LOAD = """
-import sys, numpy, mlflow, mnistflow.models.levels
+import sys, numpy, mlflow, mnistflow.models.layers.levels
 images = numpy.load(sys.argv[1])["inputs"]
 uri = "models:/digits-classifier@champion"
 graph = mlflow.onnx.load_model(uri).graph

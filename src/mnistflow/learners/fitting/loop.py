@@ -29,7 +29,7 @@ from mnistflow.learners.fitting.normalization import BatchStatistics
 from mnistflow.learners.fitting.progress import Progress
 from mnistflow.learners.fitting.training_batches import TrainingBatches
 from mnistflow.learners.learner import History, OnEpoch, Training
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE, batches, prefetched
 from mnistflow.splits import Split

@@ -23,7 +23,7 @@ from mnistflow.learners import train
 from mnistflow.learners.fitting import acceleration, loop, optimizers
 from mnistflow.learners.learner import OnEpoch, Training
 from mnistflow.models import families
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.paths import Paths
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset, Split

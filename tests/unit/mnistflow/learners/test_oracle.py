@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnistflow import tasks
 from mnistflow.learners.fitting import loop
-from mnistflow.models.mlp import Mlp
+from mnistflow.models.networks.mlp import Mlp
 from mnistflow.splits import Split
 from mnistflow.tasks.task import Signature, Task
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 # What docs/how-to/coming-from-mlflow.md shows, in a process that has loaded nothing else.
 KERAS = """
 import sys, numpy, mlflow
-import mnistflow.models.geometry, mnistflow.models.levels
+import mnistflow.models.layers.geometry, mnistflow.models.layers.levels
 model = mlflow.keras.load_model(sys.argv[1])
 numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
 """

@@ -11,7 +11,7 @@ from mnistflow.config import Config
 from mnistflow.learners.augmentation.pipeline import augment
 from mnistflow.learners.config import AugmentConfig
 from mnistflow.learners.fitting import loop
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mnistflow.models.classical import Classical
+from mnistflow.models.classical.classical import Classical
 from mnistflow.schema import Positive
 
 FOLDS = 3  # of the cross-validation that calibrates probabilities

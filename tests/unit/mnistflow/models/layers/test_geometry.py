@@ -12,7 +12,8 @@ Images = NDArray[np.float32]
 
 
 def arranged(images: Images, kind: str) -> Images:
-    from mnistflow.models.geometry import Geometry  # imports Keras, which takes seconds: not while tests are collected
+    # Imports Keras, which takes seconds: not while tests are collected.
+    from mnistflow.models.layers.geometry import Geometry
 
     return np.asarray(Geometry(kind)(images))
 

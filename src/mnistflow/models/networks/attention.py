@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
-from mnistflow.models.family import Network, TaskTraits
+from mnistflow.models.family import TaskTraits
+from mnistflow.models.networks.network import Network, dropout
 from mnistflow.schema import Positive, Rate
 
 if TYPE_CHECKING:
@@ -80,5 +81,4 @@ class Attention(Network):
         import keras
 
         x = keras.ops.gelu(keras.layers.Dense(2 * self.width)(x), approximate=True)
-        x = keras.layers.Dense(self.width)(x)
-        return keras.layers.Dropout(self.dropout)(x) if self.dropout else x
+        return dropout(keras.layers.Dense(self.width)(x), self.dropout)

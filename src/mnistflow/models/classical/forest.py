@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mnistflow.models.classical import Classical, count_nodes
+from mnistflow.models.classical.classical import Classical, count_tree_parameters
 from mnistflow.schema import Positive
 
 
@@ -48,4 +48,4 @@ class Forest(Classical):
 
     def count_parameters(self, fitted: Any) -> int:
         trees = [estimator.tree_ for estimator in fitted.estimators_]
-        return sum(count_nodes(tree.node_count, tree.n_leaves, len(fitted.classes_)) for tree in trees)
+        return sum(count_tree_parameters(tree.node_count, tree.n_leaves, len(fitted.classes_)) for tree in trees)

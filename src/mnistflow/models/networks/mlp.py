@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Activation, Initializer, Network, activate, flatten
+from mnistflow.models.networks.network import Activation, Initializer, Network, activate, dropout, flatten
 from mnistflow.schema import Penalty, Rate, Sizes
 
 if TYPE_CHECKING:
@@ -53,7 +53,5 @@ class Mlp(Network):
             )(x)
             if self.batch_normalization:
                 x = keras.layers.BatchNormalization()(x)
-            x = activate(x, self.activation)
-            if self.dropout:
-                x = keras.layers.Dropout(self.dropout)(x)
+            x = dropout(activate(x, self.activation), self.dropout)
         return x

@@ -31,6 +31,6 @@ class Classical(Family):
         """Return the number of parameters of a fitted classifier."""
 
 
-def count_nodes(nodes: int, leaves: int, values: int) -> int:
+def count_tree_parameters(nodes: int, leaves: int, values: int) -> int:
     """Return the number of parameters of a tree: feature and threshold of each split, `values` of each leaf."""
     return int(2 * (nodes - leaves) + values * leaves)

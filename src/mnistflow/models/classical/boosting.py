@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mnistflow.models.classical import Classical, count_nodes
+from mnistflow.models.classical.classical import Classical, count_tree_parameters
 from mnistflow.schema import Penalty, Positive
 
 
@@ -55,4 +55,4 @@ class Boosting(Classical):
     def count_parameters(self, fitted: Any) -> int:
         # scikit-learn has no public attribute for the trees.
         trees = [tree for round_ in fitted._predictors for tree in round_]
-        return sum(count_nodes(len(tree.nodes), tree.get_n_leaf_nodes(), 1) for tree in trees)
+        return sum(count_tree_parameters(len(tree.nodes), tree.get_n_leaf_nodes(), 1) for tree in trees)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnistflow.models.family import Network, flatten
+from mnistflow.models.networks.network import Network, flatten
 
 if TYPE_CHECKING:
     import keras

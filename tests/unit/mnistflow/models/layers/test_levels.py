@@ -12,7 +12,8 @@ Images = NDArray[np.float32]
 
 
 def levelled(images: Images) -> Images:
-    from mnistflow.models.levels import Levels  # imports Keras, which takes seconds: not while tests are collected
+    # Imports Keras, which takes seconds: not while tests are collected.
+    from mnistflow.models.layers.levels import Levels
 
     return np.asarray(Levels()(images.astype(np.float32)))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from mnistflow.models.family import Activation, Initializer, Network, activate, flatten
+from mnistflow.models.networks.network import Activation, Initializer, Network, activate, dropout, flatten
 from mnistflow.schema import Penalty, Positive, Rate, Sizes
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class Cnn(Network):
                 kernel_initializer=self.initializer,
                 kernel_regularizer=keras.regularizers.L1L2(self.l1, self.l2),
             )
-            x = self._dropped(self._activated(dense(x)))
+            x = dropout(self._activated(dense(x)), self.dropout)
         return x
 
     def _normalized(self, images: keras.KerasTensor) -> keras.KerasTensor:
         if self.geometry == "none":
             return images
-        from mnistflow.models.geometry import Geometry
+        from mnistflow.models.layers.geometry import Geometry
 
         return Geometry(self.geometry)(images)
 
@@ -104,7 +104,7 @@ class Cnn(Network):
             if halves and self.pooling == "max":
                 x = keras.layers.MaxPooling2D(2, padding=self.padding)(x)
             x = self._activated(x)
-        return self._dropped(x)
+        return dropout(x, self.dropout)
 
     def _activated(self, x: keras.KerasTensor) -> keras.KerasTensor:
         import keras
@@ -112,8 +112,3 @@ class Cnn(Network):
         if self.batch_normalization:
             x = keras.layers.BatchNormalization(momentum=MOMENTUM)(x)
         return activate(x, self.activation)
-
-    def _dropped(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        import keras
-
-        return keras.layers.Dropout(self.dropout)(x) if self.dropout else x

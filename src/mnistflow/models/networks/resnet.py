@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mnistflow.models.family import Network
+from mnistflow.models.networks.network import Network, dropout
 from mnistflow.schema import Penalty, Positive, Rate
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ class Resnet(Network):
         for stage, filters in enumerate(self.filters):
             for block in range(self.blocks):
                 x = self._block(x, filters, stride=2 if stage and not block else 1)
-        x = keras.layers.GlobalAveragePooling2D()(x)
-        return keras.layers.Dropout(self.dropout)(x) if self.dropout else x
+        return dropout(keras.layers.GlobalAveragePooling2D()(x), self.dropout)
 
     def _block(self, x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
         import keras

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mnistflow.models.classical import Classical, count_nodes
+from mnistflow.models.classical.classical import Classical, count_tree_parameters
 from mnistflow.schema import Positive
 
 
@@ -43,4 +43,4 @@ class Tree(Classical):
         )
 
     def count_parameters(self, fitted: Any) -> int:
-        return count_nodes(fitted.tree_.node_count, fitted.tree_.n_leaves, len(fitted.classes_))
+        return count_tree_parameters(fitted.tree_.node_count, fitted.tree_.n_leaves, len(fitted.classes_))
