@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from mnistflow.data import inference_log
 from mnistflow.errors import RegistryError
 from mnistflow.monitoring import accuracy, alarm_plot, reference, series, state, statistics, traffic
 from mnistflow.monitoring.config import MonitorConfig
@@ -152,7 +153,7 @@ def _starting_state(before: State | None, champion: Version, log: str) -> State:
         kept = before.model_dump(include={"row", "feedback_row", "looked", "alarms", "attempts", "asked"})
         before = State(version=champion.number, **kept)
     # A log that was deleted counts from 1 again.
-    is_new = traffic.last_row(log) < before.row
+    is_new = inference_log.last_row(log) < before.row
     return before.model_copy(update={"row": 0, "feedback_row": 0}) if is_new else before
 
 

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import LiteralString
 
 import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.data import inference_log
 from mnistflow.registry.versions import Version
-
-LAST = "SELECT max(rowid) FROM inferences"
-COUNT = "SELECT count(*) FROM inferences WHERE rowid > ? AND model = ? AND version = ? AND shape = ?"
-IMAGES = """
-SELECT image, probabilities FROM inferences WHERE rowid > ? AND rowid <= ? AND model = ? AND version = ? AND shape = ?
-ORDER BY rowid DESC LIMIT ?
-"""
-LABELS: LiteralString = f"""
-SELECT i.probabilities, i.classes, f.class_name, f.rowid FROM {inference_log.FEEDBACK} f
-JOIN inferences i ON i.id = f.id AND i.number = f.number
-WHERE f.rowid > ? AND i.model = ? AND i.version = ? AND i.shape = ? ORDER BY f.rowid
-"""  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -67,8 +54,7 @@ def waiting(location: str, version: Version, shape: tuple[int, ...], since: Curs
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(location, COUNT, (since.row, *_key(version, shape)))
-    return int(rows[0][0]) if rows else 0
+    return inference_log.count_images(location, _source(version, shape), since.row)
 
 
 def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor, limit: int) -> Traffic:
@@ -84,10 +70,10 @@ def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor,
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    key = _key(version, shape)
-    last = last_row(location)
-    rows = inference_log.query(location, IMAGES, (since.row, last, *key, limit))
-    labels = inference_log.query(location, LABELS, (since.feedback_row, *key))
+    source = _source(version, shape)
+    last = inference_log.last_row(location)
+    rows = inference_log.images(location, source, since.row, last, limit)
+    labels = inference_log.labels(location, source, since.feedback_row)
     right = [inference_log.predicted_class(names, answer) == label for answer, names, label, _ in labels]
     images = [np.frombuffer(image, np.uint8).reshape(shape) for image, _ in rows]
     return Traffic(
@@ -98,15 +84,5 @@ def read(location: str, version: Version, shape: tuple[int, ...], since: Cursor,
     )
 
 
-def last_row(location: str) -> int:
-    """Return the number of the last image in a log; 0 if there is none.
-
-    Raises:
-        DataError: the file or database cannot be read as an inference log.
-    """
-    rows = inference_log.query(location, LAST, ())
-    return (rows[0][0] or 0) if rows else 0
-
-
-def _key(version: Version, shape: tuple[int, ...]) -> tuple[object, ...]:
-    return version.name, version.number, inference_log.shape_text(shape)
+def _source(version: Version, shape: tuple[int, ...]) -> inference_log.Source:
+    return inference_log.Source(version.name, version.number, shape)

@@ -18,13 +18,6 @@ from mnistflow.tasks import identity
 Decision = Literal["accept", "reject"]
 
 FIX = "Correct prepare.feedback, or set it to null to use no feedback. A server upgrades the log of an older one."
-NEWEST = "SELECT max(time) FROM (SELECT time FROM feedback UNION ALL SELECT time FROM reviews) AS times WHERE time <= ?"
-REPORTS = """
-SELECT i.id, i.number, f.time, i.image, i.classes, i.probabilities, f.class_name, f.source, r.decision, r.class_name
-FROM feedback f JOIN inferences i ON i.id = f.id AND i.number = f.number
-LEFT JOIN reviews r ON r.id = f.id AND r.number = f.number AND r.time >= f.time AND r.time <= ?
-WHERE i.model = ? AND i.shape = ? AND f.time <= ? ORDER BY i.id, i.number
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +74,7 @@ def newest(log_location: str) -> float | None:
     Raises:
         DataError: the file or database cannot be read as an inference log.
     """
-    rows = inference_log.query(log_location, NEWEST, (time.time(),), FIX)
-    return rows[0][0] if rows else None
+    return inference_log.newest_feedback(log_location, time.time(), FIX)
 
 
 def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
@@ -101,7 +93,6 @@ def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
         return []
     latest = float("inf") if until is None else until
     name = identity.get(entry.task).model_name(source_of(entry.name))
-    parameters = (latest, name, inference_log.shape_text(entry.input_shape), latest)
     return [
         Report(
             id=id,
@@ -114,6 +105,6 @@ def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
             decision=decision,
         )
         for id, number, time, image, classes, probabilities, reported, source, decision, corrected in (
-            inference_log.query(log_location, REPORTS, parameters, FIX)
+            inference_log.reports(log_location, name, entry.input_shape, latest, FIX)
         )
     ]

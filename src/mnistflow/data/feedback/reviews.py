@@ -8,12 +8,6 @@ from collections.abc import Sequence
 from mnistflow.data import inference_log
 from mnistflow.data.feedback.reports import FIX, Decision, Report
 
-UPSERT = """
-INSERT INTO reviews (id, number, time, decision, class_name, reviewer) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (id, number) DO UPDATE SET time = excluded.time, decision = excluded.decision,
-    class_name = excluded.class_name, reviewer = excluded.reviewer
-"""
-
 
 def record(log_location: str, reports: Sequence[Report], decision: Decision, reviewer: str, correct: str = "") -> None:
     """Store a decision about reports; all of them or, on an error, none.
@@ -34,4 +28,4 @@ def record(log_location: str, reports: Sequence[Report], decision: Decision, rev
         (report.id, report.number, max(now, report.time), decision, correct or report.class_name, reviewer)
         for report in reports
     ]
-    inference_log.execute(log_location, UPSERT, rows, FIX)
+    inference_log.store_reviews(log_location, rows, FIX)

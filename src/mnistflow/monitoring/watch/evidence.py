@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,6 @@ from mnistflow.registry import registration, server_client, versions
 from mnistflow.registry.server_client import RequestCounts
 from mnistflow.runtime import onnx_session
 
-ROWS: LiteralString = f"""
-SELECT i.image, i.classes, i.probabilities, f.class_name FROM {inference_log.FEEDBACK} f
-JOIN inferences i ON i.id = f.id AND i.number = f.number
-WHERE i.model = ? AND i.version = ? AND i.shape = ? AND i.time >= ? ORDER BY f.rowid LIMIT ?
-"""  # noqa: S608
 IMAGE_BATCH_DIMENSIONS = 3
 
 
@@ -97,8 +92,8 @@ def _compare(name: str, champion: int, predecessor: int, log: str, since: dateti
     shape = session.get_inputs()[0].shape
     if len(shape) != IMAGE_BATCH_DIMENSIONS:
         return Pairs()  # the log keeps images only
-    key = (name, champion, inference_log.shape_text(shape[1:]), since.timestamp(), limit)
-    rows = inference_log.query(log, ROWS, key)
+    source = inference_log.Source(name, champion, shape[1:])
+    rows = inference_log.labelled_images(log, source, since.timestamp(), limit)
     if not rows:
         return Pairs()
     images = np.stack([np.frombuffer(image, np.uint8).reshape(shape[1:]) for image, *_ in rows])
@@ -107,7 +102,7 @@ def _compare(name: str, champion: int, predecessor: int, log: str, since: dateti
 
 
 def _pairs(rows: Sequence[tuple[Any, ...]], before: Sequence[str]) -> Pairs:
-    """Compare logged predictions, as rows of `ROWS`, with those of the previous version."""
+    """Compare logged predictions, as rows of `labelled_images`, with those of the previous version."""
     right = np.array([inference_log.predicted_class(names, answer) == true for _, names, answer, true in rows])
     right_before = np.array([name == true for name, (*_, true) in zip(before, rows, strict=True)])
     return Pairs(len(rows), wins=int((right & ~right_before).sum()), losses=int((~right & right_before).sum()))

@@ -19,7 +19,6 @@ from waiting import WAIT_SECONDS
 
 from mnistflow.data import catalog, inference_log
 from mnistflow.data.feedback import reports, reviews
-from mnistflow.monitoring import traffic
 
 INFER = f"/v2/models/{kit.NAME}/infer"
 FEEDBACK_OF_0_1 = """
@@ -193,11 +192,12 @@ def test_a_log_in_postgresql_is_shared_and_read_by_the_next_training(repository,
         reported = reports.read(url, reports.newest(url), catalog.get("digits"))
         found = {report.image.tobytes(): report.class_name for report in reported}
         assert found == {images[0].tobytes(): "7", images[-1].tobytes(): "5"}
-        labels = inference_log.query(url, traffic.LABELS, (0, kit.NAME, 1, "[28,28]"))
+        source = inference_log.Source(kit.NAME, 1, (28, 28))
+        labels = inference_log.labels(url, source, 0)
         assert [class_name for *_, class_name, _ in labels] == ["5", "7"]  # in the order of the first reports
         assert say(server, id=given[-1], class_name="5").is_success
         assert say(server, id=given[0], class_name="7").is_success
-        assert inference_log.query(url, traffic.LABELS, (0, kit.NAME, 1, "[28,28]")) == labels
+        assert inference_log.labels(url, source, 0) == labels
         assert reports.newest(url) == max(report.time for report in reported)
         reviews.record(url, reported[:1], "accept", "ada@laptop", correct="9")
         (decided,) = (
