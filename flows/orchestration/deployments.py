@@ -168,7 +168,7 @@ def _load_flows_from(checkout: Path, known: Sequence[DeploymentResponse | None],
 
 
 def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> RunnerDeployment:
-    """Return a deployment for Prefect's runner. Schedules that are paused at the server stay paused."""
+    """Return a deployment for Prefect's runner. What is paused at the server stays paused."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron
@@ -177,11 +177,19 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
     runnable = RunnerDeployment.from_entrypoint(
         deployment.entrypoint,
         name=deployment.name,
+        version=deployment.version,
         description=deployment.description,
         tags=deployment.tags,
-        paused=known.paused if known else False,
+        parameters=deployment.parameters,
+        paused=deployment.paused or (known is not None and known.paused),
         schedules=[
-            Cron(schedule.cron, timezone=schedule.timezone, active=schedule.active and not _is_paused(known, schedule))
+            Cron(
+                schedule.cron,
+                timezone=schedule.timezone,
+                active=schedule.active and not _is_paused(known, schedule),
+                parameters=schedule.parameters,
+                slug=schedule.slug,
+            )
             for schedule in deployment.schedules
         ],
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,

@@ -7,18 +7,31 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from mnistflow import yaml_files
 from mnistflow.paths import Paths
 
 
-class CronSchedule(BaseModel):
-    """An entry of `schedules` in prefect.yaml."""
+class CronSchedule(BaseModel, extra="forbid"):
+    """An entry of `schedules` in prefect.yaml.
+
+    Attributes:
+        parameters: of the runs of this schedule, over those of the deployment.
+    """
 
     cron: str
     timezone: str = "UTC"
     active: bool = True
+    slug: str | None = None
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_cron(cls, entry: Any) -> Any:
+        if isinstance(entry, dict) and entry.keys() & {"interval", "rrule"}:
+            raise ValueError("only schedules with `cron` are supported, not those with `interval` or `rrule`")
+        return entry
 
     @field_validator("timezone")
     @classmethod
@@ -43,15 +56,26 @@ class CronSchedule(BaseModel):
         return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)))).astimezone(UTC)
 
 
-class Deployment(BaseModel):
-    """An entry of `deployments` in prefect.yaml, without the keys that only workers use."""
+class Deployment(BaseModel, extra="forbid"):
+    """An entry of `deployments` in prefect.yaml.
+
+    Attributes:
+        work_pool, build, push, pull: used by `prefect deploy` and workers only.
+    """
 
     name: str
     entrypoint: str
+    version: str | None = None
     description: str | None = None
     tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    paused: bool = False
     concurrency_limit: int | dict[str, Any] | None = None
     schedules: list[CronSchedule] = []
+    work_pool: Any = None
+    build: Any = None
+    push: Any = None
+    pull: Any = None
 
     @property
     def full_name(self) -> str:

@@ -54,6 +54,8 @@ DEFAULTS = {
     # While MLflow logs a model, it records which variables are read, in a set that it iterates over while other threads
     # read some: "Set changed size during iteration".
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+    # It prints two lines when a run ends, also into what commands print as JSON.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     TRACKING_URI: "sqlite:///{home}/var/mlflow/mlflow.db",
     INFERENCE_LOG: "{home}/var/inferences.db",
     "MPLCONFIGDIR": "{home}/var/matplotlib",

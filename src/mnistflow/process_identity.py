@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 import psutil
@@ -27,6 +30,20 @@ def user_at_host() -> str:
     return f"{user_name()}@{socket.gethostname()}"
 
 
+@cache
+def _own_namespace() -> str:
+    """Return what numbers the processes here: a hash of the machine's ID, and the PID namespace; empty if unknown.
+
+    Other machines may have the same host name. The ID itself should not leave the machine (machine-id(5)).
+    """
+    try:
+        machine = Path("/etc/machine-id").read_bytes().strip()
+        digest = hashlib.sha256(b"mnistflow" + machine).hexdigest()[:16] if machine else ""
+        return f"{digest} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True)
 class ProcessIdentity:
     """A process, also after its number has gone to another one.
@@ -34,11 +51,13 @@ class ProcessIdentity:
     Attributes:
         host: name of its machine.
         started: seconds since the epoch.
+        namespace: within which `pid` is unique: machine and container; empty if unknown.
     """
 
     host: str
     pid: int
     started: float
+    namespace: str = ""
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -47,7 +66,7 @@ class ProcessIdentity:
         Raises:
             psutil.NoSuchProcess: there is none of that number.
         """
-        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time())
+        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time(), _own_namespace())
 
     @classmethod
     def own(cls) -> Self:
@@ -57,15 +76,17 @@ class ProcessIdentity:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` has made of an identity, which may have passed through JSON."""
-        return cls(str(value["host"]), int(value["pid"]), float(value["started"]))
+        return cls(str(value["host"]), int(value["pid"]), float(value["started"]), str(value.get("namespace", "")))
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is a process of another machine, of which nothing is known here."""
-        return self.host != socket.gethostname()
+        """Whether it is a process of another machine or container, of which nothing is known here."""
+        own = _own_namespace()
+        is_same = self.namespace == own if self.namespace and own else True
+        return self.host != socket.gethostname() or not is_same
 
     def has_died(self) -> bool:
-        """Return whether the process has ended; False for one of another machine."""
+        """Return whether the process has ended; False for one of another machine or container."""
         if self.is_elsewhere:
             return False
         try:

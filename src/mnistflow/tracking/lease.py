@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import time
 import uuid
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
@@ -44,19 +42,17 @@ class Ticket:
         renewals: how often the process has shown that it lives.
         who: user and machine.
         owner: the process; None if the tag is not as this module writes it.
-        namespace: of the owner's number: containers number their processes independently.
     """
 
     number: int
     renewals: int
     who: str
     owner: ProcessIdentity | None
-    namespace: str
 
     @classmethod
     def own(cls) -> Self:
         """Return the ticket of this process, without a number."""
-        return cls(0, 0, user_at_host(), ProcessIdentity.own(), _namespace())
+        return cls(0, 0, user_at_host(), ProcessIdentity.own())
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -64,14 +60,13 @@ class Ticket:
         try:
             tree = json.loads(text)
             owner = ProcessIdentity.from_json(tree["owner"])
-            return cls(int(tree["number"]), int(tree["renewals"]), str(tree["who"]), owner, str(tree["namespace"]))
+            return cls(int(tree["number"]), int(tree["renewals"]), str(tree["who"]), owner)
         except (KeyError, TypeError, ValueError):
-            return cls(0, 0, "an unknown process", None, "")
+            return cls(0, 0, "an unknown process", None)
 
     def has_died(self) -> bool | None:
         """Return whether the process has ended; None of a process on another machine, or in another container."""
-        is_here = self.owner and self.owner.host == socket.gethostname() and self.namespace == _namespace()
-        return self.owner.has_died() if self.owner and is_here else None
+        return None if self.owner is None or self.owner.is_elsewhere else self.owner.has_died()
 
 
 class Lease:
@@ -204,10 +199,3 @@ class Lease:
 
     def _remove(self, ticket_id: str) -> None:
         self._client.delete_registered_model_tag(self._model, TAG + ticket_id)
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""

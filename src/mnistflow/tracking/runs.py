@@ -219,6 +219,7 @@ def _owner_tags() -> dict[str, str]:
         "mnistflow.host": owner.host,
         "mnistflow.process": str(owner.pid),
         "mnistflow.process_started": str(owner.started),
+        "mnistflow.process_namespace": owner.namespace,
     }
 
 
@@ -312,5 +313,8 @@ def _owner(tags: Mapping[str, str]) -> ProcessIdentity | None:
     if "mnistflow.process" not in tags:
         return None
     return ProcessIdentity(
-        tags["mnistflow.host"], int(tags["mnistflow.process"]), float(tags["mnistflow.process_started"])
+        tags["mnistflow.host"],
+        int(tags["mnistflow.process"]),
+        float(tags["mnistflow.process_started"]),
+        tags.get("mnistflow.process_namespace", ""),
     )

@@ -30,15 +30,17 @@ DOCUMENTED = PAGE.split("```yaml\n")[1].split("```")[0]
 def scheduled(checkout: Checkout) -> Checkout:
     """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own.
 
-    It has the automations of the documentation.
+    A second deployment of the same is paused. The checkout has the automations of the documentation.
     """
     stores.copy_prefect(checkout.folder)
     write_params(checkout, **{"fetch.dataset": "digits"})
     checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
     path = checkout.folder / "prefect.yaml"
     described = yaml.safe_load(path.read_text())
-    described["deployments"] = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
-    described["deployments"][0]["schedules"] = [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]
+    (nightly,) = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
+    nightly["schedules"] = [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]
+    nightly["parameters"] = {"dataset": "digits"}
+    described["deployments"] = [nightly, {**nightly, "name": "later", "paused": True}]
     path.write_text(yaml.safe_dump(described))
     (checkout.folder / "automations.yaml").write_text(DOCUMENTED)
     return checkout
@@ -127,17 +129,19 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
         assert "1 of 2 automations are registered" in first.output
         assert "the Prefect server has no block document pager-duty-webhook/on-call" in first.output
         (known,) = waiting.post(f"{api}/automations/filter").json()
-        deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()["id"]
-        assert (known["name"], known["actions"][0]["deployment_id"]) == ("fetch data after a rejection", deployment)
+        deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()
+        assert deployment["parameters"] == {"dataset": "digits"}
+        assert known["name"] == "fetch data after a rejection"
+        assert known["actions"][0]["deployment_id"] == deployment["id"]
         ended = wait_for_a_skipped_run(api, first)
         assert {run["state_name"] for run in ended} == {"Completed", "Skipped"}
         due = [run["expected_start_time"] for run in ended if run["state_name"] == "Completed"]
         assert len(due) == len(set(due))
         pushed = files(scheduled.folder / REMOTE)
         assert pushed
-        assert services.schedules(scheduled) == {"ingest/nightly": "scheduled"}
+        assert services.schedules(scheduled) == {"ingest/nightly": "scheduled", "ingest/later": "paused"}
         waiting.post(f"{api}/deployments/{ended[0]['deployment_id']}/pause_deployment").raise_for_status()
-        assert services.schedules(scheduled) == {"ingest/nightly": "paused"}
+        assert set(services.schedules(scheduled).values()) == {"paused"}
         assert "fetch unchanged, prepare unchanged" in scheduled.run("ingest").stdout
         assert files(scheduled.folder / REMOTE) == pushed
         assert first.stop(signal.SIGTERM) == []
@@ -145,7 +149,7 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
     assert str(scheduled.folder) in services.schedules(moved)["ingest/nightly"]
     with services.running(moved, "schedule") as second:
         assert f"the schedules ran in {scheduled.folder}: they run in {moved.folder} from now on" in second.output
-        assert services.schedules(moved) == {"ingest/nightly": "paused"}
+        assert set(services.schedules(moved).values()) == {"paused"}
         assert second.stop() == []
 
 
@@ -171,6 +175,8 @@ def test_nonsense_in_prefect_yaml_and_automations_yaml(checkout: Checkout) -> No
         ('"0 2 * * *"', '"0 25 * * *"', "deployments.0.schedules.0.cron"),
         ("timezone: UTC", "timezone: Mars", "'Mars' is not a time zone"),
         ("entrypoint", "entrypiont", "deployments.0.entrypoint"),
+        ("schedules", "schedule", "deployments.0.schedule: "),
+        ('cron: "0 2 * * *"', "interval: 60", "only schedules with `cron` are supported"),
         ("deployments:", "deployments: [", "prefect.yaml"),
     ):
         assert found in sound

@@ -104,7 +104,7 @@ def test_who_waits_gets_it_when_the_other_ends_or_is_killed(model: str) -> None:
 
 def test_what_a_dead_process_of_another_machine_has_left_is_removed(model: str) -> None:
     elsewhere = {**ProcessIdentity.own().__dict__, "host": "elsewhere"}
-    ticket = {"number": 1, "renewals": 0, "who": "ada@elsewhere", "owner": elsewhere, "namespace": ""}
+    ticket = {"number": 1, "renewals": 0, "who": "ada@elsewhere", "owner": elsewhere}
     client = MlflowClient()
     client.set_registered_model_tag(model, f"{lease.TAG}dead", json.dumps(ticket))
     client.set_registered_model_tag(model, f"{lease.TAG}rubbish", "no ticket")

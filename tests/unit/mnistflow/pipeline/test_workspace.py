@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -38,14 +38,22 @@ def test_workspaces_of_killed_processes_are_tidied(tmp_path: Path, killed: Proce
     own = ProcessIdentity.own()
     reused = ProcessIdentity(own.host, own.pid, own.started - 100)  # its number went to another process
     elsewhere = ProcessIdentity("another machine", killed.pid, killed.started)
-    owners = {"killed": killed, "reused": reused, ".unfinished.tmp": killed, "own": own, "elsewhere": elsewhere}
+    container = replace(killed, namespace="another container of the same host name")
+    owners = {
+        "killed": killed,
+        "reused": reused,
+        ".unfinished.tmp": killed,
+        "own": own,
+        "elsewhere": elsewhere,
+        "container": container,
+    }
     for name, owner in owners.items():
         make_workspace(runs / name, owner)
     workspaces.tidy_abandoned(Paths(tmp_path, tmp_path))
-    assert {path.name for path in runs.iterdir()} == {"killed", "reused", "own", "elsewhere"}
+    assert {path.name for path in runs.iterdir()} == owners.keys() - {".unfinished.tmp"}
     for name in ("killed", "reused"):
         assert {path.name for path in (runs / name).iterdir()} == {"params.yaml", "dvc.lock", "logs"}
-    for name in ("own", "elsewhere"):
+    for name in ("own", "elsewhere", "container"):
         assert (runs / name / "src").is_dir()
         assert (runs / name / workspaces.OWNER).is_file()
 
