@@ -55,12 +55,12 @@ def get(name: str) -> Entry:
 
 def described(name: str, classes: tuple[str, ...]) -> Entry:
     """Return the data set of a name: a known one, or a user's own images with these classes, or series."""
-    from mnistflow.data.sources import idx, own_series, windows
+    from mnistflow.data.sources import idx, npz, own_series
 
     if name in entries():
         return entries()[name]
     if task_of(name) == FORECASTING:
-        return Entry(name, (), (own_series.WINDOW, 1), read=windows.read_splits, task=FORECASTING)
+        return Entry(name, (), (own_series.WINDOW, 1), read=npz.read_splits, task=FORECASTING)
     return Entry(name, classes, idx.IMAGE_SHAPE, read=idx.read_splits, max_imbalance=OWN_IMBALANCE, task=task_of(name))
 
 
@@ -102,7 +102,7 @@ def own_data_set(name: str, path: Path) -> Entry:
 @cache
 def entries() -> Mapping[str, Entry]:
     """Return all known data sets by name."""
-    from mnistflow.data.sources import digits, google_volume, idx, synthetic, windows
+    from mnistflow.data.sources import digits, google_volume, idx, npz, synthetic
 
     published = json.loads(resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8"))
     known = [_published_as_idx(name, **facts) for name, facts in published.items()]
@@ -119,7 +119,7 @@ def entries() -> Mapping[str, Entry]:
             "sine",
             (),
             (synthetic.WINDOW, 1),
-            read=windows.read_splits,
+            read=npz.read_splits,
             generate=synthetic.write_sine,
             task=task_of("sine"),
         ),
@@ -127,7 +127,7 @@ def entries() -> Mapping[str, Entry]:
             "google_volume",
             (),
             (google_volume.WINDOW, 1),
-            read=windows.read_splits,
+            read=npz.read_splits,
             generate=google_volume.write_series,
             task=task_of("google_volume"),
         ),
@@ -135,7 +135,7 @@ def entries() -> Mapping[str, Entry]:
             "vectors",
             synthetic.CLASSES,
             (synthetic.FEATURES,),
-            read=windows.read_splits,
+            read=npz.read_splits,
             generate=synthetic.write_vectors,
             task=task_of("vectors"),
         ),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistflow.data.sources import windows
+from mnistflow.data.sources import npz, windows
 from mnistflow.splits import Split
 
 WINDOW = 10  # values of the series that a forecast is computed from
@@ -26,7 +26,7 @@ def write_sine(folder: Path) -> tuple[Path, ...]:
     steps = np.arange(sum(_SERIES.values()))
     noise = np.random.default_rng(_SEED).normal(0, NOISE, len(steps))
     train, test = np.split(np.sin(2 * np.pi * steps / PERIOD) + noise, [_SERIES["train"]])
-    return windows.write(folder, windows.of(train, WINDOW), windows.of(test, WINDOW))
+    return npz.write_splits(folder, windows.of(train, WINDOW), windows.of(test, WINDOW))
 
 
 def write_vectors(folder: Path) -> tuple[Path, ...]:
@@ -43,4 +43,4 @@ def write_vectors(folder: Path) -> tuple[Path, ...]:
     examples = Split((vectors / vectors.std(axis=0)).astype(np.float32), labels.astype(np.int64))
     order = np.arange(len(examples))
     count = _VECTORS["train"]
-    return windows.write(folder, examples.take(order[:count]), examples.take(order[count:]))
+    return npz.write_splits(folder, examples.take(order[:count]), examples.take(order[count:]))

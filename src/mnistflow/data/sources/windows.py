@@ -1,4 +1,4 @@
-"""Files of generated examples, and windows of a time series with the value after each."""
+"""Windows of a time series, with the value after each."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistflow import files, splits
-from mnistflow.splits import OfficialSplits, Split, SplitName
+from mnistflow.data.sources import npz
+from mnistflow.splits import Split
 
 TRAIN_FRACTION = 0.8  # of a real series; the later values are the test split
 
@@ -37,25 +37,4 @@ def write_series(folder: Path, series: NDArray[Any], window: int) -> tuple[Path,
     """
     train, test = np.split(series.astype(np.float64), [int(TRAIN_FRACTION * len(series))])
     mean, deviation = train.mean(), train.std()
-    return write(folder, of((train - mean) / deviation, window), of((test - mean) / deviation, window))
-
-
-def write(folder: Path, train: Split, test: Split) -> tuple[Path, ...]:
-    """Write official splits as .npz files, and return their paths. The same splits give the same bytes."""
-    return _write_split(folder, "train", train), _write_split(folder, "test", test)
-
-
-def read_splits(folder: Path) -> OfficialSplits:
-    """Return the splits that `write` wrote.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    return OfficialSplits(splits.load_split(folder, "train"), splits.load_split(folder, "test"))
-
-
-def _write_split(folder: Path, name: SplitName, split: Split) -> Path:
-    path = folder / f"{name}.npz"
-    with files.atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, inputs=split.inputs, targets=split.targets)
-    return path
+    return npz.write_splits(folder, of((train - mean) / deviation, window), of((test - mean) / deviation, window))
