@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from demo import system, traffic
 from demo.system import MODEL, System
 from demo.traffic import Digits, Kind
-from mnistflow.analysis import ledger
 from mnistflow.monitoring import state
 from mnistflow.monitoring.state import State
-from mnistflow.registry import versions
+from mnistflow.registry import history, versions
 from mnistflow.splits import Split
 
 SHARE, POISON = 0.8, 0.2
@@ -127,7 +126,7 @@ class Quarter:
         self._size = size
         self._careless = careless
         self._champion = 1
-        self._entries = len(ledger.read(MODEL))
+        self._events = len(history.events(versions.all_versions(MODEL)))
         self._versions = 1
 
     def weeks(self) -> Iterator[Week]:
@@ -138,7 +137,7 @@ class Quarter:
     def _simulate(self, number: int, plan: Plan) -> Week:
         if plan.careless:
             system.run(self._loop.paths, "retrain", *self._careless)
-            self._champion = ledger.read(MODEL)[-1].version
+            self._champion = history.events(versions.all_versions(MODEL))[-1].number
             self._loop.wait_until_served(self._champion)
         arrived = self._digits.draw(plan.kind, round(self._size * plan.images))
         ids = [f"week{number:02}-{place:04}" for place in range(len(arrived))]
@@ -216,16 +215,17 @@ class Quarter:
             The versions that the gate has promoted; the one that a rollback has brought back; both in words, with the
             versions that the gate has held.
         """
-        entries = ledger.read(MODEL)[self._entries :]
-        made = [version for version in reversed(versions.all_versions(MODEL)) if version.number > self._versions]
-        self._entries += len(entries)
+        known = versions.all_versions(MODEL)
+        events = history.events(known)[self._events :]
+        made = [version for version in reversed(known) if version.number > self._versions]
+        self._events += len(events)
         self._versions += len(made)
-        returned = next((entry for entry in entries if entry.by == "rollback"), None)
+        returned = next((event for event in events if event.by == "rollback"), None)
         done = [f"version {version.number} {DECIDED[version.decision]}" for version in made]
         if returned:
-            done.append(f"rolled back to version {returned.version}")
-        if entries:
-            self._champion = entries[-1].version
+            done.append(f"rolled back to version {returned.number}")
+        if events:
+            self._champion = events[-1].number
             self._loop.wait_until_served(self._champion)
-        promoted = tuple(entry.version for entry in entries if entry.by == "gate")
-        return promoted, returned.version if returned else None, tuple(done)
+        promoted = tuple(event.number for event in events if event.by == "gate")
+        return promoted, returned.number if returned else None, tuple(done)

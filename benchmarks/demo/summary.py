@@ -9,9 +9,8 @@ import numpy as np
 
 from demo.quarter import Week
 from demo.system import MODEL
-from mnistflow.analysis import ledger
 from mnistflow.data import inference_log
-from mnistflow.registry import versions
+from mnistflow.registry import history, versions
 
 ANSWERS = "SELECT id, classes, probabilities FROM inferences WHERE id LIKE ?"
 MIN_RECOVERED = 0.9
@@ -82,17 +81,17 @@ def read_back(log: str, weeks: Sequence[Week]) -> Summary:
     calm = [week for week in weeks if not week.plan.has_drifted]
     repaired = [week for week in weeks if week.plan.is_repaired]
     accuracies = {week.number: _accuracy(log, week) for week in weeks}
-    entries = ledger.read(MODEL)
     known = {version.number: version for version in versions.all_versions(MODEL)}
+    events = history.events(known.values())
     return Summary(
         before=float(np.mean([accuracies[week.number] for week in calm])),
         unaided=float(np.mean([week.control for week in repaired])),
         aided=float(np.mean([accuracies[week.number] for week in repaired])),
-        official=(known[entries[0].version].score, known[entries[-1].version].score),
+        official=(known[events[0].number].score, known[events[-1].number].score),
         alarms=sum(bool(week.alarms) for week in weeks),
         false_alarms=sum(bool(week.alarms) for week in calm),
-        promotions=tuple(entry.version for entry in entries if entry.by == "gate"),
-        rollbacks=tuple(entry.because for entry in entries if entry.by == "rollback"),
+        promotions=tuple(event.number for event in events if event.by == "gate"),
+        rollbacks=tuple(event.reason for event in events if event.by == "rollback"),
     )
 
 

@@ -1,15 +1,21 @@
 """Commands about the champion in production: monitor, history, explain."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from flows.cli.context import load_context, notify
 from flows.cli.options import DatasetOption, Json, VersionNumber, console
 from mnistflow import environment
+
+if TYPE_CHECKING:
+    from mnistflow.registry.history import Event
 
 
 def register(app: typer.Typer) -> None:
@@ -48,25 +54,36 @@ def monitor(dataset: DatasetOption = None, as_json: Json = False) -> None:
 def history(dataset: DatasetOption = None, as_json: Json = False) -> None:
     """Show every change of the champion: when, from which version to which, by whom, and why."""
     paths, settings = load_context()
-    from mnistflow.analysis import ledger
-    from mnistflow.registry import dataset_choice
+    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry import history as champions
 
     name = dataset_choice.choose_model(paths, settings.fetch, dataset)
-    entries = ledger.read(name)
+    events = champions.events(versions.all_versions(name))
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        typer.echo(json.dumps(list(map(_event_json, events)), indent=2))
         return
-    if not entries:
+    if not events:
         typer.echo(f"{name} has had no champion yet. `mnistflow retrain` trains one.")
         return
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("time", "from", "to", "by", "who", "why", title=name)
-    for entry in entries:
-        replaced = "none" if entry.replaced is None else str(entry.replaced)
-        table.add_row(entry.time, replaced, str(entry.version), entry.by, escape(entry.who), escape(entry.because))
+    for event in events:
+        replaced = "none" if event.replaced is None else str(event.replaced)
+        table.add_row(event.moment, replaced, str(event.number), event.by, escape(event.who), escape(event.reason))
     console().print(table)
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    return {
+        "time": event.moment,
+        "version": event.number,
+        "replaced": event.replaced,
+        "by": event.by,
+        "who": event.who,
+        "because": event.reason,
+    }
 
 
 def explain(version: VersionNumber, dataset: DatasetOption = None) -> None:

@@ -12,12 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mnistflow.analysis import ledger
 from mnistflow.checkout import git
 from mnistflow.errors import NotReproduced
 from mnistflow.paths import Paths
 from mnistflow.provenance.run_record import RunRecord
-from mnistflow.registry import server_client, versions
+from mnistflow.registry import history, server_client, versions
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.origins import Origins
@@ -32,7 +31,7 @@ class Service:
     Attributes:
         since: ISO 8601.
         until: ISO 8601; None while it lasts.
-        by: who or what made it champion; see `ledger.Entry`.
+        by: who or what made it champion; see `history.Event`.
         who: user and machine; empty if unknown.
         because: the reason; empty if none was given.
     """
@@ -97,12 +96,12 @@ def trace(paths: Paths, name: str, number: int) -> Lineage:
 
 def services(name: str, number: int) -> tuple[Service, ...]:
     """Return the times in which a version was the champion, oldest first."""
-    entries = ledger.read(name)
-    ends = [*(entry.time for entry in entries[1:]), None]
+    events = history.events(versions.all_versions(name))
+    ends = [*(event.moment for event in events[1:]), None]
     return tuple(
-        Service(entry.time, until, entry.by, entry.who, entry.because)
-        for entry, until in zip(entries, ends, strict=True)
-        if entry.version == number
+        Service(event.moment, until, event.by, event.who, event.reason)
+        for event, until in zip(events, ends, strict=True)
+        if event.number == number
     )
 
 

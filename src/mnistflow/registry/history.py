@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,9 @@ class Event:
     """A version becomes champion.
 
     Attributes:
-        moment: when, as `line` states it.
+        moment: when, as `line` states it: ISO 8601, UTC.
+        number: of the version.
+        replaced: the champion before; None for the first.
         by: `gate`, `hand`, `rollback`, or `MLflow` for a choice in its UI.
         who: user and machine; empty if unknown.
         reason: why; empty if none was given.
@@ -35,6 +37,7 @@ class Event:
     who: str
     reason: str
     line: str
+    replaced: int | None = None
 
 
 def events(versions: Iterable[Version]) -> list[Event]:
@@ -45,7 +48,9 @@ def events(versions: Iterable[Version]) -> list[Event]:
         for line in version.history
         if (match := _LINE.fullmatch(line))
     ]
-    return sorted(found, key=lambda event: (datetime.fromisoformat(event.moment), event.number))
+    found.sort(key=lambda event: (datetime.fromisoformat(event.moment), event.number))
+    before = [None, *(event.number for event in found)]
+    return [replace(event, replaced=replaced) for event, replaced in zip(found, before, strict=False)]
 
 
 def line(by: ChangedBy, who: str = "", reason: str = "", after: str | None = None) -> str:

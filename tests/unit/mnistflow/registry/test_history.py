@@ -80,3 +80,12 @@ def test_a_line_is_later_than_the_one_before_whatever_the_clock_of_its_machine()
     before = "2999-01-01T00:00:00.000+00:00 became champion by hand (ada@fast): a reason"
     assert history.line("gate", after=before).startswith("2999-01-01T00:00:00.001+00:00 became champion by gate")
     assert history.line("gate", after=history.line("gate")) > history.line("gate", after=None)[:10]
+
+
+def test_each_event_names_the_champion_that_it_replaced() -> None:
+    events = history.events(versions((1, "gate"), (2, "hand"), (1, "rollback")))
+    assert [(event.replaced, event.number, event.by) for event in events] == [
+        (None, 1, "gate"),
+        (1, 2, "hand"),
+        (2, 1, "rollback"),
+    ]
