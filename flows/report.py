@@ -12,7 +12,7 @@ from mnistflow import environment
 from mnistflow.paths import Paths
 from mnistflow.registry import versions
 from mnistflow.tracking import mlflow_ui, runs
-from mnistflow.tracking.runs import Record
+from mnistflow.tracking.records import StoredRun
 
 if TYPE_CHECKING:
     from flows.checkup import Checkup
@@ -90,7 +90,7 @@ Champion now: {f"version {outcome.champion}" if outcome.champion else "none"}.
 """
 
 
-def _pages(outcome: Outcome, recorded: Record | None, paths: Paths) -> str:
+def _pages(outcome: Outcome, recorded: StoredRun | None, paths: Paths) -> str:
     """Return links to the run and the version in MLflow's UI, which may still have to be started."""
     ui, is_ui_running = mlflow_ui.address(paths, environment.tracking_uri())
     pages = []
@@ -113,7 +113,7 @@ def _stages(outcome: Outcome) -> str:
     return "\n".join(["| stage | what happened | seconds |", "| --- | --- | ---: |", *rows])
 
 
-def _differences(outcome: Outcome, candidate: Record | None, opponent: Record | None) -> str:
+def _differences(outcome: Outcome, candidate: StoredRun | None, opponent: StoredRun | None) -> str:
     if not (outcome.gate and outcome.gate.opponent):
         return "There was no other champion to compare with."
     if candidate is None or opponent is None:
@@ -126,7 +126,7 @@ def _differences(outcome: Outcome, candidate: Record | None, opponent: Record | 
     return "\n".join(["| parameter | this run | champion |", "| --- | --- | --- |", *rows])
 
 
-def _metrics(measured: Mapping[str, float], opponent: Record | None) -> str:
+def _metrics(measured: Mapping[str, float], opponent: StoredRun | None) -> str:
     if opponent is None:
         rows = [f"| {name} | {value:.5g} |" for name, value in measured.items()]
         return "\n".join(["| metric | this run |", "| --- | ---: |", *rows])

@@ -18,7 +18,7 @@ from mnistflow.errors import NotReproduced, RegistryError
 from mnistflow.pipeline import record
 from mnistflow.registry.gate.judgement import EVIDENCE
 from mnistflow.tracking import artifacts, runs
-from mnistflow.tracking.runs import Record
+from mnistflow.tracking.records import StoredRun
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class RunRecord:
         folder: for copies of its artifacts.
     """
 
-    run_id: str
-    logged: Record
+    logged: StoredRun
     folder: Path
 
     @classmethod
@@ -45,7 +44,12 @@ class RunRecord:
         Raises:
             RegistryError: there is no such run.
         """
-        return cls(run_id, runs.read(run_id), folder)
+        return cls(runs.read(run_id), folder)
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run."""
+        return self.logged.run_id
 
     @property
     def commit(self) -> str:

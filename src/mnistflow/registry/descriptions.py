@@ -17,7 +17,7 @@ from mnistflow.registry.manifest import Manifest, Tensor
 from mnistflow.registry.versions import BUNDLE, PARTICIPLES, Decision, Version
 from mnistflow.tasks.intervals import wilson
 from mnistflow.tracking import mlflow_ui, runs
-from mnistflow.tracking.runs import Record
+from mnistflow.tracking.records import StoredRun
 
 _HERE = "."  # the UI that shows the description
 
@@ -33,7 +33,7 @@ class Origin:
         server: address of the prediction server.
     """
 
-    recorded: Record
+    recorded: StoredRun
     counts: Mapping[str, int]
     inputs: tuple[Tensor, ...]
     server: str
@@ -115,7 +115,7 @@ curl {origin.server}/v2/models/{version.name}/versions/{version.number}
 **See:** {" · ".join(_links(version, origin))}"""
 
 
-def of_run(recorded: Record, name: str, number: int) -> str:
+def of_run(recorded: StoredRun, name: str, number: int) -> str:
     """Return the note of a run, if it has one, with links to the version that was registered from it."""
     version = f"Registered as [{name} version {number}]({mlflow_ui.version_page(_HERE, name, number)})."
     return "\n\n".join(filter(None, [recorded.tags.get(runs.NOTE), version, *_flow_run(recorded)]))
@@ -137,7 +137,7 @@ def _rows(evaluation: Evaluation, rows: int) -> str:
     return "\n".join(f"| {name} | {value} | {interval} |" for name, (value, interval) in values.items())
 
 
-def _repeat(version: Version, recorded: Record) -> str:
+def _repeat(version: Version, recorded: StoredRun) -> str:
     check = f"`mnistflow reproduce {version.number}` checks that the same model comes out."
     command = recorded.tags.get(runs.COMMAND, "mnistflow retrain")
     commit, _, dirty = recorded.tags.get(runs.COMMIT, "unknown").partition("-")
@@ -158,6 +158,6 @@ def _links(version: Version, origin: Origin) -> Iterator[str]:
     yield f"[prediction server]({origin.server})"
 
 
-def _flow_run(recorded: Record) -> Iterator[str]:
+def _flow_run(recorded: StoredRun) -> Iterator[str]:
     if url := recorded.tags.get(runs.FLOW_RUN_URL):
         yield f"[Prefect flow run]({url})"

@@ -30,6 +30,7 @@ from mnistflow.tasks import identity
 from mnistflow.tasks.doubt import Doubt
 from mnistflow.tracking import artifacts, runs
 from mnistflow.tracking.client import mlflow_client
+from mnistflow.tracking.records import StoredRun
 from mnistflow.tracking.store import open_store
 
 PROBE = "probe.npz"  # artifact of the run
@@ -159,7 +160,7 @@ def describe(version: Version, text: str) -> None:
     mlflow_client().update_model_version(version.name, str(version.number), text)
 
 
-def _tags(manifest: Manifest, run: runs.Record, onnx_file: Path, bundle: Sequence[str]) -> dict[str, str]:
+def _tags(manifest: Manifest, run: StoredRun, onnx_file: Path, bundle: Sequence[str]) -> dict[str, str]:
     """Return what commands read of a version and what one filters versions by."""
     headline = identity.get(manifest.task).headline.name
     commit, _, dirty = manifest.git_commit.partition("-")

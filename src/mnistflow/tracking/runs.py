@@ -95,25 +95,13 @@ class Run:
         mlflow_client().set_terminated(self.run_id, status)
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a run has logged: its name, experiment, parameters, tags, and the last value of each metric."""
-
-    name: str
-    experiment_id: str
-    parameters: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
+def find(run_id: str) -> StoredRun | None:
+    """Return a run with all that it has logged; None if there is no such run, or it was deleted."""
+    return open_store().run(run_id)
 
 
-def find(run_id: str) -> Record | None:
-    """Return what a run has logged; None if there is no such run, or it was deleted."""
-    run = open_store().run(run_id)
-    return Record(run.name, run.experiment_id, run.parameters, run.metrics, run.tags) if run else None
-
-
-def read(run_id: str) -> Record:
-    """Return what a run has logged.
+def read(run_id: str) -> StoredRun:
+    """Return a run with all that it has logged.
 
     Raises:
         RegistryError: there is no such run, or it was deleted.
