@@ -35,9 +35,10 @@ from mnistflow.pipeline.pipeline import Pipeline
 from mnistflow.pipeline.run_plan import RunOptions, RunPlan
 from mnistflow.pipeline.stage_runner import StageOutcome
 from mnistflow.provenance import bundle, golden_sets, lineage_graph, open_lineage, signature
-from mnistflow.registry import dataset_choice, promotion, reconciliation, registration, versions
+from mnistflow.registry import dataset_choice, promotion, registration, versions
 from mnistflow.registry.gate.config import GateConfig
 from mnistflow.registry.gate.judgement import Judgement, judge, record_verdict
+from mnistflow.registry.repository import reconciliation
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.lazy_run import LazyRun

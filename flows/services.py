@@ -13,13 +13,14 @@ from flows.orchestration import automations, deployments, prefect_yaml, server_a
 from flows.processes import ports, probes
 from flows.processes.addresses import LOOPBACK
 from flows.processes.supervisor import Service, Supervisor
-from mnistflow import environment, files
+from mnistflow import environment, files, server_client
 from mnistflow.checkout import service_lock
 from mnistflow.config import Config
 from mnistflow.data.entry import IMAGE_CLASSIFICATION
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
-from mnistflow.registry import dataset_choice, publisher, server_client, versions
+from mnistflow.registry import dataset_choice, versions
+from mnistflow.registry.repository import publisher
 from mnistflow.tracking import mlflow_ui
 from mnistflow.tracking.store import open_store
 

@@ -47,7 +47,11 @@ RETRAINING = [
         "src/mnistflow/registry/gate/verdict.py",
         "A version, and the verdict on it.",
     ),
-    Step("promote, publish", "src/mnistflow/registry/publisher.py", "The alias moves, then the served folder follows."),
+    Step(
+        "promote, publish",
+        "src/mnistflow/registry/repository/publisher.py",
+        "The alias moves, then the served folder follows.",
+    ),
 ]
 
 

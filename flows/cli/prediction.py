@@ -50,7 +50,8 @@ def score(
 ) -> None:
     """Predict every row of a data set, on all cores or a Dask cluster; the same command resumes after a kill."""
     paths, config = load_context()
-    from mnistflow.registry import dataset_choice, publisher, versions
+    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry.repository import publisher
     from mnistflow.workers import dask_scheduler
 
     address = dask_scheduler.find(scheduler or config.tune.scheduler)

@@ -87,9 +87,9 @@ def _set_rollout(
     dataset: str | None, version: int | None, *, canary: float | None = None, shadow: bool | None = None
 ) -> None:
     paths, name = _model(dataset)
-    from mnistflow.registry import rollouts, versions
+    from mnistflow.registry import promotion, versions
 
-    rollout = rollouts.change(paths, name, canary=canary, shadow=shadow, number=version)
+    rollout = promotion.change_rollout(paths, name, canary=canary, shadow=shadow, number=version)
     if rollout is None:
         console().print(f"{name}: the champion answers all requests; there is no rollout")
         return

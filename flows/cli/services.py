@@ -32,8 +32,8 @@ def serve(
     """Serve the champions of the model repository over HTTP; `mnistflow-serve` has all settings."""
     paths, settings = load_context()
     from flows import services
+    from mnistflow import server_client
     from mnistflow.checkout import service_lock
-    from mnistflow.registry import server_client
 
     if following:
         services.serve_following(paths, settings, host, port)
@@ -60,7 +60,7 @@ def follow(
     paths, config = load_fetch_context()
     from mnistflow.checkout import service_lock
     from mnistflow.registry import versions
-    from mnistflow.registry.follower import Follower
+    from mnistflow.registry.repository.follower import Follower
 
     # Without the registry's word on which of the two is used: it may be away at the start.
     chosen = dataset or [name for name in (config.dataset, config.fallback) if name]
@@ -102,7 +102,8 @@ def up(host: Host = "127.0.0.1") -> None:
     """Start the MLflow UI, Prefect with the schedules, and the prediction server; Ctrl-C stops all of them."""
     paths, settings = load_context()
     from flows import services
-    from mnistflow.registry import dataset_choice, reconciliation, versions
+    from mnistflow.registry import dataset_choice, versions
+    from mnistflow.registry.repository import reconciliation
 
     reconciliation.reconcile(paths, versions.model_name(dataset_choice.current(paths, settings.fetch)))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mnistflow.registry import server_client
-from mnistflow.registry.server_client import ModelStatus, Server
+from mnistflow import server_client
 from mnistflow.registry.status import Outputs, Status, VersionState
+from mnistflow.server_client import ModelStatus, Server
 
 
 def status_lines(status: Status) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ def _print_outcome(outcome: Outcome, requested: str) -> None:
 def _print_champion(paths: Paths, outcome: Outcome, version: Version, default: str) -> None:
     """Print which version serves, or how to promote this one; `default` is the data set of params.yaml."""
     from flows.cli.status_lines import after_publishing
-    from mnistflow.registry import server_client
+    from mnistflow import server_client
 
     if outcome.champion is None:
         other = dataset_option(outcome.dataset if outcome.dataset != default else None)

@@ -22,12 +22,11 @@ from flows.team.observability import Grafana, Prometheus, monitoring_files
 from flows.team.orchestrator import DATABASE as PREFECT
 from flows.team.orchestrator import Orchestrator
 from flows.team.postgresql import PostgreSql
-from mnistflow import files
+from mnistflow import files, server_client
 from mnistflow.checkout import service_lock
 from mnistflow.config import Config
 from mnistflow.errors import MnistflowError
 from mnistflow.paths import Paths
-from mnistflow.registry import server_client
 
 WORKERS = 2  # of Prefect and of Dask
 SERVERS = 2

@@ -13,9 +13,11 @@ from mlflow import MlflowClient
 
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, versions
+from mnistflow.registry import aliases, history, promotion, versions
 from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.gate.verdict import Verdict
+from mnistflow.registry.repository import publisher, reconciliation
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.tracking.store import open_store
 
 SECONDS_OF_AN_ACTION = 1.0
@@ -40,9 +42,9 @@ ACTIONS: Mapping[str, Callable[[Paths, str, int], object]] = {
     "promote": promotion.promote,
     "gate": decide_by_gate,
     "rollback": lambda paths, name, _: promotion.rollback(paths, name),
-    "canary": lambda paths, name, number: rollouts.change(paths, name, canary=0.1, number=number),
-    "shadow": lambda paths, name, number: rollouts.change(paths, name, shadow=True, number=number),
-    "end": lambda paths, name, _: rollouts.change(paths, name, canary=0.0, shadow=False),
+    "canary": lambda paths, name, number: promotion.change_rollout(paths, name, canary=0.1, number=number),
+    "shadow": lambda paths, name, number: promotion.change_rollout(paths, name, shadow=True, number=number),
+    "end": lambda paths, name, _: promotion.change_rollout(paths, name, canary=0.0, shadow=False),
     "reconcile": lambda paths, name, _: reconciliation.reconcile(paths, name),
     "mlflow": lambda _, name, number: MlflowClient().set_registered_model_alias(name, "champion", str(number)),
 }
@@ -125,7 +127,7 @@ def check_agreement(machines: list[Machine], name: str, when: str) -> None:
     assert aliases.is_move_complete(model), when
     assert model.aliases.get("previous") == (history.earlier_champion(known, champion) if champion else None), when
     assert not any(version.is_overruled for version in known if version.number == champion), when
-    rollout = aliases.rollout_of(model)
+    rollout = Rollout.of(model)
     assert not rollout or rollout.challenger != champion, when
     for machine in machines:
         assert publisher.published_champion(machine.paths, name) == champion, when

@@ -14,7 +14,7 @@ import waiting
 from cluster import free_port
 
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher
+from mnistflow.registry.repository import publisher
 from mnistflow.registry.versions import Version
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,8 @@ from mnistflow.checkout import stage_outputs
 from mnistflow.data.config import FetchConfig
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import dataset_choice, publisher, versions
+from mnistflow.registry import dataset_choice, versions
+from mnistflow.registry.repository import publisher
 from mnistflow.runtime import onnx_session
 from mnistflow.splits import Dataset
 from mnistflow.tasks.identity import Headline

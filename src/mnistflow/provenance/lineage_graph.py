@@ -12,11 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mnistflow import server_client
 from mnistflow.checkout import git
 from mnistflow.errors import NotReproduced
 from mnistflow.paths import Paths
 from mnistflow.provenance.run_record import RunRecord
-from mnistflow.registry import history, server_client, versions
+from mnistflow.registry import history, versions
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.origins import Origins

@@ -16,7 +16,8 @@ from pathlib import Path
 from mnistflow import files
 from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, registration
+from mnistflow.registry import registration
+from mnistflow.registry.repository import publisher
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import runs
 

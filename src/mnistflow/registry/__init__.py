@@ -1,4 +1,4 @@
-"""Registry: versions, the gate, promotion, the model repository, and their status.
+"""Registry: versions, rollouts, the gate, promotion, the model repository, and their status.
 
-Imports `evaluation`, `tracking`, `tasks`, `data`.
+Imports `server_client`, `evaluation`, `tracking`, `tasks`, `data`.
 """

@@ -1,4 +1,4 @@
-"""Aliases and tags of registered models and versions: every change of the model registry except registration.
+"""Aliases and tags of registered models and versions: all changes of the registry but registrations and rollouts.
 
 MLflow changes one alias or tag at a time. A move of `champion` is therefore first written to the registered model
 (`Move`, a write-ahead record), then made, then recorded in history, tags and the other aliases. The next process that
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from mnistflow.errors import RegistryError
 from mnistflow.process_identity import user_at_host
-from mnistflow.registry import history, versions
-from mnistflow.registry.publisher import Rollout
+from mnistflow.registry import history, rollouts, versions
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, TAG, Decision, Version
 from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
@@ -22,7 +22,7 @@ from mnistflow.tracking.store import open_store
 if TYPE_CHECKING:
     from mnistflow.tracking.records import StoredModel
 
-MOVE_TAG, ROLLOUT_TAG = TAG + "champion", TAG + "rollout"
+MOVE_TAG = TAG + "champion"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Move:
 
     def write(self, name: str) -> None:
         """Store the move as a tag of the registered model."""
-        _set_model_tag(name, MOVE_TAG, asdict(self))
+        mlflow_client().set_registered_model_tag(name, MOVE_TAG, json.dumps(asdict(self)))
 
 
 def record_decision(version: Version, decision: Decision, reasons: tuple[str, ...], key: str) -> None:
@@ -127,39 +127,6 @@ def set_challenger(version: Version) -> None:
     _set_alias(version.name, CHALLENGER, version.number)
 
 
-def rollout_of(model: StoredModel) -> Rollout | None:
-    """Return the rollout of a model as MLflow stores it; None without one. Its version may have been deleted since."""
-    try:
-        return Rollout(**json.loads(model.tags[ROLLOUT_TAG]))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def valid_rollout(name: str, model: StoredModel) -> Rollout | None:
-    """Return the rollout of a model; None without one, or if MLflow no longer has its version."""
-    rollout = rollout_of(model)
-    return rollout if rollout and versions.exists(name, rollout.challenger) else None
-
-
-def is_rollout_valid(name: str, model: StoredModel) -> bool:
-    """Return whether there is no rollout of a version that MLflow no longer has."""
-    return rollout_of(model) == valid_rollout(name, model)
-
-
-def end_invalid_rollout(name: str) -> None:
-    """End the rollout of a version that MLflow no longer has. The caller has the lease on the model."""
-    if not is_rollout_valid(name, _model(name)):
-        set_rollout(name, None)
-
-
-def set_rollout(name: str, rollout: Rollout | None) -> None:
-    """Start or change the rollout of a version; None ends it."""
-    if rollout:
-        _set_model_tag(name, ROLLOUT_TAG, asdict(rollout))
-    else:
-        mlflow_client().delete_registered_model_tag(name, ROLLOUT_TAG)
-
-
 def _latest_of_history(name: str) -> Move | None:
     """Return the last move of a model from tags of its versions, where earlier releases stored it."""
     latest = history.latest(versions.all_versions(name))
@@ -183,9 +150,9 @@ def _record(name: str, move: Move) -> None:
         _set_alias(name, CHALLENGER, None)
     elif move.by == "rollback" and CHALLENGER not in aliases and replaced and replaced.decision != "reject":
         _set_alias(name, CHALLENGER, replaced.number)
-    rollout = rollout_of(_model(name))
+    rollout = Rollout.of(_model(name))
     if rollout and rollout.challenger == move.version:
-        set_rollout(name, None)
+        rollouts.write(name, None)
     replace(move, is_recorded=True).write(name)
 
 
@@ -201,10 +168,6 @@ def _set_alias(name: str, alias: str, number: int | None) -> None:
         mlflow_client().set_registered_model_alias(name, alias, str(number))
     elif alias in open_store().aliases(name):
         mlflow_client().delete_registered_model_alias(name, alias)
-
-
-def _set_model_tag(name: str, tag: str, value: object) -> None:
-    mlflow_client().set_registered_model_tag(name, tag, json.dumps(value))
 
 
 def _set_tag(version: Version, tag: str, value: str) -> None:

@@ -7,7 +7,8 @@ from mnistflow.data.config import FetchConfig
 from mnistflow.data.entry import source_of
 from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, versions
+from mnistflow.registry import versions
+from mnistflow.registry.repository import publisher
 from mnistflow.tracking.store import open_store
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from mnistflow import files, splits, tasks
+from mnistflow import files, server_client, splits, tasks
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
-from mnistflow.registry import manifest, server_client
+from mnistflow.registry import manifest
 from mnistflow.registry.manifest import Manifest, Tensor
 from mnistflow.registry.versions import BUNDLE, PARTICIPLES, Decision, Version
 from mnistflow.tasks.intervals import wilson

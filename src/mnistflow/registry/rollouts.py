@@ -1,80 +1,85 @@
-"""Rollouts: canary and shadow deployment of a challenger, on every server that follows the registry."""
+"""Rollouts: canary and shadow deployment of a challenger, as a tag of the registered model in MLflow.
+
+`promotion.change_rollout` changes them. Every server that follows the registry takes part.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
 
-from mnistflow.errors import RegistryError
-from mnistflow.paths import Paths
-from mnistflow.registry import aliases, publisher, reconciliation, versions
-from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.versions import Version
+from mnistflow.registry import versions
+from mnistflow.registry.versions import TAG
+from mnistflow.tracking.client import mlflow_client
 from mnistflow.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from mnistflow.tracking.records import StoredModel
+
+ROLLOUT_TAG = TAG + "rollout"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Canary and shadow deployment of a challenger.
+
+    Attributes:
+        challenger: number of the version.
+        canary: share of the requests that it answers, 0 to 1.
+        shadow: whether it gets a copy of the others.
+        since: time of the last change, ISO 8601 in UTC. A new value restarts a rollout that a server has ended.
+    """
+
+    challenger: int
+    canary: float = 0.0
+    shadow: bool = False
+    since: str = ""
+
+    @classmethod
+    def of(cls, model: StoredModel) -> Self | None:
+        """Return the rollout that MLflow stores with a model; None without one. Its version may have been deleted."""
+        try:
+            return cls(**json.loads(model.tags[ROLLOUT_TAG]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.canary:
+            parts.append(f"answers {self.canary * 100:g}% of the requests")
+        if self.shadow:
+            parts.append(f"gets a copy of {'the others' if self.canary else 'all requests'}")
+        return f"version {self.challenger} {' and '.join(parts)}"
 
 
 def read(name: str) -> Rollout | None:
     """Return the rollout of a model as the registry has it; None without one, or if its version was deleted."""
     model = open_store().model(name)
-    return aliases.valid_rollout(name, model) if model else None
+    return valid_rollout(name, model) if model else None
 
 
-def change(
-    paths: Paths, name: str, *, canary: float | None = None, shadow: bool | None = None, number: int | None = None
-) -> Rollout | None:
-    """Start, change or end the rollout of a version, and return the one that MLflow then has.
-
-    The challenger stays the same until both canary and shadow have ended, even if the alias `challenger` moves
-    meanwhile.
-
-    Args:
-        canary: share of the requests that the version answers, 0 to 1; None leaves it as it is.
-        shadow: whether the version gets a copy of the requests; None leaves it as it is.
-        number: the version to roll out, published if need be; None for the challenger.
-
-    Raises:
-        RegistryError: there is no champion, no such version or no challenger, the artifact store does not have the
-            version's files, or another version is rolled out.
-    """
-    with reconciliation.acquire_lease(name):
-        now = read(name) or Rollout(0)
-        wanted = replace(
-            now,
-            canary=now.canary if canary is None else canary,
-            shadow=now.shadow if shadow is None else shadow,
-            since=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-        if canary or shadow:
-            chosen = _version_to_roll_out(name, number)
-            if now.challenger not in (0, chosen.number):
-                other = f"not version {number}" if number else f"and the challenger is version {chosen.number} now"
-                raise RegistryError(
-                    f"version {now.challenger} is in a rollout, {other}",
-                    f"Use `--version {now.challenger}`, or run first `mnistflow canary off` and "
-                    "`mnistflow shadow off`.",
-                )
-            with publisher.locked(paths, name):
-                publisher.publish(paths, chosen)
-            wanted = replace(wanted, challenger=chosen.number)
-        aliases.set_rollout(name, wanted if wanted.canary or wanted.shadow else None)
-        reconciliation.follow(paths, name)
-        return read(name)
+def write(name: str, rollout: Rollout | None) -> None:
+    """Start or change the rollout of a version; None ends it. The caller has the lease on the model."""
+    if rollout:
+        mlflow_client().set_registered_model_tag(name, ROLLOUT_TAG, json.dumps(asdict(rollout)))
+    else:
+        mlflow_client().delete_registered_model_tag(name, ROLLOUT_TAG)
 
 
-def _version_to_roll_out(name: str, number: int | None) -> Version:
-    champion = versions.version_of_alias(name, versions.CHAMPION)
-    if not champion:
-        raise RegistryError(
-            f"{name} has no champion to roll out a challenger against", "`mnistflow promote VERSION` makes one."
-        )
-    if number is not None:
-        if number == champion.number:
-            raise RegistryError(f"version {number} is the champion itself", "Name another version.")
-        return versions.find(name, number)
-    challenger = versions.version_of_alias(name, versions.CHALLENGER)
-    if not challenger:
-        raise RegistryError(
-            f"{name} has no challenger to roll out",
-            "`--version N` chooses a version; `mnistflow leaderboard` lists them.",
-        )
-    return challenger
+def valid_rollout(name: str, model: StoredModel) -> Rollout | None:
+    """Return the rollout of a model; None without one, or if MLflow no longer has its version."""
+    rollout = Rollout.of(model)
+    return rollout if rollout and versions.exists(name, rollout.challenger) else None
+
+
+def is_valid(name: str, model: StoredModel) -> bool:
+    """Return whether there is no rollout of a version that MLflow no longer has."""
+    return Rollout.of(model) == valid_rollout(name, model)
+
+
+def end_invalid(name: str) -> None:
+    """End the rollout of a version that MLflow no longer has. The caller has the lease on the model."""
+    model = open_store().model(name)
+    if model and not is_valid(name, model):
+        write(name, None)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnistflow import files
+from mnistflow import files, server_client
 from mnistflow.checkout import stage_outputs
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, rollouts, server_client, versions
-from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import Server
+from mnistflow.registry import rollouts, versions
+from mnistflow.registry.repository import publisher
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.versions import Version
+from mnistflow.server_client import Server
 from mnistflow.tracking import runs
 from mnistflow.tracking.records import RunQuery
 from mnistflow.tracking.store import open_store

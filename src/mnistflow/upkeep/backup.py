@@ -28,7 +28,7 @@ from mnistflow.environment import INFERENCE_LOG
 from mnistflow.errors import ConfigError, DataError
 from mnistflow.paths import Paths
 from mnistflow.pipeline.workspace import OWNER
-from mnistflow.registry import publisher
+from mnistflow.registry.repository import publisher
 
 FORMAT = 1
 LOCK = "dvc.lock"

@@ -18,7 +18,9 @@ from mnistflow.errors import DataError, MnistflowError, RegistryError
 from mnistflow.monitoring import state as monitoring
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
-from mnistflow.registry import aliases, publisher, reconciliation, registration, versions
+from mnistflow.registry import aliases, registration, rollouts, versions
+from mnistflow.registry.repository import publisher, reconciliation
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.versions import Version
 from mnistflow.retention import RetentionConfig
 from mnistflow.tracking import lease, runs
@@ -136,8 +138,8 @@ def _aliases(name: str, model: StoredModel, aliased: Mapping[str, Version]) -> I
 
 
 def _rollout(paths: Paths, name: str, model: StoredModel) -> Iterator[Problem]:
-    rollout = aliases.rollout_of(model)
-    if rollout and not aliases.is_rollout_valid(name, model):
+    rollout = Rollout.of(model)
+    if rollout and not rollouts.is_valid(name, model):
         yield Problem(
             "rollout",
             f"version {rollout.challenger} of {name} is in a rollout, but MLflow no longer has that version",

@@ -29,7 +29,8 @@ sys.path.insert(0, sys.argv[1])
 import serving_kit, tracking_server
 from mnistflow import environment, splits
 from mnistflow.paths import Paths
-from mnistflow.registry import promotion, reconciliation
+from mnistflow.registry import promotion
+from mnistflow.registry.repository import reconciliation
 from mnistflow.registry.gate.verdict import Verdict
 from mnistflow.registry.gate.judgement import Judgement
 

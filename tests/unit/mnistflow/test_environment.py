@@ -5,7 +5,7 @@ import pytest
 from mnistflow import environment
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE
 from mnistflow.errors import ConfigError
-from mnistflow.registry.server_client import ADDRESS_VARIABLE
+from mnistflow.server_client import ADDRESS_VARIABLE
 
 
 def test_the_variables_that_the_code_reads_are_known() -> None:

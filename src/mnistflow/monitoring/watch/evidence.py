@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from mnistflow import server_client
 from mnistflow.data import inference_log
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import registration, server_client, versions
-from mnistflow.registry.server_client import RequestCounts
+from mnistflow.registry import registration, versions
 from mnistflow.runtime import onnx_session
+from mnistflow.server_client import RequestCounts
 
 IMAGE_BATCH_DIMENSIONS = 3
 

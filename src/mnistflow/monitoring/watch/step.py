@@ -13,8 +13,9 @@ from mnistflow.monitoring.config import MonitorConfig
 from mnistflow.monitoring.watch import decision, evidence, record
 from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
-from mnistflow.registry import promotion, reconciliation, versions
+from mnistflow.registry import promotion, versions
 from mnistflow.registry.aliases import Move
+from mnistflow.registry.repository import reconciliation
 from mnistflow.tracking.store import open_store
 
 

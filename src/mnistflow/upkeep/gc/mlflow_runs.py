@@ -18,8 +18,10 @@ from urllib.parse import unquote, urlsplit
 from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, publisher, reconciliation, versions
+from mnistflow.registry import versions
 from mnistflow.registry.gate import alpha_spending
+from mnistflow.registry.repository import publisher, reconciliation
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.retention import RetentionConfig
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client
@@ -138,7 +140,7 @@ def _reference_reason(tree: RunTree, referenced: Set[str], newest: Set[str]) -> 
 def _reason_to_keep_version(paths: Paths, version: StoredVersion, model: StoredModel, now: datetime) -> str | None:
     if named := sorted(alias for alias, number in model.aliases.items() if number == version.number):
         return f"held by alias {named[0]}"
-    rollout = aliases.rollout_of(model)
+    rollout = Rollout.of(model)
     if version.number in (publisher.published_champion(paths, version.name), rollout.challenger if rollout else None):
         return "served"
     if version.tags.get(versions.TAG + "history"):

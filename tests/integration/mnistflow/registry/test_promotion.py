@@ -14,9 +14,11 @@ from mlflow import MlflowClient
 from flows.cli.status_lines import status_lines
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, rollouts, status, versions
+from mnistflow.registry import aliases, history, promotion, rollouts, status, versions
 from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.gate.verdict import Verdict
+from mnistflow.registry.repository import publisher, reconciliation
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version
 from mnistflow.tracking import runs
 from mnistflow.tracking.store import open_store
@@ -258,32 +260,32 @@ def test_a_rejected_version_that_is_rolled_back_does_not_become_challenger(
     assert aliased(name) == {CHAMPION: 1}
 
 
-def without_time(rollout: publisher.Rollout | None) -> publisher.Rollout | None:
+def without_time(rollout: Rollout | None) -> Rollout | None:
     """Return a rollout without its time."""
     return rollout and replace(rollout, since="")
 
 
 def test_a_rollout_is_of_the_chosen_version(paths: Paths, name: str, made: list[Version]) -> None:
     with pytest.raises(RegistryError, match="has no champion"):
-        rollouts.change(paths, name, canary=0.1, number=3)
+        promotion.change_rollout(paths, name, canary=0.1, number=3)
     promotion.make_champion(paths, made[0], "gate")
     with pytest.raises(RegistryError, match="has no challenger to roll out"):
-        rollouts.change(paths, name, canary=0.1)
+        promotion.change_rollout(paths, name, canary=0.1)
     with pytest.raises(RegistryError, match="version 1 is the champion itself"):
-        rollouts.change(paths, name, shadow=True, number=1)
+        promotion.change_rollout(paths, name, shadow=True, number=1)
     with pytest.raises(RegistryError, match="has no version 9"):
-        rollouts.change(paths, name, shadow=True, number=9)
+        promotion.change_rollout(paths, name, shadow=True, number=9)
     aliases.set_challenger(made[1])
-    assert without_time(rollouts.change(paths, name, canary=0.1, number=3)) == publisher.Rollout(3, 0.1)
+    assert without_time(promotion.change_rollout(paths, name, canary=0.1, number=3)) == Rollout(3, 0.1)
     with pytest.raises(RegistryError, match="version 3 is in a rollout, and the challenger is version 2 now"):
-        rollouts.change(paths, name, shadow=True)
+        promotion.change_rollout(paths, name, shadow=True)
     with pytest.raises(RegistryError, match="version 3 is in a rollout, not version 4"):
-        rollouts.change(paths, name, shadow=True, number=4)
-    assert without_time(rollouts.change(paths, name, shadow=True, number=3)) == publisher.Rollout(3, 0.1, shadow=True)
+        promotion.change_rollout(paths, name, shadow=True, number=4)
+    assert without_time(promotion.change_rollout(paths, name, shadow=True, number=3)) == Rollout(3, 0.1, shadow=True)
     assert publisher.read_rollout(paths, name) == rollouts.read(name)
     assert aliased(name) == {CHAMPION: 1, CHALLENGER: 2}
-    rollouts.change(paths, name, canary=0.0)
-    assert rollouts.change(paths, name, shadow=False) is None
+    promotion.change_rollout(paths, name, canary=0.0)
+    assert promotion.change_rollout(paths, name, shadow=False) is None
     assert publisher.read_rollout(paths, name) is None
 
 
@@ -292,7 +294,7 @@ def test_a_rollout_ends_with_the_deletion_of_its_version(
 ) -> None:
     promotion.make_champion(paths, made[0], "gate")
     for number in (2, 3, 4):
-        rollouts.change(paths, name, canary=0.1, number=number)
+        promotion.change_rollout(paths, name, canary=0.1, number=number)
         assert publisher.read_rollout(paths, name)
         MlflowClient().delete_model_version(name, str(number))
         assert not any(label == "rollout" for label, _ in shown(paths, dataset))
@@ -303,12 +305,12 @@ def test_a_rollout_ends_with_the_deletion_of_its_version(
             reconciliation.reconcile(paths, name)
             assert publisher.read_rollout(paths, name) is rollout_tag(name) is None
             assert not reconciliation.reconcile(paths, name)
-    assert rollouts.change(paths, name, canary=0.0) is None
+    assert promotion.change_rollout(paths, name, canary=0.0) is None
     assert publisher.read_rollout(paths, name) is rollout_tag(name) is None
 
 
 def rollout_tag(name: str) -> str | None:
-    return MlflowClient().get_registered_model(name).tags.get(aliases.ROLLOUT_TAG)
+    return MlflowClient().get_registered_model(name).tags.get(rollouts.ROLLOUT_TAG)
 
 
 def test_the_last_run_is_the_one_that_a_later_retraining_confirmed(

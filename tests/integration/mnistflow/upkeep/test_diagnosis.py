@@ -22,7 +22,9 @@ from mnistflow.monitoring import state as monitoring
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.process_identity import ProcessIdentity
-from mnistflow.registry import aliases, publisher, versions
+from mnistflow.registry import rollouts, versions
+from mnistflow.registry.repository import publisher
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.tracking import lease, runs
 from mnistflow.upkeep import diagnosis
 from mnistflow.upkeep.problems import Problem
@@ -101,8 +103,8 @@ def leave_half_a_state(paths: Paths) -> None:
 
 
 def leave_a_rollout_of_a_deleted_version(_: Paths) -> None:
-    rollout = publisher.Rollout(challenger=2, canary=0.1)
-    MlflowClient().set_registered_model_tag(NAME, aliases.ROLLOUT_TAG, json.dumps(asdict(rollout)))
+    rollout = Rollout(challenger=2, canary=0.1)
+    MlflowClient().set_registered_model_tag(NAME, rollouts.ROLLOUT_TAG, json.dumps(asdict(rollout)))
 
 
 def damage_the_published_file(paths: Paths) -> None:

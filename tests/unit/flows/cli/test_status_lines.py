@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from flows.cli.status_lines import after_publishing, status_lines
-from mnistflow.registry.publisher import Rollout
-from mnistflow.registry.server_client import ModelStatus, RolloutCalls, RolloutStatus, Server
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.status import Outputs, Status, VersionState
+from mnistflow.server_client import ModelStatus, RolloutCalls, RolloutStatus, Server
 
 CALLS = {"champion": RolloutCalls(1200, 0, 0.5), "challenger": RolloutCalls(1180, 60, 0.7)}
 TRIED = RolloutStatus(4, 0.1, True, "withdrawn: 60 calls failed", CALLS, 1120, 0.985, 3)

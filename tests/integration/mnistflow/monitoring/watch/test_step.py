@@ -18,15 +18,16 @@ from configured import configured
 from mlflow import MlflowClient
 from onnx import TensorProto, helper, numpy_helper
 
-from mnistflow import config, files
+from mnistflow import config, files, server_client
 from mnistflow.errors import DataError
 from mnistflow.monitoring import state
 from mnistflow.monitoring.watch import record, step
 from mnistflow.monitoring.watch.record import Watch
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, history, promotion, publisher, reconciliation, server_client, versions
+from mnistflow.registry import aliases, history, promotion, versions
 from mnistflow.registry.gate.judgement import Judgement
 from mnistflow.registry.gate.verdict import Verdict
+from mnistflow.registry.repository import publisher, reconciliation
 from serving.inference_log.store import Feedback, LogStore
 
 # A look whose process is killed where it enters a function.

@@ -16,8 +16,9 @@ from mnistflow import config, files
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace
 from mnistflow.process_identity import ProcessIdentity
-from mnistflow.registry import publisher, versions
+from mnistflow.registry import versions
 from mnistflow.registry.gate.alpha_spending import SPENT_TAG
+from mnistflow.registry.repository import publisher
 from mnistflow.tracking import runs
 from mnistflow.upkeep.gc import collection
 from mnistflow.upkeep.gc.garbage import Garbage

@@ -8,7 +8,7 @@ from mnistflow import config
 from mnistflow.monitoring.watch import decision
 from mnistflow.monitoring.watch.evidence import Evidence, Pairs
 from mnistflow.monitoring.watch.record import Watch
-from mnistflow.registry.server_client import RequestCounts
+from mnistflow.server_client import RequestCounts
 
 SETTINGS = config.load(ROOT / "params.yaml").monitor.with_values(
     {"watch_hours": 24.0, "watch_labels": 500, "report_ratio": 1.0, "max_failures": 0.01, "max_milliseconds": 25.0}

@@ -20,7 +20,8 @@ from waiting import wait_until
 from flows.cli.status_lines import status_lines
 from mnistflow import files
 from mnistflow.errors import RegistryError
-from mnistflow.registry import promotion, publisher, reconciliation, rollouts, status, versions
+from mnistflow.registry import promotion, status, versions
+from mnistflow.registry.repository import publisher, reconciliation
 from mnistflow.registry.versions import Version
 from mnistflow.tracking import lease
 from mnistflow.tracking.store import open_store
@@ -70,7 +71,7 @@ def both(machines: list[Machine], made: list[Version]) -> list[Machine]:
     ours, theirs = (machine.paths for machine in machines)
     for number in (1, 2):
         promotion.promote(ours, NAME, number)
-    rollouts.change(ours, NAME, canary=0.0, shadow=False)
+    promotion.change_rollout(ours, NAME, canary=0.0, shadow=False)
     reconciliation.reconcile(theirs, NAME)
     return machines
 
@@ -117,11 +118,11 @@ def test_a_rollback_obeys_the_promotion_of_another_machine(both: list[Machine], 
 
 def test_a_rollout_is_followed_by_every_machine(both: list[Machine]) -> None:
     ours, theirs = (machine.paths for machine in both)
-    first = rollouts.change(theirs, NAME, canary=0.125, number=4)
+    first = promotion.change_rollout(theirs, NAME, canary=0.125, number=4)
     assert reconciliation.reconcile(ours, NAME)
     check_agreement(both, NAME, "during a canary")
     assert publisher.is_intact(ours, versions.find(NAME, 4))
-    again = rollouts.change(ours, NAME, canary=0.125, number=4)  # begins anew where a server has withdrawn it
+    again = promotion.change_rollout(ours, NAME, canary=0.125, number=4)  # begins anew where a server has withdrawn it
     assert first != again == publisher.read_rollout(ours, NAME)
     (ours.models / NAME / "rollout.json").write_text("[]")
     assert reconciliation.reconcile(ours, NAME)
@@ -132,7 +133,7 @@ def test_a_rollout_is_followed_by_every_machine(both: list[Machine]) -> None:
     assert [publisher.read_rollout(paths, NAME) for paths in (ours, theirs)] == [None, None]
     MlflowClient().set_registered_model_tag(NAME, "mnistflow.rollout", "no rollout")
     assert not reconciliation.reconcile(ours, NAME)
-    assert rollouts.change(ours, NAME, canary=0.0) is None
+    assert promotion.change_rollout(ours, NAME, canary=0.0) is None
     model = open_store().model(NAME)
     assert model and "mnistflow.rollout" not in model.tags
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +24,11 @@ from mnistflow import files
 from mnistflow.errors import DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry import manifest
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.registry.versions import Version
 
 # Rows of one request in Triton; the default of our server's `--max-rows`.
 MAX_BATCH_SIZE = 1024
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """Canary and shadow deployment of a challenger.
-
-    Attributes:
-        challenger: number of the version.
-        canary: share of the requests that it answers, 0 to 1.
-        shadow: whether it gets a copy of the others.
-        since: time of the last change, ISO 8601 in UTC. A new value restarts a rollout that a server has ended.
-    """
-
-    challenger: int
-    canary: float = 0.0
-    shadow: bool = False
-    since: str = ""
-
-    def __str__(self) -> str:
-        parts = []
-        if self.canary:
-            parts.append(f"answers {self.canary * 100:g}% of the requests")
-        if self.shadow:
-            parts.append(f"gets a copy of {'the others' if self.canary else 'all requests'}")
-        return f"version {self.challenger} {' and '.join(parts)}"
 
 
 @contextmanager

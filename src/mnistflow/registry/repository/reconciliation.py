@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mnistflow.errors import DataError
 from mnistflow.paths import Paths
-from mnistflow.registry import aliases, publisher, versions
-from mnistflow.registry.publisher import Rollout
+from mnistflow.registry import aliases, rollouts, versions
+from mnistflow.registry.repository import publisher
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.tracking.lease import Lease
 from mnistflow.tracking.store import open_store
 
@@ -21,7 +22,7 @@ def reconcile(paths: Paths, name: str) -> bool:
     """
     changed = follow(paths, name)
     model = open_store().model(name)
-    if model is None or (aliases.is_move_complete(model) and aliases.is_rollout_valid(name, model)):
+    if model is None or (aliases.is_move_complete(model) and rollouts.is_valid(name, model)):
         return changed
     with acquire_lease(name):
         return follow(paths, name) or changed
@@ -38,7 +39,7 @@ def acquire_lease(name: str) -> Lease:
     lease = Lease(name).acquire()
     try:
         aliases.complete_move(name)
-        aliases.end_invalid_rollout(name)
+        rollouts.end_invalid(name)
     except BaseException:
         lease.release()
         raise
@@ -64,7 +65,7 @@ def follow(paths: Paths, name: str) -> bool:
         if changed or publisher.published_champion(paths, name) != number:
             publisher.write_champion(paths, champion)
             changed = True
-        return _follow_rollout(paths, name, aliases.valid_rollout(name, model)) or changed
+        return _follow_rollout(paths, name, rollouts.valid_rollout(name, model)) or changed
 
 
 def _follow_rollout(paths: Paths, name: str, rollout: Rollout | None) -> bool:

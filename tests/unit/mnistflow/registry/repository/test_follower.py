@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from mnistflow.paths import Paths
-from mnistflow.registry import follower, publisher
+from mnistflow.registry.repository import follower, publisher
+from mnistflow.registry.rollouts import Rollout
 
 NAME = "digits-classifier"
 
@@ -21,7 +22,7 @@ def test_versions_in_use_and_the_newest_others_stay(tmp_path: Path) -> None:
     make(tmp_path, *map(str, range(1, 10)))
     folder = paths.models / NAME
     (folder / "champion").write_text("2\n")
-    publisher.write_rollout(paths, NAME, publisher.Rollout(3, 0.1))
+    publisher.write_rollout(paths, NAME, Rollout(3, 0.1))
     assert follower.prune(paths, NAME, (1, 5), 2) == [4, 6, 7]
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["1", "2", "3", "5", "8", "9"]
     assert follower.prune(paths, NAME, (1, 5), 2) == []

@@ -19,7 +19,8 @@ from typing import NoReturn
 from mnistflow import files
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
-from mnistflow.registry import publisher, reconciliation
+from mnistflow.registry.repository import publisher, reconciliation
+from mnistflow.registry.rollouts import Rollout
 from mnistflow.tracking.records import StoredModel
 from mnistflow.tracking.store import open_store
 
@@ -143,7 +144,7 @@ class Follower:
                 f"no champion to serve: {', '.join(self._names)}", "`mnistflow retrain` or `promote` makes one."
             )
 
-    def _published(self, name: str) -> tuple[int | None, publisher.Rollout | None]:
+    def _published(self, name: str) -> tuple[int | None, Rollout | None]:
         return publisher.published_champion(self._paths, name), publisher.read_rollout(self._paths, name)
 
     def _write_health(self) -> None:
@@ -207,9 +208,7 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _changes(
-    before: tuple[int | None, publisher.Rollout | None], after: tuple[int | None, publisher.Rollout | None]
-) -> list[str]:
+def _changes(before: tuple[int | None, Rollout | None], after: tuple[int | None, Rollout | None]) -> list[str]:
     (former, former_rollout), (champion, rollout) = before, after
     lines = []
     if champion != former:
