@@ -24,7 +24,7 @@ class BinaryClassification(Classification):
 
     identity = identity.BINARY_CLASSIFICATION
 
-    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("features", "float32", input_shape, "probability", (1,))
 
     def plot_examples(self, path: Path, data: Dataset) -> None:

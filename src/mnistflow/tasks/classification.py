@@ -34,7 +34,7 @@ class Classification(Task):
     def crossentropy(self, from_logits: bool, smoothing: float) -> Any:
         """Return the Keras loss, with label smoothing as in Szegedy et al., arXiv:1512.00567."""
 
-    def accuracy(self, from_logits: bool) -> Any:  # noqa: ARG002
+    def accuracy(self, from_logits: bool) -> Any:
         """Return the Keras metric `accuracy`."""
         return "accuracy"
 
@@ -101,13 +101,7 @@ class Classification(Task):
         return PairedTest("McNemar exact", wins, losses, float(p_value), favours_candidate=wins > losses)
 
     def report(
-        self,
-        folder: Path,
-        inputs: Array,  # noqa: ARG002
-        outputs: Outputs,
-        targets: Array,
-        classes: tuple[str, ...],
-        mistakes: int,  # noqa: ARG002
+        self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
         """Write tables `classes.json` and `confusion.csv`, and plots `confusion.png` and `calibration.png`."""
         probabilities = self.probabilities(outputs)

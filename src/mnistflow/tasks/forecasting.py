@@ -12,6 +12,7 @@ from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.runtime.backend import jit_compile
 from mnistflow.tasks import data_plots, identity, plots
+from mnistflow.tasks.signed_rank import signed_rank_test
 from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Task
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Forecasting(Task):
     identity = identity.FORECASTING
     chronological = True
 
-    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("windows", "float32", input_shape, "next_values", (1,))
 
     def plot_examples(self, path: Path, data: Dataset) -> None:
@@ -51,11 +52,11 @@ class Forecasting(Task):
         metrics = [keras.metrics.MeanSquaredError("mse"), keras.metrics.MeanAbsoluteError("mae")]
         model.compile(optimizer, loss="mse", metrics=metrics, jit_compile=jit_compile())
 
-    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:  # noqa: ARG002
+    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
         """Compare values only, because predictions are not classes."""
         return Parity(float(np.abs(expected - actual).max()), 0, len(expected))
 
-    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:  # noqa: ARG002
+    def measure(self, outputs: Outputs, targets: Array, classes: tuple[str, ...]) -> Measurement:
         """Compute the errors, and beside them those of naive forecasts of the same series; see `naive_errors`."""
         errors = _errors(outputs, targets)
         mse = self.score(outputs, targets)
@@ -72,29 +73,12 @@ class Forecasting(Task):
         return float((_errors(outputs, targets) ** 2).mean())
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
-        """Wilcoxon signed-rank test (Wilcoxon 1945) on pairs of absolute errors; equal pairs are dropped."""
-        from scipy.stats import rankdata, wilcoxon
-
-        improvements = np.abs(_errors(champion, targets)) - np.abs(_errors(candidate, targets))
-        improvements = improvements[improvements != 0]
-        ranks = rankdata(np.abs(improvements))
-        won, lost = improvements > 0, improvements < 0
-        return PairedTest(
-            "Wilcoxon signed-rank",
-            int(won.sum()),
-            int(lost.sum()),
-            float(wilcoxon(improvements).pvalue) if len(improvements) else 1.0,
-            favours_candidate=bool(ranks[won].sum() > ranks[lost].sum()),
-        )
+        """Wilcoxon signed-rank test on pairs of absolute errors."""
+        own, theirs = (np.abs(_errors(outputs, targets)) for outputs in (candidate, champion))
+        return signed_rank_test("Wilcoxon signed-rank", own, theirs)
 
     def report(
-        self,
-        folder: Path,
-        inputs: Array,  # noqa: ARG002
-        outputs: Outputs,
-        targets: Array,
-        classes: tuple[str, ...],  # noqa: ARG002
-        mistakes: int,  # noqa: ARG002
+        self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
         """Write table `predictions.csv` and plot `predictions.png`: predictions against true values, and errors."""
         _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)

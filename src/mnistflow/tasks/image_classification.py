@@ -6,32 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import corruptions, data_plots, identity, image_grids
+from mnistflow.tasks import corruptions, identity, image_grids
 from mnistflow.tasks.classification import LOGITS, Classification
+from mnistflow.tasks.image_data import ImageData
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
     import keras
 
     from mnistflow.models.networks.network import Network
-    from mnistflow.splits import Dataset
 
 
-class ImageClassification(Classification):
+class ImageClassification(ImageData, Classification):
     """Images uint8 `[batch, height, width]` to probabilities float32 `[batch, classes]`."""
 
     identity = identity.IMAGE_CLASSIFICATION
     has_class_probabilities = True
-    example_dtype = "uint8"
 
     def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         return Signature("images", "uint8", input_shape, "probabilities", (len(classes),))
-
-    def input_problem(self, inputs: Array) -> str | None:
-        return "pixels are at most 1, but should range from 0 to 255" if inputs.max() <= 1 else None
-
-    def plot_examples(self, path: Path, data: Dataset) -> None:
-        data_plots.class_examples(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras

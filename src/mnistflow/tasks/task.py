@@ -167,7 +167,7 @@ class Task(ABC):
     def plot_examples(self, path: Path, data: Dataset) -> None:
         """Plot training examples as PNG; the same data gives the same bytes."""
 
-    def build(self, family: Network, signature: Signature) -> keras.Model:  # noqa: ARG002
+    def build(self, family: Network, signature: Signature) -> keras.Model:
         """Return an uncompiled model from raw inputs to outputs, which includes the preprocessing.
 
         Args:
@@ -179,7 +179,7 @@ class Task(ABC):
         """
         raise ConfigError(f"a network such as {type(family).__name__} cannot learn task {self.name}", "Choose another.")
 
-    def to_logits(self, model: keras.Model) -> keras.Model:  # noqa: ARG002
+    def to_logits(self, model: keras.Model) -> keras.Model:
         """Return a model that shares the weights of `model` and whose outputs are the logits.
 
         Raises:
@@ -187,7 +187,7 @@ class Task(ABC):
         """
         raise ConfigError(f"train.from_logits: a model of task {self.name} has no logits", "Set it to false.")
 
-    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:  # noqa: ARG002
+    def compile(self, model: keras.Model, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
         """Compile a model, or the result of `to_logits`, with the loss and the metrics of the task.
 
         Raises:
@@ -215,7 +215,7 @@ class Task(ABC):
             classes: names of the classes; empty for tasks without classes.
         """
 
-    def measure_novelty(self, outputs: Outputs, data: Dataset) -> Mapping[str, float]:  # noqa: ARG002
+    def measure_novelty(self, outputs: Outputs, data: Dataset) -> Mapping[str, float]:
         """Return metrics of outputs on the test split that need the training split too; none by default."""
         return {}
 

@@ -11,11 +11,13 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.splits import Split
-from mnistflow.tasks import data_plots, identity
+from mnistflow.tasks import identity
 from mnistflow.tasks.generation import pictures
 from mnistflow.tasks.generation.features import features
 from mnistflow.tasks.generation.scores import classify, fold_distances, frechet_distance, nearest_distances
-from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Task, TensorType
+from mnistflow.tasks.image_data import ImageData
+from mnistflow.tasks.signed_rank import signed_rank_test
+from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, TensorType
 
 if TYPE_CHECKING:
     from mnistflow.splits import Dataset
@@ -26,7 +28,7 @@ COMPARED = 1000  # images whose nearest training image is sought
 RARE = 0.01  # share of the real images that count as copies of a training image
 
 
-class Generation(Task):
+class Generation(ImageData):
     """Latent vectors float32 `[batch, 64]` and classes int64 `[batch]` to images uint8 `[batch, height, width]`.
 
     A generator is evaluated on as many images of each class as the test split has, from latent vectors that are always
@@ -37,15 +39,11 @@ class Generation(Task):
 
     identity = identity.GENERATION
     generates = True
-    example_dtype = "uint8"
     rounding = 1.0
 
-    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:  # noqa: ARG002
+    def signature(self, input_shape: tuple[int, ...], classes: tuple[str, ...]) -> Signature:
         class_input = (TensorType("class", "int64", ()),)
         return Signature("latent", "float32", (LATENT,), "images", input_shape, "uint8", class_input)
-
-    def input_problem(self, inputs: Array) -> str | None:
-        return "pixels are at most 1, but should range from 0 to 255" if inputs.max() <= 1 else None
 
     def evaluation_split(self, split: Split) -> Split:
         """Return latent vectors and the classes of a split, structured `[n]`, with fields `latent` and `class`.
@@ -56,10 +54,7 @@ class Generation(Task):
         targets["image"], targets["class"] = split.inputs, split.targets
         return Split(generator_inputs(split.targets, SEED), targets)
 
-    def plot_examples(self, path: Path, data: Dataset) -> None:
-        data_plots.class_examples(path, data)
-
-    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:  # noqa: ARG002
+    def compare_outputs(self, expected: Outputs, actual: Outputs, tie: float) -> Parity:
         """Compare levels of grey. Images that differ by more than rounding explains disagree."""
         gaps = np.abs(expected.astype(np.int64) - actual).reshape(len(expected), -1).max(axis=1)
         return Parity(float(gaps.max()), int((gaps > self.rounding).sum()), len(expected))
@@ -103,29 +98,13 @@ class Generation(Task):
         return frechet_distance(features(outputs), features(targets["image"]))
 
     def paired_test(self, candidate: Outputs, champion: Outputs, targets: Array) -> PairedTest:
-        """Wilcoxon signed-rank test (Wilcoxon 1945) on the Fréchet distances of both in the same folds of images."""
-        from scipy.stats import rankdata, wilcoxon
-
+        """Wilcoxon signed-rank test on the Fréchet distances of both in the same folds of images."""
         real = features(targets["image"])
-        theirs, own = (fold_distances(features(images), real) for images in (champion, candidate))
-        improvements = (theirs - own)[theirs != own]
-        ranks, won = rankdata(np.abs(improvements)), improvements > 0
-        return PairedTest(
-            "Wilcoxon signed-rank of folds",
-            int(won.sum()),
-            int((~won).sum()),
-            float(wilcoxon(improvements).pvalue) if len(improvements) else 1.0,
-            favours_candidate=bool(ranks[won].sum() > ranks[~won].sum()),
-        )
+        own, theirs = (fold_distances(features(images), real) for images in (candidate, champion))
+        return signed_rank_test("Wilcoxon signed-rank of folds", own, theirs)
 
     def report(
-        self,
-        folder: Path,
-        inputs: Array,
-        outputs: Outputs,
-        targets: Array,
-        classes: tuple[str, ...],
-        mistakes: int,  # noqa: ARG002
+        self, folder: Path, inputs: Array, outputs: Outputs, targets: Array, classes: tuple[str, ...], mistakes: int
     ) -> None:
         """Write table `agreement.csv`, and picture `generated.png`: generated images of each class beside real ones."""
         measured = self.measure(outputs, targets, classes)
