@@ -17,8 +17,7 @@ from mnistflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from mnistflow.data.config import PrepareConfig
-    from mnistflow.data.feedback.reports import Decision, Report
-    from mnistflow.data.prepare import FeedbackReports
+    from mnistflow.data.feedback.reports import Decision, FeedbackReports, Report
     from mnistflow.paths import Paths
 
 Keys = Annotated[
@@ -41,11 +40,11 @@ def review(
 ) -> None:
     """List the reports held back from training, with reasons."""
     paths, config = _context()
-    from mnistflow.data import prepare
+    from mnistflow.data.feedback import reports, selection
 
-    found = prepare.read_reports(paths, config)
-    selection = prepare.preview_selection(paths, config, found)
-    held = list(selection.held.values())
+    found = reports.read_all(paths, config)
+    selected = selection.preview(paths, config, found)
+    held = list(selected.held.values())
     if picture and held:
         from mnistflow.data.feedback import pictures
 
@@ -54,16 +53,16 @@ def review(
         typer.echo(f"nothing is held back: {picture} is not written", err=True)
     if as_json:
         rows = [{**_described(report), "held": why} for report, why in held]
-        counts = {"used": len(selection.used), "excluded": len(selection.excluded)}
+        counts = {"used": len(selected.used), "excluded": len(selected.excluded)}
         typer.echo(json.dumps({**counts, "held": rows}, indent=2))
         return
     if held:
         _print_held(held)
-    reasons = Counter(why for _, why in selection.excluded.values())
+    reasons = Counter(why for _, why in selected.excluded.values())
     because = f" ({', '.join(f'{why}: {number}' for why, number in reasons.items())})" if reasons else ""
     typer.echo(
-        f"{found.entry.name}: usable for training: {counted(len(selection.used), 'report')}, held back: {len(held)}, "
-        f"excluded: {len(selection.excluded)}{because}"
+        f"{found.entry.name}: usable for training: {counted(len(selected.used), 'report')}, held back: {len(held)}, "
+        f"excluded: {len(selected.excluded)}{because}"
     )
     if held:
         typer.echo("`mnistflow feedback accept KEY` and `reject KEY` decide.")
@@ -106,7 +105,7 @@ def golden(
 ) -> None:
     """Show or draw the golden set: accepted reports that the gate evaluates on and training excludes."""
     paths, config = _context()
-    from mnistflow.data import prepare
+    from mnistflow.data.feedback import reports
     from mnistflow.process_identity import user_at_host
     from mnistflow.provenance import golden_sets
 
@@ -114,7 +113,7 @@ def golden(
     if sign and not key:
         raise ConfigError("there is no key to sign with", f"Set {environment.SIGNING_KEY} to a file.")
     signer = Path(key) if key else None
-    found = prepare.read_reports(paths, config)
+    found = reports.read_all(paths, config)
     if draw is not None:
         golden_sets.draw(paths, found, number=draw, seed=seed, by=user_at_host(), key=signer)
     elif sign and signer:
@@ -145,11 +144,10 @@ def _show_golden(paths: "Paths", dataset: str, as_json: bool) -> None:
 
 def _decide(decision: "Decision", keys: Sequence[str], source: str | None, correct: str | None) -> None:
     paths, config = _context()
-    from mnistflow.data import prepare
-    from mnistflow.data.feedback import reviews
+    from mnistflow.data.feedback import reports, reviews, selection
     from mnistflow.process_identity import user_at_host
 
-    before = prepare.read_reports(paths, config)
+    before = reports.read_all(paths, config)
     chosen = _chosen(before, keys, source)
     if correct is not None and correct not in before.entry.classes:
         raise ConfigError(
@@ -157,7 +155,7 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     reviews.record(before.log, chosen, decision, user_at_host(), correct or "")
     wanted = {report.key for report in chosen}
-    after = prepare.read_reports(paths, config)
+    after = reports.read_all(paths, config)
     decided = [report for report in after.reports if report.key in wanted and report.decision == decision]
     if len(decided) < len(chosen):
         raise DataError(
@@ -166,7 +164,7 @@ def _decide(decision: "Decision", keys: Sequence[str], source: str | None, corre
         )
     typer.echo(f"{decision}ed {counted(len(decided), 'report')}, read back from the inference log")
     if decision == "accept":
-        excluded = prepare.exclusion_reasons(paths, config, after)
+        excluded = selection.exclusion_reasons(paths, config, after)
         reasons = Counter(excluded[key] for key in wanted & excluded.keys())
         for reason, count in sorted(reasons.items()):
             typer.echo(f"note: {counted(count, 'report')} excluded from training: {reason}", err=True)

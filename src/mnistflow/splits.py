@@ -36,6 +36,13 @@ class Split:
         """Return the examples at indices `[k]`, in this order."""
         return Split(self.inputs[indices], self.targets[indices])
 
+    def concatenate(self, other: "Split") -> "Split":
+        """Return these examples, followed by the others."""
+        return Split(
+            np.concatenate([self.inputs, other.inputs]),
+            np.concatenate([self.targets, other.targets]),
+        )
+
     def sha256(self) -> str:
         """Return the hexadecimal SHA-256 of the bytes of inputs and targets."""
         digest = hashlib.sha256(np.ascontiguousarray(self.inputs).data)

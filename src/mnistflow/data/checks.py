@@ -1,4 +1,4 @@
-"""Data checks: shapes, dtypes, values, labels and class balance of an official split."""
+"""Data checks: shapes, dtypes, values, labels and class balance of an official split, and classes of a prepared one."""
 
 import numpy as np
 
@@ -28,6 +28,25 @@ def check(split: Split, entry: Entry, name: str) -> None:
     )
     if problem:
         raise DataError(f"{entry.name}, {name} split: {problem}", _FIX)
+
+
+def require_every_class(split: Split, entry: Entry, name: str) -> None:
+    """Check that a prepared split has examples of each class.
+
+    Args:
+        split: a prepared split.
+        entry: the data set.
+        name: of the split, for the error message.
+
+    Raises:
+        DataError: a class has none.
+    """
+    missing = np.setdiff1d(np.arange(len(entry.classes)), split.targets)
+    if len(missing):
+        raise DataError(
+            f"{entry.name}: class {entry.classes[missing[0]]!r} is too small: the {name} split has no example of it",
+            "Add examples of it, or raise prepare.validation_fraction or prepare.train_limit.",
+        )
 
 
 def _array_problem(split: Split, entry: Entry) -> str | None:

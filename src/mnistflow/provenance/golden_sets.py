@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mnistflow.data.feedback import golden
 from mnistflow.data.feedback.golden import GoldenSet
-from mnistflow.data.prepare import FeedbackReports
+from mnistflow.data.feedback.reports import FeedbackReports
 from mnistflow.paths import Paths
 from mnistflow.provenance import signature
 from mnistflow.provenance.run_record import RunRecord

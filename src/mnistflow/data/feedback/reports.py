@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.data import inference_log
+from mnistflow.data import catalog, inference_log, raw
+from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry, source_of
+from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
 from mnistflow.splits import Split
 from mnistflow.tasks import identity
 
@@ -50,6 +54,21 @@ class Report:
         return f"{self.id}:{self.number}" if self.number else self.id
 
 
+@dataclass(frozen=True, eq=False)
+class FeedbackReports:
+    """Feedback on a data set.
+
+    Attributes:
+        log: path or URL of the inference log.
+        entry: the data set.
+        reports: all of them.
+    """
+
+    log: str
+    entry: Entry
+    reports: Sequence[Report]
+
+
 def images(reports: Sequence[Report], entry: Entry) -> Array:
     """Return the images of reports on a data set: uint8 `[n, height, width]`."""
     found = [report.image for report in reports]
@@ -60,6 +79,13 @@ def as_examples(reports: Sequence[Report], entry: Entry) -> Split:
     """Return the images of reports on a data set, uint8 `[n, height, width]`, with the reported labels."""
     targets = np.array([entry.classes.index(report.class_name) for report in reports], np.int64)
     return Split(images(reports, entry), targets)
+
+
+def location(paths: Paths, config: PrepareConfig) -> str | None:
+    """Return the path or URL of the inference log with feedback; None if feedback is not used."""
+    if config.feedback is None or "://" in config.feedback:
+        return config.feedback
+    return str((paths.checkout / Path(config.feedback).expanduser()).resolve())
 
 
 def newest(log_location: str) -> float | None:
@@ -108,3 +134,22 @@ def read(log_location: str, until: float | None, entry: Entry) -> list[Report]:
             inference_log.reports(log_location, name, entry.input_shape, latest, FIX)
         )
     ]
+
+
+def read_all(paths: Paths, config: PrepareConfig) -> FeedbackReports:
+    """Return all feedback on the data set that was fetched last.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml.
+
+    Raises:
+        ConfigError: `prepare.feedback` is null.
+        DataError: the data set was not fetched, or the log cannot be read.
+    """
+    log = location(paths, config)
+    if log is None:
+        raise ConfigError("prepare.feedback is null", "Set it to the inference log of a server.")
+    fetched = raw.load(paths.raw)
+    entry = catalog.described(fetched.name, fetched.classes)
+    return FeedbackReports(log, entry, read(log, None, entry))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from mnistflow.data.config import PrepareConfig
 from mnistflow.data.entry import Entry
 from mnistflow.data.feedback import golden, suspicion
-from mnistflow.data.feedback.reports import Report, as_examples, images
+from mnistflow.data.feedback.reports import FeedbackReports, Report, as_examples, images
+from mnistflow.paths import Paths
 from mnistflow.splits import OfficialSplits, Split
 
 MIN_OF_SOURCE = 10  # reports without which a source is not judged as a whole
@@ -74,6 +75,41 @@ def excluded(
     test_images = {image.tobytes() for image in official.test.inputs}
     found = {report.key: (report, why) for report in reports if (why := _exclusion(report, entry, test_images))}
     return found if golden_set is None else found | _golden(reports, entry, golden_set)
+
+
+def preview(paths: Paths, config: PrepareConfig, feedback: FeedbackReports) -> Selection:
+    """Return which feedback would become training examples, and why the other would not.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml.
+        feedback: all of it.
+
+    Raises:
+        DataError: the raw files cannot be read, or the golden set is missing or damaged.
+    """
+    official, frozen = _official_and_golden(paths, config, feedback.entry)
+    return select(feedback.reports, feedback.entry, official, config, frozen)
+
+
+def exclusion_reasons(paths: Paths, config: PrepareConfig, feedback: FeedbackReports) -> dict[str, str]:
+    """Return key of a report -> why it never becomes a training example.
+
+    Args:
+        paths: of the checkout.
+        config: section `prepare` of params.yaml.
+        feedback: all of it.
+
+    Raises:
+        DataError: the raw files cannot be read, or the golden set is missing or damaged.
+    """
+    official, frozen = _official_and_golden(paths, config, feedback.entry)
+    out = excluded(feedback.reports, feedback.entry, official, frozen)
+    return {key: why for key, (_, why) in out.items()}
+
+
+def _official_and_golden(paths: Paths, config: PrepareConfig, entry: Entry) -> tuple[OfficialSplits, Split | None]:
+    return entry.read(paths.raw), golden.load(paths, entry, config.golden)
 
 
 def _exclusion(report: Report, entry: Entry, test_images: Collection[bytes]) -> str | None:

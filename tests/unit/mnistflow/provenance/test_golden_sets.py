@@ -10,8 +10,7 @@ from tracking_server import register
 
 from mnistflow.data import catalog
 from mnistflow.data.feedback import golden
-from mnistflow.data.feedback.reports import Report
-from mnistflow.data.prepare import FeedbackReports
+from mnistflow.data.feedback.reports import FeedbackReports, Report
 from mnistflow.errors import ConfigError, DataError, RegistryError
 from mnistflow.paths import Paths
 from mnistflow.pipeline import record
