@@ -37,7 +37,7 @@ from serving.process import cores
 from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from serving.endpoints.grpc import GrpcService
+    from serving.grpc.service import GrpcService
     from serving.http.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _tracing() -> "Tracing | None":
 
 def _grpc_service_type() -> "type[GrpcService]":
     try:
-        from serving.endpoints.grpc import GrpcService
+        from serving.grpc.service import GrpcService
     except ImportError:
         raise StartError("--grpc-port needs the extra grpc. Install it: pip install '.[serving,grpc]'.") from None
     return GrpcService

@@ -26,7 +26,7 @@ class Step:
 REQUEST = [
     Step("Bytes arrive", "serving/http/connection.py", "asyncio.Protocol on httptools; caches headers."),
     Step("Route and keys", "serving/http/router.py", "Finds the endpoint; checks the key."),
-    Step("Endpoint", "serving/endpoints/v2.py", "Or predict, invocations, feedback; gRPC enters here."),
+    Step("Endpoint", "serving/endpoints/v2.py", "Or predict, invocations, feedback; for gRPC, serving/grpc."),
     Step("Decode", "serving/protocol/json_request.py", "JSON or binary tensors become one array."),
     Step("Route", "serving/engine/data_plane.py", "Champion, version asked for, or challenger."),
     Step("Batch", "serving/engine/batcher.py", "One queue per version; requests that wait together run together."),

@@ -26,7 +26,7 @@ def predict(
     from mnistflow.registry import dataset_choice
 
     model = dataset_choice.choose_model(paths, config, dataset)
-    exec_module("serving.classify", "--repository", str(paths.models), "--model", model, "--", *map(str, images))
+    exec_module("serving.predict", "--repository", str(paths.models), "--model", model, "--", *map(str, images))
 
 
 def score(

@@ -1,1 +1,1 @@
-"""Endpoints: one module per HTTP endpoint, and the gRPC service. Imports every other folder but `process`."""
+"""Endpoints: one module per HTTP endpoint. Imports every other folder but `grpc`, `process` and `scoring`."""

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from serving.endpoints.explanation import NOT_EXPLAINED, explain, explain_number
 from serving.engine.data_plane import DataPlane
 from serving.engine.model import Model
 from serving.errors import InvalidRequestError, NoInkError
@@ -20,6 +19,7 @@ from serving.http.request import Request
 from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.images.converter import ImageConverter
+from serving.images.explanation import NOT_EXPLAINED, explain, explain_number
 from serving.images.numbers.number import Digit, choose_digits, limited, read_number, text
 from serving.images.payload import convert_each, parse_images
 from serving.images.preprocessing import ImagePayload, Reading, read

@@ -670,7 +670,7 @@ def test_nothing_to_serve_and_a_taken_port_are_one_line_each(tmp_path, repositor
 def test_pictures_from_the_command_line(repository, data, tmp_path) -> None:
     path = tmp_path / "digit.png"
     Image.fromarray(data[0][0]).resize((90, 90)).save(path)
-    command = [sys.executable, "-m", "serving.classify", "--repository", str(repository), "--model", kit.NAME]
+    command = [sys.executable, "-m", "serving.predict", "--repository", str(repository), "--model", kit.NAME]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{path}: {data[1][0]} ")
     (tmp_path / "bars.png").write_bytes(two_bars())

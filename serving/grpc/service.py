@@ -1,7 +1,6 @@
-"""gRPC service of the Open Inference Protocol v2, with Triton's extensions; needs the extra `grpc`.
+"""gRPC service of the Open Inference Protocol v2, with Triton's extensions.
 
-It runs in the event loop of the HTTP server, on the same data plane and with the same keys and limits. It is only
-imported if its port is set.
+It runs in the event loop of the HTTP server, on the same data plane and with the same keys and limits.
 """
 
 import time
@@ -16,12 +15,12 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from serving.endpoints import grpc_codes
-from serving.endpoints.grpc_handlers import Outcome, RpcCall, stream_handler, unary_handler
-from serving.endpoints.grpc_health import HealthService
 from serving.engine.data_plane import DataPlane
 from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError
+from serving.grpc import status_codes
+from serving.grpc.handlers import Outcome, RpcCall, stream_handler, unary_handler
+from serving.grpc.health import HealthService
 from serving.http.auth import ApiKeys
 from serving.http.request_id import valid_request_id
 from serving.http.request_log import Call, CallHook, run_hooks
@@ -226,7 +225,7 @@ class GrpcService:
                     check(metadata.get("authorization", ""))
                 return await handler(_decode(content, message_type)), grpc.StatusCode.OK, ""
             except Exception as error:
-                return None, *grpc_codes.status(error)
+                return None, *status_codes.status(error)
 
         async def handle(content: bytes, metadata: Mapping[str, str], request_id: str) -> Outcome:
             start = time.perf_counter()
@@ -237,7 +236,7 @@ class GrpcService:
             try:
                 with run_hooks(call, self._hooks):
                     response, code, details = await run(content, metadata)
-                    call.status, call.is_server_error = code.name, code in grpc_codes.SERVER_ERRORS
+                    call.status, call.is_server_error = code.name, code in status_codes.SERVER_ERRORS
             finally:
                 self._record(code.name, time.perf_counter() - start)
             return response, code, details

@@ -1,4 +1,4 @@
-"""gRPC health checking (`grpc.health.v1`), for probes and balancers; needs the extra `grpc`.
+"""gRPC health checking (`grpc.health.v1`), for probes and balancers.
 
 https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """

@@ -1,4 +1,4 @@
-"""Command `mnistflow predict` (`python -m serving.classify`): classifies image files, without a server.
+"""Command `mnistflow predict` (`python -m serving.predict`): classifies image files, without a server.
 
 The model is loaded into this process, with the checks of `engine.model` but without the manager and the validation
 process of a server, which would take several times as long as the prediction.

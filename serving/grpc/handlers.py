@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from serving.endpoints import grpc_codes
 from serving.errors import ServingError
+from serving.grpc import status_codes
 from serving.http.request_id import new_request_id, valid_request_id
 from serving.http.router import AuthCheck
 from serving.protocol import inference_pb2 as pb
@@ -59,7 +59,7 @@ def stream_handler(
             if check is not None:
                 check(metadata.get("authorization", ""))
         except ServingError as error:
-            await context.abort(*grpc_codes.status(error))
+            await context.abort(*status_codes.status(error))
         slots = asyncio.Semaphore(MAX_STREAMED)
         tasks: asyncio.Queue[asyncio.Task[Message] | None] = asyncio.Queue()
 
