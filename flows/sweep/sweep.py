@@ -90,7 +90,7 @@ def sweep(
         done = _finished(folder, plan)
         if len(done) == len(plan.runs) and (folder / SUMMARY).is_file():
             logger.info("unchanged: every run is done")
-            run_id = files.read_json(folder / SUMMARY)["run_id"]
+            run_id = files.read_json(folder / SUMMARY, files.DELETE)["run_id"]
             return _outcome(plan, headline, run_id=run_id, results=done, failed={}, folder=folder)
         if done:
             logger.info("continuing with %d of %d runs done", len(done), len(plan.runs))
@@ -116,7 +116,7 @@ def _prepare(checkout: Paths, plan: SweepPlan) -> tuple[Headline, str]:
 def _finished(folder: Path, plan: SweepPlan) -> dict[str, Result]:
     """Return the results of finished runs, earlier starts included, that MLflow still has."""
     paths = {name: path for name in plan.runs if (path := _result_file(folder, name)).is_file()}
-    results = {name: Result.from_json(files.read_json(path)) for name, path in paths.items()}
+    results = {name: Result.from_json(files.read_json(path, files.DELETE)) for name, path in paths.items()}
     return {name: result for name, result in results.items() if runs.exists(result.run_id)}
 
 

@@ -15,6 +15,7 @@ from mnistflow.paths import Paths
 
 ONLY_OWNER = 0o600
 SECRET_BYTES = 24
+RESTORE = "Restore it from a backup: the services know these passwords."
 
 
 def _new_secret() -> str:
@@ -65,7 +66,7 @@ class TeamFolder:
         path = self.root / "secrets.json"
         if not path.is_file():
             write_private(path, json.dumps(asdict(Secrets()), indent=2) + "\n")
-        return Secrets(**files.read_json(path))
+        return Secrets(**files.read_json(path, RESTORE))
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
         """Write the environment of clients."""

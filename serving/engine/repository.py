@@ -95,7 +95,9 @@ class StoredModel:
 
 
 class ModelRepository:
-    """A folder of models. Nothing is cached: each call reads it.
+    """A folder of models, which each call reads.
+
+    Only the last entry of each model is kept, for times at which the model's folder cannot be read.
 
     Args:
         folder: with the models.

@@ -13,6 +13,9 @@ from filelock import FileLock, Timeout
 
 from mnistflow.errors import DataError
 
+WRITTEN_BY_STAGE = "Run its stage again: `mnistflow retrain` without overrides, or `dvc repro`, writes the file."
+DELETE = "Delete that file."  # one that is written again when it is needed
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -84,8 +87,12 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, fix: str = WRITTEN_BY_STAGE) -> Any:
     """Return the value in a JSON file.
+
+    Args:
+        path: of the file.
+        fix: for the error, what makes the file readable; by default for an output of a stage.
 
     Raises:
         DataError: the file is missing or contains no valid JSON.
@@ -93,7 +100,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        fix = "`mnistflow retrain` without overrides, or `dvc repro`, writes it."
         raise DataError(f"{path} is missing", fix) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}", "Delete it and run its stage again.") from error
+        raise DataError(f"{path} is not valid JSON: {error}", fix) from error

@@ -231,13 +231,13 @@ def _may_be_available_later(error: FileUnavailable) -> bool:
 def sources(paths: Paths, dataset: str) -> dict[str, str]:
     """Return where each raw file of a data set was downloaded from; nothing if it was generated, or not here."""
     path = paths.downloads / source_of(dataset) / SOURCES
-    return dict(files.read_json(path)) if path.is_file() else {}
+    return dict(files.read_json(path, files.DELETE)) if path.is_file() else {}
 
 
 def _record_sources(path: Path, sources: dict[str, str | None]) -> None:
     fetched = {name: source for name, source in sources.items() if source is not None}
     if fetched:
-        known = files.read_json(path) if path.is_file() else {}
+        known = files.read_json(path, files.DELETE) if path.is_file() else {}
         files.write_json(path, known | fetched)
 
 

@@ -44,7 +44,7 @@ def _open(paths: Paths, config: Config) -> runs.Run:
     data = files.read_json(paths.prepared / splits.MANIFEST)
     shaping = config.model_dump(mode="json", exclude={"fetch", "gate", "gc", "presets"})
     pipeline = digests.digest(data["data_sha256"], shaping, digests.code_digest())
-    known = files.read_json(paths.unfinished_run) if paths.unfinished_run.is_file() else {}
+    known = files.read_json(paths.unfinished_run, files.DELETE) if paths.unfinished_run.is_file() else {}
     if known.get("pipeline") == pipeline and runs.exists(known["run_id"]):
         return runs.reopen(known["run_id"])
     base = _committed(paths, config)

@@ -57,6 +57,15 @@ def test_a_folder_is_replaced_whole(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_damaged_file_is_named_with_the_fix_of_its_reader(tmp_path) -> None:
+    (tmp_path / "file.json").write_text("{")
+    for path in (tmp_path / "file.json", tmp_path / "missing.json"):
+        for fix, shown in (({}, "dvc repro"), ({"fix": files.DELETE}, "Delete that file.")):
+            with pytest.raises(DataError, match=path.name) as error:
+                files.read_json(path, **fix)
+            assert shown in error.value.fix
+
+
 def replace_interrupted(target: Path, line: int) -> bool:
     """Replace a folder, with an interrupt before this line that `files` executes, counted; return whether it came."""
     seen = 0

@@ -73,7 +73,7 @@ class GoldenSet:
             DataError: its record is missing or damaged.
         """
         try:
-            return cls(folder, **files.read_json(folder / RECORD))
+            return cls(folder, **files.read_json(folder / RECORD, FIX))
         except TypeError as error:
             raise DataError(f"{folder / RECORD} is damaged: {error}", FIX) from error
 

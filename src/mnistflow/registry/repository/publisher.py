@@ -56,9 +56,9 @@ def read_rollout(paths: Paths, name: str) -> Rollout | None:
     if not path.is_file():
         return None
     try:
-        return Rollout(**files.read_json(path))
+        return Rollout(**files.read_json(path, files.DELETE))
     except TypeError as error:
-        raise DataError(f"{path} is not a valid rollout", "Delete that file.") from error
+        raise DataError(f"{path} is not a valid rollout", files.DELETE) from error
 
 
 def write_rollout(paths: Paths, name: str, rollout: Rollout | None) -> None:
