@@ -55,19 +55,20 @@ def migrate(source: str, target: str, from_artifacts: str | None, artifacts: str
         RegistryError: a database cannot be used, the target holds runs or models already, or the copy is incomplete.
     """
     from mlflow.store.db import utils
+    from sqlalchemy import inspect
 
-    before, after = _engine(source), _engine(target)
-    if not before.dialect.has_table(before.connect(), _REVISION):
+    source_engine, target_engine = _engine(source), _engine(target)
+    if not inspect(source_engine).has_table(_REVISION):
         raise RegistryError(
-            f"{before.url} is not a database of MLflow", "Set MLFLOW_TRACKING_URI to the database to copy."
+            f"{source_engine.url} is not a database of MLflow", "Set MLFLOW_TRACKING_URI to the database to copy."
         )
-    if utils._get_schema_version(before) != utils._get_latest_schema_revision():
+    if utils._get_schema_version(source_engine) != utils._get_latest_schema_revision():
         raise RegistryError(
-            f"{before.url} has the schema of another version of MLflow", "Run `mlflow db upgrade` on it first."
+            f"{source_engine.url} has the schema of another version of MLflow", "Run `mlflow db upgrade` on it first."
         )
-    utils._safe_initialize_tables(after)
-    _check_empty(after)
-    known = _location(before)
+    utils._safe_initialize_tables(target_engine)
+    _check_empty(target_engine)
+    known = _location(source_engine)
     origin = from_artifacts or known
     if origin.startswith(SERVED):
         raise RegistryError(
@@ -76,7 +77,7 @@ def migrate(source: str, target: str, from_artifacts: str | None, artifacts: str
         )
     files, copied = _copy_artifacts(origin, artifacts)
     recorded = f"{SERVED}/" if served else _uri(artifacts)
-    rows = _copy_tables(before, after, known, recorded.rstrip("/"))
+    rows = _copy_tables(source_engine, target_engine, known, recorded.rstrip("/"))
     return Migrated(rows, files, copied)
 
 
@@ -183,13 +184,13 @@ def _sizes(files: Any, root: str) -> dict[str, int]:
     return {name.removeprefix(prefix): int(facts["size"]) for name, facts in found.items()}
 
 
-def _copy_tables(before: Engine, after: Engine, known: str, recorded: str) -> dict[str, int]:
+def _copy_tables(source_engine: Engine, target_engine: Engine, known: str, recorded: str) -> dict[str, int]:
     """Copy every row in one transaction, and return how many each table of the target has."""
-    source, target = _reflected(before), _reflected(after)
+    source, target = _reflected(source_engine), _reflected(target_engine)
     # As URIs, which are the same as paths in S3, and as paths: MLflow writes both.
     spellings = {_path(known): _path(recorded), known: recorded}
     counts = {}
-    with before.connect() as reader, after.begin() as writer:
+    with source_engine.connect() as reader, target_engine.begin() as writer:
         for table in reversed(target.sorted_tables):
             if table.name != _REVISION:
                 writer.execute(table.delete())
