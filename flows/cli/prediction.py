@@ -61,12 +61,13 @@ def score(
     if version:
         with publisher.locked(paths, name):
             publisher.publish(paths, versions.find(name, version))
-    chosen = (
-        *(("--version", str(version)) if version else ()),
-        *(("--scheduler", address) if address else ()),
-    )
-    exec_module(
-        "serving.scoring",
-        *("--repository", str(paths.models), "--model", name, *chosen),
-        *("--block", str(block), "--workers", str(workers), "--", input, output),
-    )
+    options = {
+        "--repository": paths.models,
+        "--model": name,
+        "--version": version,
+        "--scheduler": address,
+        "--block": block,
+        "--workers": workers,
+    }
+    given = (text for option, value in options.items() if value for text in (option, str(value)))
+    exec_module("serving.scoring", *given, "--", input, output)

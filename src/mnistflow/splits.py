@@ -92,10 +92,12 @@ class Dataset:
 
     @property
     def test_sha256(self) -> str:
+        """Hash of the test examples. Scores are comparable only between models that were tested on the same."""
         return self.sha256["test"]
 
     @property
     def splits(self) -> Mapping[SplitName, Split]:
+        """All splits by name; without `golden` if there is no golden set."""
         found: dict[SplitName, Split] = {"train": self.train, "validation": self.validation, "test": self.test}
         return found if self.golden is None else {**found, "golden": self.golden}
 

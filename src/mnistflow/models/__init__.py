@@ -1,4 +1,4 @@
-"""Model families: parameters and networks. Imports `schema` only.
+"""Model families: parameters and networks. Imports `schema` and `errors` only.
 
 `ModelConfig` lists the families: a new family is one module and one line here.
 """

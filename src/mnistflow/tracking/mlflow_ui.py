@@ -72,9 +72,16 @@ def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool)
     """
     score = f"metrics.`{metric}`"
     columns = [
-        *(score, "metrics.`test_errors`", "metrics.`test_loss`", "params.`model.family`", "params.`train.epochs`"),
-        *("params.`prepare.train_limit`", "metrics.`parameters`", "metrics.`latency_ms_batch_1`"),
-        *("metrics.`train_seconds`", "attributes.`Models`"),
+        score,
+        "metrics.`test_errors`",
+        "metrics.`test_loss`",
+        "params.`model.family`",
+        "params.`train.epochs`",
+        "params.`prepare.train_limit`",
+        "metrics.`parameters`",
+        "metrics.`latency_ms_batch_1`",
+        "metrics.`train_seconds`",
+        "attributes.`Models`",
     ]
     view = {
         "searchFilter": "tags.`mlflow.parentRunId` IS NULL",  # no trials

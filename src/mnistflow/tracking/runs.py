@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 KIND = "mnistflow.kind"  # a key of COMMANDS, or STAGE
 COMMANDS = {
-    **{"retrain": "retrain", "sweep": "sweep", "family": "sweep", "trial": "tune"},
-    **{"monitor": "monitor", "reproduce": "reproduce", "golden": "feedback golden"},
+    "retrain": "retrain",
+    "sweep": "sweep",
+    "family": "sweep",
+    "trial": "tune",
+    "monitor": "monitor",
+    "reproduce": "reproduce",
+    "golden": "feedback golden",
 }
 STAGE = "stage"  # run by hand; its run is named as the stage
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
@@ -48,25 +53,30 @@ KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mn
 NOTE = "mlflow.note.content"  # the description that MLflow shows
 _DELETED = "deleted"  # stage of runs and experiments in MLflow's trash
 _LOCAL = "sqlite:"
-LIMIT = 100  # parameters, tags and metrics in one call
+MAX_PARAMS = 100  # in one call of MLflow
 
 
 @dataclass(frozen=True)
 class Run:
-    """An MLflow run that is open for logging."""
+    """An MLflow run that is open for logging.
+
+    Every method raises `MlflowException` if MLflow cannot be reached or refuses the call.
+    """
 
     run_id: str
     experiment_id: str
 
     def log_params(self, params: Mapping[str, object]) -> None:
+        """Log any number of parameters. MLflow refuses another value of one that is logged already."""
         """Log parameters as texts; `parameter_value` returns their values."""
         from mlflow.entities import Param
 
         entries = [Param(name, str(value)) for name, value in params.items()]
-        for start in range(0, len(entries), LIMIT):
-            mlflow_client().log_batch(self.run_id, params=entries[start : start + LIMIT])
+        for start in range(0, len(entries), MAX_PARAMS):
+            mlflow_client().log_batch(self.run_id, params=entries[start : start + MAX_PARAMS])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add a value to each metric, up to 1,000 of them. The value of the highest step is the current one."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -75,23 +85,29 @@ class Run:
         )
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set up to 100 tags, which overwrites values that they have."""
         from mlflow.entities import RunTag
 
         mlflow_client().log_batch(self.run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
 
     def log_folder(self, folder: Path, name: str) -> None:
+        """Copy the contents of a folder to an artifact folder, over files of the same names."""
         mlflow_client().log_artifacts(self.run_id, str(folder), name)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file to an artifact folder, by default the topmost."""
         mlflow_client().log_artifact(self.run_id, str(path), folder)
 
     def log_text(self, text: str, name: str) -> None:
+        """Write text to the artifact of that path."""
         mlflow_client().log_text(self.run_id, text, name)
 
     def log_json(self, value: Any, name: str) -> None:
+        """Write a value to the artifact of that path: as JSON, or as YAML if the path ends so."""
         mlflow_client().log_dict(self.run_id, value, name)
 
     def finish(self, status: str = "FINISHED") -> None:
+        """End the run, now."""
         mlflow_client().set_terminated(self.run_id, status)
 
 
