@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
 from mnistflow.errors import DataError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 WRITTEN_BY_STAGE = "Run its stage again: `mnistflow retrain` without overrides, or `dvc repro`, writes the file."
 DELETE = "Delete that file."  # one that is written again when it is needed
@@ -48,6 +51,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         remove(temporary)
         remove(retired)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, empty folder, and rename it to `path` when the block succeeds.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 def remove(path: Path) -> None:
@@ -103,3 +118,33 @@ def read_json(path: Path, fix: str = WRITTEN_BY_STAGE) -> Any:
         raise DataError(f"{path} is missing", fix) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid JSON: {error}", fix) from error
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a Pydantic model as indented JSON, atomically.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(model.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
+
+
+def read_model(path: Path, kind: type[Model], fix: str) -> Model | None:
+    """Return the content of a JSON file as a Pydantic model; None without the file.
+
+    Args:
+        path: of the file.
+        kind: class of the model.
+        fix: for the error, what makes the file readable.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a model.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise DataError(f"{path} is damaged: {first}", fix) from error

@@ -53,8 +53,7 @@ def prepare(paths: Paths, config: PrepareConfig) -> Prepared:
     official, frozen = entry.read(paths.raw), golden.load(paths, entry, config.golden)
     chosen = _selected(paths, config, entry, official, frozen)
     dataset = build(entry, config, official, chosen.examples(entry) if chosen.used else None, frozen)
-    with files.atomic_write(paths.prepared) as temporary:
-        temporary.mkdir()
+    with files.atomic_folder(paths.prepared) as temporary:
         splits.save(dataset, temporary)
     report.write(dataset, paths.reports / "prepare")
     return Prepared(

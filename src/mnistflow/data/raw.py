@@ -67,8 +67,7 @@ def save(folder: Path, data: RawData, paths: Iterable[Path]) -> None:
     Raises:
         DataError: the folder cannot be written.
     """
-    with files.atomic_write(folder) as temporary:
-        temporary.mkdir()
+    with files.atomic_folder(folder) as temporary:
         for path in paths:
             shutil.copyfile(path, temporary / path.name)
         files.write_json(temporary / MANIFEST, data.model_dump(mode="json"))

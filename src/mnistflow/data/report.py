@@ -25,8 +25,7 @@ def write(dataset: Dataset, folder: Path) -> None:
     Raises:
         DataError: the folder cannot be written.
     """
-    with files.atomic_write(folder) as temporary:
-        temporary.mkdir()
+    with files.atomic_folder(folder) as temporary:
         files.write_json(temporary / "data.json", figures(dataset))
         _write_target_counts(dataset, temporary / "targets.csv")
         tasks.get(dataset.task).plot_examples(temporary / "samples.png", dataset)

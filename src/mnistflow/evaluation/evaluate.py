@@ -105,12 +105,10 @@ def evaluate(paths: Paths, config: EvaluateConfig) -> Evaluation:
         golden=_measure_golden(task, golden_outputs, data),
         golden_sha256=data.sha256.get("golden", ""),
     )
-    with files.atomic_write(paths.evaluated) as folder:
-        folder.mkdir()
+    with files.atomic_folder(paths.evaluated) as folder:
         files.write_json(folder / "evaluation.json", asdict(evaluation))
         np.savez(folder / "predictions.npz", outputs=outputs, **golden_outputs)
-    with files.atomic_write(paths.reports / "evaluate") as folder:
-        folder.mkdir()
+    with files.atomic_folder(paths.reports / "evaluate") as folder:
         figures = evaluation.metrics, evaluation.robustness, evaluation.doubt, evaluation.golden, evaluation.speed
         files.write_json(folder / "metrics.json", {name: value for part in figures for name, value in part.items()})
         for kind in ("tables", "pictures"):

@@ -83,8 +83,7 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
         temperature, doubt = _calibration(predict(data.validation.inputs), data.validation.targets, config)
         expected = tempered(expected, temperature)
         proto = calibration.calibrated(proto, signature, temperature)
-    with files.atomic_write(paths.exported) as folder:
-        folder.mkdir()
+    with files.atomic_folder(paths.exported) as folder:
         path = folder / "model.onnx"
         save(proto, path, _metadata(paths, data))
         parity = check_parity(task, expected, path, data, config)

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from mnistflow import learners, splits, tasks
 from mnistflow.checkout import digests
-from mnistflow.files import atomic_write, read_json, remove, write_json
+from mnistflow.files import atomic_folder, read_json, remove, write_json
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED, History, Learner, Training
 from mnistflow.paths import Paths
@@ -116,12 +116,10 @@ def _record(config: LearningConfig, training: Training, settings: Mapping[str, o
 
 
 def _write(paths: Paths, learner: Learner[Any], training: Training, record: TrainingRecord) -> None:
-    with atomic_write(paths.trained) as folder:
-        folder.mkdir()
+    with atomic_folder(paths.trained) as folder:
         learner.save(training.model, folder)
         write_json(folder / "training.json", asdict(record))
-    with atomic_write(paths.reports / "train") as folder:
-        folder.mkdir()
+    with atomic_folder(paths.reports / "train") as folder:
         _write_curves(folder / "curves.csv", training.history)
         pictures = folder / "pictures"
         pictures.mkdir()

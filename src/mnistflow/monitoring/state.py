@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from mnistflow import files
 from mnistflow.errors import DataError, MnistflowError
@@ -121,14 +121,7 @@ def read(paths: Paths, name: str) -> State | None:
     Raises:
         DataError: the file is damaged.
     """
-    path = folder(paths, name) / "state.json"
-    try:
-        return State.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{path} is damaged: {first}", "Delete it: the monitoring then starts again.") from error
+    return files.read_model(_path(paths, name), State, "Delete it: the monitoring then starts again.")
 
 
 def described(paths: Paths, name: str) -> str:
@@ -142,7 +135,9 @@ def described(paths: Paths, name: str) -> str:
 
 def write(paths: Paths, name: str, state: State) -> None:
     """Store the state after a look."""
-    path = folder(paths, name) / "state.json"
     kept = state.model_copy(update={"alarms": state.alarms[-MAX_KEPT:], "attempts": state.attempts[-MAX_KEPT:]})
-    with files.atomic_write(path) as temporary:
-        temporary.write_text(kept.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
+    files.write_model(_path(paths, name), kept)
+
+
+def _path(paths: Paths, name: str) -> Path:
+    return folder(paths, name) / "state.json"

@@ -71,8 +71,7 @@ def create(checkout: Paths, overrides: Mapping[str, Any]) -> Paths:
 
 def _make(checkout: Paths, fill: Callable[[Path], None]) -> Paths:
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-    with no_new_workspaces(checkout), files.atomic_write(checkout.runs / name) as folder:
-        folder.mkdir()
+    with no_new_workspaces(checkout), files.atomic_folder(checkout.runs / name) as folder:
         files.write_json(folder / OWNER, asdict(ProcessIdentity.own()))
         fill(folder)
         _write_dvc_config(checkout, folder / ".dvc")

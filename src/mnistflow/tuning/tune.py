@@ -16,7 +16,7 @@ from filelock import FileLock
 from mnistflow import splits, tasks
 from mnistflow.checkout import digests
 from mnistflow.errors import StageError
-from mnistflow.files import atomic_write, remove, write_json
+from mnistflow.files import atomic_folder, remove, write_json
 from mnistflow.learners.config import LearningConfig
 from mnistflow.paths import Paths
 from mnistflow.runtime import backend
@@ -156,11 +156,9 @@ def _job(paths: Paths, learning: LearningConfig, config: TuneConfig, trial: optu
 
 def _write(paths: Paths, trials: Sequence[FrozenTrial]) -> Search:
     search = _summarize(trials) if trials else Search((), {})
-    with atomic_write(paths.reports / "tune") as folder:
-        folder.mkdir()
+    with atomic_folder(paths.reports / "tune") as folder:
         study.draw(folder, trials)
-    with atomic_write(paths.tuned) as folder:
-        folder.mkdir()
+    with atomic_folder(paths.tuned) as folder:
         write_json(folder / "best.json", {"overrides": search.best})
         write_json(folder / "trials.json", [asdict(trial) for trial in search.trials])
     return search

@@ -57,8 +57,7 @@ def _restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
         raise MnistflowError(f"a retraining or sweep is running in {paths.checkout}", "Wait until it has ended.")
     for leftover in _leftovers(paths, UNPACKED, FORMER):
         files.remove(leftover)
-    with files.atomic_write(paths.var) as temporary:
-        temporary.mkdir()
+    with files.atomic_folder(paths.var) as temporary:
         restored, lock = _unpack(archive, temporary)
         _close_runs(temporary / "mlflow/mlflow.db")
         if lock is not None and not (paths.checkout / LOCK).exists():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.files import atomic_write, read_json, remove, write_json
+from mnistflow.files import atomic_folder, read_json, remove, write_json
 from mnistflow.learners.learner import History
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     Raises:
         DataError: the folder cannot be written.
     """
-    with atomic_write(folder / f"epoch-{checkpoint.epoch:04d}") as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder / f"epoch-{checkpoint.epoch:04d}") as temporary:
         np.savez(temporary / "last.npz", *checkpoint.variables)
         np.savez(temporary / "best.npz", *checkpoint.best_weights)
         write_json(temporary / "history.json", {"history": checkpoint.history, "seconds": checkpoint.seconds})

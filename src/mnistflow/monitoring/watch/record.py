@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from mnistflow import files
 from mnistflow.errors import DataError
@@ -72,20 +72,12 @@ def read(paths: Paths, name: str) -> Watch | None:
     Raises:
         DataError: the file is damaged.
     """
-    path = _path(paths, name)
-    try:
-        return Watch.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise DataError(f"{path} is damaged: {first}", "Delete it: the watch then starts again.") from error
+    return files.read_model(_path(paths, name), Watch, "Delete it: the watch then starts again.")
 
 
 def write(paths: Paths, name: str, watch: Watch) -> None:
     """Store a watch."""
-    with files.atomic_write(_path(paths, name)) as temporary:
-        temporary.write_text(watch.model_dump_json(indent=2, by_alias=True) + "\n", encoding="utf-8")
+    files.write_model(_path(paths, name), watch)
 
 
 def described(paths: Paths, name: str) -> str:

@@ -103,8 +103,7 @@ def publish(paths: Paths, version: Version) -> bool:
     if is_intact(paths, version):
         return False
     folder = folder_of(paths, version)
-    with files.atomic_write(folder) as temporary:
-        temporary.mkdir()
+    with files.atomic_folder(folder) as temporary:
         write(paths, version, temporary)
     return True
 
