@@ -1,7 +1,8 @@
 """Environment variables: those of this project, and defaults for the tools used.
 
 The defaults make the tools quiet, switch off usage statistics, and keep all but temporary files in the checkout. What
-the user has set in the environment wins.
+the user has set in the environment wins; an empty value, as compose files and `EnvironmentFile` leave it, counts as
+unset.
 
 Besides this module, some others write variables of their process: `flows.__main__` owns `PYDANTIC_DISABLE_PLUGINS`,
 `flows.orchestration.api_server` owns `PREFECT_API_URL`, `flows.orchestration.temporary_server` those of its server,
@@ -73,14 +74,25 @@ DEFAULTS = {
 }
 
 
+# Schemes of MLflow's own stores; packages register others as entry points.
+_MLFLOW_SCHEMES = frozenset(
+    ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
+)
+_SCHEME = re.compile(r"([a-zA-Z][\w-]*)(?:\+\w+)?(?::|$)")  # `databricks` alone is one, too
+
+
 def configure(paths: Paths) -> None:
     """Set every default that the environment does not name, and let `var/` lead to where it is now.
 
     Raises:
+        ConfigError: MLflow has no store of the kind that `MLFLOW_TRACKING_URI` names.
         RegistryError: `var/` was moved, and what leads to its former place cannot be corrected.
     """
     for name, template in DEFAULTS.items():
-        os.environ.setdefault(name, template.format(home=paths.checkout))
+        # An empty name of an inference log is a setting: it turns the log off.
+        if not os.environ.get(name) and not (name == INFERENCE_LOG and name in os.environ):
+            os.environ[name] = template.format(home=paths.checkout)
+    _check_tracking_uri(tracking_uri())
     paths.mlflow.mkdir(parents=True, exist_ok=True)
     relocation.correct(paths)
 
@@ -93,6 +105,33 @@ def inference_log() -> str:
 def tracking_uri() -> str:
     """Return the location of MLflow's store; `configure` has set its default."""
     return os.environ[TRACKING_URI]
+
+
+def _check_tracking_uri(uri: str) -> None:
+    """Raise ConfigError for a location that MLflow's client would refuse with a traceback.
+
+    The message does not repeat the location, which may contain a password, except for a folder.
+    """
+    found = _SCHEME.match(uri)
+    scheme = found[1].lower() if found else ""
+    if scheme in _MLFLOW_SCHEMES:
+        return
+    if scheme in ("", "file") or ":" not in uri:
+        # MLflow's switch for those who keep such a store.
+        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1"):
+            return
+        raise ConfigError(
+            f"{TRACKING_URI}={uri} is a folder, and MLflow no longer keeps runs in folders",
+            "Unset it to use var/mlflow, or copy the folder by `mlflow migrate-filestore` and name the database: "
+            "sqlite:////PATH/mlflow.db.",
+        )
+    from importlib.metadata import entry_points  # slow to import, and few commands get this far
+
+    if scheme not in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}:
+        raise ConfigError(
+            f"{TRACKING_URI} begins with {scheme}:, of which MLflow has no store",
+            "Write postgresql://..." if scheme == "postgres" else "Write http(s)://, sqlite:/// or postgresql://...",
+        )
 
 
 def misspelt(environ: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ class MnistflowError(Exception):
 
 
 class ConfigError(MnistflowError):
-    """params.yaml or an override is not valid."""
+    """params.yaml, an override or an environment variable is not valid."""
 
 
 class MissingKeys(ConfigError):

@@ -1,10 +1,15 @@
 """Environment variables of this project: known names, and hints for misspelt ones."""
 
+import os
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from mnistflow import environment
 from mnistflow.data.sources.mirrors import MIRRORS_VARIABLE
 from mnistflow.errors import ConfigError
+from mnistflow.paths import Paths
 from mnistflow.server_client import ADDRESS_VARIABLE
 
 
@@ -34,6 +39,67 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(name: str, hin
 def test_variables_that_kubernetes_sets_for_a_service_of_this_name_are_left_alone() -> None:
     names = ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP", "PORT_8000_TCP_ADDR", "UI_SERVICE_PORT")
     assert environment.misspelt({f"MNISTFLOW_{name}": "x" for name in names}) == ""
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A folder for `configure`, whose variables are restored afterwards."""
+    for name in environment.DEFAULTS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return Paths(tmp_path, tmp_path)
+
+
+def test_empty_variables_count_as_unset(configured: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in environment.DEFAULTS:
+        monkeypatch.setenv(name, "")
+    environment.configure(configured)
+    assert environment.tracking_uri() == f"sqlite:///{configured.checkout}/var/mlflow/mlflow.db"
+    assert [name for name in environment.DEFAULTS if not os.environ[name]] == [environment.INFERENCE_LOG]
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("/tmp/x/mlruns", "is a folder"),
+        ("~/mlruns", "is a folder"),
+        ("./mlruns", "is a folder"),
+        ("mlruns", "is a folder"),
+        ("file:///tmp/x/mlruns", "is a folder"),
+        ("postgres://me:secret@db/mlflow", "begins with postgres:"),
+        ("htp://mlflow.example", "begins with htp:"),
+    ],
+)
+def test_stores_that_mlflow_does_not_have_are_refused(
+    configured: Paths, monkeypatch: pytest.MonkeyPatch, uri: str, message: str
+) -> None:
+    monkeypatch.setenv(environment.TRACKING_URI, uri)
+    with pytest.raises(ConfigError, match=f"^MLFLOW_TRACKING_URI.* {message}") as refused:
+        environment.configure(configured)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_stores_of_mlflow_and_plug_ins_are_accepted(
+    configured: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "store-0.1.dist-info").mkdir()
+    (tmp_path / "store-0.1.dist-info/entry_points.txt").write_text("[mlflow.tracking_store]\nplug-in = store:Store\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert metadata.entry_points(group="mlflow.tracking_store")
+    for uri in (
+        "http://a:5000",
+        "HTTPS://a",
+        "postgresql+psycopg://a/b",
+        "sqlite:////a.db",
+        "databricks",
+        "plug-in://a",
+    ):
+        monkeypatch.setenv(environment.TRACKING_URI, uri)
+        environment.configure(configured)
+    monkeypatch.setenv(environment.TRACKING_URI, "./mlruns")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    environment.configure(configured)
 
 
 def test_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
