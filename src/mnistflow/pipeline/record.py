@@ -16,9 +16,9 @@ from mnistflow.config import Config
 from mnistflow.data import fetch, raw
 from mnistflow.evaluation import evaluate
 from mnistflow.evaluation.evaluate import Evaluation
-from mnistflow.export import weights
 from mnistflow.paths import Paths
 from mnistflow.pipeline import sources
+from mnistflow.registry import weights
 from mnistflow.splits import Dataset
 from mnistflow.tracking import runs
 from mnistflow.tracking.client import mlflow_client

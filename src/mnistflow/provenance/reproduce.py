@@ -24,11 +24,11 @@ from mnistflow import files, tasks
 from mnistflow.arrays import Outputs
 from mnistflow.errors import MnistflowError, NotReproduced
 from mnistflow.evaluation import evaluate
-from mnistflow.export import weights
 from mnistflow.paths import Paths
 from mnistflow.pipeline import workspace as workspaces
 from mnistflow.provenance import inputs
 from mnistflow.provenance.run_record import RunRecord
+from mnistflow.registry import weights
 from mnistflow.registry.gate.judgement import judge_again
 from mnistflow.tasks.task import Task
 from mnistflow.tracking import runs

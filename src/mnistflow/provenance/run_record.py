@@ -63,7 +63,7 @@ class RunRecord:
 
     @property
     def weights(self) -> str:
-        """Digest of the weights; see `export.weights`.
+        """Digest of the weights; see `registry.weights`.
 
         Raises:
             NotReproduced: the run has not finished its pipeline, or is of a release that has not recorded them.

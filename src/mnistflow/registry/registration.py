@@ -22,7 +22,7 @@ from mnistflow.errors import RegistryError
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.process_identity import user_at_host
-from mnistflow.registry import descriptions, flavors, versions
+from mnistflow.registry import descriptions, flavors, versions, weights
 from mnistflow.registry.manifest import Manifest, Tensor, tensors
 from mnistflow.registry.versions import TAG, Version
 from mnistflow.runtime import onnx_session
@@ -174,7 +174,7 @@ def _tags(manifest: Manifest, run: StoredRun, onnx_file: Path, bundle: Sequence[
         "sha256": manifest.sha256,
         "exact_file": "true",
         versions.BUNDLE: " ".join(bundle),
-        "graph_sha256": onnx_session.digest_of_graph(onnx_file.read_bytes()),
+        "weights": weights.digest(onnx_file),
         "user": user_at_host(),
     }
     return {name: value for name, value in tags.items() if value}

@@ -46,8 +46,8 @@ class Version:
         bundle: names of the documents about it, artifacts of its run in the folder `BUNDLE`.
         has_exact_file: whether the artifact store has the very file of `sha256`. MLflow has written the graphs of older
             versions anew.
-        graph_sha256: hexadecimal, of the ONNX graph without names and metadata: the same for the same weights,
-            whichever run has exported them. Empty for versions of earlier releases.
+        weights: digest of the model's weights, the same whichever run has exported them; see `registry.weights`. Empty
+            for versions of earlier releases.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Version:
     is_overruled: bool
     has_exact_file: bool = False
     bundle: tuple[str, ...] = ()
-    graph_sha256: str = ""
+    weights: str = ""
 
     @property
     def title(self) -> str:
@@ -159,7 +159,7 @@ def registered_as(name: str, model_sha256: str) -> Version | None:
 
 def find_overruled(version: Version) -> Version | None:
     """Return the version itself, or another one with the same weights, if it was rolled back or replaced by hand."""
-    same = (other for other in all_versions(version.name) if other.graph_sha256 == version.graph_sha256 != "")
+    same = (other for other in all_versions(version.name) if other.weights == version.weights != "")
     return next((one for one in (version, *same) if one.is_overruled), None)
 
 
@@ -210,7 +210,7 @@ def _version(stored: StoredVersion, aliases: Mapping[str, int]) -> Version:
         is_overruled=tags.get(TAG + "overruled") == "true",
         has_exact_file=tags.get(TAG + "exact_file") == "true",
         bundle=tuple(tags.get(TAG + BUNDLE, "").split()),
-        graph_sha256=tags.get(TAG + "graph_sha256", ""),
+        weights=tags.get(TAG + "weights", ""),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,23 +56,6 @@ def by_name(inputs: Array, first: str) -> dict[str, Array]:
     """
     fields = inputs.dtype.names
     return {first: inputs} if fields is None else {name: np.ascontiguousarray(inputs[name]) for name in fields}
-
-
-def digest_of_graph(model: bytes) -> str:
-    """Return the hexadecimal SHA-256 of the operators and weights in the bytes of an ONNX file, in their order.
-
-    Names and metadata, such as the run and the time of the export, do not count.
-    """
-    import onnx
-
-    graph, digest = onnx.load_from_string(model).graph, hashlib.sha256()
-    for node in graph.node:
-        for field in ("name", "doc_string", "input", "output"):
-            node.ClearField(field)
-    for part in (*graph.node, *graph.initializer):
-        part.ClearField("name")
-        digest.update(part.SerializeToString(deterministic=True))
-    return digest.hexdigest()
 
 
 def count_parameters(model: bytes) -> int:

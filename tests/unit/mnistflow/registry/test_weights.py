@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mnistflow.export import weights
+from mnistflow.registry import weights
 
 
 def digest(folder: Path, weight: float = 1.0, name: str = "weight", operator: str = "Add", run: str = "1") -> str:
