@@ -198,6 +198,20 @@ def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_page_runs_the_first_retraining_as_the_unit_runs_commands() -> None:
+    page = (ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"sudo (systemd-run .+)", page)
+    unit = dict(re.findall(r"^(\w+)=(.+)$", (DEPLOY / "systemd/mnistflow@.service").read_text(), re.MULTILINE))
+    options = dict(option.split("=", 1) for option in command.split() if "=" in option)
+    assert options == {
+        "--uid": unit["User"],
+        "--property": f"EnvironmentFile={unit['EnvironmentFile']}",
+        "--working-directory": unit["WorkingDirectory"],
+        "--setenv": unit["Environment"],
+    }
+    assert command.endswith(unit["ExecStart"].replace("%i", "retrain"))
+
+
 def test_settings_of_the_server_unit_exist() -> None:
     names = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in vars(Settings())}
     given = re.findall(r"^Environment=(\w+)=", (DEPLOY / "systemd/mnistflow-server.service").read_text(), re.MULTILINE)

@@ -19,6 +19,7 @@ from typing import NoReturn
 from mnistflow import files
 from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
+from mnistflow.registry import versions
 from mnistflow.registry.repository import publisher, reconciliation
 from mnistflow.registry.rollouts import Rollout
 from mnistflow.tracking.records import StoredModel
@@ -80,6 +81,7 @@ class Follower:
         self._store = open_store()
         self._known: dict[str, StoredModel | None] = {}
         self._compared_at: dict[str, float] = {}
+        self._reported_without_champion: set[str] = set()
         self._problems = ProblemLog(report)
 
     def run(self, every: float) -> NoReturn:
@@ -124,24 +126,33 @@ class Follower:
         after = self._published(name)
         for line in _changes(before, after):
             self._report(f"{name}: {line}")
+        self._report_absence(name, model, after[0])
         removed = prune(self._paths, name, model.aliases.values() if model else (), self._keep)
         if removed:
             self._report(f"{name}: removed version{'s' * (len(removed) > 1)} {', '.join(map(str, removed))}")
         self._known[name] = model
         self._compared_at[name] = time.monotonic()
 
+    def _report_absence(self, name: str, model: StoredModel | None, published: int | None) -> None:
+        """Report once if a version is published, and the registry has no champion, as one that is new or another."""
+        if _has_champion(model):
+            self._reported_without_champion.discard(name)
+        elif published is not None and name not in self._reported_without_champion:
+            self._reported_without_champion.add(name)
+            self._report(f"{name}: the registry has no champion: version {published} continues to serve")
+
     def follow_all(self) -> None:
         """Make the repository equal to the registry for every model, once.
 
         Raises:
-            RegistryError: as `follow`; or none of the models has a champion.
+            RegistryError: as `follow`; or the registry has a champion of none of the models.
         """
         for name in self._names:
             self.follow(name)
         self._write_health()
-        if not any(publisher.published_champion(self._paths, name) for name in self._names):
+        if not any(_has_champion(self._known[name]) for name in self._names):
             raise RegistryError(
-                f"no champion to serve: {', '.join(self._names)}", "`mnistflow retrain` or `promote` makes one."
+                f"the registry has no champion: {', '.join(self._names)}", "`mnistflow retrain` or `promote` makes one."
             )
 
     def _published(self, name: str) -> tuple[int | None, Rollout | None]:
@@ -162,6 +173,10 @@ class Follower:
                 },
             },
         )
+
+
+def _has_champion(model: StoredModel | None) -> bool:
+    return model is not None and versions.CHAMPION in model.aliases
 
 
 def pause(every: float, failures: int) -> float:

@@ -126,7 +126,7 @@ def test_once_fills_a_new_repository_and_keeps_what_is_needed(team: Team, tmp_pa
     with closing(make_checkout(tmp_path / "new", MLFLOW_TRACKING_URI=team.mlflow.url)) as new:
         missing = new.run("follow", "--once", "--dataset", "vectors", check=False)
         assert missing.returncode == 1
-        assert "no champion to serve: vectors-classifier" in missing.stderr
+        assert "the registry has no champion: vectors-classifier" in missing.stderr
         follow = ("follow", "--once", "--keep", "0", "--dataset", "digits")
         for number in (1, 2, 4):
             team.one.run("promote", str(number))

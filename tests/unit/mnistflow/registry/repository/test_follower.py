@@ -1,8 +1,12 @@
-"""What a follower does without a registry: versions that stay on disk, pauses, and reports of problems."""
+"""What a follower does with an empty registry: versions that stay on disk, pauses, and reports of problems."""
 
 import os
 from pathlib import Path
 
+import pytest
+from configured import configured
+
+from mnistflow.errors import RegistryError
 from mnistflow.paths import Paths
 from mnistflow.registry.repository import follower, publisher
 from mnistflow.registry.rollouts import Rollout
@@ -36,6 +40,22 @@ def test_only_old_unfinished_folders_are_removed(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     follower.prune(paths, NAME, (), 0)
     assert [path.name for path in (paths.models / NAME).iterdir()] == [".5.bbbb.tmp"]
+
+
+def test_a_registry_without_a_champion_is_reported(tmp_path: Path) -> None:
+    make(tmp_path, "1")
+    lines: list[str] = []
+    with configured(Paths(tmp_path, tmp_path)) as paths:
+        with pytest.raises(RegistryError, match=f"the registry has no champion: {NAME}, other-classifier"):
+            follower.Follower(paths, (NAME, "other-classifier"), 3, lines.append).follow_all()
+        assert lines == []
+        (paths.models / NAME / "champion").write_text("1\n")
+        follow = follower.Follower(paths, (NAME, "other-classifier"), 3, lines.append)
+        for _ in range(2):
+            assert follow.poll()
+            with pytest.raises(RegistryError, match="the registry has no champion"):
+                follow.follow_all()
+        assert lines == [f"{NAME}: the registry has no champion: version 1 continues to serve"]
 
 
 def test_pauses_grow_with_failures_and_differ() -> None:
