@@ -12,6 +12,7 @@ from serving.inference_log.log import InferenceLog
 from serving.inference_log.store import Feedback
 from serving.protocol.json_fields import parse_json
 
+# Of a report, and of a decision about one.
 MAX_BYTES = 4096
 RECEIVE_SECONDS = 10.0
 KEYS = frozenset({"id", "class_name", "number"})

@@ -51,8 +51,8 @@ class GenerateEndpoints:
         """Respond with a PNG file: an image, or rows of ten."""
         model = self._plane.models.image_generator(request.query_parameter("model"))
         label = _label(request, model)
-        seed = _number(request, "seed", 0, MAX_SEED)
-        count = _number(request, "count", 1, MAX_COUNT)
+        seed = request.integer_parameter("seed", 0, MAX_SEED)
+        count = request.integer_parameter("count", 1, MAX_COUNT)
         chosen = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
         images = await self._generate(model, label, chosen, count or 1, request)
         headers = {"cache-control": "no-cache", "x-seed": str(chosen)}
@@ -74,16 +74,6 @@ def _label(request: Request, model: Model) -> int:
     if name not in classes:
         raise InvalidRequestError(f"class must be one of: {', '.join(classes)}")
     return classes.index(name)
-
-
-def _number(request: Request, name: str, least: int, most: int) -> int | None:
-    """Return a query parameter as a number; None without one."""
-    text = request.query_parameter(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise InvalidRequestError(f"{name} must be a whole number from {least} to {most}")
-    return int(text)
 
 
 def _grid(images: Array) -> Array:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from serving.engine.data_plane import DataPlane
-from serving.errors import InvalidRequestError, NotReadyError, UnsupportedMediaError
+from serving.errors import InvalidRequestError, UnsupportedMediaError
 from serving.http.body_parser import BodyParser
 from serving.http.request import Request
 from serving.http.response import JSON, Response, json_response
@@ -43,8 +43,7 @@ class InvocationsEndpoints:
         ]
 
     async def ping(self, _: Request) -> Response:
-        if not await self._plane.is_ready():
-            raise NotReadyError("there is no champion, or one does not reproduce its recorded predictions")
+        await self._plane.require_ready()
         return json_response({})
 
     async def version(self, _: Request) -> Response:

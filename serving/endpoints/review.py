@@ -2,7 +2,7 @@
 
 import math
 
-from serving.endpoints.feedback import logged_image
+from serving.endpoints.feedback import MAX_BYTES, RECEIVE_SECONDS, logged_image
 from serving.errors import InvalidRequestError
 from serving.http.auth import ApiKeys
 from serving.http.request import Request
@@ -13,8 +13,6 @@ from serving.inference_log.log import InferenceLog
 from serving.inference_log.reviews import Review
 from serving.protocol.json_fields import parse_json
 
-MAX_BYTES = 4096
-RECEIVE_SECONDS = 10.0
 SHOWN = 50
 MAX_SHOWN = 500
 PATH = "/feedback/reviews"
@@ -41,7 +39,7 @@ class ReviewEndpoints:
 
     async def waiting(self, request: Request) -> Response:
         """Respond with the most doubtful reports that wait, at most `limit`, and how many wait."""
-        limit = _limit(request.query_parameter("limit"))
+        limit = request.integer_parameter("limit", 1, MAX_SHOWN) or SHOWN
         count, reports = await self._log.call(lambda store: reviews.waiting(store, limit))
         return json_response({"waiting": count, "reports": reports})
 
@@ -68,11 +66,3 @@ def parse_review(body: bytes) -> Review:
     if type(tree["time"]) not in (int, float) or not math.isfinite(tree["time"]):
         raise InvalidRequestError("time must be a number")
     return Review(request_id, number, float(tree["time"]), tree["decision"], tree["class_name"])
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return SHOWN
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_SHOWN):
-        raise InvalidRequestError(f"limit must be between 1 and {MAX_SHOWN}")
-    return int(text)

@@ -9,7 +9,7 @@ from serving.engine.protocol_handlers import ProtocolHandlers
 from serving.errors import InvalidRequestError, NotReadyError, ServingError, UnsupportedMediaError
 from serving.http.body_parser import MAX_INLINE_BYTES, BodyParser
 from serving.http.head import INFERENCE_HEADER_LENGTH, RequestHead
-from serving.http.request import Request
+from serving.http.request import Request, whole_number
 from serving.http.request_id import valid_request_id
 from serving.http.response import JSON, Response, json_response
 from serving.http.router import OnResponse, Route
@@ -26,7 +26,7 @@ from serving.settings import Settings
 
 BINARY = "application/octet-stream"
 MEDIA_TYPES = ("", JSON, BINARY)
-MAX_HEADER_LENGTH_DIGITS = 12
+MAX_HEADER_LENGTH = 10**12 - 1
 # Of a request to the repository: its fields are few and short.
 MAX_REPOSITORY_BYTES = 64 * 1024
 MODEL = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
@@ -75,8 +75,7 @@ class V2Endpoints:
         return json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        if not await self._plane.is_ready():
-            raise NotReadyError("there is no champion, or one does not reproduce its recorded predictions")
+        await self._plane.require_ready()
         return json_response({"ready": True})
 
     async def describe_model(self, _: Request, name: str, version: str | None) -> Response:
@@ -175,6 +174,7 @@ def _header_length(head: RequestHead) -> int | None:
     text = head.inference_header_length
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_HEADER_LENGTH_DIGITS):
+    length = whole_number(text, MAX_HEADER_LENGTH)
+    if length is None:
         raise InvalidRequestError(f"{INFERENCE_HEADER_LENGTH} must be a number of bytes")
-    return int(text)
+    return length

@@ -12,7 +12,7 @@ from serving.engine.challenger.canary import RolloutRequest, RolloutRouter
 from serving.engine.challenger.shadow import ShadowQueue
 from serving.engine.model import READINESS_ROWS, Model
 from serving.engine.model_manager import ModelManager
-from serving.errors import ServingError
+from serving.errors import NotReadyError, ServingError
 from serving.metrics.prometheus import Metrics
 from serving.protocol.tensors import Array
 
@@ -123,6 +123,15 @@ class DataPlane:
         """Return whether there are champions and each of them reproduces its recorded predictions."""
         champions = self.models.champions
         return bool(champions) and all(await asyncio.gather(*map(self.is_model_ready, champions)))
+
+    async def require_ready(self) -> None:
+        """Check that the server is ready.
+
+        Raises:
+            NotReadyError: there is no champion, or one does not reproduce its recorded predictions.
+        """
+        if not await self.is_ready():
+            raise NotReadyError("there is no champion, or one does not reproduce its recorded predictions")
 
     async def is_model_ready(self, model: Model) -> bool:
         """Return whether a model reproduces its recorded predictions, now or at most `READINESS_SECONDS` ago."""

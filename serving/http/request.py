@@ -23,6 +23,17 @@ MIN_CHUNK_LIMIT = 1024
 MAX_BUFFERED_BYTES = 64 * 1024
 
 
+def whole_number(text: str, most: int) -> int | None:
+    """Return the number that decimal digits stand for; None if the text is anything else, or the number above `most`.
+
+    A text with more digits than `most` is not parsed: that takes quadratic time, and is an error above 4300 digits.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
 class Request:
     """A request with a parsed head. The connection feeds its body.
 
@@ -83,6 +94,20 @@ class Request:
     def query_parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter."""
         return parse_qs(self.head.query.decode("latin-1")).get(name, [None])[0]
+
+    def integer_parameter(self, name: str, least: int, most: int) -> int | None:
+        """Return the first value of a query parameter as a number; None without one.
+
+        Raises:
+            InvalidRequestError: it is not a whole number from `least` to `most`.
+        """
+        text = self.query_parameter(name)
+        if text is None:
+            return None
+        number = whole_number(text, most)
+        if number is None or number < least:
+            raise InvalidRequestError(f"{name} must be a whole number from {least} to {most}")
+        return number
 
     def buffered_body(self, max_bytes: int) -> bytes | None:
         """Return the body if it has arrived in one chunk, uncompressed and within the limit; else None."""

@@ -109,7 +109,7 @@ def _finished(job: Job) -> set[str]:
 
 def _missing(blocks: Iterator[Block], done: set[str], report: _Progress) -> Iterator[Block]:
     for block in blocks:
-        if f"part-{block.number:06}.parquet" in done:
+        if worker.part_name(block.number) in done:
             report.skip(len(block))
         else:
             yield block

@@ -47,7 +47,12 @@ class Job:
 
     def part(self, number: int) -> str:
         """Return the path of the file of a block."""
-        return f"{self.output.rstrip('/')}/part-{number:06}.parquet"
+        return f"{self.output.rstrip('/')}/{part_name(number)}"
+
+
+def part_name(number: int) -> str:
+    """Return the name of the file of a block."""
+    return f"part-{number:06}.parquet"
 
 
 def load(job: Job) -> Model:

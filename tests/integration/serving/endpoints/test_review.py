@@ -59,6 +59,8 @@ def test_an_admin_reviews_what_clients_have_reported(repository: Path, tmp_path:
         assert doubtful["probability"] == pytest.approx(probabilities[(labels[2] + 1) % 10], abs=1e-5)
         assert len(doubtful["source"]) == 8
         assert [one["id"] for one in listed(server, limit=1)["reports"]] == ["r2"]
+        for limit in ("0", "501", "many"):
+            assert server.client.get(PATH, params={"limit": limit}, headers=ADMIN).status_code == 400
 
         known = {one["id"]: one for one in found["reports"]}
         assert decide(server, known["r0"], "accept").json()["decision"] == "accept"
