@@ -94,6 +94,30 @@ def test_compose_states_no_secret_of_a_team() -> None:
     assert not re.search(r"://mnistflow:(?!\$)", text)
 
 
+def test_the_object_store_of_a_team_is_one_volume_with_its_bucket() -> None:
+    (file,) = documents("compose.team.yaml")
+    store = file["services"]["s3"]
+    (folder,) = (argument.split("=")[1] for argument in store["command"] if argument.startswith("--data-dir="))
+    # Parts of an upload are joined outside of the bucket, and renamed into it: that needs one file system.
+    (volume,) = store["volumes"]
+    assert volume.partition(":")[2] == folder
+    bucket = file["services"]["mlflow"]["environment"]["MLFLOW_ARTIFACTS_DESTINATION"].split("/")[2]
+    created = next(run for run in image("pipeline")["RUN"] if "install -d" in run).split()
+    assert f"{folder.removeprefix('/opt/mnistflow/')}/{bucket}" in created
+
+
+def test_the_gateway_of_a_team_starts_while_a_server_has_no_address() -> None:
+    (file,) = documents("compose.team.yaml")
+    text = file["configs"]["nginx"]["content"]
+    servers = re.findall(r"^ *server (\S+):8000 (.*);$", text, re.MULTILINE)
+    assert [name for name, _ in servers] == ["predictions-1", "predictions-2"]
+    assert all("resolve" in options.split() for _, options in servers)
+    assert "resolver 127.0.0.11 " in text
+    assert "zone predictions " in text  # without it, nginx does not resolve again
+    (major, minor) = map(int, file["services"]["nginx"]["image"].removeprefix("nginx:").split("."))
+    assert (major, minor) >= (1, 28)  # `resolve` came with 1.27.3
+
+
 @pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
 def test_github_accepts_the_workflow(workflow: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
