@@ -22,7 +22,7 @@ from mnistflow.arrays import Array
 from mnistflow.config import Config
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.splits import Dataset, Split
-from mnistflow.tasks.generation.task import generator_inputs
+from mnistflow.tasks.generation.generation import generator_inputs
 
 HELD_OUT = 5_000  # of the training images, for the choice of the best epoch
 CLASSES = tuple("0123456789")

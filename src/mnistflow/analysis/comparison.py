@@ -11,9 +11,9 @@ from typing import Any
 from mnistflow import files
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
-from mnistflow.tasks import plots
 from mnistflow.tasks.identity import Headline
 from mnistflow.tasks.intervals import wilson
+from mnistflow.tasks.plots import charts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,4 +173,4 @@ def draw(path: Path, families: Sequence[FamilySummary], headline: Headline) -> N
         (label, costs, [one.name for one in undominated(families, costs, headline)])
         for label, costs in (("ms for one input, one thread", latencies), ("MB of the ONNX file", sizes))
     ]
-    plots.pareto(path, {one.name: (one.score, one.interval) for one in families}, panels, headline.name)
+    charts.pareto(path, {one.name: (one.score, one.interval) for one in families}, panels, headline.name)

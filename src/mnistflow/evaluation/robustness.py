@@ -10,8 +10,8 @@ import numpy as np
 
 from mnistflow.arrays import Array, Outputs
 from mnistflow.splits import Split
-from mnistflow.tasks import image_grids, plots
 from mnistflow.tasks.corruptions import Corruption
+from mnistflow.tasks.plots import figures, image_grids
 from mnistflow.tasks.task import Task
 
 SEED = 0
@@ -103,7 +103,7 @@ def measure(task: Task, predict: Callable[[Array], Outputs], test: Split, limit:
 def draw(path: Path, robustness: Robustness) -> None:
     """Plot one example at each severity, with the metric over all examples."""
     if not robustness.scores:
-        plots.note(path, "No corruptions evaluated")
+        figures.note(path, "No corruptions evaluated")
         return
     columns = [
         (

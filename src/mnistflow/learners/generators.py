@@ -21,10 +21,10 @@ from mnistflow.runtime import backend
 from mnistflow.runtime.batches import EVAL_BATCH_SIZE
 from mnistflow.runtime.tensorflow_import import import_tensorflow
 from mnistflow.splits import Dataset
-from mnistflow.tasks.generation import pictures
 from mnistflow.tasks.generation.features import features
+from mnistflow.tasks.generation.generation import LATENT, generator_inputs
 from mnistflow.tasks.generation.scores import frechet_distance
-from mnistflow.tasks.generation.task import LATENT, generator_inputs
+from mnistflow.tasks.plots import generated_images
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Generators(Learner[Gan]):
         frame_inputs = _frame_inputs(len(data.classes))
 
         def draw(network: keras.Model) -> Array:
-            return pictures.grid(_generate(network, frame_inputs), GRID_COLUMNS)
+            return generated_images.grid(_generate(network, frame_inputs), GRID_COLUMNS)
 
         fitted = adversarial.fit(
             generator,
@@ -133,9 +133,9 @@ class Generators(Learner[Gan]):
         A row of the interpolation goes from one latent vector to another, all of the same class.
         """
         if len(model.frames):
-            pictures.write_film(folder / "film.gif", model.frames)
+            generated_images.write_film(folder / "film.gif", model.frames)
         classes = model.network.get_layer(EMBEDDING).input_dim
-        pictures.write_grid(
+        generated_images.write_grid(
             folder / "interpolation.png", _generate(model.network, _interpolated(classes)), INTERPOLATION_STEPS
         )
 

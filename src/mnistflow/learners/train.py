@@ -18,7 +18,7 @@ from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED, History, Learner, Training
 from mnistflow.paths import Paths
 from mnistflow.runtime import machine
-from mnistflow.tasks import plots
+from mnistflow.tasks.plots import charts
 from mnistflow.tracking import runs
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _write(paths: Paths, learner: Learner[Any], training: Training, record: Trai
         _write_curves(folder / "curves.csv", training.history)
         pictures = folder / "pictures"
         pictures.mkdir()
-        plots.learning_curves(pictures / "curves.png", training.history, training.best_epoch)
+        charts.learning_curves(pictures / "curves.png", training.history, training.best_epoch)
         learner.write_plots(training.model, pictures)
         summary = {f"best_{name}": value for name, value in record.best.items()}
         write_json(folder / "metrics.json", {**summary, "best_epoch": record.best_epoch, "epochs": record.epochs})

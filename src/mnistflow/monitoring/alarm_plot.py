@@ -9,7 +9,7 @@ import numpy as np
 from mnistflow.arrays import Array
 from mnistflow.monitoring import drift, statistics
 from mnistflow.monitoring.reference import Reference
-from mnistflow.tasks.plots import new_figure
+from mnistflow.tasks.plots.figures import new_figure
 
 HISTOGRAMS = 3
 COLUMNS = 12  # images in a row

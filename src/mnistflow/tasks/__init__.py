@@ -22,7 +22,7 @@ def get(name: str) -> Task:
     # Imported here, so that importing `identity` does not load NumPy.
     from mnistflow.tasks.binary_classification import BinaryClassification
     from mnistflow.tasks.forecasting import Forecasting
-    from mnistflow.tasks.generation.task import Generation
+    from mnistflow.tasks.generation.generation import Generation
     from mnistflow.tasks.image_classification import ImageClassification
 
     known: tuple[Task, ...] = (ImageClassification(), BinaryClassification(), Forecasting(), Generation())

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import data_plots, identity, plots
+from mnistflow.tasks import identity
 from mnistflow.tasks.classification import LOGITS, Classification
+from mnistflow.tasks.plots import charts, data_sets
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class BinaryClassification(Classification):
         return Signature("features", "float32", input_shape, "probability", (1,))
 
     def plot_examples(self, path: Path, data: Dataset) -> None:
-        data_plots.principal_components(path, data)
+        data_sets.principal_components(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -56,4 +57,4 @@ class BinaryClassification(Classification):
     ) -> None:
         """Write the report of every classification, and `roc.png`."""
         super().report(folder, inputs, outputs, targets, classes, mistakes)
-        plots.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)
+        charts.roc(folder / "pictures/roc.png", outputs[:, 0], targets, classes)

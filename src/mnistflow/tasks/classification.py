@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnistflow.arrays import Array, Outputs
 from mnistflow.files import write_json
 from mnistflow.runtime.backend import jit_compile
-from mnistflow.tasks import plots
+from mnistflow.tasks.plots import charts
 from mnistflow.tasks.task import Measurement, PairedTest, Parity, Task
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class Classification(Task):
         predicted = probabilities.argmax(axis=1)
         write_json(folder / "tables/classes.json", _class_report(predicted, targets, classes))
         _write_confusion(folder / "tables/confusion.csv", predicted, targets, classes)
-        plots.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
+        charts.confusion(folder / "pictures/confusion.png", predicted, targets, classes)
         confidence, correct = probabilities.max(axis=1), predicted == targets
-        plots.calibration(folder / "pictures/calibration.png", confidence, correct, _confidence_bins(confidence))
+        charts.calibration(folder / "pictures/calibration.png", confidence, correct, _confidence_bins(confidence))
 
 
 def _class_report(predicted: Array, targets: Array, classes: tuple[str, ...]) -> dict[str, Any]:

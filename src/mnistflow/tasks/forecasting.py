@@ -11,7 +11,8 @@ import numpy as np
 from mnistflow.arrays import Array, Outputs
 from mnistflow.errors import ConfigError
 from mnistflow.runtime.backend import jit_compile
-from mnistflow.tasks import data_plots, identity, plots
+from mnistflow.tasks import identity
+from mnistflow.tasks.plots import charts, data_sets
 from mnistflow.tasks.signed_rank import signed_rank_test
 from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, Task
 
@@ -35,7 +36,7 @@ class Forecasting(Task):
         return Signature("windows", "float32", input_shape, "next_values", (1,))
 
     def plot_examples(self, path: Path, data: Dataset) -> None:
-        data_plots.series(path, data)
+        data_sets.series(path, data)
 
     def build(self, family: Network, signature: Signature) -> keras.Model:
         import keras
@@ -82,7 +83,7 @@ class Forecasting(Task):
     ) -> None:
         """Write table `predictions.csv` and plot `predictions.png`: predictions against true values, and errors."""
         _write_predictions(folder / "tables/predictions.csv", outputs[:, 0], targets)
-        plots.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
+        charts.forecast(folder / "pictures/predictions.png", outputs[:, 0], targets)
 
 
 def naive_errors(targets: Array) -> dict[str, float]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks import corruptions, identity, image_grids
+from mnistflow.tasks import corruptions, identity
 from mnistflow.tasks.classification import LOGITS, Classification
 from mnistflow.tasks.image_data import ImageData
+from mnistflow.tasks.plots import image_grids
 from mnistflow.tasks.task import Signature
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistflow.arrays import Array
-from mnistflow.tasks import data_plots
+from mnistflow.tasks.plots import data_sets
 from mnistflow.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ class ImageData(Task):
         return "pixels are at most 1, but should range from 0 to 255" if inputs.max() <= 1 else None
 
     def plot_examples(self, path: Path, data: Dataset) -> None:
-        data_plots.class_examples(path, data)
+        data_sets.class_examples(path, data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistflow.errors import StageError
 from mnistflow.learners.config import LearningConfig
-from mnistflow.tasks import plots
+from mnistflow.tasks.plots import figures
 from mnistflow.tuning.config import Choices, Range, Space, TuneConfig
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def draw(folder: Path, trials: Sequence[FrozenTrial]) -> None:
 
     if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) < MIN_COMPLETE:
         for name in PLOTS:
-            plots.note(folder / name, f"{len(trials)} trials: nothing to compare")
+            figures.note(folder / name, f"{len(trials)} trials: nothing to compare")
         return
     # A copy in memory, because Optuna plots studies, and the storage may be unavailable by now.
     study = optuna.create_study()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mnistflow import files
 from mnistflow.data.feedback.reports import Report
-from mnistflow.tasks.plots import new_figure
+from mnistflow.tasks.plots.figures import new_figure
 
 COLUMNS = 8
 MAX_SHOWN = 200

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mnistflow.arrays import Array
-from mnistflow.tasks.plots import new_figure
+from mnistflow.tasks.plots.figures import new_figure
 
 COLUMNS = 10
 SCALE = 2  # of images in a film

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mnistflow.arrays import Array, Outputs
-from mnistflow.tasks.plots import new_figure
+from mnistflow.tasks.plots.figures import new_figure
 
 _MISTAKES_PER_ROW = 5
 _MIN_COLUMNS = 3  # so that the title fits

@@ -12,10 +12,10 @@ import numpy as np
 from mnistflow.arrays import Array, Outputs
 from mnistflow.splits import Split
 from mnistflow.tasks import identity
-from mnistflow.tasks.generation import pictures
 from mnistflow.tasks.generation.features import features
 from mnistflow.tasks.generation.scores import classify, fold_distances, frechet_distance, nearest_distances
 from mnistflow.tasks.image_data import ImageData
+from mnistflow.tasks.plots import generated_images
 from mnistflow.tasks.signed_rank import signed_rank_test
 from mnistflow.tasks.task import Measurement, PairedTest, Parity, Signature, TensorType
 
@@ -109,7 +109,9 @@ class Generation(ImageData):
         """Write table `agreement.csv`, and picture `generated.png`: generated images of each class beside real ones."""
         measured = self.measure(outputs, targets, classes)
         _write_agreement(folder / "tables/agreement.csv", measured)
-        pictures.side_by_side(folder / "pictures/generated.png", outputs, targets["image"], inputs["class"], classes)
+        generated_images.side_by_side(
+            folder / "pictures/generated.png", outputs, targets["image"], inputs["class"], classes
+        )
 
 
 def generator_inputs(labels: Array, seed: int) -> Array:

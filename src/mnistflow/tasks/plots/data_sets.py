@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistflow.tasks.plots import SHOWN_STEPS, new_figure
+from mnistflow.tasks.plots.figures import SHOWN_STEPS, new_figure
 
 if TYPE_CHECKING:
     from mnistflow.splits import Dataset, Split

@@ -1,0 +1,1 @@
+"""Plots: figures of data sets, trainings and evaluations, as image files. Imports `splits` only."""
