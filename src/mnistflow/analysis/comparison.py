@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from mnistflow import files
+from mnistflow import files, metric_names
+from mnistflow.analysis import pareto
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.tasks.identity import Headline
@@ -70,7 +71,7 @@ class Result(Figures):
             robust_score=evaluation.robustness.get(f"robust_{headline}"),
             parameters=training["parameters"],
             file_megabytes=evaluation.file_bytes / 1e6,
-            latency_ms=evaluation.speed.get("latency_ms_batch_1"),
+            latency_ms=evaluation.speed.get(metric_names.LATENCY_MS),
             train_seconds=training["seconds"],
             epochs=training["epochs"],
             best_epoch=training["best_epoch"],
@@ -126,11 +127,11 @@ class FamilySummary(Figures):
             f"test_{headline}.spread": self.spread,
             f"test_{headline}.n": len(self.results),
             f"test_robust_{headline}": self.robust_score,
-            "parameters": self.parameters,
-            "file_megabytes": self.file_megabytes,
-            "latency_ms_batch_1": self.latency_ms,
-            "train_seconds": self.train_seconds,
-            "epochs": self.epochs,
+            metric_names.PARAMETERS: self.parameters,
+            metric_names.FILE_MEGABYTES: self.file_megabytes,
+            metric_names.LATENCY_MS: self.latency_ms,
+            metric_names.TRAIN_SECONDS: self.train_seconds,
+            metric_names.EPOCHS: self.epochs,
         }
         return {name: value for name, value in metrics.items() if value is not None}
 
@@ -152,17 +153,14 @@ def rank(results: Iterable[Result], headline: Headline) -> tuple[FamilySummary, 
 def undominated(
     families: Sequence[FamilySummary], costs: Mapping[str, float], headline: Headline
 ) -> list[FamilySummary]:
-    """Return, cheapest first, the families that score better than each that costs no more.
+    """Return the Pareto front of score and cost, cheapest first.
 
     Args:
         costs: of families, by name; families without one are left out.
     """
-    front: list[FamilySummary] = []
-    known = [family for family in families if family.name in costs]
-    for family in sorted(known, key=lambda family: (costs[family.name], headline.sort_key(family.score))):
-        if not front or headline.is_better(family.score, front[-1].score):
-            front.append(family)
-    return front
+    known = {family.name: family for family in families if family.name in costs}
+    merits = {name: (-headline.sort_key(family.score), -costs[name]) for name, family in known.items()}
+    return sorted((known[name] for name in pareto.front(merits)), key=lambda family: (costs[family.name], family.name))
 
 
 def draw(path: Path, families: Sequence[FamilySummary], headline: Headline) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from mnistflow import metric_names
+from mnistflow.analysis import pareto
 from mnistflow.errors import ConfigError, RegistryError
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
@@ -117,15 +119,8 @@ def rank(dataset: str, filters: Filters = Filters()) -> list[Row]:
 
 
 def _with_pareto_front(rows: Sequence[Row], headline: Headline) -> list[Row]:
-    full = {row.run_id: _merits(row, headline) for row in rows if not row.partial}
-
-    def is_dominated(merits: tuple[float, ...]) -> bool:
-        return any(
-            other != merits and all(theirs >= own for theirs, own in zip(other, merits, strict=True))
-            for other in full.values()
-        )
-
-    return [replace(row, pareto=row.run_id in full and not is_dominated(full[row.run_id])) for row in rows]
+    front = pareto.front({row.run_id: _merits(row, headline) for row in rows if not row.partial})
+    return [replace(row, pareto=row.run_id in front) for row in rows]
 
 
 def _merits(row: Row, headline: Headline) -> tuple[float, ...]:
@@ -200,7 +195,7 @@ def check_columns(columns: Sequence[str], rows: Sequence[Row]) -> None:
 def _query(dataset: str, filters: Filters, headline: Headline) -> RunQuery:
     score = f"test_{headline.name}"
     # In an experiment of one's own, there may be runs of several data sets.
-    of_dataset = {"mnistflow.dataset": dataset} if filters.experiment else {}
+    of_dataset = {runs.DATASET: dataset} if filters.experiment else {}
     return RunQuery(
         filters.experiment or dataset,
         tags={runs.KIND: "retrain", **of_dataset, **filters.tags},
@@ -230,10 +225,10 @@ def _row(run: StoredRun, version: Version | None, headline: Headline) -> Row:
         errors=int(metrics["test_errors"]) if "test_errors" in metrics else None,
         loss=metrics.get("test_loss"),
         robust=metrics.get(f"test_robust_{headline.name}"),
-        parameters=int(metrics.get("parameters", 0)),
-        file_megabytes=metrics.get("file_megabytes", 0.0),
-        latency_ms=metrics.get("latency_ms_batch_1"),
-        train_seconds=metrics.get("train_seconds", 0.0),
+        parameters=int(metrics.get(metric_names.PARAMETERS, 0)),
+        file_megabytes=metrics.get(metric_names.FILE_MEGABYTES, 0.0),
+        latency_ms=metrics.get(metric_names.LATENCY_MS),
+        train_seconds=metrics.get(metric_names.TRAIN_SECONDS, 0.0),
         started=datetime.fromtimestamp(run.started_ms / 1000, UTC).isoformat(timespec="seconds"),
         started_ms=run.started_ms,
         run=run,

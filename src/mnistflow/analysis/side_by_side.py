@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mnistflow.errors import RegistryError
+from mnistflow.metric_names import EPOCHS, FILE_MEGABYTES, LATENCY_MS, PARAMETERS, TRAIN_SECONDS
 from mnistflow.registry import versions
 from mnistflow.registry.versions import Version
 from mnistflow.tasks.identity import Headline
@@ -14,6 +15,7 @@ from mnistflow.tracking.records import StoredRun
 from mnistflow.tracking.runs import missing
 from mnistflow.tracking.store import open_store
 
+COSTS = (PARAMETERS, FILE_MEGABYTES, LATENCY_MS, TRAIN_SECONDS, EPOCHS)
 TEST_EXAMPLES = "data.test_examples"  # parameter of a run
 
 
@@ -104,8 +106,7 @@ def _metrics(headline: Headline, runs: Sequence[StoredRun]) -> dict[str, tuple[M
     score = f"test_{headline.name}"
     names = {key for run in runs for key in run.metrics if key.startswith("test_") and key.count(".") == 0}
     recalls = {key for run in runs for key in run.metrics if key.startswith("test_recall.")}
-    costs = ("parameters", "file_megabytes", "latency_ms_batch_1", "train_seconds", "epochs")
-    ordered = [score, *sorted(names - {score}), *sorted(recalls), *costs]
+    ordered = [score, *sorted(names - {score}), *sorted(recalls), *COSTS]
     table = {
         name: tuple(Measured(run.metrics[name]) if name in run.metrics else None for run in runs) for name in ordered
     }

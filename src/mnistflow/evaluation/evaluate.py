@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistflow import files, splits, tasks
+from mnistflow import files, metric_names, splits, tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.evaluation import doubt, robustness
 from mnistflow.evaluation.config import EvaluateConfig
@@ -67,7 +67,7 @@ class Evaluation:
             **{f"test_{_plain(name)}": value for name, value in (*self.robustness.items(), *self.doubt.items())},
             **self.golden,
             **self.speed,
-            "file_megabytes": self.file_bytes / 1e6,
+            metric_names.FILE_MEGABYTES: self.file_bytes / 1e6,
         }
 
 
@@ -151,7 +151,7 @@ def measure_speed(session: InferenceSession, inputs: Array, config: EvaluateConf
         fed = onnx_session.by_name(batch, session.get_inputs()[0].name)
         _time_calls(session, fed, WARM_UP_CALLS)
         seconds = float(np.median(_time_calls(session, fed, config.repeats)))
-        speed[f"latency_ms_batch_{size}"] = round(seconds * 1000, 4)
+        speed[metric_names.latency_ms(size)] = round(seconds * 1000, 4)
         speed[f"examples_per_second_batch_{size}"] = round(len(batch) / seconds, 1)
     return speed
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mnistflow import files, splits
+from mnistflow import files, metric_names, splits
 from mnistflow.checkout import git
 from mnistflow.config import Config
 from mnistflow.data import fetch, raw
@@ -58,14 +58,14 @@ def record(workspace: Paths, run: runs.Run, config: Config, executing: str | Non
         {
             **{f"best_{name}": value for name, value in training["best"].items()},
             "best_epoch": training["best_epoch"],
-            "epochs": training["epochs"],
-            "train_seconds": training["seconds"],
-            "parameters": training["parameters"],
+            metric_names.EPOCHS: training["epochs"],
+            metric_names.TRAIN_SECONDS: training["seconds"],
+            metric_names.PARAMETERS: training["parameters"],
             **evaluation.logged,
             **_search_summary(files.read_json(workspace.tuned / "trials.json")),
         }
     )
-    run.set_tags({"mnistflow.dataset": data.name, runs.WEIGHTS: weights.digest(workspace.exported / "model.onnx")})
+    run.set_tags({runs.DATASET: data.name, runs.WEIGHTS: weights.digest(workspace.exported / "model.onnx")})
     _log_dataset(run, data)
     run.log_json(_data_record(workspace, config, data), DATA)
     _log_files(workspace, run, training["machine"])

@@ -125,7 +125,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
         "name": record.logged.name,
         "command": record.command,
         "user": tags.get("mlflow.user"),
-        "host": tags.get("mnistflow.host"),
+        "host": tags.get(runs.HOST),
         "seed": record.logged.parameters.get("train.seed"),
         "flow_run": tags.get(runs.FLOW_RUN_URL),
     }

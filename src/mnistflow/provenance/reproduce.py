@@ -145,7 +145,7 @@ def _check_verdict(record: RunRecord, workspace: Paths) -> str | None:
     evidence = record.evidence
     if evidence is None or evidence.get("overruled"):
         return None
-    name = record.logged.tags["mnistflow.version"].partition("/")[0]
+    name = record.logged.tags[runs.VERSION].partition("/")[0]
     verdict = judge_again(workspace, name, evaluate.load(workspace), evidence)
     if verdict.decision != evidence["decision"]:
         raise NotReproduced(

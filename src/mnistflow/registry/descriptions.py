@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from mnistflow import files, server_client, splits, tasks
+from mnistflow import files, metric_names, server_client, splits, tasks
 from mnistflow.evaluation.evaluate import Evaluation
 from mnistflow.paths import Paths
 from mnistflow.registry import manifest
@@ -131,7 +131,7 @@ def _rows(evaluation: Evaluation, rows: int) -> str:
         worst = min(evaluation.by_class, key=lambda name: evaluation.by_class[name])
         values[f"lowest recall, class {worst}"] = (f"{evaluation.by_class[worst]:.2%}", "")
     values |= {name.replace("_", " "): (f"{value:,.5g}", "") for name, value in evaluation.golden.items()}
-    if latency := evaluation.speed.get("latency_ms_batch_1"):
+    if latency := evaluation.speed.get(metric_names.LATENCY_MS):
         values["ms for one input, one thread"] = (f"{latency:.3f}", "")
     values["MB of the ONNX file"] = (f"{evaluation.file_bytes / 1e6:.2f}", "")
     return "\n".join(f"| {name} | {value} | {interval} |" for name, (value, interval) in values.items())

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from mnistflow.checkout import service_record
 from mnistflow.errors import RegistryError
+from mnistflow.metric_names import LATENCY_MS, PARAMETERS, TRAIN_SECONDS
 from mnistflow.paths import Paths
 from mnistflow.tracking.rest_store import RestStore
 
@@ -78,9 +79,7 @@ def share_view(ui: str, experiment_id: str, metric: str, larger_is_better: bool)
         "params.`model.family`",
         "params.`train.epochs`",
         "params.`prepare.train_limit`",
-        "metrics.`parameters`",
-        "metrics.`latency_ms_batch_1`",
-        "metrics.`train_seconds`",
+        *(f"metrics.`{name}`" for name in (PARAMETERS, LATENCY_MS, TRAIN_SECONDS)),
         "attributes.`Models`",
     ]
     view = {

@@ -39,6 +39,7 @@ COMMANDS = {
     "golden": "feedback golden",
 }
 STAGE = "stage"  # run by hand; its run is named as the stage
+DATASET = "mnistflow.dataset"
 PRESET = "mnistflow.preset"  # name of the preset that the parameters of a run are closest to
 OVERRIDES = "mnistflow.overrides"  # JSON: dotted key -> [value of params.yaml, value of the run], of those that differ
 FULL_EPOCHS = "mnistflow.full_epochs"  # number of epochs that the run would have without overrides
@@ -51,6 +52,11 @@ VERSION = "mnistflow.version"  # name/number of the version that a run registere
 REGISTERS = "mnistflow.registers"  # "true" for retrainings that register their model, unless it is known, and judge it
 KEEP = "mnistflow.keep"  # set by users, on a run or a version, to whatever: `mnistflow gc` does not remove it
 NOTE = "mlflow.note.content"  # the description that MLflow shows
+# The process that a run belongs to.
+HOST = "mnistflow.host"
+_PROCESS = "mnistflow.process"
+_PROCESS_STARTED = "mnistflow.process_started"
+_PROCESS_NAMESPACE = "mnistflow.process_namespace"
 _DELETED = "deleted"  # stage of runs and experiments in MLflow's trash
 _LOCAL = "sqlite:"
 MAX_PARAMS = 100  # in one call of MLflow
@@ -220,10 +226,10 @@ def resume(run_id: str) -> Run:
 def _owner_tags() -> dict[str, str]:
     owner = ProcessIdentity.own()
     return {
-        "mnistflow.host": owner.host,
-        "mnistflow.process": str(owner.pid),
-        "mnistflow.process_started": str(owner.started),
-        "mnistflow.process_namespace": owner.namespace,
+        HOST: owner.host,
+        _PROCESS: str(owner.pid),
+        _PROCESS_STARTED: str(owner.started),
+        _PROCESS_NAMESPACE: owner.namespace,
     }
 
 
@@ -314,11 +320,11 @@ def _has_died(tags: Mapping[str, str]) -> bool:
 
 
 def _owner(tags: Mapping[str, str]) -> ProcessIdentity | None:
-    if "mnistflow.process" not in tags:
+    if _PROCESS not in tags:
         return None
     return ProcessIdentity(
-        tags["mnistflow.host"],
-        int(tags["mnistflow.process"]),
-        float(tags["mnistflow.process_started"]),
-        tags.get("mnistflow.process_namespace", ""),
+        tags[HOST],
+        int(tags[_PROCESS]),
+        float(tags[_PROCESS_STARTED]),
+        tags.get(_PROCESS_NAMESPACE, ""),
     )

@@ -38,7 +38,7 @@ def test_a_family_is_the_mean_of_its_scores_and_the_median_of_its_costs() -> Non
 def test_the_front_holds_what_no_cheaper_one_reaches() -> None:
     families = [family(*pair) for pair in (("a", 0.5), ("b", 0.9), ("c", 0.7), ("d", 0.95), ("e", 0.9))]
     costs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 2.0}
-    assert [one.name for one in comparison.undominated(families, costs, ACCURACY)] == ["a", "b", "d"]
+    assert [one.name for one in comparison.undominated(families, costs, ACCURACY)] == ["a", "b", "e", "d"]
     assert [one.name for one in comparison.undominated(families, {"c": 1.0}, ACCURACY)] == ["c"]
     error = Headline("mse", larger_is_better=False)
     assert [one.name for one in comparison.undominated(families, costs, error)] == ["a"]
