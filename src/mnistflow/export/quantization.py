@@ -7,8 +7,9 @@ come from the ranges that held-out examples show (Jacob et al., arXiv:1712.05877
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     import onnx
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
+# Names of the nodes of the layers Levels and Geometry, whose products have no trained weights.
+NORMALIZATION = re.compile(r"(^|/)(levels|geometry)[_\d]*/")
 EXAMPLES = 512  # of the validation split, from which the ranges of activations are taken
 BATCH_SIZE = 128
 
 
 def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, all_layers: bool) -> onnx.ModelProto:
-    """Return a graph that computes convolutions and matrix products in int8; a graph without any stays as it is.
+    """Return a graph that computes convolutions and matrix products in int8, except those that normalize images.
 
     Args:
         model: graph in float32.
@@ -43,14 +46,14 @@ def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, al
         onnx.save_model(model, str(source))
         # Constants are folded and normalizations merged first, so that no scale is wasted on what disappears.
         quant_pre_process(str(source), str(optimized), skip_symbolic_shape=True)
-        layers = [node.name for node in onnx.load(optimized).graph.node if node.op_type in OPERATORS]
+        graph = onnx.load(optimized).graph
         quantize_static(
             str(optimized),
             str(target),
             _reader(signature, inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
-            nodes_to_exclude=[] if all_layers else [*layers[:1], *layers[-1:]],
+            nodes_to_exclude=[*_normalizations(graph), *([] if all_layers else _ends(graph))],
             per_channel=True,
             # Without VNNI, CPUs add pairs of products in 16 bits, which 8 bits of weight can overflow.
             reduce_range=True,
@@ -58,6 +61,44 @@ def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, al
             weight_type=QuantType.QInt8,
         )
         return onnx.load(target)
+
+
+def _normalizations(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that normalize images."""
+    return [node.name for node in graph.node if NORMALIZATION.search(node.name)]
+
+
+def _ends(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the layers that depend on no other layer, or that no other depends on.
+
+    A layer is a convolution or matrix product with weights. An ensemble has a first and a last layer for each member.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    layers = {
+        node.name
+        for node in graph.node
+        if node.op_type in OPERATORS and node.input[1] in constants and not NORMALIZATION.search(node.name)
+    }
+    forwards = ((node.name, node.input, node.output) for node in graph.node)
+    backwards = ((node.name, node.output, node.input) for node in reversed(graph.node))
+    return sorted(_outermost(layers, forwards) | _outermost(layers, backwards))
+
+
+def _outermost(layers: set[str], nodes: Iterable[tuple[str, Iterable[str], Iterable[str]]]) -> set[str]:
+    """Return the layers that no other layer leads to.
+
+    Args:
+        layers: names.
+        nodes: name, tensors before and tensors after each node of the graph, in topological order.
+    """
+    outermost, reached = set(), set[str]()
+    for name, before, after in nodes:
+        if not reached.isdisjoint(before):
+            reached.update(after)
+        elif name in layers:
+            outermost.add(name)
+            reached.update(after)
+    return outermost
 
 
 def _reader(signature: Signature, inputs: Array) -> Any:

@@ -26,8 +26,13 @@ def trained(settings, digits):
     return expected, learner.convert(model, signature, 17), signature
 
 
-def in_int8(graph):
-    return sum(node.op_type == "DequantizeLinear" for node in graph.node)
+def layers_in_int8(graph):
+    """Return the shape of the weights of each layer in int8; None for a product of two activations."""
+    sources = {output: node.input[0] for node in graph.node for output in node.output}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    layers = [node for node in graph.node if node.op_type in quantization.OPERATORS]
+    return [shapes.get(sources[node.input[1]]) for node in layers if node.input[1] in dequantized]
 
 
 def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> None:
@@ -35,7 +40,8 @@ def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> 
     inner, whole = (
         quantization.quantized(proto, signature, digits.validation.inputs, all_layers=each) for each in (False, True)
     )
-    assert 0 < in_int8(inner.graph) < in_int8(whole.graph)
+    assert layers_in_int8(inner.graph) == [(16, 8, 3, 3)]
+    assert layers_in_int8(whole.graph) == [(8, 1, 5, 5), (16, 8, 3, 3), (16, 10)]
     assert any(tensor.data_type == onnx.TensorProto.INT8 for tensor in inner.graph.initializer)
     config = settings.export.model_copy(update={"precision": "int8", "max_disagreement": 0.05})
     export.save(inner, tmp_path / "model.onnx", {})
@@ -43,6 +49,23 @@ def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> 
     assert parity.disagreements <= 0.05 * parity.rows
     one, many = (onnx_session.predict(session(tmp_path), digits.test.inputs[:count])[0] for count in (1, 9))
     np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+@pytest.mark.parametrize("geometry", ["box", "upright"])
+def test_normalization_of_images_stays_in_float32(settings, digits, geometry) -> None:
+    chosen = settings.with_values(
+        {"model.family": "cnn", "model.cnn.blocks": [[8], [16]], "model.cnn.geometry": geometry}
+    )
+    task = tasks.get(digits.task)
+    signature = task.signature(digits.input_shape, digits.classes)
+    network = task.build(chosen.model.chosen, signature)
+    proto = learners.for_family(chosen.model.chosen).convert(network, signature, 17)
+    inner, whole = (
+        quantization.quantized(proto, signature, digits.validation.inputs, all_layers=each) for each in (False, True)
+    )
+    assert len(layers_in_int8(inner.graph)) == 1
+    assert len(layers_in_int8(whole.graph)) == 3
+    assert None not in layers_in_int8(whole.graph)
 
 
 def session(folder):
