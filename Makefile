@@ -124,7 +124,7 @@ lock: $(READY)  ## resolve the requirements again, and write the lock files
 		$(COMPILE) --extra=$$backend --constraint=requirements.lock --output-file=requirements-$$backend.lock
 	done
 	$(COMPILE) --extra=serving --output-file=serving/requirements.lock
-	$(COMPILE) --extra=serving --extra=grpc --extra=otel --extra=verify --output-file=serving/extras.lock
+	$(COMPILE) --extra=serving --extra=grpc --extra=otel --extra=verify --extra=postgres --output-file=serving/extras.lock
 	for group in clients triton; do
 		$(COMPILE) --group=$$group --output-file=tests/conformance/$$group.lock
 	done

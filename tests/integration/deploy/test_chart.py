@@ -51,7 +51,8 @@ EVERYTHING = {
         "clientSecret": "mlflow-client",
     },
     "prefect": {"databaseSecret": "prefect-database", "authSecret": "prefect-auth", "clientSecret": "prefect-client"},
-    "trainers": {"workers": 2, "job": {"claim": "dvc-cache", "secret": "dvc"}},
+    "inferenceLog": {"secret": "inference-log"},
+    "trainers": {"workers": 2, "job": {"claim": "dvc-cache", "monitorClaim": "monitor", "secret": "dvc"}},
     "networkPolicy": {"clients": {"kubernetes.io/metadata.name": "ingress-nginx"}},
     "follow": {"datasets": ["digits"]},
     "monitoring": {
@@ -180,15 +181,77 @@ def test_the_parts_find_each_other(manifests: list[dict[str, Any]]) -> None:
             assert one["spec"]["scaleTargetRef"]["name"] in labels
         if one["kind"] == "NetworkPolicy":
             selected = one["spec"]["podSelector"]["matchLabels"]
-            is_of_runs = selected["app.kubernetes.io/component"] == "run"
-            assert is_of_runs or selected.items() <= labels[name].items()
+            is_of_jobs = selected["app.kubernetes.io/component"] in ("run", "deployments")
+            assert is_of_jobs or selected.items() <= labels[name].items()
     used = {
         volume["persistentVolumeClaim"]["claimName"]
         for pod in pods(manifests)
         for volume in pod["volumes"]
         if "persistentVolumeClaim" in volume
     }
-    assert used - {"dvc-cache"} <= claims
+    assert used - {"dvc-cache", "monitor"} <= claims
+
+
+def test_every_pod_has_a_policy_of_where_it_may_connect_to(manifests: list[dict[str, Any]]) -> None:
+    policies = {
+        one["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: one["spec"]
+        for one in manifests
+        if one["kind"] == "NetworkPolicy"
+    }
+    if not policies:  # networkPolicy.enabled is false
+        return
+    templates = [one["spec"]["template"] for one in manifests if one["kind"] in ("Deployment", "Job")]
+    templates += [
+        trainer(one)["spec"]["template"] for one in manifests if "base-job-template.json" in one.get("data", {})
+    ]
+    assert policies.keys() == {one["metadata"]["labels"]["app.kubernetes.io/component"] for one in templates}
+    for component, policy in policies.items():
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert ("ingress" in policy) == (component in ("server", "mlflow", "prefect"))
+        assert {"port": 53, "protocol": "UDP"} in policy["egress"][0]["ports"]
+
+
+def test_servers_and_runs_share_an_inference_log() -> None:
+    rendered = render({"inferenceLog": {"secret": "log"}, "trainers": {"job": {"monitorClaim": "monitor"}}})
+    server = next(one for one in rendered if is_server(one))["spec"]["template"]["spec"]["containers"][0]
+    (template,) = (one for one in rendered if "base-job-template.json" in one.get("data", {}))
+    pod = trainer(template)["spec"]["template"]["spec"]
+    for container in (server, *pod["containers"]):
+        assert {"secretRef": {"name": "log"}} in container["envFrom"]
+    (state,) = (one["mountPath"] for one in pod["containers"][0]["volumeMounts"] if one["name"] == "monitor")
+    assert state == "/opt/mnistflow/var/monitor"
+    assert {"name": "monitor", "persistentVolumeClaim": {"claimName": "monitor"}} in pod["volumes"]
+    policies = {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"}
+    database = {"ports": [{"port": 5432, "protocol": "TCP"}]}
+    assert database in policies[f"{RELEASE}-mnistflow-server"]["egress"]
+
+
+def test_a_log_needs_a_claim_for_the_state_of_the_monitoring() -> None:
+    with pytest.raises(helm.HelmError, match=r"trainers\.job\.monitorClaim is needed"):
+        render({"inferenceLog": {"secret": "log"}})
+    assert render({"inferenceLog": {"secret": "log"}, **SERVERS_ALONE})
+
+
+def registration(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the Job that registers the deployments."""
+    (job,) = (one for one in manifests if one["kind"] == "Job")
+    return job
+
+
+def test_helm_starts_the_registration_before_it_waits_for_a_champion() -> None:
+    job = registration(render({}))
+    assert "annotations" not in job["metadata"]  # no hook
+    # A Job cannot be changed, so another one has another name.
+    names = {
+        registration(render(values))["metadata"]["name"]
+        for values in ({}, {"images": {"pipeline": {"tag": "0.2.0"}}}, {"trainers": {"job": {"ttlSeconds": 60}}})
+    }
+    assert len(names) == 3
+    assert registration(render({}))["metadata"]["name"] == job["metadata"]["name"]
+    with helm.Chart.load(CHART) as chart:
+        rendered = chart.render({}, name="mnistflow-" + 40 * "n", namespace="models")
+    (long,) = (text for name, text in rendered.items() if name.endswith("trainers/deployments.yaml"))
+    assert len(yaml.safe_load(long)["metadata"]["name"]) <= 63
 
 
 def test_a_server_serves_what_its_follower_fetches(everything: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -258,7 +321,7 @@ def test_an_upgrade_updates_the_work_pool(prefect_api: str, tmp_path: Path) -> N
     rendered = {(one["kind"], one["metadata"]["name"]): one for one in render({"trainers": {"workPool": "upgraded"}})}
     template = rendered["ConfigMap", f"{RELEASE}-mnistflow-trainers"]["data"]["base-job-template.json"]
     (tmp_path / "base-job-template.json").write_text(template)
-    pod = rendered["Job", f"{RELEASE}-mnistflow-deployments"]["spec"]["template"]["spec"]
+    pod = registration(list(rendered.values()))["spec"]["template"]["spec"]
     command = [argument.replace("/etc/prefect", str(tmp_path)) for argument in pod["initContainers"][0]["args"]]
 
     try:
@@ -318,6 +381,7 @@ def test_probes_ask_what_is_served(values: dict[str, Any], probe: dict[str, Any]
         ({"ingress": {"enabled": True, "host": "digits.example"}}, "tlsSecret"),
         ({"mlflow": {"trackingUri": "https://me:secret@mlflow.example"}}, "trackingUri"),
         ({"server": {"settings": {"MNISTFLOW_SERVE_KEYS": "secret"}}}, "MNISTFLOW_SERVE_KEYS"),
+        ({"server": {"settings": {"MNISTFLOW_SERVE_INFERENCE_LOG": "postgresql://"}}}, "MNISTFLOW_SERVE_INFERENCE_LOG"),
         ({"server": {"keys": ["secret"]}}, "keys"),
         ({"images": {"server": {"digest": "latest"}}}, "digest"),
     ],

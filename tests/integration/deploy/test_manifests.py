@@ -94,6 +94,39 @@ def test_compose_states_no_secret_of_a_team() -> None:
     assert not re.search(r"://mnistflow:(?!\$)", text)
 
 
+@pytest.mark.parametrize(
+    ("name", "servers", "trainers"),
+    [
+        ("compose.yaml", ["server"], ["schedule"]),
+        ("compose.team.yaml", ["predictions-1", "predictions-2"], ["worker-1", "worker-2"]),
+    ],
+)
+def test_servers_and_trainers_share_an_inference_log(name: str, servers: list[str], trainers: list[str]) -> None:
+    (file,) = documents(name)
+    parts = file["services"]
+    (log,) = {parts[part]["environment"]["MNISTFLOW_SERVE_INFERENCE_LOG"] for part in servers + trainers}
+    for part in trainers:
+        asked = parts[part]["environment"]["MNISTFLOW_SERVER"].split()
+        assert asked == [f"http://{server}:8000" for server in servers]
+    if "://" in log:
+        assert f"create database {log.rpartition('/')[2]};" in file["configs"]["databases"]["content"]
+        assert {parts[part]["build"]["args"]["REQUIREMENTS"] for part in servers} == {"extras.lock"}
+        return
+    folder = str(Path(log).parent)
+    for part in servers + trainers:
+        assert f"inferences:{folder}" in parts[part]["volumes"]
+        # A new volume gets its owner from the folder of the image.
+        target = parts[part]["build"]["target"]
+        assert any(folder in run.split() and "install -d -o 65532" in run for run in image(target)["RUN"])
+
+
+def test_the_extras_of_the_server_have_the_driver_of_postgresql() -> None:
+    extras = (ROOT / "serving/extras.lock").read_text()
+    pipeline = (ROOT / "requirements.lock").read_text()
+    (server,), (own,) = (re.findall(r"^psycopg==(\S+)", text, re.MULTILINE) for text in (extras, pipeline))
+    assert server == own
+
+
 def test_the_object_store_of_a_team_is_one_volume_with_its_bucket() -> None:
     (file,) = documents("compose.team.yaml")
     store = file["services"]["s3"]
