@@ -5,7 +5,8 @@ digits on each image, and `?input=1` explains how images were read.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,9 +21,10 @@ from serving.http.response import Response, json_response
 from serving.http.router import Route
 from serving.images.converter import ImageConverter
 from serving.images.explanation import NOT_EXPLAINED, explain, explain_number
+from serving.images.ink import Grey
 from serving.images.numbers.number import Digit, choose_digits, limited, read_number, text
 from serving.images.payload import convert_each, parse_images
-from serving.images.preprocessing import ImagePayload, Reading, read
+from serving.images.preprocessing import ImagePayload, read
 from serving.inference_log.log import InferenceLog
 from serving.protocol.tensors import Array
 from serving.settings import Settings
@@ -31,6 +33,21 @@ Result = TypeVar("Result")
 
 PATHS = ("/predict", "/predict/(?P<model>[^/]+)")
 SEVERAL = {"uncertain": True, "reason": "the image shows several digits: send it with ?digits=many"}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """An image on which something is written, as the model takes it.
+
+    Attributes:
+        pixels: input of the model, uint8 `[height, width]`.
+        shows_several: whether the image shows several digits.
+        explanation: fields of the response about how the image was read; empty if the client did not ask for them.
+    """
+
+    pixels: Grey
+    shows_several: bool
+    explanation: dict[str, Any]
 
 
 class PredictEndpoints:
@@ -95,31 +112,25 @@ class PredictEndpoints:
         """Return the version that answered, and the prediction for each image."""
         mode, max_pixels, is_explained = model.manifest.preprocessing, self._settings.max_pixels, _is_explained(request)
 
-        def read_ink(image: ImagePayload) -> Reading | None:
+        def convert(image: ImagePayload) -> Conversion | None:
             try:
-                return read(image, mode=mode, max_pixels=max_pixels)
+                reading = read(image, mode=mode, max_pixels=max_pixels)
             except NoInkError:
                 return None
+            explanation = explain(reading, len(images)) if is_explained else {}
+            return Conversion(reading.input, reading.shows_several, explanation)
 
-        conversions = (
-            (each.input, each.shows_several, explain(each, len(images)) if is_explained else {})
-            if each
-            else (None, False, {})
-            for each in convert_each(images, read_ink, max_pixels)
-        )
-        inputs, several, explanations = zip(*await self._convert(conversions, images, request), strict=True)
-        numbers = [number for number, pixels in enumerate(inputs) if pixels is not None]
-        probabilities: Iterable[Array] = ()
-        if numbers:
-            pixels = np.stack([inputs[number] for number in numbers])
-            model, probabilities = await self._infer(pixels, model, request)
-            self._add_to_log(pixels, probabilities, model, request, numbers)
-        rows = iter(probabilities)
-        predictions = [
-            _empty(model) if pixels is None else _prediction(next(rows), model, is_one_of_several)
-            for pixels, is_one_of_several in zip(inputs, several, strict=True)
-        ]
-        return model, [entry | more for entry, more in zip(predictions, explanations, strict=True)]
+        conversions = await self._convert(convert_each(images, convert, max_pixels), images, request)
+        found = {number: each for number, each in enumerate(conversions) if each}
+        if not found:
+            return model, [_empty(model) for _ in images]
+        pixels = np.stack([each.pixels for each in found.values()])
+        model, probabilities = await self._infer(pixels, model, request)
+        self._add_to_log(pixels, probabilities, model, request, list(found))
+        predictions = [_empty(model) for _ in images]
+        for (number, each), row in zip(found.items(), probabilities, strict=True):
+            predictions[number] = _prediction(row, model, each.shows_several) | each.explanation
+        return model, predictions
 
     async def _predict_numbers(
         self, images: list[ImagePayload], model: Model, request: Request
