@@ -88,15 +88,16 @@ def create_app(
         )
     lifespan = _lifespan(models, settings.poll_seconds, inference_log, grpc_service, tracing)
     drain = None if grpc_service is None else grpc_service.stop
-    return Application(Router(routes, api_keys), metrics.requests.record, lifespan, _middleware(settings, hooks), drain)
+    router = Router(routes, api_keys)
+    return Application(router, metrics.requests.record, lifespan, _middleware(settings, hooks, router), drain)
 
 
-def _middleware(settings: Settings, hooks: Sequence[CallHook]) -> list[Middleware]:
+def _middleware(settings: Settings, hooks: Sequence[CallHook], router: Router) -> list[Middleware]:
     middleware = []
     if settings.cors_origins:
         middleware.append(cors_middleware(settings.cors_origins))
     if hooks:
-        middleware.append(hook_middleware(hooks))
+        middleware.append(hook_middleware(hooks, router))
     return middleware
 
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from serving.errors import ServingError
 from serving.grpc import status_codes
 from serving.http.request_id import new_request_id, valid_request_id
-from serving.http.router import AuthCheck
+from serving.http.route_match import AuthCheck
 from serving.protocol import inference_pb2 as pb
 
 # Requests of one stream that are handled at once, so that they can share a batch.

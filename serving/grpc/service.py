@@ -24,7 +24,7 @@ from serving.grpc.health import HealthService
 from serving.http.auth import ApiKeys
 from serving.http.request_id import valid_request_id
 from serving.http.request_log import Call, CallHook, run_hooks
-from serving.http.router import AuthCheck
+from serving.http.route_match import AuthCheck
 from serving.http.tls import Certificate
 from serving.inference_log.log import InferenceLog
 from serving.protocol import inference_pb2 as pb

@@ -9,7 +9,7 @@ from typing import Any
 from serving.http.head import RequestHeadCache
 from serving.http.request import Request
 from serving.http.response import Response, exception_response
-from serving.http.router import OnResponse, RequestHandler, RouteMatch, Router
+from serving.http.router import OnResponse, RequestHandler, Router
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -52,8 +52,6 @@ class Application:
 
     async def handle(self, request: Request) -> Response:
         """Return the response to a request; exceptions become error responses."""
-        if request.head.route_match is None:
-            request.head.route_match = self._router.match(request.head)
         return await self._handler(request)
 
     def try_callback(self, request: Request, on_response: OnResponse) -> bool:
@@ -66,9 +64,7 @@ class Application:
         Returns:
             False if the request needs `handle` instead.
         """
-        match = request.head.route_match
-        if match is None:
-            match = request.head.route_match = self._router.match(request.head)
+        match = self._router.match(request.head)
         if match.callback_handler is None or self._has_middleware:
             return False
         try:
@@ -83,7 +79,8 @@ class Application:
     def finish(self, request: Request, result: Response | Exception) -> Response:
         """Record the metrics of a request that has been handled, and return its response."""
         response = result if isinstance(result, Response) else exception_response(result)
-        self._record(request.head.route_match.endpoint, response.status, time.perf_counter() - request.start)
+        endpoint = self._router.match(request.head).endpoint
+        self._record(endpoint, response.status, time.perf_counter() - request.start)
         return response
 
     async def drain(self) -> None:
@@ -103,7 +100,7 @@ class Application:
 
     async def _run_handler(self, request: Request) -> Response:
         result: Response | Exception
-        match: RouteMatch = request.head.route_match
+        match = self._router.match(request.head)
         try:
             if match.check is not None:
                 match.check(request.header(b"authorization"))

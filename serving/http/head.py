@@ -1,10 +1,10 @@
 """Request heads: method, path, query and headers of a request, and a cache of parsed heads."""
 
 from functools import cached_property
-from typing import Any
 
 from serving.http.compression import IDENTITY
 from serving.http.request_id import valid_request_id
+from serving.http.route_match import RouteMatch
 
 # Clients choose what they send, so the cache is bounded in entries and in bytes per entry.
 MAX_CACHED_HEADS = 1024
@@ -30,7 +30,7 @@ class RequestHead:
         path: percent-decoded.
         query: as sent.
         keep_alive: whether the connection stays open after the response.
-        route_match: the `RouteMatch` of requests with this head; None before the first is routed.
+        route_match: of requests with this head, set by the router at the first one.
     """
 
     def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], keep_alive: bool) -> None:
@@ -39,7 +39,7 @@ class RequestHead:
         self.path = path
         self.query = query
         self.keep_alive = keep_alive
-        self.route_match: Any = None
+        self.route_match: RouteMatch | None = None
         self._headers = headers
 
     def header(self, name: bytes, default: str = "") -> str:

@@ -14,7 +14,7 @@ import orjson
 from serving.http.application import Middleware
 from serving.http.request import Request
 from serving.http.response import Response
-from serving.http.router import RequestHandler
+from serving.http.router import RequestHandler, Router
 
 log = logging.getLogger("serving.requests")
 
@@ -107,12 +107,12 @@ def run_hooks(call: Call, hooks: Sequence[CallHook]) -> Iterator[None]:
         yield
 
 
-def hook_middleware(hooks: Sequence[CallHook]) -> Middleware:
-    """Return middleware that runs hooks around each request."""
+def hook_middleware(hooks: Sequence[CallHook], router: Router) -> Middleware:
+    """Return middleware that runs hooks around each request, which name its route."""
 
     def wrap(handler: RequestHandler) -> RequestHandler:
         async def handle(request: Request) -> Response:
-            route = request.head.route_match.route
+            route = router.match(request.head).route
             span = f"{request.method} {route}"
             call = Call(request.method, request.path, span, route, request.id, request.header(b"traceparent"))
             with run_hooks(call, hooks):

@@ -9,6 +9,7 @@ from serving.http.auth import ApiKeys
 from serving.http.head import RequestHead
 from serving.http.request import Request
 from serving.http.response import Response, error_response
+from serving.http.route_match import AuthCheck, CallbackHandler, RouteHandler, RouteMatch
 
 # Clients choose the paths, so the cache of matches is bounded in entries and in characters per path.
 MAX_CACHED_PATHS = 64
@@ -17,12 +18,8 @@ MAX_CACHED_LENGTH = 256
 OTHER = "other"
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
-RouteHandler = Callable[..., Awaitable[Response]]
 # Called once with the response to a request, or with the exception that prevented it.
 OnResponse = Callable[[Request, Response | Exception], None]
-CallbackHandler = Callable[..., bool]
-# Takes the Authorization header; raises if it does not permit the request.
-AuthCheck = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +46,6 @@ class Route:
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RouteMatch:
-    """Handlers of a request, with the groups of the matched pattern and the check of its key.
-
-    Attributes:
-        route: the path with names of groups in place of what they matched, as in `/v2/models/{model}/infer`.
-    """
-
-    endpoint: str
-    route: str
-    handler: RouteHandler
-    callback_handler: CallbackHandler | None = None
-    check: AuthCheck | None = None
-    groups: Sequence[str | None] = ()
-
-
 class Router:
     """Matches requests with routes, in the order of the routes.
 
@@ -84,8 +65,11 @@ class Router:
 
     def match(self, head: RequestHead) -> RouteMatch:
         """Return the handlers for a request; those of unknown paths respond 404, of unknown methods 405."""
-        find = self._cached_find if len(head.path) <= MAX_CACHED_LENGTH else self._find
-        return find(head.method, head.path)
+        found = head.route_match
+        if found is None:
+            find = self._cached_find if len(head.path) <= MAX_CACHED_LENGTH else self._find
+            found = head.route_match = find(head.method, head.path)
+        return found
 
     def _find(self, method: str, path: str) -> RouteMatch:
         for pattern, by_method in self._routes:
