@@ -69,5 +69,6 @@ def score(
         "--block": block,
         "--workers": workers,
     }
+    # Without a value, the default holds; that of workers is 0.
     given = (text for option, value in options.items() if value for text in (option, str(value)))
     exec_module("serving.scoring", *given, "--", input, output)
