@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from mnistflow.tracking import mlflow_ui
 from mnistflow.tracking.store import open_store
 
 RESTART_SECONDS = 5.0
+TAKEOVER_SECONDS = 5.0
 UP_LOCK = "up.lock"  # in var/
 MODEL_VARIABLE = "MNISTFLOW_SERVE_MODEL"  # a setting of the server
 
@@ -139,8 +142,9 @@ def _share_view(address: str, experiment: str | None, dataset: str) -> None:
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
     """Return the address of the Prefect API, and the services that run the schedules there."""
     if api := server_address.configured_server():
-        _report_moved(paths, deployments.former_folders(paths, api))
-        return api, [_runner(paths, api)]
+        active = deployments.runners_elsewhere(paths, api)
+        _report_moved(paths, sorted(set(deployments.former_folders(paths, api)) - set(active)))
+        return api, [_runner(paths, api, former=active)]
     former = server_address.former_checkout(paths)
     _report_moved(paths, [former] if former else [])
     port = choose_port("Prefect", host, 4200)
@@ -179,14 +183,32 @@ def prefect_ui_environment(folder: Path) -> Mapping[str, str]:
     }
 
 
-def _runner(paths: Paths, api: str, *arguments: str) -> Service:
+def _runner(paths: Paths, api: str, *arguments: str, former: Sequence[str] = ()) -> Service:
+    """Return the runner of the schedules; it waits until those of `former` checkouts have ended."""
+    waiting = f"they run in {', '.join(former)}; this checkout takes over when the runner there has ended"
     return Service(
         name="schedules",
         command=("flows.orchestration.deployment_runner", *arguments),
-        can_start=partial(server_address.answers, api),
+        can_start=_Takeover(paths, api).is_possible if former else partial(server_address.answers, api),
+        waiting_message=waiting if former else "",
         is_ready=partial(deployments.are_served, paths, api),
         default_environment={server_address.API_VARIABLE: api},
     )
+
+
+@dataclass
+class _Takeover:
+    """Asks the Prefect API at `api`, every few seconds, whether no other checkout runs the schedules any more."""
+
+    paths: Paths
+    api: str
+    next_look: float = 0.0
+
+    def is_possible(self) -> bool:
+        if time.monotonic() < self.next_look or not server_address.answers(self.api):
+            return False
+        self.next_look = time.monotonic() + TAKEOVER_SECONDS
+        return not deployments.runners_elsewhere(self.paths, self.api)
 
 
 def server_command(paths: Paths, settings: Config, host: str, port: int) -> tuple[str, ...]:

@@ -126,6 +126,8 @@ def backup(file: Annotated[Path, typer.Argument(help="Archive to write, such as 
     typer.echo(f"{file}: {done.files:,} files, {decimal(done.bytes)} before compression")
     if external := backups.external_stores(paths):
         _warn(f"not in var/, so not copied: {', '.join(external)}")
+    if backups.has_postgresql(paths):
+        _warn(f"not copied: PostgreSQL, in var/{backups.POSTGRESQL}. Back it up with pg_dump: docs/how-to/upkeep.md")
     if broken := backups.broken_links(paths):
         _warn(f"not copied, because the target of the link is missing: {', '.join(broken)}")
 

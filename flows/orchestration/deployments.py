@@ -6,10 +6,13 @@ cancels the others.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from flows.orchestration import flow_runs, prefect_yaml, server_address
 from flows.orchestration.prefect_yaml import CronSchedule, Deployment
 from flows.orchestration.server_address import API_VARIABLE
+from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import DeploymentSchedule
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
+
+logger = logging.getLogger("mnistflow.schedules")
 
 API_SECONDS = 10
 
@@ -125,6 +131,17 @@ def former_folders(paths: Paths, url: str) -> list[str]:
     return sorted({folder for folder in folders if folder})
 
 
+def runners_elsewhere(paths: Paths, url: str) -> list[str]:
+    """Return the folders, other than this checkout, whose runners poll the Prefect API for due runs.
+
+    Prefect notices within a minute or two that a runner has ended.
+    """
+    found = _fetch_deployments(url, prefect_yaml.read(paths)) or {}
+    polled = [deployment for deployment in found.values() if deployment and deployment.status == "READY"]
+    folders = [_elsewhere(deployment, paths.checkout) for deployment in polled]
+    return sorted({folder for folder in folders if folder})
+
+
 def are_served(paths: Paths, url: str) -> bool:
     """Return whether a runner polls the Prefect API for due runs of every deployment, to run them in this checkout."""
     found = _fetch_deployments(url, prefect_yaml.read(paths))
@@ -141,6 +158,9 @@ def serve(paths: Paths, alone: bool) -> None:
 
     Args:
         alone: nothing else runs these deployments, so that all runs that the server believes to be under way are lost.
+
+    Raises:
+        ConfigError: prefect.yaml gives a flow a parameter that it does not have.
     """
     import prefect
 
@@ -151,8 +171,18 @@ def serve(paths: Paths, alone: bool) -> None:
         known = [_find(client, deployment) for deployment in deployments]
         _load_flows_from(paths.checkout, known, client)
         runnable = [_runnable(*pair) for pair in zip(deployments, known, strict=True)]
-    with flow_runs.watched(url, names):
+    with flow_runs.watched(url, names, partial(_end_if_moved, paths, url)):
         prefect.serve(*runnable, pause_on_shutdown=False)
+
+
+def _end_if_moved(paths: Paths, url: str) -> None:
+    """End this process if the deployments run in another checkout now.
+
+    Prefect gives the runs to any runner that polls, which copies the folder of the deployment over its own.
+    """
+    if folders := former_folders(paths, url):
+        logger.error("the schedules run in %s now, so this runner ends", ", ".join(folders))
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _load_flows_from(checkout: Path, known: Sequence[DeploymentResponse | None], client: SyncPrefectClient) -> None:
@@ -195,10 +225,20 @@ def _runnable(deployment: Deployment, known: DeploymentResponse | None) -> Runne
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
     )
     schema = runnable._parameter_openapi_schema
+    _check_parameters(deployment, schema.properties)
     schema.properties = {name: form_field(field) for name, field in schema.properties.items()}
     # `prefect deploy` may have assigned the deployment to a work pool, whose runs this runner would not get.
     runnable.work_pool_name = None
     return runnable
+
+
+def _check_parameters(deployment: Deployment, known: Collection[str]) -> None:
+    for given in (deployment.parameters, *(schedule.parameters for schedule in deployment.schedules)):
+        if unknown := sorted(given.keys() - set(known)):
+            raise ConfigError(
+                f"prefect.yaml: deployment {deployment.full_name}: the flow has no parameter {', '.join(unknown)}",
+                f"It has {', '.join(known)}." if known else "It has none.",
+            )
 
 
 def form_field(field: dict[str, Any]) -> dict[str, Any]:

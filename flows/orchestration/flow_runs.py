@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -127,15 +127,16 @@ def orphaned_slots(client: SyncPrefectClient, deployments: Sequence[str]) -> lis
 
 
 @contextmanager
-def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
+def watched(url: str, deployments: Sequence[str], on_look: Callable[[], None]) -> Iterator[None]:
     """Record the processes of the flow runs that this process starts in the block, and close lost runs meanwhile.
 
     Args:
         url: of the Prefect API.
         deployments: names of the deployments to look at.
+        on_look: called every few seconds.
     """
     ended = Event()
-    watch = Thread(target=_watch, args=(url, deployments, ended), daemon=True)
+    watch = Thread(target=_watch, args=(url, deployments, on_look, ended), daemon=True)
     watch.start()
     try:
         yield
@@ -143,7 +144,7 @@ def watched(url: str, deployments: Sequence[str]) -> Iterator[None]:
         ended.set()
 
 
-def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
+def _watch(url: str, deployments: Sequence[str], on_look: Callable[[], None], ended: Event) -> None:
     recorded: set[tuple[UUID, ProcessIdentity]] = set()
     rounds = 0
     while not ended.wait(RECORD_SECONDS):
@@ -159,6 +160,7 @@ def _watch(url: str, deployments: Sequence[str], ended: Event) -> None:
                     recorded.add((run_id, process))
                 if is_time_to_look:
                     close_lost(client, deployments)
+                    on_look()
         except Exception as error:  # of the API, which may be starting again: the next round repeats all of it
             logger.warning("cannot check the flow runs: %s", error)
 

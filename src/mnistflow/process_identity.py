@@ -44,20 +44,35 @@ def _own_namespace() -> str:
         return ""
 
 
+def _boot_ticks(pid: int) -> str:
+    """Return the ID of the machine's boot, and the clock ticks from it to the start of a process; empty if unknown.
+
+    Unlike the time of the start that the system computes, they stay the same when the clock is set (proc(5)).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{boot} {fields[19]}"
+
+
 @dataclass(frozen=True)
 class ProcessIdentity:
     """A process, also after its number has gone to another one.
 
     Attributes:
         host: name of its machine.
-        started: seconds since the epoch.
+        started: seconds since the epoch, by the clock at the time of asking.
         namespace: within which `pid` is unique: machine and container; empty if unknown.
+        boot_ticks: boot of the machine, and clock ticks from it to the start of the process; empty if unknown.
     """
 
     host: str
     pid: int
     started: float
     namespace: str = ""
+    boot_ticks: str = ""
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -66,7 +81,8 @@ class ProcessIdentity:
         Raises:
             psutil.NoSuchProcess: there is none of that number.
         """
-        return cls(socket.gethostname(), pid, psutil.Process(pid).create_time(), _own_namespace())
+        started = psutil.Process(pid).create_time()
+        return cls(socket.gethostname(), pid, started, _own_namespace(), _boot_ticks(pid))
 
     @classmethod
     def own(cls) -> Self:
@@ -76,7 +92,8 @@ class ProcessIdentity:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` has made of an identity, which may have passed through JSON."""
-        return cls(str(value["host"]), int(value["pid"]), float(value["started"]), str(value.get("namespace", "")))
+        known = (str(value.get(name, "")) for name in ("namespace", "boot_ticks"))
+        return cls(str(value["host"]), int(value["pid"]), float(value["started"]), *known)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -91,9 +108,13 @@ class ProcessIdentity:
             return False
         try:
             process = psutil.Process(self.pid)
-            return (
-                abs(process.create_time() - self.started) > CLOCK_TOLERANCE_SECONDS
-                or process.status() == psutil.STATUS_ZOMBIE
-            )
+            return process.status() == psutil.STATUS_ZOMBIE or not self._is_of(process)
         except psutil.NoSuchProcess:
             return True
+
+    def _is_of(self, process: psutil.Process) -> bool:
+        """Return whether the process that has this number now is this one."""
+        ticks = _boot_ticks(self.pid)
+        if ticks and self.boot_ticks:
+            return ticks == self.boot_ticks
+        return abs(process.create_time() - self.started) <= CLOCK_TOLERANCE_SECONDS

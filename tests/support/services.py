@@ -4,11 +4,12 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import psutil
 import waiting
 from checkouts import Checkout, still_running
@@ -98,3 +99,10 @@ def process_of(run_id: str, command: psutil.Process) -> psutil.Process | None:
         except psutil.Error:
             continue
     return None
+
+
+def delete_deployments(api: str, names: Iterable[str]) -> None:
+    for name in names:
+        known = waiting.get(f"{api}/deployments/name/{name}")
+        if known.is_success:
+            httpx.delete(f"{api}/deployments/{known.json()['id']}").raise_for_status()

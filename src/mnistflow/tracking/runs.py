@@ -57,6 +57,7 @@ HOST = "mnistflow.host"
 _PROCESS = "mnistflow.process"
 _PROCESS_STARTED = "mnistflow.process_started"
 _PROCESS_NAMESPACE = "mnistflow.process_namespace"
+_PROCESS_BOOT_TICKS = "mnistflow.process_boot_ticks"
 _DELETED = "deleted"  # stage of runs and experiments in MLflow's trash
 _LOCAL = "sqlite:"
 MAX_PARAMS = 100  # in one call of MLflow
@@ -230,6 +231,7 @@ def _owner_tags() -> dict[str, str]:
         _PROCESS: str(owner.pid),
         _PROCESS_STARTED: str(owner.started),
         _PROCESS_NAMESPACE: owner.namespace,
+        _PROCESS_BOOT_TICKS: owner.boot_ticks,
     }
 
 
@@ -327,4 +329,5 @@ def _owner(tags: Mapping[str, str]) -> ProcessIdentity | None:
         int(tags[_PROCESS]),
         float(tags[_PROCESS_STARTED]),
         tags.get(_PROCESS_NAMESPACE, ""),
+        tags.get(_PROCESS_BOOT_TICKS, ""),
     )

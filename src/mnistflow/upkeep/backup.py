@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,9 @@ FORMAT = 1
 LOCK = "dvc.lock"
 SUMMARY = "backup.json"  # the last entry: an archive that has it is complete
 FIRST = ("models", "mlflow/location", "mlflow/mlflow.db", "prefect/prefect.db", "inferences.db", "dvc/cache/runs")
-LEFT_OUT = {"coverage", "dvc/config", "dvc/site", "keras", "logs", "matplotlib", "prefect/ui", "site"}
+# The files of a PostgreSQL server that runs are no backup of it.
+POSTGRESQL = "team/postgresql"
+LEFT_OUT = {"coverage", "dvc/config", "dvc/site", "keras", "logs", "matplotlib", "prefect/ui", "site", POSTGRESQL}
 COMPANIONS = ("-wal", "-shm", "-journal")  # of SQLite's files: their content is in the copy of the database
 STORES = ("MLFLOW_TRACKING_URI", INFERENCE_LOG, "PREFECT_HOME")
 SERVERS = ("PREFECT_API_URL",)
@@ -65,7 +68,7 @@ def write(paths: Paths, target: Path) -> Backup:
         DataError: a file cannot be read, or the archive cannot be written.
     """
     target = target.resolve()
-    if target.is_relative_to(paths.var):
+    if target.is_relative_to(paths.var.resolve()):
         raise ConfigError(f"{target} is in var/, which is copied", "Name a file elsewhere.")
     try:
         with (
@@ -85,7 +88,7 @@ def _write(paths: Paths, archive: tarfile.TarFile) -> Backup:
     count = size = 0
     for path in _wanted(paths):
         with suppress(FileNotFoundError), _opened(path) as content:  # removed meanwhile
-            size += _add(archive, str(path.relative_to(paths.checkout)), content, path.stat().st_mtime)
+            size += _add(archive, str(path.relative_to(paths.checkout)), content, path.stat())
             count += 1
     summary = {
         "format": FORMAT,
@@ -97,14 +100,15 @@ def _write(paths: Paths, archive: tarfile.TarFile) -> Backup:
     }
     with tempfile.TemporaryFile() as content:
         content.write(json.dumps(summary, indent=2).encode())
-        _add(archive, SUMMARY, content, datetime.now(UTC).timestamp())
+        _add(archive, SUMMARY, content, os.fstat(content.fileno()))
     return Backup(count, size)
 
 
-def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], modified: float) -> int:
-    """Add a file from its beginning to the current end, and return its size."""
+def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], status: os.stat_result) -> int:
+    """Add a file from its beginning to the current end, with the mode and time of `status`, and return its size."""
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime = content.seek(0, os.SEEK_END), modified
+    entry.size = content.seek(0, os.SEEK_END)
+    entry.mode, entry.mtime = stat.S_IMODE(status.st_mode), status.st_mtime
     content.seek(0)
     archive.addfile(entry, content)
     return entry.size
@@ -200,6 +204,11 @@ def external_stores(paths: Paths) -> list[str]:
     # The value is a path, or a URL that contains one, such as `sqlite:////home/ada/mnistflow/var/mlflow/mlflow.db`.
     found = [name for name in STORES if name in os.environ and str(paths.var) not in os.environ[name]]
     return [*found, *(name for name in SERVERS if name in os.environ)]
+
+
+def has_postgresql(paths: Paths) -> bool:
+    """Return whether `var/` has the PostgreSQL server of `mnistflow team-up`, whose data is in no backup."""
+    return (paths.var / POSTGRESQL).is_dir()
 
 
 def broken_links(paths: Paths) -> list[str]:

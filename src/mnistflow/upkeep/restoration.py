@@ -26,7 +26,6 @@ from mnistflow.upkeep.backup import LOCK, SUMMARY, Backup
 
 # What a killed restoration leaves beside `var/`, see `files.atomic_write`.
 UNPACKED, FORMER = ".tmp", ".old"
-LEFTOVERS = ".var.*"
 VAR = "var/"
 
 
@@ -57,7 +56,7 @@ def _restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
         raise MnistflowError(f"a retraining or sweep is running in {paths.checkout}", "Wait until it has ended.")
     for leftover in _leftovers(paths, UNPACKED, FORMER):
         files.remove(leftover)
-    with files.atomic_folder(paths.var) as temporary:
+    with files.atomic_folder(paths.var.resolve()) as temporary:
         restored, lock = _unpack(archive, temporary)
         _close_runs(temporary / "mlflow/mlflow.db")
         if lock is not None and not (paths.checkout / LOCK).exists():
@@ -80,8 +79,8 @@ def _bring_back(paths: Paths) -> None:
     """Bring back the former `var/` if the kill came before the archive had taken its place."""
     for former in former_contents(paths):
         if not (is_replaced(former) or _has_files(paths.var)):
-            files.remove(paths.var)
-            former.replace(paths.var)
+            files.remove(paths.var.resolve())
+            former.replace(paths.var.resolve())
 
 
 def _has_files(var: Path) -> bool:
@@ -89,7 +88,8 @@ def _has_files(var: Path) -> bool:
 
 
 def _leftovers(paths: Paths, *suffixes: str) -> list[Path]:
-    return [path for path in sorted(paths.checkout.glob(LEFTOVERS)) if path.suffix in suffixes]
+    var = paths.var.resolve()  # which may be a link to a folder on another disk
+    return [path for path in sorted(var.parent.glob(f".{var.name}.*")) if path.suffix in suffixes]
 
 
 def _unpack(archive: Path, folder: Path) -> tuple[Backup, bytes | None]:

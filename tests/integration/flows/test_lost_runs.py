@@ -37,6 +37,8 @@ def scheduled(tmp_path: Path, prefect_api: str) -> Iterator[Checkout]:
         described["deployments"] = [{**nightly, "name": name, "schedules": [{"cron": "0 0 1 1 *"}]} for name in STATES]
         path.write_text(yaml.safe_dump(described))
         yield made
+        # The server that all tests share does not notice that a runner has ended.
+        services.delete_deployments(prefect_api, [f"ingest/{name}" for name in STATES])
 
 
 def start_run(api: str, deployment: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import services
 import serving_kit as kit
@@ -30,17 +31,19 @@ DOCUMENTED = PAGE.split("```yaml\n")[1].split("```")[0]
 def scheduled(checkout: Checkout) -> Checkout:
     """A checkout with two schedules that ingest digits every minute, and push them to a remote of its own.
 
-    A second deployment of the same is paused. The checkout has the automations of the documentation.
+    A deployment that retrains is paused. The checkout has the automations of the documentation.
     """
     stores.copy_prefect(checkout.folder)
     write_params(checkout, **{"fetch.dataset": "digits"})
     checkout.tool("dvc", "remote", "modify", "--local", "local", "url", str(checkout.folder / REMOTE))
     path = checkout.folder / "prefect.yaml"
     described = yaml.safe_load(path.read_text())
-    (nightly,) = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
-    nightly["schedules"] = [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]
-    nightly["parameters"] = {"dataset": "digits"}
-    described["deployments"] = [nightly, {**nightly, "name": "later", "paused": True}]
+    named = {entry["name"]: entry for entry in described["deployments"]}
+    every_minute = {"schedules": [{"cron": "* * * * *", "timezone": zone} for zone in ZONES]}
+    described["deployments"] = [
+        named["nightly"] | every_minute,
+        named["weekly"] | every_minute | {"paused": True, "parameters": {"preset": "fast"}},
+    ]
     path.write_text(yaml.safe_dump(described))
     (checkout.folder / "automations.yaml").write_text(DOCUMENTED)
     return checkout
@@ -129,17 +132,16 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
         assert "1 of 2 automations are registered" in first.output
         assert "the Prefect server has no block document pager-duty-webhook/on-call" in first.output
         (known,) = waiting.post(f"{api}/automations/filter").json()
-        deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()
-        assert deployment["parameters"] == {"dataset": "digits"}
-        assert known["name"] == "fetch data after a rejection"
-        assert known["actions"][0]["deployment_id"] == deployment["id"]
+        deployment = waiting.get(f"{api}/deployments/name/ingest/nightly").json()["id"]
+        assert (known["name"], known["actions"][0]["deployment_id"]) == ("fetch data after a rejection", deployment)
+        assert waiting.get(f"{api}/deployments/name/retrain/weekly").json()["parameters"] == {"preset": "fast"}
         ended = wait_for_a_skipped_run(api, first)
         assert {run["state_name"] for run in ended} == {"Completed", "Skipped"}
         due = [run["expected_start_time"] for run in ended if run["state_name"] == "Completed"]
         assert len(due) == len(set(due))
         pushed = files(scheduled.folder / REMOTE)
         assert pushed
-        assert services.schedules(scheduled) == {"ingest/nightly": "scheduled", "ingest/later": "paused"}
+        assert services.schedules(scheduled) == {"ingest/nightly": "scheduled", "retrain/weekly": "paused"}
         waiting.post(f"{api}/deployments/{ended[0]['deployment_id']}/pause_deployment").raise_for_status()
         assert set(services.schedules(scheduled).values()) == {"paused"}
         assert "fetch unchanged, prepare unchanged" in scheduled.run("ingest").stdout
@@ -151,6 +153,39 @@ def test_what_is_due_runs_once_and_what_is_paused_stays_paused_where_it_is_moved
         assert f"the schedules ran in {scheduled.folder}: they run in {moved.folder} from now on" in second.output
         assert set(services.schedules(moved).values()) == {"paused"}
         assert second.stop() == []
+
+
+@pytest.mark.long
+def test_one_checkout_at_a_time_runs_the_schedules_of_a_prefect_server(
+    checkout: Checkout, tmp_path: Path, prefect_api: str
+) -> None:
+    with closing(make_checkout(tmp_path / "other")) as other:
+        first, second = (replace(one, environment=with_api(one, prefect_api)) for one in (checkout, other))
+        for folder in (first.folder, second.folder):
+            keep_one_deployment(folder, "handed over")
+        with services.running(first, "schedule") as former, services.running(second, "schedule") as latter:
+            assert f"they run in {first.folder}; this checkout takes over when" in latter.output
+            assert former.stop() == []
+            services.delete_deployments(prefect_api, ["ingest/handed over"])
+            assert latter.process.stdout
+            assert any("schedules works" in line for line in latter.process.stdout)
+            known = waiting.get(f"{prefect_api}/deployments/name/ingest/handed over").json()
+            httpx.patch(f"{prefect_api}/deployments/{known['id']}", json={"path": "/a/third"}).raise_for_status()
+            assert "schedules ended unexpectedly" in latter.process.communicate()[0]
+        assert "the schedules run in /a/third now" in (second.folder / "var/logs/schedules.log").read_text()
+    services.delete_deployments(prefect_api, ["ingest/handed over"])
+
+
+def with_api(checkout: Checkout, api: str) -> dict[str, str]:
+    return {**checkout.environment, "PREFECT_API_URL": api, "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
+
+
+def keep_one_deployment(folder: Path, name: str) -> None:
+    path = folder / "prefect.yaml"
+    described = yaml.safe_load(path.read_text())
+    (nightly,) = [entry for entry in described["deployments"] if entry["name"] == "nightly"]
+    described["deployments"] = [{**nightly, "name": name, "schedules": [{"cron": "0 0 1 1 *"}]}]
+    path.write_text(yaml.safe_dump(described))
 
 
 def files(folder: Path) -> list[Path]:
@@ -182,6 +217,10 @@ def test_nonsense_in_prefect_yaml_and_automations_yaml(checkout: Checkout) -> No
         assert found in sound
         path.write_text(sound.replace(found, written, 1))
         assert message in refused(checkout)
+    path.write_text(sound.replace("    tags:", "    parameters: {presets: fast}\n    tags:", 1))
+    assert "schedules ended unexpectedly" in refused(checkout)
+    log = (checkout.folder / "var/logs/schedules.log").read_text()
+    assert "prefect.yaml: deployment ingest/nightly: the flow has no parameter presets" in log
     path.write_text(sound)
     (checkout.folder / "automations.yaml").write_text(DOCUMENTED.replace("trigger:", "triger:"))
     assert "automations.yaml: automations.0.trigger: Field required" in refused(checkout)

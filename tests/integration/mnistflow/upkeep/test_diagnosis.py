@@ -33,7 +33,7 @@ from serving.inference_log.store import LogStore
 pytestmark = pytest.mark.slow
 
 NAME = "digits-classifier"
-DEAD = replace(ProcessIdentity.own(), started=0.0)
+DEAD = replace(ProcessIdentity.own(), started=0.0, boot_ticks="")
 ELSEWHERE = replace(ProcessIdentity.own(), host="worker-7d9f")
 LONG_AGO = time.time() - 2 * diagnosis.SILENCE.total_seconds()
 
@@ -50,7 +50,7 @@ def diagnose(paths: Paths) -> list[Problem]:
 
 
 def leave_a_dead_run(paths: Paths) -> None:
-    tags = {"mnistflow.process_started": str(DEAD.started)}
+    tags = {"mnistflow.process_started": str(DEAD.started), "mnistflow.process_boot_ticks": DEAD.boot_ticks}
     runs.start(paths, "digits", "killed", kind="retrain", tags=tags)
 
 

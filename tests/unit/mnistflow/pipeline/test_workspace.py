@@ -37,13 +37,17 @@ def test_workspaces_of_killed_processes_are_tidied(tmp_path: Path, killed: Proce
     runs = tmp_path / "var/runs"
     own = ProcessIdentity.own()
     reused = ProcessIdentity(own.host, own.pid, own.started - 100)  # its number went to another process
+    before_the_boot = replace(own, boot_ticks="another-boot 1")
+    before_the_clock_was_set = replace(own, started=own.started + 3600)
     elsewhere = ProcessIdentity("another machine", killed.pid, killed.started)
     container = replace(killed, namespace="another container of the same host name")
     owners = {
         "killed": killed,
         "reused": reused,
         ".unfinished.tmp": killed,
+        "before the boot": before_the_boot,
         "own": own,
+        "before the clock was set": before_the_clock_was_set,
         "elsewhere": elsewhere,
         "container": container,
     }
@@ -51,9 +55,9 @@ def test_workspaces_of_killed_processes_are_tidied(tmp_path: Path, killed: Proce
         make_workspace(runs / name, owner)
     workspaces.tidy_abandoned(Paths(tmp_path, tmp_path))
     assert {path.name for path in runs.iterdir()} == owners.keys() - {".unfinished.tmp"}
-    for name in ("killed", "reused"):
+    for name in ("killed", "reused", "before the boot"):
         assert {path.name for path in (runs / name).iterdir()} == {"params.yaml", "dvc.lock", "logs"}
-    for name in ("own", "elsewhere", "container"):
+    for name in ("own", "before the clock was set", "elsewhere", "container"):
         assert (runs / name / "src").is_dir()
         assert (runs / name / workspaces.OWNER).is_file()
 

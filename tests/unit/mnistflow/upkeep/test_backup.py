@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from mnistflow.errors import ConfigError
 from mnistflow.paths import Paths
 from mnistflow.upkeep import backup, restoration
 
@@ -34,6 +37,37 @@ def test_linked_folders_are_copied_and_restored_as_plain_ones(tmp_path: Path) ->
         "dvc/cache/again/md5/ab/cd": "cache/files/md5/ab/cd",
     }
     assert not any(path.is_symlink() for path in copy.var.rglob("*"))
+
+
+def test_a_linked_var_is_one_folder_and_files_keep_their_modes(tmp_path: Path) -> None:
+    """`var` is on another disk; the archive may not be there, and a restoration replaces what is there."""
+    disk = tmp_path / "disk/data"
+    (disk / "team").mkdir(parents=True)
+    (tmp_path / "checkout").mkdir()
+    paths = Paths(tmp_path / "checkout", tmp_path / "checkout")
+    paths.var.symlink_to(disk)
+    for name, mode in (("secrets.json", 0o600), ("program", 0o755)):
+        (disk / "team" / name).write_text(name)
+        (disk / "team" / name).chmod(mode)
+    with pytest.raises(ConfigError, match="is in var/"):
+        backup.write(paths, disk / "backup.tar.gz")
+    backup.write(paths, tmp_path / "backup.tar.gz")
+    (disk / "later").write_text("")
+    restoration.restore(paths, tmp_path / "backup.tar.gz", replace=True)
+    assert paths.var.is_symlink()
+    assert contents(disk) == {"team/secrets.json": "secrets.json", "team/program": "program"}
+    assert [(disk / "team" / name).stat().st_mode & 0o777 for name in ("secrets.json", "program")] == [0o600, 0o755]
+    assert [path.name for path in disk.parent.iterdir()] == ["data"]
+
+
+def test_the_data_of_a_postgresql_server_is_left_out(tmp_path: Path) -> None:
+    paths = checkout(tmp_path / "checkout")
+    assert not backup.has_postgresql(paths)
+    (paths.var / "team/postgresql/data").mkdir(parents=True)
+    (paths.var / "team/postgresql/data/PG_VERSION").write_text("15")
+    (paths.var / "team/secrets.json").write_text("{}")
+    assert backup.has_postgresql(paths)
+    assert backup.write(paths, tmp_path / "backup.tar.gz").files == 1
 
 
 def test_links_to_folders_that_contain_them_are_left_out(tmp_path: Path) -> None:

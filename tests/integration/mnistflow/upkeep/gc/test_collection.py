@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -176,7 +176,8 @@ def test_a_running_retraining_keeps_its_workspace_and_the_cache(year: Year) -> N
     assert used.root.is_dir() and year.cached(run).is_file()
     assert found["workspaces"].kept == {"in use by a running process": 1}
     assert not found["files of DVC's cache"].count
-    files.write_json(used.root / workspace.OWNER, {**asdict(ProcessIdentity.own()), "started": 0})  # it was killed
+    was_killed = replace(ProcessIdentity.own(), started=0.0, boot_ticks="")
+    files.write_json(used.root / workspace.OWNER, asdict(was_killed))
     year.collect(delete=True)
     assert not used.root.exists() and not year.cached(run).exists() and not lock.with_suffix("").exists()
 
