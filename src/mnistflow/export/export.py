@@ -60,7 +60,7 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
     Raises:
         ParityError: the ONNX file and the trained model disagree; nothing is written.
         DataError: the prepared data or the trained model is missing or damaged.
-        StageError: onnxruntime cannot load the ONNX file.
+        StageError: onnxruntime cannot load the ONNX file, or int8 gains nothing.
     """
     data = splits.load(paths.prepared)
     task = tasks.get(data.task)
@@ -74,6 +74,7 @@ def export(paths: Paths, config: ExportConfig) -> ExportRecord:
 
     expected, temperature, doubt = predict(task.evaluation_split(data.test).inputs), 1.0, None
     proto = learner.convert(model, signature, config.opset)
+    proto.ir_version = IR_VERSION  # which the quantization's onnxruntime has to read
     normalization.merge_normalizations(proto)
     if config.precision == "int8":
         held_out = task.evaluation_split(data.validation).inputs

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistflow.arrays import Array
+from mnistflow.errors import StageError
 from mnistflow.runtime import onnx_session
 from mnistflow.tasks.task import Signature
 
@@ -36,6 +37,9 @@ def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, al
         signature: of the model.
         inputs: held-out examples `[n, *input_shape]`, of which the first are used.
         all_layers: whether the first and the last layer are quantized too, which lose most by it.
+
+    Raises:
+        StageError: no layer can be quantized, or int8 would make the file larger.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -47,20 +51,46 @@ def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, al
         # Constants are folded and normalizations merged first, so that no scale is wasted on what disappears.
         quant_pre_process(str(source), str(optimized), skip_symbolic_shape=True)
         graph = onnx.load(optimized).graph
+        kept = [] if all_layers else _ends(graph)
         quantize_static(
             str(optimized),
             str(target),
             _reader(signature, inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
-            nodes_to_exclude=[*_normalizations(graph), *([] if all_layers else _ends(graph))],
+            nodes_to_exclude=[*_normalizations(graph), *kept],
             per_channel=True,
             # Without VNNI, CPUs add pairs of products in 16 bits, which 8 bits of weight can overflow.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return onnx.load(target)
+        result = onnx.load(target)
+    _require_gain(model, result, kept)
+    return result
+
+
+def _require_gain(model: onnx.ModelProto, result: onnx.ModelProto, kept: Sequence[str]) -> None:
+    """Raise StageError if no weight is in int8, or the quantized graph is not smaller than the one in float32.
+
+    Args:
+        model: graph in float32.
+        result: the quantized graph.
+        kept: first and last layers that were left in float32.
+    """
+    before, after = model.ByteSize(), result.ByteSize()
+    if not any(tensor.data_type == tensor.INT8 for tensor in result.graph.initializer):
+        only = " other than the first and the last one, which stay in float32" if kept else ""
+        also = ", or export.quantize_ends to true" if kept else ""
+        raise StageError(
+            f"export.precision: int8 has nothing to quantize: the model has no layer with weights{only}",
+            f"Set it to float32{also}.",
+        )
+    if after >= before:
+        raise StageError(
+            f"export.precision: int8 does not make the model smaller: {after:,} bytes instead of {before:,}",
+            "Set it to float32.",
+        )
 
 
 def _normalizations(graph: onnx.GraphProto) -> list[str]:

@@ -133,17 +133,26 @@ def _mean(members: Sequence[onnx.ModelProto], signature: Signature) -> onnx.Mode
 
 
 def _common_opsets(members: Sequence[onnx.ModelProto]) -> list[onnx.OperatorSetIdProto]:
-    """Return the operator sets of all members.
+    """Return the operator sets that nodes of the members use; converters import others too, of any version.
 
     Raises:
-        StageError: two members have different versions of an operator set.
+        StageError: two members use different versions of an operator set.
     """
     versions: dict[str, onnx.OperatorSetIdProto] = {}
-    for entry in (entry for member in members for entry in member.opset_import):
-        known = versions.setdefault(entry.domain, entry)
-        if known.version != entry.version:
-            raise StageError(
-                f"the members of the ensemble were exported with export.opset {known.version} and {entry.version}",
-                "Export all of them with the same opset.",
-            )
+    for member in members:
+        used = _domains(member.graph)
+        for entry in (entry for entry in member.opset_import if entry.domain in used):
+            known = versions.setdefault(entry.domain, entry)
+            if known.version != entry.version:
+                name = f"operator set {entry.domain}" if entry.domain else "export.opset"
+                raise StageError(
+                    f"the members of the ensemble were exported with {name} {known.version} and {entry.version}",
+                    "Export all of them with the same opset and the same version of mnistflow.",
+                )
     return list(versions.values())
+
+
+def _domains(graph: onnx.GraphProto) -> set[str]:
+    """Return the domains of a graph's operators, including those in the bodies of loops."""
+    bodies = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return {node.domain for node in graph.node}.union(*map(_domains, bodies))

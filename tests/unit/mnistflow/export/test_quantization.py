@@ -5,8 +5,9 @@ import onnx
 import pytest
 
 from mnistflow import learners, tasks
-from mnistflow.errors import ParityError
+from mnistflow.errors import ParityError, StageError
 from mnistflow.export import export, quantization
+from mnistflow.pipeline import stages
 from mnistflow.runtime import onnx_session
 
 pytestmark = pytest.mark.slow
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 def trained(settings, digits):
     """A small convolutional network, and its graph in float32."""
     chosen = settings.with_values(
-        {"model.family": "cnn", "model.cnn.blocks": [[8], [16]], "train.epochs": 8, "train.batch_size": 16}
+        {"model.family": "cnn", "model.cnn.blocks": [[16], [64]], "train.epochs": 8, "train.batch_size": 16}
     )
     learner = learners.for_family(chosen.model.chosen)
     model = learner.fit(digits, chosen.model.chosen, chosen.train, lambda *_: None).model
@@ -40,8 +41,8 @@ def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> 
     inner, whole = (
         quantization.quantized(proto, signature, digits.validation.inputs, all_layers=each) for each in (False, True)
     )
-    assert layers_in_int8(inner.graph) == [(16, 8, 3, 3)]
-    assert layers_in_int8(whole.graph) == [(8, 1, 5, 5), (16, 8, 3, 3), (16, 10)]
+    assert layers_in_int8(inner.graph) == [(64, 16, 3, 3)]
+    assert layers_in_int8(whole.graph) == [(16, 1, 5, 5), (64, 16, 3, 3), (64, 10)]
     assert any(tensor.data_type == onnx.TensorProto.INT8 for tensor in inner.graph.initializer)
     config = settings.export.model_copy(update={"precision": "int8", "max_disagreement": 0.05})
     export.save(inner, tmp_path / "model.onnx", {})
@@ -54,7 +55,7 @@ def test_predictions_in_int8_stay_close(settings, digits, trained, tmp_path) -> 
 @pytest.mark.parametrize("geometry", ["box", "upright"])
 def test_normalization_of_images_stays_in_float32(settings, digits, geometry) -> None:
     chosen = settings.with_values(
-        {"model.family": "cnn", "model.cnn.blocks": [[8], [16]], "model.cnn.geometry": geometry}
+        {"model.family": "cnn", "model.cnn.blocks": [[16], [64]], "model.cnn.geometry": geometry}
     )
     task = tasks.get(digits.task)
     signature = task.signature(digits.input_shape, digits.classes)
@@ -66,6 +67,40 @@ def test_normalization_of_images_stays_in_float32(settings, digits, geometry) ->
     assert len(layers_in_int8(inner.graph)) == 1
     assert len(layers_in_int8(whole.graph)) == 3
     assert None not in layers_in_int8(whole.graph)
+
+
+@pytest.mark.parametrize(
+    ("family", "all_layers", "problem"),
+    [
+        ("linear", False, "no layer with weights other than the first and the last one, which stay in float32"),
+        ("rnn", True, "does not make the model smaller"),
+    ],
+)
+def test_int8_that_gains_nothing_is_refused(settings, digits, family, all_layers, problem) -> None:
+    chosen = settings.with_values({"model.family": family})
+    task = tasks.get(digits.task)
+    signature = task.signature(digits.input_shape, digits.classes)
+    proto = learners.get("keras").convert(task.build(chosen.model.chosen, signature), signature, 17)
+    with pytest.raises(StageError, match=problem):
+        quantization.quantized(proto, signature, digits.validation.inputs, all_layers=all_layers)
+
+
+def test_support_vectors_are_quantized_and_trees_are_refused(paths, settings) -> None:
+    common = {
+        "tune.trials": 0,
+        "export.precision": "int8",
+        "export.quantize_ends": True,
+        "export.max_disagreement": 1.0,
+    }
+    chosen = settings.with_values({**common, "model.family": "svm", "model.svm.components": 50})
+    for stage in ("tune", "train", "export"):
+        stages.run(stage, paths, chosen)
+    assert layers_in_int8(onnx.load(paths.exported / "model.onnx").graph)
+    chosen = settings.with_values({**common, "model.family": "tree"})
+    for stage in ("tune", "train"):
+        stages.run(stage, paths, chosen)
+    with pytest.raises(StageError, match="nothing to quantize"):
+        stages.run("export", paths, chosen)
 
 
 def session(folder):

@@ -101,6 +101,22 @@ def test_one_graph_computes_the_mean_of_its_members(settings, digits, registered
     assert list(training.best) == ["accuracy", "loss", "val_accuracy", "val_loss"]
 
 
+def test_a_network_and_a_classifier_of_scikit_learn_are_averaged(settings, digits, registered, tmp_path) -> None:
+    chosen = settings.with_values({"model.family": "linear"})
+    learner, family, task = learners.get("keras"), chosen.model.chosen, tasks.get(digits.task)
+    signature = task.signature(digits.input_shape, digits.classes)
+    learner.prepare(chosen.train)
+    export.save(learner.convert(task.build(family, signature), signature, 17), tmp_path / "linear.onnx", {})
+    files = [tmp_path / "linear.onnx", downloaded(registered[1], tmp_path)]
+    merged = learners.get("ensemble").convert(tuple(file.read_bytes() for file in files), signature, 17)
+    export.save(merged, tmp_path / "model.onnx", {})
+    outputs, mean = (
+        [onnx_session.predict(onnx_session.open_session(file), digits.test.inputs) for file in several]
+        for several in (files, [tmp_path / "model.onnx"])
+    )
+    np.testing.assert_allclose(mean[0], np.mean(outputs, axis=0), atol=1e-6)
+
+
 def downloaded(version: Version, folder: Path) -> Path:
     (folder / str(version.number)).mkdir()
     return registration.download(version, folder / str(version.number)).model

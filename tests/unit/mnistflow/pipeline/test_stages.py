@@ -13,7 +13,7 @@ def test_the_line_of_export_counts_the_predictions_that_int8_changes(paths, sett
     chosen = settings.with_values(
         {
             "model.family": "cnn",
-            "model.cnn.blocks": [[8], [16]],
+            "model.cnn.blocks": [[16], [64]],
             "tune.trials": 0,
             "train.epochs": 1,
             "export.precision": "int8",
