@@ -18,6 +18,7 @@ from mnistflow.errors import ConfigError
 from mnistflow.models import families as known_families
 from mnistflow.paths import Paths
 from mnistflow.pipeline import run_names, run_plan
+from mnistflow.tracking import runs
 from mnistflow.workers import dask_scheduler
 
 logger = logging.getLogger("mnistflow.sweep")
@@ -39,6 +40,7 @@ class SweepPlan:
         settings: params.yaml with the overrides in place.
         values: overrides and fixed external inputs that all runs share, by dotted key.
         runs: parameters of each run alone, by its name, such as `mlp seed=0`.
+        tags: of each run in MLflow, by its name: the command that repeats it, and those of `run_names.tags_of`.
         jobs: runs at a time, at most.
         scheduler: address of the Dask scheduler whose workers execute the runs; None: processes of this machine do.
         cores: processor cores of each process of this machine.
@@ -49,6 +51,7 @@ class SweepPlan:
     settings: Config
     values: Mapping[str, Any]
     runs: Mapping[str, Mapping[str, Any]]
+    tags: Mapping[str, Mapping[str, str]]
     jobs: int
     scheduler: dask_scheduler.Address | None
     cores: Sequence[set[int]]
@@ -138,10 +141,26 @@ def make_plan(
         settings=settings,
         values={**overrides, **pinned, "tune.workers": workers, "tune.scheduler": None},
         runs=planned,
+        tags={name: _tags(base, overrides, {**pinned, **own}) for name, own in planned.items()},
         jobs=jobs or len(planned),
         scheduler=scheduler,
         cores=cores,
     )
+
+
+def _tags(base: Config, overrides: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a run in MLflow.
+
+    Args:
+        base: params.yaml.
+        overrides: of all runs, by dotted key.
+        own: parameters of this run, and its fixed external inputs, by dotted key.
+    """
+    chosen = {**overrides, **{key: own[key] for key in ("model.family", *SEEDS)}}
+    return {
+        runs.COMMAND: run_plan.command({**overrides, **own}),
+        **run_names.tags_of(base, base.with_values(chosen), chosen),
+    }
 
 
 def _plan_runs(settings: Config, families: Sequence[str], seeds: int, dataset: str) -> dict[str, dict[str, Any]]:

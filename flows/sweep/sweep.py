@@ -136,6 +136,7 @@ def _run_missing(
                 SweepRun(
                     name=name,
                     title=plan.title(name),
+                    tags=plan.tags[name],
                     workspace=workspaces.create(checkout, {**plan.values, **own}),
                     result=_result_file(folder, name),
                     parent_run=run.run_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,12 +33,14 @@ class SweepRun:
     Attributes:
         name: such as `mlp seed=0`.
         title: name of the run in MLflow, with the overrides of the sweep.
+        tags: of the run in MLflow.
         result: file for the `comparison.Result` of the run.
         parent_run: id of the sweep's MLflow run.
     """
 
     name: str
     title: str
+    tags: Mapping[str, str]
     workspace: Paths
     result: Path
     parent_run: str
@@ -67,7 +69,7 @@ def run(job: SweepRun) -> str:
 def _run(job: SweepRun) -> None:
     workspace = job.workspace
     settings = config.load(workspace.params)
-    run = runs.start(workspace, settings.fetch.dataset, job.title, kind="retrain", parent=job.parent_run)
+    run = runs.start(workspace, settings.fetch.dataset, job.title, kind="retrain", parent=job.parent_run, tags=job.tags)
     with runs.finished(run):
         for stage in STAGES:
             done = stage_runner.run_or_restore(StageJob(stage, workspace, settings, run.run_id))

@@ -115,7 +115,7 @@ def resolve(paths: Paths, base: Config, overrides: Mapping[str, Any], options: R
         config=config.with_values(pinned),
         options=options,
         tags={
-            runs.COMMAND: _command({**overrides, **pinned}),
+            runs.COMMAND: command({**overrides, **pinned}),
             **({runs.NOTE: options.note} if options.note else {}),
             **({runs.REGISTERS: "true"} if options.register else {}),
             **run_names.tags_of(base, config, overrides),
@@ -134,7 +134,7 @@ def inputs_digest(paths: Paths, base: Config, overrides: Mapping[str, Any]) -> s
     return digests.digest(digests.code_digest(), plan.config.model_dump(mode="json"))
 
 
-def _command(values: Mapping[str, Any]) -> str:
+def command(values: Mapping[str, Any]) -> str:
     """Return the command that repeats a run with these parameters, by dotted key."""
     command = ["mnistflow", "retrain"]
     for key, value in values.items():

@@ -208,6 +208,10 @@ def test_repeats_with_other_seeds_share_a_row_and_a_run_above_theirs(checkout: C
     again = checkout.run(*repeated)
     assert "unchanged" in again.stderr
     assert again.stdout.count(" ± ") == 1
+    overrides = {row["run_id"]: row["overrides"] for row in json.loads(checkout.run("leaderboard", "--json").stdout)}
+    first, second = (overrides[run] for run in runs(row))
+    assert first == {"model.family": "forest"}
+    assert second == first | {"train.seed": 1, "tune.seed": 1}
 
 
 @pytest.mark.long
