@@ -1,7 +1,7 @@
 """Which backend trains fastest: TensorFlow, JAX and PyTorch side by side, as far as they are installed.
 
-Each trains the same networks with `loop.Fitting` on 6,000 images of MNIST, with the same order of batches, in a process
-of its own; the backends take turns. The first epoch holds tracing and compilation; the speed is that of
+Each trains the same networks with `SupervisedFitting` on 6,000 images of MNIST, with the same order of batches, in a
+process of its own; the backends take turns. The first epoch holds tracing and compilation; the speed is that of
 the epochs behind it, with validation.
 
     python benchmarks/backends.py --repeats 3
@@ -23,7 +23,7 @@ import numpy as np
 
 from mnistflow import config, environment, tasks
 from mnistflow.data.sources import idx
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
 
@@ -59,7 +59,7 @@ def train(name: backend.Backend, network: str, precision: str, folder: Path) -> 
     task = tasks.get("image_classification")
     ends = [time.perf_counter()]
     assert isinstance(settings.model.chosen, Network)
-    training = loop.Fitting(
+    training = supervised.SupervisedFitting(
         task,
         task.signature((28, 28), tuple("0123456789")),
         settings.model.chosen,

@@ -20,7 +20,7 @@ from bare_keras import read
 from orchestration import ROOT
 
 from mnistflow import config, tasks
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.learners.learner import MONITORED
 from mnistflow.models.networks.network import Network
 from mnistflow.runtime import backend
@@ -57,7 +57,7 @@ def losses_of_grid(folder: Path) -> list[list[float]]:
     for values in itertools.product(*GRID.values()):
         settings = base.with_values(dict(zip(GRID, values, strict=True)))
         assert isinstance(settings.model.chosen, Network)
-        training = loop.Fitting(
+        training = supervised.SupervisedFitting(
             task,
             signature,
             settings.model.chosen,

@@ -153,7 +153,7 @@ def fit_fast(folder: Path, seed: int) -> Trained:
     from bare_keras import read
 
     from mnistflow import config, tasks
-    from mnistflow.learners.fitting import loop
+    from mnistflow.learners.fitting import supervised
     from mnistflow.models.networks.network import Network
     from mnistflow.runtime import backend
     from mnistflow.splits import Split
@@ -168,7 +168,7 @@ def fit_fast(folder: Path, seed: int) -> Trained:
     train, validation = official.take(order[:54000]), official.take(order[54000:])
     assert isinstance(settings.model.chosen, Network)
     processor_started = time.process_time()
-    training = loop.Fitting(
+    training = supervised.SupervisedFitting(
         task,
         signature,
         settings.model.chosen,

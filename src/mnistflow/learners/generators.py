@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class Generators(Learner[Gan]):
         def draw(network: keras.Model) -> Array:
             return generated_images.grid(_generate(network, frame_inputs), GRID_COLUMNS)
 
-        fitted = adversarial.fit(
+        fitting = adversarial.AdversarialFitting(
             generator,
             discriminator,
             data.train,
@@ -101,16 +101,10 @@ class Generators(Learner[Gan]):
             adversarial.AdversarialSetup(gan_losses.LOSSES[family.loss], family.discriminator_steps),
             measure=_Measure(data),
             draw=draw,
-            on_epoch=on_epoch,
             checkpoint_folder=checkpoint_folder,
         )
-        return Training(
-            model=Generator(fitted.generator, fitted.frames),
-            history=fitted.history,
-            best_epoch=fitted.best_epoch,
-            parameters=fitted.generator.count_params(),
-            seconds=fitted.seconds,
-        )
+        training = fitting.finish(on_epoch)
+        return replace(training, model=Generator(training.model, fitting.frames))
 
     def save(self, model: Generator, folder: Path) -> None:
         model.network.save(folder / networks.FILE)

@@ -14,7 +14,7 @@ from mnistflow import tasks
 from mnistflow.arrays import Array, Outputs
 from mnistflow.learners import distillation, online, warm_start
 from mnistflow.learners.config import LearningConfig, TrainConfig
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.learners.fitting.epoch import EpochPlan
 from mnistflow.learners.learner import Learner, OnEpoch, Training
 from mnistflow.models.networks.network import Network
@@ -68,7 +68,7 @@ class Networks(Learner[Network]):
         task = tasks.get(data.task)
         signature = task.signature(data.input_shape, data.classes)
         teacher = distillation.teacher(config.distillation, data)
-        begin = partial(loop.Fitting, task, signature, family, teacher=teacher)
+        begin = partial(supervised.SupervisedFitting, task, signature, family, teacher=teacher)
         if config.online:
             return online.fit(data, config, begin=begin, on_epoch=on_epoch, checkpoint_folder=checkpoint_folder)
         if config.warm_start is not None:

@@ -26,7 +26,7 @@ from mnistflow.splits import Dataset
 if TYPE_CHECKING:
     import keras
 
-    from mnistflow.learners.fitting.loop import BeginFitting
+    from mnistflow.learners.fitting.supervised import BeginFitting
 
 PARAMETER = "train.online"
 LEARNING_RATE_FACTOR = 0.1  # `train.learning_rate` is meant for means over a batch

@@ -21,7 +21,7 @@ import numpy as np
 from flows.cli import app
 from mnistflow import config, tasks
 from mnistflow.data import catalog, prepare
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.runtime import backend
 
 name, params, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -48,7 +48,7 @@ def main():
             if epoch == killed_after:
                 raise Killed
 
-        return loop.Fitting(
+        return supervised.SupervisedFitting(
             task, signature, settings.model.chosen, settings.train, train=data.train, validation=data.validation,
             checkpoint_folder=checkpoint_folder,
         ).finish(on_epoch)

@@ -20,7 +20,7 @@ from mnistflow.errors import ParityError, StageError
 from mnistflow.evaluation import evaluate
 from mnistflow.export import export, normalization, test_time_augmentation
 from mnistflow.learners import train
-from mnistflow.learners.fitting import acceleration, loop, optimizers
+from mnistflow.learners.fitting import acceleration, optimizers, supervised
 from mnistflow.learners.learner import OnEpoch, Training
 from mnistflow.models import families
 from mnistflow.models.networks.network import Network
@@ -397,13 +397,14 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mnistflow import config, splits, tasks
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.paths import Paths
 folder, params, checkpoint_folder = map(Path, sys.argv[1:])
 data, settings = splits.load(Paths(folder, folder).prepared), config.load(params)
 task = tasks.get(data.task)
-fitting = loop.Fitting(task, task.signature(data.input_shape, data.classes), settings.model.chosen, settings.train,
-                       train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder)
+signature = task.signature(data.input_shape, data.classes)
+fitting = supervised.SupervisedFitting(task, signature, settings.model.chosen, settings.train, train=data.train,
+                                       validation=data.validation, checkpoint_folder=checkpoint_folder)
 fitting.finish(lambda epoch, _: print(epoch, flush=True) or time.sleep(600 * (epoch == 2)))
 """
 
@@ -439,7 +440,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(settings, digits, prepare
     replayed: list[int] = []
     task = tasks.get(digits.task)
     assert isinstance(longer.model.chosen, Network)
-    resumed = loop.Fitting(
+    resumed = supervised.SupervisedFitting(
         task,
         task.signature(digits.input_shape, digits.classes),
         longer.model.chosen,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mnistflow import tasks
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.models.networks.mlp import Mlp
 from mnistflow.splits import Split
 from mnistflow.tasks.task import Signature, Task
@@ -213,7 +213,8 @@ def test_a_whole_training_of_the_pipeline(settings: Any) -> None:
             oracle.descend(inputs[batch], targets[batch])
         losses.append(oracle.loss(inputs, targets))
     split = Split(inputs, targets)
-    training = loop.Fitting(task, signature, family, config, train=split, validation=split).finish(lambda *_: None)
+    fitting = supervised.SupervisedFitting(task, signature, family, config, train=split, validation=split)
+    training = fitting.finish(lambda *_: None)
     assert training.history["val_loss"] == pytest.approx(losses, rel=1e-5)
     assert training.best_epoch == config.epochs
     assert_same(oracle.weights, training.model.get_weights())

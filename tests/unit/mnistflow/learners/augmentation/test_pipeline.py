@@ -10,7 +10,7 @@ from mnistflow import tasks
 from mnistflow.config import Config
 from mnistflow.learners.augmentation.pipeline import augment
 from mnistflow.learners.config import AugmentConfig
-from mnistflow.learners.fitting import loop
+from mnistflow.learners.fitting import supervised
 from mnistflow.models.networks.network import Network
 from mnistflow.splits import Dataset, Split
 from mnistflow.tasks.task import Signature
@@ -154,7 +154,7 @@ def test_inputs_that_are_no_images_are_left_as_they_are(settings: Config, digits
     for shift in (0.0, 0.1):
         chosen = settings.with_values({"train.augment.shift": shift, "train.epochs": 1})
         assert isinstance(chosen.model.chosen, Network)
-        fitted = loop.Fitting(
+        fitted = supervised.SupervisedFitting(
             tasks.get(digits.task),
             signature,
             chosen.model.chosen,
