@@ -32,6 +32,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __getitem__(self, rows: slice) -> "Split":
+        """Return a range of the examples, without copying them."""
+        return Split(self.inputs[rows], self.targets[rows])
+
     def take(self, indices: NDArray[np.intp]) -> "Split":
         """Return the examples at indices `[k]`, in this order."""
         return Split(self.inputs[indices], self.targets[indices])
@@ -89,6 +93,26 @@ class Dataset:
     feedback: int = 0
     feedback_validation: int = 0
     golden: Split | None = None
+
+    @property
+    def official_train(self) -> Split:
+        """Training examples of the publisher."""
+        return self.train[: len(self.train) - self.feedback]
+
+    @property
+    def feedback_train(self) -> Split:
+        """Training examples from users' feedback, in the order of time."""
+        return self.train[len(self.train) - self.feedback :]
+
+    @property
+    def official_validation(self) -> Split:
+        """Validation examples of the publisher, shuffled unless they are a time series."""
+        return self.validation[: len(self.validation) - self.feedback_validation]
+
+    @property
+    def held_out_feedback(self) -> Split:
+        """Validation examples from users' feedback, in the order of time."""
+        return self.validation[len(self.validation) - self.feedback_validation :]
 
     @property
     def test_sha256(self) -> str:

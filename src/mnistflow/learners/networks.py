@@ -72,9 +72,15 @@ class Networks(Learner[Network]):
         if config.online:
             return online.fit(data, config, begin=begin, on_epoch=on_epoch, checkpoint_folder=checkpoint_folder)
         if config.warm_start is not None:
-            build = partial(task.build, family, signature)
             return warm_start.fit(
-                data, config, config.warm_start, build, self.predict, begin, on_epoch, checkpoint_folder
+                data,
+                config,
+                config.warm_start,
+                build=partial(task.build, family, signature),
+                predict=self.predict,
+                begin=begin,
+                on_epoch=on_epoch,
+                checkpoint_folder=checkpoint_folder,
             )
         fitting = begin(config, train=data.train, validation=data.validation, checkpoint_folder=checkpoint_folder)
         return fitting.finish(on_epoch)

@@ -9,16 +9,15 @@ frozen, because one example has no batch statistics.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mnistflow.errors import StageError
 from mnistflow.learners import registered_models
 from mnistflow.learners.config import AugmentConfig, TrainConfig
-from mnistflow.learners.learner import OnEpoch, Training
+from mnistflow.learners.learner import MONITORED, OnEpoch, Training
 from mnistflow.learners.warm_start import PARAMETER as WARM_START
 from mnistflow.learners.warm_start import load_weights
 from mnistflow.splits import Dataset
@@ -53,42 +52,59 @@ def fit(
         RegistryError: the version is missing, or has another signature than the data.
         StageError: there is no feedback, or the version's network has another architecture.
     """
-    official_count = len(data.train) - data.feedback
     if not data.feedback:
         raise StageError(f"{PARAMETER}: there is no feedback to learn from", "Report labels, or set it to false.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = checkpoint_folder or Path(temporary)
-        if config.warm_start is None:
-            pretrained = begin(
-                config.model_copy(update={"online": False}),
-                train=data.train.take(np.arange(official_count)),
-                validation=data.validation,
-                checkpoint_folder=folder / "official",
-            ).finish(on_epoch)
-            weights = pretrained.model.get_weights()
-        else:
-            pretrained = None
+        learn_feedback = partial(_learn_feedback, data, config, begin, folder / "feedback")
+        if config.warm_start is not None:
             version = registered_models.find(config.warm_start, data.name, WARM_START)
-            weights = registered_models.keras_file(version, data, WARM_START, Path(temporary))
-        epochs = len(next(iter(pretrained.history.values()))) if pretrained else 0
+            weights_file = registered_models.keras_file(version, data, WARM_START, Path(temporary))
+            return learn_feedback(weights_file, on_epoch)
+        pretrained = _learn_official(data, config, begin, folder / "official", on_epoch)
+        epochs = len(pretrained.history[MONITORED])
+        updated = learn_feedback(pretrained.model.get_weights(), lambda _, metrics: on_epoch(epochs + 1, metrics))
+        return _joined(pretrained, updated)
 
-        def on_pass(_: int, metrics: Mapping[str, float]) -> None:
-            on_epoch(epochs + 1, metrics)
 
-        updated = begin(
-            _of_single_examples(config),
-            train=data.train.take(np.arange(official_count, len(data.train))),
-            validation=data.validation,
-            start=_start(weights),
-            checkpoint_folder=folder / "feedback",
-        ).finish(on_pass)
-    before = pretrained.history if pretrained else {name: [] for name in updated.history}
+def _learn_official(
+    data: Dataset, config: TrainConfig, begin: BeginFitting, checkpoint_folder: Path, on_epoch: OnEpoch
+) -> Training:
+    return begin(
+        config.model_copy(update={"online": False}),
+        train=data.official_train,
+        validation=data.validation,
+        checkpoint_folder=checkpoint_folder,
+    ).finish(on_epoch)
+
+
+def _learn_feedback(
+    data: Dataset,
+    config: TrainConfig,
+    begin: BeginFitting,
+    checkpoint_folder: Path,
+    weights: Path | list[Any],
+    on_epoch: OnEpoch,
+) -> Training:
+    """Train a network with these weights on the feedback: one epoch, a step for each example."""
+    return begin(
+        _of_single_examples(config),
+        train=data.feedback_train,
+        validation=data.validation,
+        start=_start(weights),
+        checkpoint_folder=checkpoint_folder,
+    ).finish(on_epoch)
+
+
+def _joined(first: Training, second: Training) -> Training:
+    """Return two trainings, the second of which continues the first for one epoch, as one."""
+    history = {name: [*first.history[name], *values] for name, values in second.history.items()}
     return Training(
-        model=updated.model,
-        history={name: [*before[name], *values] for name, values in updated.history.items()},
-        best_epoch=epochs + 1,
-        parameters=updated.parameters,
-        seconds=updated.seconds + (pretrained.seconds if pretrained else 0.0),
+        model=second.model,
+        history=history,
+        best_epoch=len(history[MONITORED]),
+        parameters=second.parameters,
+        seconds=first.seconds + second.seconds,
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mnistflow.arrays import Array, Outputs
     from mnistflow.learners.fitting.loop import Fitting
+    from mnistflow.learners.fitting.supervised import BeginFitting
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +78,10 @@ def fit(
     data: Dataset,
     config: TrainConfig,
     reference: int | str,
+    *,
     build: Callable[[], keras.Model],
     predict: Callable[[keras.Model, Array], Outputs],
-    begin: Callable[..., Fitting],
+    begin: BeginFitting,
     on_epoch: OnEpoch,
     checkpoint_folder: Path | None,
 ) -> Training:
@@ -91,7 +93,7 @@ def fit(
         reference: the version to start from, `config.warm_start`.
         build: returns a new network.
         predict: returns the outputs of a network.
-        begin: begins the training of a network; see `loop.Fitting`.
+        begin: builds a network and returns its training.
         on_epoch: called with the number of the epoch, from 1, and its metrics.
         checkpoint_folder: has a checkpoint of each part; None for a temporary one.
 
@@ -109,12 +111,9 @@ def fit(
         model = build()
         load_weights(model, weights)
         train, validation = draw_examples(data, predict(model, data.train.inputs), config.seed)
-        gentle = config.shortened(round(MIN_STEPS_FACTOR * config.min_steps)).model_copy(
-            update={"learning_rate": LEARNING_RATE_FACTOR * config.learning_rate}
-        )
         trainings = {
             part: begin(
-                gentle,
+                _of_smaller_steps(config),
                 train=train,
                 validation=validation,
                 start=partial(_start, weights=weights, part=part),
@@ -122,11 +121,24 @@ def fit(
             )
             for part in PARTS
         }
-        losses = {part: _first_loss(training) for part, training in trainings.items()}
-        chosen = min(losses, key=losses.__getitem__)
-        tried = ", ".join(f"{part} {loss:.4f}" for part, loss in losses.items())
-        logger.info("warm start from version %d: %s is trained (validation loss: %s)", version.number, chosen, tried)
+        chosen = _best_part(trainings, version.number)
         return trainings[chosen].finish(on_epoch)
+
+
+def _of_smaller_steps(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with fewer and smaller steps than a training from scratch has."""
+    return config.shortened(round(MIN_STEPS_FACTOR * config.min_steps)).model_copy(
+        update={"learning_rate": LEARNING_RATE_FACTOR * config.learning_rate}
+    )
+
+
+def _best_part(trainings: Mapping[Part, Fitting], version: int) -> Part:
+    """Return the part whose training has the lowest validation loss after one epoch."""
+    losses = {part: _first_loss(training) for part, training in trainings.items()}
+    chosen = min(losses, key=losses.__getitem__)
+    tried = ", ".join(f"{part} {loss:.4f}" for part, loss in losses.items())
+    logger.info("warm start from version %d: %s is trained (validation loss: %s)", version, chosen, tried)
+    return chosen
 
 
 def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Split]:
@@ -152,11 +164,8 @@ def draw_examples(data: Dataset, outputs: Outputs, seed: int) -> tuple[Split, Sp
     replayed = generator.choice(others, min(half, len(others)), replace=False)
     unseen = data.train.take(held_out)
     usual = data.validation.take(generator.permutation(len(data.validation))[:half])
-    validation = Split(
-        np.concatenate([usual.inputs, unseen.inputs]),
-        np.concatenate([usual.targets, unseen.targets]),
-    )
-    return data.train.take(generator.permutation(np.concatenate([replayed, kept]))), validation
+    train = data.train.take(generator.permutation(np.concatenate([replayed, kept])))
+    return train, usual.concatenate(unseen)
 
 
 def _start(model: keras.Model, weights: Path, part: Part) -> None:

@@ -110,17 +110,15 @@ def build(model: Path, data: Dataset) -> Reference:
         data: what it was trained on.
     """
     # Official examples are shuffled, so the first ones are a sample; feedback is in the order of time.
-    official_count = len(data.validation) - data.feedback_validation
-    official = data.validation.take(np.arange(min(official_count, MAX_EXAMPLES)))
-    held_out = data.validation.take(np.arange(official_count, len(data.validation))[-MAX_EXAMPLES:])
-    learned = data.train.inputs[len(data.train) - data.feedback :][-MAX_EXAMPLES:]
-    probabilities = onnx_session.predict(
-        onnx_session.open_session(model), np.concatenate([official.inputs, held_out.inputs])
-    )
+    official = data.official_validation[:MAX_EXAMPLES]
+    held_out = data.held_out_feedback[-MAX_EXAMPLES:]
+    learned = data.feedback_train.inputs[-MAX_EXAMPLES:]
+    evaluated = official.concatenate(held_out)
+    probabilities = onnx_session.predict(onnx_session.open_session(model), evaluated.inputs)
     return Reference(
         inputs=statistics.of_images(np.concatenate([official.inputs, learned])),
         probabilities=probabilities,
-        right=probabilities.argmax(axis=1) == np.concatenate([official.targets, held_out.targets]),
+        right=probabilities.argmax(axis=1) == evaluated.targets,
         images=official.inputs[:IMAGES],
         classes=np.array(data.classes),
         learned=len(learned),
