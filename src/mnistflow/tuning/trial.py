@@ -14,7 +14,7 @@ from mnistflow import learners
 from mnistflow.learners.config import LearningConfig
 from mnistflow.learners.learner import MONITORED
 from mnistflow.paths import Paths
-from mnistflow.splits import Split
+from mnistflow.splits import Dataset, Split
 from mnistflow.splits import load as load_dataset
 from mnistflow.tracking import runs
 from mnistflow.tuning import study
@@ -78,28 +78,12 @@ def run_trial(job: TrialJob) -> TrialResult:
         runs.close(interrupted_run)
     run = runs.start(job.paths, dataset.name, f"trial {trial.number}", kind="trial", parent=job.parent_run)
     trial.set_user_attr(study.RUN, run.run_id)
-    best: dict[str, float] = {}
-    epochs = 0
-
-    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-        nonlocal epochs
-        epochs = epoch
-        run.log_metrics(metrics, step=epoch)
-        if metrics[MONITORED] <= best.get(MONITORED, float("inf")):
-            best.update(metrics)
-        if epoch == attributes.get(study.PRUNED) or _should_stop(trial, epoch, metrics[MONITORED]):
-            trial.set_user_attr(study.PRUNED, epoch)
-            raise optuna.TrialPruned
-
+    epochs = _Epochs(trial, run, attributes.get(study.PRUNED))
     started = time.perf_counter()
     with runs.finished(run):
         family, train = job.learning.model.chosen, job.learning.train
         learner = learners.for_family(family)
-        limited = replace(
-            dataset,
-            train=subset(dataset.train, job.train_limit),
-            validation=subset(dataset.validation, job.train_limit),
-        )
+        limited = _limited(dataset, job.train_limit)
         # As many passes over the data as in the training that the trial stands for.
         min_steps = math.ceil(train.min_steps * len(limited.train) / len(dataset.train))
         train = train.shortened(min_steps)
@@ -107,21 +91,57 @@ def run_trial(job: TrialJob) -> TrialResult:
         run.log_params(used.flattened() | learner.effective(train, len(limited.train)))
         loss = None
         try:
-            learner.fit(limited, family, train, on_epoch)
-            loss = best[MONITORED]
+            learner.fit(limited, family, train, epochs.add)
+            loss = epochs.best[MONITORED]
         except optuna.TrialPruned:
             pass
-        run.log_metrics({f"best_{name}": value for name, value in best.items()})
+        run.log_metrics({f"best_{name}": value for name, value in epochs.best.items()})
         run.set_tags({"mnistflow.outcome": "pruned" if loss is None else "complete"})
-    return TrialResult(trial.number, loss, best, epochs, time.perf_counter() - started, run.run_id)
+    return TrialResult(trial.number, loss, epochs.best, epochs.count, time.perf_counter() - started, run.run_id)
 
 
-def _should_stop(trial: optuna.Trial, epoch: int, loss: float) -> bool:
-    """Report the loss of an epoch; return whether it diverged or the pruner stops the trial."""
-    if not math.isfinite(loss):
-        return True
-    trial.report(loss, step=epoch)
-    return bool(trial.should_prune())
+class _Epochs:
+    """The epochs of a trial: logs each to its MLflow run, and ends the trial if the pruner says so.
+
+    Args:
+        trial: that epochs are reported to.
+        run: the trial's MLflow run.
+        pruned_epoch: in which the trial was pruned before its worker died; None if it was not.
+    """
+
+    def __init__(self, trial: optuna.Trial, run: runs.Run, pruned_epoch: int | None) -> None:
+        self.count = 0
+        self.best: dict[str, float] = {}  # metrics of the epoch with the lowest validation loss
+        self._trial = trial
+        self._run = run
+        self._pruned_epoch = pruned_epoch
+
+    def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log an epoch.
+
+        Raises:
+            optuna.TrialPruned: the trial ends here.
+        """
+        import optuna
+
+        self.count = epoch
+        self._run.log_metrics(metrics, step=epoch)
+        if metrics[MONITORED] <= self.best.get(MONITORED, float("inf")):
+            self.best.update(metrics)
+        if epoch == self._pruned_epoch or self._should_stop(epoch, metrics[MONITORED]):
+            self._trial.set_user_attr(study.PRUNED, epoch)
+            raise optuna.TrialPruned
+
+    def _should_stop(self, epoch: int, loss: float) -> bool:
+        """Report the loss of an epoch; return whether it diverged or the pruner stops the trial."""
+        if not math.isfinite(loss):
+            return True
+        self._trial.report(loss, step=epoch)
+        return bool(self._trial.should_prune())
+
+
+def _limited(dataset: Dataset, limit: int | None) -> Dataset:
+    return replace(dataset, train=subset(dataset.train, limit), validation=subset(dataset.validation, limit))
 
 
 def subset(split: Split, limit: int | None) -> Split:

@@ -9,7 +9,7 @@ something is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, chdir, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,18 +56,7 @@ def collect(
         StageError: DVC uses the checkout at the same time, or its configuration is not valid.
         GitError: the files that branches and tags name are unknown, because git is not installed or fails.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(chdir(paths.checkout))
-            repository = stack.enter_context(Repo(str(paths.checkout)))
-            if delete:
-                stack.enter_context(repository.lock)
-                stack.enter_context(workspace.no_new_workspaces(paths))
-        except DvcException as error:
-            raise StageError(f"DVC's cache cannot be cleared: {error}", "Try again when DVC has ended.") from error
+    with _opened_repository(paths, exclusively=delete) as repository:
         stores = _stores(repository, paths)
         if any(workspace.is_used(folder) for folder in paths.runs.glob("*")):
             return Garbage.of(KIND, {}, (BUSY for store in stores for _ in _objects(store)))
@@ -84,6 +73,28 @@ def collect(
         if delete:
             _remove(paths, sizes, entries, used)
         return Garbage.of(KIND, sizes, kept)
+
+
+@contextmanager
+def _opened_repository(paths: Paths, *, exclusively: bool) -> Iterator[Repo]:
+    """Open DVC's repository, from within the checkout; exclusively, without any new workspace meanwhile.
+
+    Raises:
+        StageError: DVC uses the checkout at the same time, or its configuration is not valid.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(chdir(paths.checkout))
+            repository = stack.enter_context(Repo(str(paths.checkout)))
+            if exclusively:
+                stack.enter_context(repository.lock)
+                stack.enter_context(workspace.no_new_workspaces(paths))
+        except DvcException as error:
+            raise StageError(f"DVC's cache cannot be cleared: {error}", "Try again when DVC has ended.") from error
+        yield repository
 
 
 def _used_hashes(stores: Iterable[Path], texts: Iterable[str]) -> set[str]:
