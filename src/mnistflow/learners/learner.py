@@ -67,12 +67,17 @@ class Learner(ABC, Generic[Parameters]):
         """Return overrides, by dotted key, that fix the external inputs of a training before the run starts.
 
         Raises:
-            ConfigError: a warm start is configured, which only networks support.
+            ConfigError: a warm start or a distillation is configured, which only networks support.
             MnistflowError: an external input is missing.
         """
         if config.train.warm_start is not None:
             raise ConfigError(
                 f"train.warm_start: family {config.model.family} cannot continue an earlier model", "Set it to null."
+            )
+        if config.train.distillation.teacher is not None:
+            raise ConfigError(
+                f"train.distillation.teacher: family {config.model.family} cannot learn from a teacher",
+                "Set it to null.",
             )
         return {}
 
