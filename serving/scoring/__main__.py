@@ -56,7 +56,7 @@ def _score(arguments: argparse.Namespace) -> None:
             f"{model.name} has several inputs, but scoring needs a model with one. Send requests to a server: /v2."
         )
     (spec,) = model.inputs.values()
-    source = sources.open_source(read, spec)
+    source = sources.open_source(read, spec, written)
     if arguments.scheduler:
         workers = pools.dask_cluster(arguments.scheduler)
     else:

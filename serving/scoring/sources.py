@@ -10,7 +10,7 @@ import hashlib
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -34,12 +34,14 @@ class Block:
         names: of pictures, which workers read; empty for other sources.
         rows: inputs `[n, *input_shape]`, or encoded pictures, of which None is a missing one; empty where `names` has
             the pictures.
+        errors: why a row has no input, by its index in the block; its input is 0.
     """
 
     number: int
     first: int
     rows: Array | Sequence[bytes | None]
     names: tuple[str, ...] = ()
+    errors: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names) or len(self.rows)
@@ -65,41 +67,64 @@ class Source(ABC):
         """
 
 
-def open_source(url: str, spec: TensorSpec) -> Source:
+def open_source(url: str, spec: TensorSpec, output: str) -> Source:
     """Return the source that a path or URL names.
 
     Args:
         url: such as `pictures/`, `images.npz` or `s3://bucket/images.parquet`.
         spec: input of the model.
+        output: folder of the results, which is no part of the source if it is below it.
 
     Raises:
-        CommandError: nothing is there, or it is of no kind that can be scored.
+        CommandError: nothing is there, it has no rows, or it is of no kind that can be scored.
     """
     try:
-        files, path = fsspec.core.url_to_fs(url)
-        if files.isdir(path):
-            found = files.find(path, detail=True)
-            parquet = {name: facts for name, facts in found.items() if name.endswith(".parquet")}
-            return _Parquet(files, parquet, spec) if parquet else _Pictures(path, found, spec)
-        suffix = PurePosixPath(path).suffix.lower()
-        if not files.exists(path):
-            raise CommandError(f"{url} does not exist. Name a folder of images, or a .npz, .npy or .parquet file.")
-        if suffix == ".parquet":
-            return _Parquet(files, {path: files.info(path)}, spec)
-        if suffix in (".npz", ".npy"):
-            return _ArrayFile(files, path, spec)
+        source = _open(url, spec, output)
     except (OSError, ImportError, ValueError) as error:
         raise CommandError(f"{url} cannot be read: {_reason(error)}.") from error
+    if not source.count:
+        raise CommandError(f"{url} has no rows.")
+    return source
+
+
+def _open(url: str, spec: TensorSpec, output: str) -> Source:
+    files, path = fsspec.core.url_to_fs(url)
+    if files.isdir(path):
+        return _open_folder(files, path, spec, fsspec.core.url_to_fs(output)[1])
+    suffix = PurePosixPath(path).suffix.lower()
+    if not files.exists(path):
+        raise CommandError(f"{url} does not exist. Name a folder of images, or a .npz, .npy or .parquet file.")
+    if suffix == ".parquet":
+        return _Parquet(files, {path: files.info(path)}, spec)
+    if suffix in (".npz", ".npy"):
+        return _ArrayFile(files, path, spec)
     raise CommandError(f"{url} is neither a folder of images nor a .npz, .npy or .parquet file.")
 
 
+def _open_folder(files: Any, folder: str, spec: TensorSpec, output: str) -> Source:
+    found = {
+        name: facts
+        for name, facts in files.find(folder, detail=True).items()
+        if output == folder or not PurePosixPath(name).is_relative_to(output)
+    }
+    pictures, parquet = (
+        {name: facts for name, facts in found.items() if PurePosixPath(name).suffix.lower() in suffixes}
+        for suffixes in (PICTURES, {".parquet"})
+    )
+    if pictures and parquet:
+        raise CommandError(f"{folder} has images and Parquet files, such as {min(parquet)}. Name a folder of one kind.")
+    if parquet:
+        return _Parquet(files, parquet, spec)
+    if pictures:
+        return _Pictures(pictures, spec)
+    raise CommandError(f"{folder} has no images of these types: {', '.join(sorted(PICTURES))}.")
+
+
 class _Pictures(Source):
-    def __init__(self, folder: str, found: Mapping[str, Mapping[str, Any]], spec: TensorSpec) -> None:
+    def __init__(self, found: Mapping[str, Mapping[str, Any]], spec: TensorSpec) -> None:
         _check_takes_pictures(spec)
-        self._names = tuple(sorted(name for name in found if PurePosixPath(name).suffix.lower() in PICTURES))
-        if not self._names:
-            raise CommandError(f"{folder} has no images of these types: {', '.join(sorted(PICTURES))}.")
-        self.identity = _identity({name: found[name] for name in self._names})
+        self._names = tuple(sorted(found))
+        self.identity = _identity(found)
         self.count = len(self._names)
 
     def blocks(self, size: int) -> Iterator[Block]:
@@ -132,7 +157,7 @@ class _ArrayFile(Source):
                 yield Block(number, first, np.frombuffer(content, self._spec.dtype).reshape(rows, *shape))
 
     def _array(self, raw: IO[bytes]) -> IO[bytes]:
-        if self._path.endswith(".npy"):
+        if PurePosixPath(self._path).suffix.lower() == ".npy":
             return raw
         try:
             archive = zipfile.ZipFile(raw)
@@ -152,7 +177,8 @@ class _ArrayFile(Source):
             shape, is_fortran, dtype = read(stream)
         except ValueError:
             raise CommandError(f"{self._path} is not an array of NumPy.") from None
-        if dtype != self._spec.dtype or is_fortran or not self._spec.accepts(shape):
+        one_row = (1, *shape[1:])
+        if dtype != self._spec.dtype or is_fortran or not shape or not self._spec.accepts(one_row):
             wanted = f"{self._spec.datatype} {list(self._spec.shape)}"
             raise CommandError(
                 f"{self._path} holds {dtype} {list(shape)}, but the model needs {wanted}, in row-major order."
@@ -167,29 +193,31 @@ class _Parquet(Source):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._files, self._paths, self._spec = files, sorted(found), spec
+        self._files, self._spec = files, spec
+        self._columns: dict[str, str] = {}  # path of each file -> its column of inputs
         self.identity = _identity(found)
         self.count = 0
-        for path in self._paths:
+        for path in sorted(found):
             try:
                 with files.open(path, "rb") as stream:
                     file = pq.ParquetFile(stream)
-                    self._column = _column_of(file.schema_arrow, spec, path)
+                    self._columns[path] = _column_of(file.schema_arrow, spec, path)
                     self.count += file.metadata.num_rows
             except pa.ArrowInvalid as error:
                 raise CommandError(f"{path} is not a Parquet file: {_reason(error)}.") from None
 
     def blocks(self, size: int) -> Iterator[Block]:
         for number, (first, batch) in enumerate(self._batches(size)):
-            yield Block(number, first, _rows(batch, self._spec))
+            rows, errors = _rows(batch, self._spec)
+            yield Block(number, first, rows, errors=errors)
 
     def _batches(self, size: int) -> Iterator[tuple[int, Any]]:
         import pyarrow.parquet as pq
 
         first = 0
-        for path in self._paths:
+        for path, column in self._columns.items():
             with self._files.open(path, "rb") as stream:
-                for batch in pq.ParquetFile(stream).iter_batches(size, columns=[self._column]):
+                for batch in pq.ParquetFile(stream).iter_batches(size, columns=[column]):
                     yield first, batch.column(0)
                     first += len(batch)
 
@@ -202,7 +230,8 @@ def _column_of(schema: Any, spec: TensorSpec, path: str) -> str:
     raise CommandError(f"{path} has the columns {', '.join(schema.names)}: rename the one to score to {spec.name}.")
 
 
-def _rows(column: Any, spec: TensorSpec) -> Array | Sequence[bytes | None]:
+def _rows(column: Any, spec: TensorSpec) -> tuple[Array | Sequence[bytes | None], dict[int, str]]:
+    """Return the rows of a block, and why some have no input, by their index."""
     import pyarrow as pa
 
     kind = column.type
@@ -210,17 +239,76 @@ def _rows(column: Any, spec: TensorSpec) -> Array | Sequence[bytes | None]:
         column, kind = column.field("bytes"), column.field("bytes").type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         _check_takes_pictures(spec)
-        encoded: list[bytes | None] = column.to_pylist()
-        return encoded
-    try:
-        values = column.flatten()
-        while pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type):
-            values = values.flatten()
-        array: Array = values.to_numpy(zero_copy_only=False)
-        return np.ascontiguousarray(array.reshape(len(column), *spec.shape[1:]).astype(spec.dtype, casting="safe"))
-    except (AttributeError, TypeError, ValueError, pa.ArrowInvalid):
-        wanted = f"{spec.datatype} {list(spec.shape)}"
-        raise CommandError(f"the column of {kind} does not fit the model, which needs {wanted}.") from None
+        return column.to_pylist(), {}
+    return _numbers(column, spec)
+
+
+def _numbers(column: Any, spec: TensorSpec) -> tuple[Array, dict[int, str]]:
+    """Return a column of lists of numbers, nested as the input or flat, as inputs, and the errors of wrong rows.
+
+    Args:
+        column: of Arrow.
+        spec: input of the model.
+
+    Raises:
+        CommandError: the column has no lists of numbers.
+    """
+    shape, count = spec.shape[1:], len(column)
+    values, row_of, errors = column, np.arange(count), dict[int, str]()
+    levels = []  # of the nested lists: the row and the length of each
+    while _is_list(values.type):
+        _note(errors, row_of[_is_null(values)], "the row contains null")
+        levels.append((row_of, values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
+        values, row_of = values.flatten(), np.repeat(*levels[-1])
+    if not _is_number(values.type) or bool(levels) != bool(shape):
+        raise CommandError(
+            f"the column of {column.type} does not fit the model, which needs {spec.datatype} {list(spec.shape)}."
+        )
+    _note(errors, row_of[_is_null(values)], "the row contains null")
+    counts = np.bincount(row_of, minlength=count)
+    for row in np.flatnonzero(counts != np.prod(shape, dtype=int)):
+        errors.setdefault(int(row), f"the row has {counts[row]:,} numbers, but the model needs {list(shape)}")
+    if len(levels) == len(shape):
+        for side, (rows, lengths) in zip(shape, levels, strict=True):
+            _note(errors, rows[lengths != side], f"the lists of the row have other lengths than {list(shape)}")
+    numbers, is_changed = _converted(values.to_numpy(zero_copy_only=False), spec.dtype)
+    _note(errors, row_of[is_changed], f"the row has numbers that {spec.datatype} cannot represent")
+    inputs = np.zeros((count, *shape), spec.dtype)
+    good = np.isin(np.arange(count), list(errors), invert=True)
+    inputs[good] = numbers[good[row_of]].reshape(-1, *shape)
+    return inputs, errors
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _converted(numbers: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return numbers in another dtype, and whether each has become another number; floats may lose digits."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = numbers.astype(dtype)
+    if numbers.dtype.kind == dtype.kind == "f":
+        return converted, np.isfinite(numbers) & ~np.isfinite(converted)
+    return converted, converted != numbers
+
+
+def _is_null(values: Any) -> Array:
+    nulls: Array = values.is_null().to_numpy(zero_copy_only=False)
+    return nulls
+
+
+def _note(errors: dict[int, str], rows: Array, error: str) -> None:
+    """Add an error of some rows, unless they have one."""
+    for row in np.unique(rows):
+        errors.setdefault(int(row), error)
 
 
 def _check_takes_pictures(spec: TensorSpec) -> None:

@@ -122,7 +122,7 @@ class _Worker:
 
     def _rows(self, block: Block) -> _Rows:
         if isinstance(block.rows, np.ndarray):
-            return _Rows(block.rows, np.zeros(len(block), bool), {})
+            return _Rows(block.rows, np.zeros(len(block), bool), dict(block.errors))
         (spec,) = self._model.inputs.values()
         rows = _Rows(np.zeros((len(block), *spec.shape[1:]), spec.dtype), np.zeros(len(block), bool), {})
         for index in range(len(block)):

@@ -203,10 +203,50 @@ def test_input_and_output_in_s3(repository: Path, tmp_path: Path, s3: dict[str, 
     assert [name for name in names if "part" in name] == [f"out/part-{number:06}.parquet" for number in range(3)]
 
 
+def test_rows_of_lists_that_do_not_fit_have_an_error(repository: Path, tmp_path: Path) -> None:
+    images = kit.digits()[0][:6].reshape(6, -1).astype(int).tolist()
+    lists = [images[0], images[1][:700], images[2] + images[3][:84], None, [300, *images[4][1:]], images[5]]
+    nested = [[row[start : start + 28] for start in range(0, 784, 28)] for row in (images[0], images[5])]
+    nested[0][0], nested[0][1] = nested[0][0][:27], [0, *nested[0][1]]
+    (tmp_path / "lists").mkdir()
+    pq.write_table(pa.table({"images": lists}), tmp_path / "lists/1.parquet")
+    pq.write_table(pa.table({"image": nested}), tmp_path / "lists/2.parquet")
+    done = score(repository, tmp_path / "lists", tmp_path / "out")
+    assert "5 rows have no prediction" in done.stderr
+    found = pq.read_table(tmp_path / "out")
+    assert found["error"].to_pylist() == [
+        None,
+        "the row has 700 numbers, but the model needs [28, 28]",
+        "the row has 868 numbers, but the model needs [28, 28]",
+        "the row contains null",
+        "the row has numbers that UINT8 cannot represent",
+        None,
+        "the lists of the row have other lengths than [28, 28]",
+        None,
+    ]
+    expected = kit.untrained(2).probabilities(kit.digits()[0][[0, 5, 5]])
+    answered = [row for row in found["probabilities"].to_pylist() if row is not None]
+    np.testing.assert_allclose(answered, expected, atol=1e-5)
+
+
+def test_an_output_below_its_input_can_be_resumed(repository: Path, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path, kit.digits()[0][:3])
+    for _ in range(2):
+        assert "3 rows in 1 files" in score(repository, pictures, pictures / "scored").stdout
+    refused = score(repository, pictures, tmp_path / "out", check=False)
+    assert "has images and Parquet files, such as" in refused.stderr
+
+
+def test_the_suffix_of_an_array_may_be_in_capitals(repository: Path, tmp_path: Path) -> None:
+    source = write_npy(tmp_path, kit.digits()[0][:3]).rename(tmp_path / "IMAGES.NPY")
+    assert "3 rows in 1 files" in score(repository, source, tmp_path / "out").stdout
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "does not exist"),
+        (np.zeros((0, 28, 28), np.uint8), "has no rows"),
         (np.zeros((3, 20, 20), np.uint8), "the model needs UINT8 [-1, 28, 28]"),
         (np.zeros((3, 28, 28), np.float64), "holds float64 [3, 28, 28]"),
         (b"rubbish", "is not an array of NumPy"),
