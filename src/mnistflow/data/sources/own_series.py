@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +70,33 @@ def _read(path: Path) -> NDArray[Any]:
     _check_columns(path, rows)
     if rows and rows[0][1][-1].strip() and _number(rows[0][1][-1]) is None:
         rows = rows[1:]  # the header
+    else:
+        _check_no_decimal_commas(path, text, rows)
     _check_dates(path, rows)
     values = np.array([_value(path, line, cells[-1]) for line, cells in rows])
     if len(values) < MIN_VALUES:
         raise DataError(f"{path} has {len(values)} values", f"Add values: at least {MIN_VALUES} are needed.")
     if not np.ptp(values[: int(windows.TRAIN_FRACTION * len(values))]):
         raise DataError(f"{path}: the values of the training split are all the same", "Check the last column.")
+    if not np.all(np.isfinite(windows.standardized(values))):
+        raise DataError(
+            f"{path}: the values are too large, too small or too far apart for float32 once they are standardized",
+            "Use another unit, or correct values that are no measurements.",
+        )
     return values
 
 
 def _rows(text: str) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield the number of each line that is not empty, from 1, and its cells."""
-    first = text.partition("\n")[0]
-    delimiter = next((character for character in _DELIMITERS if character in first), ",")
-    reader = csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+    reader = csv.reader(text.splitlines(), delimiter=_delimiter(text), strict=True)
     for cells in reader:
         if any(map(str.strip, cells)):
             yield reader.line_num, cells
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    return next((character for character in _DELIMITERS if character in first), ",")
 
 
 def _value(path: Path, line: int, cell: str) -> float:
@@ -103,6 +114,24 @@ def _check_columns(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> Non
                 f"{path}, line {line}: {len(cells)} cells, but the first line has {len(rows[0][1])}",
                 "Write numbers with decimal points, or separate the columns by semicolons.",
             )
+
+
+def _check_no_decimal_commas(path: Path, text: str, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Raise DataError if lines without a header are probably single numbers with decimal commas.
+
+    These are pairs of integers with a comma between them, the first of which do not increase, as those of a time would.
+    """
+    pairs = [[cell.strip() for cell in cells] for _, cells in rows if len(cells) == 2]
+    if not pairs or len(pairs) < len(rows) or _delimiter(text) != ",":
+        return
+    if not all(first.lstrip("+-").isdecimal() and second.isdecimal() for first, second in pairs):
+        return
+    first = [int(first) for first, _ in pairs]
+    if any(later <= before for before, later in pairwise(first)):
+        raise DataError(
+            f"{path}: lines such as {','.join(pairs[0])!r} may be two columns, or numbers with decimal commas",
+            "Name the columns in a first line, or write numbers with decimal points.",
+        )
 
 
 def _number(cell: str) -> float | None:

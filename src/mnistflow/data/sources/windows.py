@@ -35,6 +35,19 @@ def write_series(folder: Path, series: NDArray[Any], window: int) -> tuple[Path,
         series: values `[n]`, in their order; those of the training split differ.
         window: number of values that a forecast is computed from.
     """
-    train, test = np.split(series.astype(np.float64), [int(TRAIN_FRACTION * len(series))])
-    mean, deviation = train.mean(), train.std()
-    return npz.write_splits(folder, of((train - mean) / deviation, window), of((test - mean) / deviation, window))
+    train, test = np.split(standardized(series), [int(TRAIN_FRACTION * len(series))])
+    return npz.write_splits(folder, of(train, window), of(test, window))
+
+
+def standardized(series: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the values of a series in units in which its training split has mean 0 and standard deviation 1.
+
+    Those that float32 cannot represent are infinite, or NaN.
+
+    Args:
+        series: values `[n]`, in their order; those of the training split differ.
+    """
+    values = series.astype(np.float64)
+    train = values[: int(TRAIN_FRACTION * len(values))]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        return np.asarray((values - train.mean()) / train.std(), np.float32)

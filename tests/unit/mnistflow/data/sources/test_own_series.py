@@ -39,6 +39,7 @@ def test_the_last_column_becomes_windows_in_units_of_the_training_split(tmp_path
     [
         [f"{value:.3f}" for value in VALUES],
         ["day;temperature;sold", *(f"{line.replace(',', ';3,5;')}" for line in LINES), "", ""],
+        [f"{number},{value:.3f}" for number, value in enumerate(VALUES)],
         ['\ufeff"day"\t"sold, in pieces"', *(line.replace(",", "\t") for line in LINES)],
     ],
 )
@@ -70,12 +71,21 @@ def test_columns_are_separated_by_whatever_the_first_line_has(tmp_path: Path, li
         (["2023-12-31,NaN", *LINES], "line 1: 'NaN' is not a number"),
         (["1"] * 300, "the values of the training split are all the same"),
         (['"', *LINES], "cannot be read as a CSV file"),
+        ([f"{value:.1f}".replace(".", ",") for value in VALUES], "'100,0' may be two columns, or numbers with decimal"),
+        ([str(1e306 * value) for value in VALUES], "too large, too small or too far apart"),
+        ([str(1e-200 * value) for value in VALUES], "too large, too small or too far apart"),
+        ([*map(str, VALUES[:-1]), "1e300"], "too large, too small or too far apart"),
     ],
 )
 def test_a_bad_file_is_refused_with_one_line(tmp_path: Path, lines: list[str], problem: str) -> None:
     with pytest.raises(DataError, match=problem) as refused:
         catalog.own_data_set("sales_series", write(tmp_path, lines))
     assert "\n" not in str(refused.value)
+
+
+def test_integers_after_an_increasing_time_need_no_header(tmp_path: Path) -> None:
+    counts = [f"{2000 + number},{value:.0f}" for number, value in enumerate(VALUES)]
+    assert catalog.own_data_set("sales_series", write(tmp_path, counts)).generate
 
 
 def test_hours_with_an_offset_are_compared_in_utc(tmp_path: Path) -> None:
