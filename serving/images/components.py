@@ -47,6 +47,11 @@ class Components:
         """Width of the bounding boxes."""
         return self.right - self.left
 
+    def slices(self, number: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the bounding box of a component."""
+        rows = slice(int(self.top[number]), int(self.bottom[number]))
+        return rows, slice(int(self.left[number]), int(self.right[number]))
+
     def total(self, values: Floats) -> npt.NDArray[np.float64]:
         """Return the sum of the values of each component; `values` is `[height, width]`."""
         return np.bincount(self.of_pixel, values[self.mask], len(self)).astype(np.float64)
@@ -77,6 +82,13 @@ class Components:
             return None
         number = int(np.argmax(ink_of))
         return None if self.area[number] < max(1, min_share * self.mask.size) else number
+
+    def largest(self, count: int, min_side: int) -> list[int]:
+        """Return the numbers of up to `count` components by their smaller side, of at least `min_side` pixels."""
+        side = np.minimum(self.height, self.width)
+        numbers = np.argsort(-side, kind="stable")[:count]
+        result: list[int] = numbers[side[numbers] >= min_side].tolist()
+        return result
 
     def select(self, chosen: Mask) -> Mask:
         """Return the mask of the chosen components; `chosen` has one entry for each component."""

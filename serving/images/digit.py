@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import NoInkError
-from serving.images import components
+from serving.images import components, morphology, printed_lines
 from serving.images.components import Components, Floats, Mask
 
 # Selects components, with the ink of each, which is 0 for those that are not candidates; None if there are only specks.
@@ -27,14 +27,14 @@ WHOLE_SIDE = 0.92
 COMPARABLE_SHARE = 0.1
 # A digit within a frame has at least this share of the frame's ink; otherwise the frame is a digit cropped closely.
 MIN_DIGIT_SHARE = 0.02
-# Printed lines are thinner than this share of the width of the strokes, unless there are several.
-LINE_THICKNESS = 0.6
-SEVERAL_LINES = 3
-# A printed line fills this share of each section of its row.
-LINE_SECTIONS = 12
-LINE_FILL = 0.6
-# Part of the image's sides that the box of a form spans at least.
-BOX_SPAN = 0.5
+# A ring or a box is empty in the middle, and its ink is within this share of its size from its bounding box. The digit
+# inside is larger than this share of its height, and has the ring on this share of each of its four sides.
+INSET = 0.25
+INSIDE_SIZE = 0.2
+SURROUNDED = 0.8
+# So many of the largest components may be rings or boxes, with a smaller side of at least so many pixels.
+MAX_RINGS = 32
+MIN_RING = 8
 # A stroke apart from the largest one belongs to the digit if it has this share of its ink, is not further away than
 # this share of its size, and is no longer than this multiple of it, as printed lines are.
 PART_SHARE = 0.06
@@ -67,7 +67,7 @@ def digit_mask(ink: Floats, choose: Choice) -> Mask:
         if strongest < floor:
             break
         is_strong = remaining > max(STRONG_SHARE * strongest, floor / 2)
-        parts = components.label(without_lines(is_strong))
+        parts = printed_lines.without_printed_lines(is_strong)
         ink_of = parts.total(ink)
         frames = _frames(parts, ink_of)
         chosen = choose(parts, np.where(frames, 0, ink_of))
@@ -76,7 +76,7 @@ def digit_mask(ink: Floats, choose: Choice) -> Mask:
         if framed is None:
             framed = choose(parts, ink_of)
             min_ink = MIN_DIGIT_SHARE * float(ink_of.sum())
-        remaining[dilated(is_strong, 3)] = 0
+        remaining[morphology.dilated(is_strong, 3)] = 0
     if framed is None:
         raise NoInkError("no ink found in the image")
     return framed
@@ -95,100 +95,45 @@ def _noise(ink: Floats) -> float:
     return float(components.upper_median(np.abs(some[:, 1:] - some[:, :-1]))) / 0.6745 / 2**0.5
 
 
-def dilated(mask: Mask, radius: int) -> Mask:
-    """Return a mask dilated by a square with this distance from its centre to its sides."""
-    for axis in (0, 1):
-        lines = mask.swapaxes(0, axis)
-        result = lines.copy()
-        for distance in range(1, radius + 1):
-            result[distance:] |= lines[:-distance]
-            result[:-distance] |= lines[distance:]
-        mask = result.swapaxes(0, axis)
-    return mask
-
-
-def without_lines(mask: Mask) -> Mask:
-    """Return a mask without the printed lines of ruled or squared paper, but with the strokes that cross them."""
-    rows, columns = _lines(mask), _lines(mask.T)
-    if not rows.any() and not columns.any():
-        return mask
-    width = stroke_width(mask & ~rows[:, None] & ~columns[None])
-    if not width:
-        return mask
-    rows, columns = _thin(rows, width), _thin(columns, width)
-    rest = mask & ~rows[:, None] & ~columns[None]
-    crossing = _crossing(rest, rows) | _crossing(rest.T, columns).T
-    return rest | (mask & crossing)
-
-
-def _thin(lines: Mask, width: float) -> Mask:
-    """Return the rows of lines that are thin beside strokes of this width; all of them if there are several lines."""
-    bands = components.label(lines[None])
-    if len(bands) >= SEVERAL_LINES:
-        return lines
-    return bands.select(bands.area <= max(1, LINE_THICKNESS * width)).ravel()
-
-
-def _crossing(rest: Mask, lines: Mask) -> Mask:
-    """Return the parts of lines, which `rest` lacks, where a stroke arrives from above or below."""
-    crossing = np.zeros_like(rest)
-    bands = components.label(lines[None])
-    for first, last in zip(bands.left, bands.right, strict=True):
-        around = np.concatenate((rest[max(first - 2, 0) : first], rest[last : last + 2]))
-        crossing[first:last] = dilated(around.max(axis=0, keepdims=True), 1)
-    return crossing
-
-
-def _lines(mask: Mask) -> Mask:
-    """Return the rows that are filled, apart from gaps, from one side of the image to the other."""
-    width = mask.shape[1]
-    long = np.count_nonzero(mask, axis=1) >= LINE_FILL * width
-    if width < 2 * LINE_SECTIONS or not long.any():
-        return np.zeros(len(mask), bool)
-    bounds = np.arange(LINE_SECTIONS) * width // LINE_SECTIONS
-    filled = np.add.reduceat(mask, bounds, axis=1, dtype=np.intp)
-    enough: npt.NDArray[np.bool_] = (filled >= LINE_FILL * np.diff(bounds, append=width)).all(axis=1)
-    return enough
-
-
-def eroded(mask: Mask) -> Mask:
-    """Return the mask eroded by a cross of 3x3."""
-    result = np.zeros_like(mask)
-    interior = result[1:-1, 1:-1]
-    np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=interior)
-    for neighbours in (mask[1:-1, :-2], mask[1:-1, 2:], mask[1:-1, 1:-1]):
-        interior &= neighbours
-    return result
-
-
-def stroke_width(mask: Mask) -> float:
-    """Return the mean width of the strokes in pixels: twice their area for each pixel of their outline."""
-    area = np.count_nonzero(mask)
-    edge = area - np.count_nonzero(eroded(mask))
-    return 2 * area / edge if edge else 0.0
-
-
 def _frames(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask:
     """Return which components are frames or edges of the sheet, or a box around something else."""
     contact = parts.border_contact
     inner = float(np.where(contact > FRAME_CONTACT, 0, ink_of).max(initial=0))
     frames = (contact > WHOLE_SIDE) | ((contact > FRAME_CONTACT) & (inner > COMPARABLE_SHARE * ink_of))
-    height, width = parts.mask.shape
-    large = (parts.height > BOX_SPAN * height) & (parts.width > BOX_SPAN * width)
-    for number in np.flatnonzero(large & ~frames):
-        frames[number] = _is_box(parts, int(number))
+    for number in parts.largest(MAX_RINGS, MIN_RING):
+        frames[number] = frames[number] or _surrounds(parts, number)
     return frames
 
 
-def _is_box(parts: Components, number: int) -> bool:
-    """Return whether a component is hollow and has another one of some size inside."""
-    top, bottom, left, right = (int(side[number]) for side in (parts.top, parts.bottom, parts.left, parts.right))
-    inset_rows, inset_columns = (bottom - top) // 6, (right - left) // 6
-    own = parts.select(np.arange(len(parts)) == number)
-    if own[top + inset_rows : bottom - inset_rows, left + inset_columns : right - inset_columns].any():
+def _surrounds(parts: Components, number: int) -> bool:
+    """Return whether a component is a ring or a box: hollow, with another one of some size inside."""
+    rows, columns = parts.slices(number)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    is_inside = (
+        (parts.top > rows.start)
+        & (parts.bottom < rows.stop)
+        & (parts.left > columns.start)
+        & (parts.right < columns.stop)
+        & (np.maximum(parts.height, parts.width) > INSIDE_SIZE * height)
+    )
+    if not is_inside.any():
         return False
-    is_enclosed = (parts.top > top) & (parts.bottom < bottom) & (parts.left > left) & (parts.right < right)
-    return bool((is_enclosed & (np.maximum(parts.height, parts.width) > (bottom - top) / 5)).any())
+    own = parts.select(np.arange(len(parts)) == number)
+    inset_rows, inset_columns = round(INSET * height), round(INSET * width)
+    inner = own[rows, columns][inset_rows : height - inset_rows, inset_columns : width - inset_columns]
+    inside = np.flatnonzero(is_inside)[:MAX_RINGS]
+    return not inner.any() and any(_is_surrounded(own, *parts.slices(int(each))) for each in inside)
+
+
+def _is_surrounded(own: Mask, rows: slice, columns: slice) -> bool:
+    """Return whether a mask has pixels on all four sides of a box."""
+    sides = (
+        own[: rows.start, columns].any(axis=0),
+        own[rows.stop :, columns].any(axis=0),
+        own[rows, : columns.start].any(axis=1),
+        own[rows, columns.stop :].any(axis=1),
+    )
+    return all(side.mean() >= SURROUNDED for side in sides)
 
 
 def one_digit(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.errors import NoInkError
-from serving.images import components, digit, ink
+from serving.images import components, digit, ink, morphology
 from serving.images.components import Integers, Mask
 from serving.images.ink import Grey, InkMap
 
@@ -88,7 +88,7 @@ def _score(smooth: Grey, ink_map: InkMap, mask: Mask) -> float:
     """Return how much the pixels of a mask are like strokes: the logit that they are handwriting."""
     around = components.bounding_slices(mask, MARGIN)
     strokes, grey = mask[around], smooth[around]
-    outline = np.nonzero(strokes & ~digit.eroded(strokes))
+    outline = np.nonzero(strokes & ~morphology.eroded(strokes))
     area, brightness = int(np.count_nonzero(strokes)), float(grey[strokes].mean())
     contrast = abs(brightness - float(components.upper_median(ink_map.paper[around][strokes])))
     length = len(outline[0]) ** 2 / (4 * area)  # the mean width is twice the area for each pixel of the outline

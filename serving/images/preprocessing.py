@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from serving.errors import NoInkError
-from serving.images import digit, ink, polarity, text_lines
+from serving.images import digit, ink, morphology, polarity, text_lines
 from serving.images.components import Box, Mask, border, bounding_slices
 from serving.images.decoding import Picture, decode
 from serving.images.ink import Grey, InkMap
@@ -122,7 +122,7 @@ def _find_digit(grey: Grey) -> Handwriting:
     found = polarity.find(grey, digit.one_digit)
     ink_map = ink.separate_ink(grey, is_paper_bright=found.is_paper_bright)
     box = bounding_slices(found.mask, 1)
-    near = digit.dilated(found.mask[box], 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
+    near = morphology.dilated(found.mask[box], 1).repeat(found.factor, axis=0).repeat(found.factor, axis=1)
     rows, columns = (slice(part.start * found.factor, None) for part in box)
     nearby = ink_map.ink[rows, columns][: len(near), : near.shape[1]]
     near = near[: len(nearby), : nearby.shape[1]]
@@ -138,7 +138,7 @@ def _cleaned(ink_map: InkMap, mask: Mask) -> Handwriting:
     """Return the handwriting of a mask, with all of its ink and nothing else."""
     around = bounding_slices(mask, 2)
     strokes, values = mask[around], ink_map.ink[around]
-    near = values * digit.dilated(strokes, 2)
+    near = values * morphology.dilated(strokes, 2)
     values = values[strokes]
     full = np.partition(values, rank := int(FULL_INK_SHARE * (len(values) - 1)))[rank]
     clean = np.clip((near / full - FAINT) / (1 - 2 * FAINT), 0, 1)

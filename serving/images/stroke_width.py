@@ -11,8 +11,8 @@ import numpy as np
 
 from serving.images import components
 from serving.images.components import Mask
-from serving.images.digit import dilated, stroke_width
 from serving.images.ink import Grey, maximum_filter
+from serving.images.morphology import dilated, stroke_width
 
 # Wider strokes than this multiple of the usual width are thinned to it: the model knows fat strokes, but no blots.
 FAT = 1.8

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.errors import InvalidRequestError, NoInkError
-from serving.images import components, digit
+from serving.images import components, digit, morphology
 from serving.images.components import Components, Floats, Integers, Mask
 
 # A component is a digit, or several that touch, if it has this share of the height of the one with the most ink, and
@@ -19,8 +19,15 @@ AS_DARK = 0.5
 # its height.
 PART_SHARE = 0.05
 PART_DISTANCE = 0.2
-# A component that touches this share of a side of the image is not a digit.
+# A component that touches this share of a side of the image is not a digit, unless it is of strokes as wide as those of
+# the others, up to this factor, and as high: numbers may be cropped closely.
 AT_THE_SIDE = 0.3
+ALIKE_STROKES = 1.6
+# An underline is wider than these multiples of its height and of that of digits, and its length is no more than this
+# multiple of the diagonal of its box.
+FLAT = 3
+LONGER_THAN_DIGITS = 1.25
+STRAIGHT = 1.3
 # Small components are checked up to this number; more of them are a texture.
 MAX_SMALL = 256
 SPECK_SHARE = 0.0001
@@ -42,12 +49,17 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
         parts: of an image.
         ink_of: ink of each component; 0 for those that are not candidates.
     """
-    main = parts.main(ink_of, SPECK_SHARE)
+    lengths = morphology.stroke_lengths(parts)
+    flat = (parts.width > FLAT * parts.height) & (lengths <= STRAIGHT * np.hypot(parts.width, parts.height))
+    main = parts.main(np.where(flat, 0, ink_of), SPECK_SHARE)
+    if main is None:
+        main = parts.main(ink_of, SPECK_SHARE)
     if main is None:
         return None
     density = ink_of / np.maximum(parts.area, 1)
+    is_underline = flat & (parts.width > LONGER_THAN_DIGITS * parts.height[main])
     is_marginal = (parts.border_contact >= AT_THE_SIDE) | _is_in_a_corner(parts)
-    eligible = (density >= AS_DARK * density[main]) & ~is_marginal
+    eligible = (density >= AS_DARK * density[main]) & ~is_underline & (~is_marginal | _is_like(parts, main, lengths))
     tall = eligible & (parts.height >= TALL * parts.height[main])
     tall[main] = True
     small = np.flatnonzero(eligible & ~tall & (ink_of >= PART_SHARE * ink_of[tall].min()))[:MAX_SMALL]
@@ -89,6 +101,14 @@ def _is_in_a_corner(parts: Components) -> Mask:
     is_at_an_end = (parts.top == 0) | (parts.bottom == height)
     in_a_corner: Mask = is_beside & is_at_an_end
     return in_a_corner
+
+
+def _is_like(parts: Components, main: int, lengths: Floats) -> Mask:
+    """Return which components are as high as one of them, and of strokes as wide."""
+    widths = parts.area / np.maximum(lengths, 1)
+    alike = (widths <= ALIKE_STROKES * widths[main]) & (widths[main] <= ALIKE_STROKES * widths)
+    like: Mask = alike & (parts.height >= ALIKE_HEIGHT * parts.height[main])
+    return like
 
 
 def split(mask: Mask, limit: int) -> Iterator[Mask]:

@@ -3,22 +3,27 @@
 The digits of a number are drawn anew at high resolution, as `image_faults` does. The same seed gives the same file.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import image_faults
 import numpy as np
 from image_faults import Floats, Scene
+from numpy.typing import NDArray
 
 HEIGHT = 96  # of a digit, in pixels
 MARGIN = 40
-# How the digits of a number lie; on lines, half of them are below the others.
-KINDS = ("spaced", "touching", "sizes", "touching sizes", "lines")
+# How the digits of a number lie; on lines, half of them are below the others. Those in a box, in a comb of cells, above
+# an underline, and cropped closely are spaced.
+KINDS = ("spaced", "touching", "sizes", "touching sizes", "lines", "boxed", "comb", "underlined", "cropped")
+WITH_LINES = ("boxed", "comb", "underlined")
 TOUCHING = ("touching", "touching sizes")
 OF_DIFFERENT_SIZE = ("sizes", "touching sizes")
 MIN_SIZE = 0.6  # as a share of the height
 GAPS = (0.08, 0.5)  # between spaced digits, as shares of their height
 MAX_OVERLAP = 3  # by which touching digits are pushed into each other, in pixels
 DRIFT = 0.05  # up or down, as a share of the height
+LINE = 4  # width of the lines of boxes and underlines, in pixels
 
 
 def write(digits: Sequence[Floats], kind: str, seed: int) -> bytes:
@@ -30,7 +35,9 @@ def write(digits: Sequence[Floats], kind: str, seed: int) -> bytes:
         seed: of everything random.
     """
     rng = np.random.default_rng(seed)
-    sheet = np.max(_layers(digits, kind, rng), axis=0)
+    layers = _layers(digits, kind, rng)
+    sheet = _cropped(np.max(layers, axis=0)) if kind == "cropped" else np.max(layers, axis=0)
+    sheet[_lines(layers, kind)] = 1
     scene = Scene(sheet, rng)
     grains = rng.normal(0, 3, (*sheet.shape, 1))
     scene.over.append(lambda colours: colours + grains)
@@ -75,6 +82,28 @@ def _layers(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> li
             layer[top : top + height, MARGIN + left : MARGIN + left + placed.shape[1]] = placed
             layers.append(layer)
     return layers
+
+
+def _cropped(sheet: Floats) -> Floats:
+    rows, columns = (np.flatnonzero((sheet > 0.5).any(axis=axis)) for axis in (1, 0))
+    return sheet[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _lines(layers: Sequence[Floats], kind: str) -> tuple[NDArray[np.intp], ...]:
+    """Return the pixels of the lines around or below the digits."""
+    lines = np.zeros(layers[0].shape if kind in WITH_LINES else (0, 0), bool)
+    if kind == "underlined":
+        lines[-MARGIN + 10 : -MARGIN + 10 + LINE, MARGIN // 2 : -MARGIN // 2] = True
+    if kind in ("boxed", "comb"):
+        inset = MARGIN // 3
+        lines[inset:-inset, inset:-inset] = True
+        lines[inset + LINE : -inset - LINE, inset + LINE : -inset - LINE] = False
+    if kind == "comb":
+        columns = [np.flatnonzero((layer > 0.5).any(axis=0)) for layer in layers]
+        for one, following in itertools.pairwise(columns):
+            wall = (one[-1] + following[0]) // 2
+            lines[inset:-inset, wall : wall + LINE // 2] = True
+    return lines.nonzero()
 
 
 def _line(digits: Sequence[Floats], kind: str, rng: np.random.Generator) -> list[tuple[int, Floats]]:

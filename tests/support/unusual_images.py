@@ -128,6 +128,16 @@ def _underlined(scene: Scene, strength: int) -> None:
     scene.over.append(lined)
 
 
+def _circled(scene: Scene, strength: int) -> None:
+    """A circle around the digit, drawn with the same pen, or one that is finer or wider."""
+    scene.ink = _placed(scene.ink, SIDE * 0.4, (SIDE, SIDE), round(SIDE * 0.3), SIDE // 3)
+    circle = Image.new("L", (SIDE, SIDE))
+    left, top = scene.rng.integers(25, 40, 2).tolist()
+    box = (left, top, SIDE - 30, SIDE - 34)
+    ImageDraw.Draw(circle).ellipse(box, outline=255, width=(4, 8, 14)[strength - 1])
+    scene.ink = np.maximum(scene.ink, np.asarray(circle, float) / 255)
+
+
 def _wide(scene: Scene, strength: int) -> None:
     shape = (140, (400, 800, 1500)[strength - 1])
     scene.ink = _placed(scene.ink, 100, shape, 20, int(scene.rng.integers(0, 250)))
@@ -218,6 +228,7 @@ KINDS: Mapping[str, Callable[[Scene, int], None]] = {
     "window": _window,
     "form": _form,
     "underlined": _underlined,
+    "circled": _circled,
     "wide": _wide,
     "large sheet": _large_sheet,
     "thumbnail": _thumbnail,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.images.components import Floats, Integers, Mask
-from serving.images.digit import eroded
+from serving.images.morphology import eroded
 
 Costs = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int8]

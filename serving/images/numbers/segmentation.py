@@ -15,9 +15,9 @@ import numpy as np
 from serving.errors import InvalidRequestError
 from serving.images import text_lines
 from serving.images.components import Box, Mask, bounding_slices
-from serving.images.digit import dilated, stroke_width
 from serving.images.ink import Grey
 from serving.images.mnist_form import to_mnist_form
+from serving.images.morphology import dilated, stroke_width
 from serving.images.numbers import scores, seams, sequence, spans
 from serving.images.numbers.seams import Seams
 from serving.images.numbers.sequence import Scores

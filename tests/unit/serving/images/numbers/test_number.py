@@ -72,6 +72,18 @@ def test_most_digits_of_numbers_are_read(digits, read_text, kind, least):
     assert np.mean(right) >= least, np.mean(right)
 
 
+@pytest.mark.parametrize("kind", ["boxed", "comb", "underlined", "cropped"])
+def test_lines_around_a_number_and_a_close_crop_neither_add_digits_nor_lose_any(digits, read_text, kind):
+    drawn_digits = drawn(digits, 7, 0, 3, 4, 1)
+
+    found, boxes = read_text(many_digits.write(drawn_digits, kind, seed=1))
+
+    expected, plain = read_text(many_digits.write(drawn_digits, "spaced", seed=1))
+    assert found == expected == "70341"
+    moved = np.array([one.box for one in boxes]) - [other.box for other in plain]
+    assert np.ptp(moved, axis=0).max() <= 8
+
+
 @pytest.mark.parametrize("size", [(500, 40), (40, 40), (300, 6)])
 def test_a_dash_is_not_cut_into_digits(read_text, size):
     sheet = Image.new("L", (640, 400), 255)
