@@ -15,7 +15,7 @@ class ExportConfig(Section):
         views: number of shifted copies that test-time augmentation averages over; 1 disables it.
         precision: of convolutions and matrix products.
         quantize_ends: whether int8 includes the first and the last layer.
-        max_disagreement: share of the predictions on the test split that int8 may change.
+        max_disagreement: share of the predictions on the test split that int8 may change; their number is rounded up.
         max_probability_gap: largest difference of an output value allowed on the test split.
         tie: difference of the two largest probabilities up to which different predictions are allowed.
         coverage: of prediction sets, among examples that the model is not sure about.

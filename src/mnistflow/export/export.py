@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,11 +144,16 @@ def check_parity(task: Task, expected: Outputs, path: Path, data: Dataset, confi
     actual = onnx_session.predict(onnx_session.open_session(path), task.evaluation_split(data.test).inputs)
     parity = task.compare_outputs(expected, actual, config.tie)
     if config.precision == "int8":
-        if parity.disagreements > config.max_disagreement * parity.rows:
+        allowed = math.ceil(config.max_disagreement * parity.rows)
+        if parity.disagreements > allowed:
+            less = (
+                "Leave the first and the last layer in float32 (export.quantize_ends: false)"
+                if config.quantize_ends
+                else "Raise export.max_disagreement"
+            )
             raise ParityError(
-                f"int8 changes {parity.disagreements} of {parity.rows} predictions "
-                f"(allowed: {config.max_disagreement:.2%})",
-                "Leave the first and the last layer in float32 (export.quantize_ends: false), or export in float32.",
+                f"int8 changes {parity.disagreements} of {parity.rows} predictions (allowed: {allowed})",
+                f"{less}, or export in float32.",
             )
         return parity
     if parity.disagreements or parity.max_gap > max(config.max_probability_gap, task.rounding):

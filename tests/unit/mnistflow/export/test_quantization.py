@@ -111,7 +111,17 @@ def test_int8_that_changes_too_much_is_refused(settings, digits, trained, tmp_pa
     expected, proto, _ = trained
     export.save(proto, tmp_path / "model.onnx", {})
     config = settings.export.model_copy(update={"precision": "int8"})
-    with pytest.raises(ParityError, match="int8 changes"):
-        export.check_parity(
-            tasks.get(digits.task), np.roll(expected, 1, axis=1), tmp_path / "model.onnx", digits, config
-        )
+
+    def check(changed: int, quantize_ends: bool) -> None:
+        wrong = expected.copy()
+        wrong[:changed] = np.roll(expected[:changed], 1, axis=1)
+        chosen = config.model_copy(update={"quantize_ends": quantize_ends})
+        export.check_parity(tasks.get(digits.task), wrong, tmp_path / "model.onnx", digits, chosen)
+
+    check(1, quantize_ends=False)  # of 360, 0.2 % is less than one
+    with pytest.raises(
+        ParityError, match=r"int8 changes 2 of 360 .*\(allowed: 1\)\. Raise export\.max_disagreement, or"
+    ):
+        check(2, quantize_ends=False)
+    with pytest.raises(ParityError, match=r"Leave the first and the last layer in float32"):
+        check(2, quantize_ends=True)
