@@ -27,6 +27,7 @@ OPERATORS = ("Conv", "MatMul", "Gemm")
 NORMALIZATION = re.compile(r"(^|/)(levels|geometry)[_\d]*/")
 EXAMPLES = 512  # of the validation split, from which the ranges of activations are taken
 BATCH_SIZE = 128
+WARNINGS, ERRORS = 2, 3  # severities of onnxruntime's messages, of which the first is its default
 
 
 def quantized(model: onnx.ModelProto, signature: Signature, inputs: Array, *, all_layers: bool) -> onnx.ModelProto:
@@ -151,11 +152,15 @@ def _reader(signature: Signature, inputs: Array) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence the advice that onnxruntime's quantization logs with the root logger."""
+    """Silence what onnxruntime's quantization prints: advice by the root logger, and warnings of its own sessions."""
+    import onnxruntime
+
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
+    onnxruntime.set_default_logger_severity(ERRORS)
     try:
         yield
     finally:
         root.setLevel(before)
+        onnxruntime.set_default_logger_severity(WARNINGS)

@@ -85,7 +85,7 @@ def test_int8_that_gains_nothing_is_refused(settings, digits, family, all_layers
         quantization.quantized(proto, signature, digits.validation.inputs, all_layers=all_layers)
 
 
-def test_support_vectors_are_quantized_and_trees_are_refused(paths, settings) -> None:
+def test_support_vectors_are_quantized_and_trees_are_refused(paths, settings, capfd) -> None:
     common = {
         "tune.trials": 0,
         "export.precision": "int8",
@@ -101,6 +101,7 @@ def test_support_vectors_are_quantized_and_trees_are_refused(paths, settings) ->
         stages.run(stage, paths, chosen)
     with pytest.raises(StageError, match="nothing to quantize"):
         stages.run("export", paths, chosen)
+    assert "onnxruntime" not in capfd.readouterr().err
 
 
 def session(folder):
