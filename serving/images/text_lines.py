@@ -19,10 +19,12 @@ AS_DARK = 0.5
 # its height.
 PART_SHARE = 0.05
 PART_DISTANCE = 0.2
-# A component that touches this share of a side of the image is not a digit, unless it is of strokes as wide as those of
-# the others, up to this factor, and as high: numbers may be cropped closely.
+# A component that touches this share of a side of the image is not a digit, unless it is like the others: numbers may
+# be cropped closely.
 AT_THE_SIDE = 0.3
-ALIKE_STROKES = 1.6
+# Components are alike if their strokes are as wide and they are as high, both up to these factors.
+SIMILAR_STROKES = 2.0
+SIMILAR_HEIGHT = 1.67
 # An underline is wider than these multiples of its height and of that of digits, and its length is no more than this
 # multiple of the diagonal of its box.
 FLAT = 3
@@ -59,7 +61,7 @@ def all_digits(parts: Components, ink_of: npt.NDArray[np.float64]) -> Mask | Non
     density = ink_of / np.maximum(parts.area, 1)
     is_underline = flat & (parts.width > LONGER_THAN_DIGITS * parts.height[main])
     is_marginal = (parts.border_contact >= AT_THE_SIDE) | _is_in_a_corner(parts)
-    eligible = (density >= AS_DARK * density[main]) & ~is_underline & (~is_marginal | _is_like(parts, main, lengths))
+    eligible = (density >= AS_DARK * density[main]) & ~is_underline & (~is_marginal | _are_alike(parts, main))
     tall = eligible & (parts.height >= TALL * parts.height[main])
     tall[main] = True
     small = np.flatnonzero(eligible & ~tall & (ink_of >= PART_SHARE * ink_of[tall].min()))[:MAX_SMALL]
@@ -103,12 +105,17 @@ def _is_in_a_corner(parts: Components) -> Mask:
     return in_a_corner
 
 
-def _is_like(parts: Components, main: int, lengths: Floats) -> Mask:
-    """Return which components are as high as one of them, and of strokes as wide."""
-    widths = parts.area / np.maximum(lengths, 1)
-    alike = (widths <= ALIKE_STROKES * widths[main]) & (widths[main] <= ALIKE_STROKES * widths)
-    like: Mask = alike & (parts.height >= ALIKE_HEIGHT * parts.height[main])
-    return like
+def _are_alike(parts: Components, main: int) -> Mask:
+    """Return which components are about as high as one of them, and of strokes about as wide."""
+    widths = parts.area / np.maximum(morphology.stroke_lengths(parts), 1)
+    is_as_wide = _within(widths / widths[main], SIMILAR_STROKES)
+    is_as_high = _within(parts.height / parts.height[main], SIMILAR_HEIGHT)
+    alike: Mask = is_as_wide & is_as_high
+    return alike
+
+
+def _within(ratios: npt.NDArray[np.floating], factor: float) -> Mask:
+    return (ratios <= factor) & (ratios >= 1 / factor)
 
 
 def split(mask: Mask, limit: int) -> Iterator[Mask]:
