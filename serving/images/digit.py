@@ -58,7 +58,7 @@ def digit_mask(ink: Floats, choose: Choice) -> Mask:
     Raises:
         NoInkError: there is no ink.
     """
-    floor = max(MIN_INK_LEVEL, min(NOISE_DEVIATIONS * _noise(ink), float(ink.max(initial=0)) / 2))
+    floor = max(MIN_INK_LEVEL, min(NOISE_DEVIATIONS * noise(ink), float(ink.max(initial=0)) / 2))
     remaining = ink.copy()
     framed: Mask | None = None  # the choice of the first round with the frames: a digit cropped closely
     min_ink = 0.0
@@ -87,11 +87,11 @@ def without_faint_ink(ink: Floats) -> Mask:
     return ink > STRONG_SHARE * float(ink.max())
 
 
-def _noise(ink: Floats) -> float:
+def noise(values: Floats) -> float:
     """Return the standard deviation of the noise, from the median absolute difference between neighbours."""
-    if ink.shape[1] < 2:
+    if values.shape[1] < 2:
         return 0.0
-    some = ink[::NOISE_STEP]
+    some = values[::NOISE_STEP]
     return float(components.upper_median(np.abs(some[:, 1:] - some[:, :-1]))) / 0.6745 / 2**0.5
 
 

@@ -21,6 +21,8 @@ from serving.images.ink import Grey, InkMap
 
 # Images are compared at a whole fraction of their size, down to about this side.
 SIDE = 64
+# The contrast of strokes of some width is not reduced to less than this share.
+MIN_CONTRAST_LEFT = 0.35
 # Pixels around the handwriting that it is compared with, and side of the window in which an edge is sought.
 MARGIN = 3
 EDGE_WINDOW = 5
@@ -64,8 +66,7 @@ def find(grey: Grey, choose: digit.Choice) -> Polarity:
     Raises:
         NoInkError: there is no ink.
     """
-    factor = max(1, max(grey.shape) // SIDE)
-    smooth = ink.mean_filtered(ink.downsampled(grey, factor))
+    smooth, factor = _reduced(grey)
     is_mostly_bright = 2 * int(components.upper_median(smooth)) >= int(smooth.min()) + int(smooth.max())
     best, polarity = -math.inf, None
     for is_paper_bright in (is_mostly_bright, not is_mostly_bright):
@@ -82,6 +83,18 @@ def find(grey: Grey, choose: digit.Choice) -> Polarity:
     if polarity is None:
         raise NoInkError("no ink found in the image")
     return polarity
+
+
+def _reduced(grey: Grey) -> tuple[Grey, int]:
+    """Return an image without noise, and the factor by which it is downsampled.
+
+    Lines of a pixel or two would vanish. Where they are all there is, and there is no noise, an image stays as it is.
+    """
+    factor = max(1, max(grey.shape) // SIDE)
+    smooth = ink.mean_filtered(ink.downsampled(grey, factor))
+    if np.ptp(smooth) < MIN_CONTRAST_LEFT * np.ptp(grey) and digit.noise(grey.astype(np.float32)) < 1:
+        return ink.mean_filtered(grey), 1
+    return smooth, factor
 
 
 def _score(smooth: Grey, ink_map: InkMap, mask: Mask) -> float:

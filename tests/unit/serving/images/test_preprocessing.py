@@ -125,6 +125,18 @@ def test_a_fine_pen_gives_strokes_as_wide_as_those_of_mnist(seven):
     assert 0.75 < widths[0] / widths[1] < 1.25
 
 
+@pytest.mark.parametrize("size", [(300, 300), (800, 600), (1600, 900)])
+def test_lines_of_a_pixel_on_a_large_sheet_are_ink(size):
+    shape = [(100, 60), (220, 60), (150, 240)]
+    fine, usual = Image.new("L", size, 255), Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(fine).line(shape, fill=0, width=1 if size[0] < 1000 else 2)
+    ImageDraw.Draw(usual).line(shape, fill=0, width=14)
+
+    found = to_model_input(encoded(fine))
+
+    assert likeness(found, to_model_input(encoded(usual))) > 0.8
+
+
 @pytest.mark.parametrize("strength", image_faults.STRENGTHS)
 def test_a_fat_marker_gives_strokes_that_the_model_knows(ink, strength):
     clean = to_model_input(image_faults.make(ink, [], seed=0))
