@@ -2,12 +2,15 @@
 
 const SHOWN = 24;
 const MAX_SEED = 2 ** 32 - 1;
+const RETRY_MS = 3_000;
+const NO_ANSWER = "the server does not respond";
 
 const element = (id) => document.getElementById(id);
 
 let chosenModel = new URLSearchParams(location.search).get("model"); // null for the oldest generator
 let chosenClass = null;
 let firstSeed = 0;
+let starts = 0; // incremented when a model is asked for, so that answers about an earlier one are ignored
 
 function query(parameters) {
   const model = chosenModel === null ? {} : { model: chosenModel };
@@ -27,7 +30,7 @@ function show() {
     const image = new Image();
     image.alt = `${chosenClass}, seed ${seed}`;
     image.title = image.alt;
-    image.addEventListener("error", () => say("the server does not respond", true));
+    image.addEventListener("error", () => explain(image.src));
     image.src = `generate/image?${query({ class: chosenClass, seed })}`;
     const item = document.createElement("li");
     item.append(image);
@@ -35,6 +38,16 @@ function show() {
   });
   element("images").replaceChildren(...images);
   say(`${SHOWN} images of ${chosenClass}, seeds from ${firstSeed}`);
+}
+
+/** Say why an image cannot be loaded, which only a request of its own tells. */
+async function explain(address) {
+  try {
+    const response = await fetch(address);
+    if (!response.ok) say((await response.json()).error, true);
+  } catch {
+    say(NO_ANSWER, true);
+  }
 }
 
 function choose(name) {
@@ -67,21 +80,40 @@ function offerClasses(names) {
   element("classes").replaceChildren(...buttons);
 }
 
+function offerModels(names, current) {
+  const choose = current === null ? [new Option("choose", "", true, true)] : [];
+  element("models").replaceChildren(...choose, ...names.map((name) => new Option(name, name, false, name === current)));
+  element("choice").hidden = names.length < 2 && current !== null;
+}
+
+/** Show the chosen model; without an answer, try again later. */
 async function start() {
+  const requested = ++starts;
   try {
     const response = await fetch(`generate?${query({})}`);
     const model = await response.json();
-    if (!response.ok) throw new Error(model.error);
-    const names = model.models.map((name) => new Option(name, name, false, name === model.model));
-    element("models").replaceChildren(...names);
-    element("choice").hidden = names.length < 2;
-    element("model").textContent = `${model.model}, version ${model.version}`;
-    offerClasses(model.classes);
-    choose(model.classes.includes(chosenClass) ? chosenClass : model.classes[0]);
-  } catch (error) {
+    const others = response.status === 404 && chosenModel !== null ? await (await fetch("generate")).json() : null;
+    if (requested !== starts) return;
+    element("more").disabled = !response.ok;
+    if (response.ok) {
+      showModel(model);
+    } else {
+      say(model.error, true);
+      if (others?.models) offerModels(others.models, null);
+    }
+  } catch {
+    if (requested !== starts) return;
     element("more").disabled = true;
-    say(error.message || "the server does not respond", true);
+    say(NO_ANSWER, true);
+    setTimeout(() => requested === starts && start(), RETRY_MS);
   }
+}
+
+function showModel(model) {
+  offerModels(model.models, model.model);
+  element("model").textContent = `${model.model}, version ${model.version}`;
+  offerClasses(model.classes);
+  choose(model.classes.includes(chosenClass) ? chosenClass : model.classes[0]);
 }
 
 start();

@@ -4,6 +4,7 @@
 
 const STORED_KEY = "mnistflow-admin-key";
 const REPORTS = "feedback/reviews";
+const REQUEST_MS = 30_000;
 
 const element = (id) => document.getElementById(id);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
@@ -24,13 +25,16 @@ class Refused extends Error {
 }
 
 async function call(method, body) {
-  let response;
+  if (!/^[\x20-\xff]*$/.test(adminKey)) throw new Refused("this is not a valid key", 401); // nor a header
+  const options = { method, body, headers: { authorization: `Bearer ${adminKey}` } };
+  let response, result;
   try {
-    response = await fetch(REPORTS, { method, body, headers: { authorization: `Bearer ${adminKey}` } });
+    response = await fetch(REPORTS, { ...options, signal: AbortSignal.timeout(REQUEST_MS) });
+    result = await response.json();
   } catch {
-    throw new Refused("the server does not respond", 0);
+    const status = response === undefined || response.ok ? "" : ` (${response.status})`; // of a proxy, in HTML
+    throw new Refused(`the server does not respond${status}`, 0);
   }
-  const result = await response.json();
   if (!response.ok) throw new Refused(result.error, response.status);
   return result;
 }
@@ -135,6 +139,7 @@ function showReport(report) {
   const source = report.source === "" ? "a client without a key" : `source ${report.source}`;
   const moment = new Date(report.time * 1000).toLocaleString();
   element("origin").textContent = `${report.model}, version ${report.version}; by ${source}, ${moment}`;
+  showKeys(report.classes);
   element("others").replaceChildren(
     ...report.classes.map((name) => {
       const isReported = name === report.class_name;
@@ -144,6 +149,17 @@ function showReport(report) {
       return button;
     }),
   );
+}
+
+/** Show the key of each action that has one: the key of a class of that name accepts the image as that class. */
+function showKeys(classes) {
+  const taken = new Set(classes.map((name) => name.toLowerCase()));
+  for (const [key, id] of Object.entries({ a: "accept", r: "reject", u: "undo" })) {
+    const button = element(id);
+    button.querySelector("kbd").hidden = taken.has(key);
+    if (taken.has(key)) button.removeAttribute("aria-keyshortcuts");
+    else button.setAttribute("aria-keyshortcuts", key);
+  }
 }
 
 // --- keys and buttons

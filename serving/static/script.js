@@ -5,8 +5,12 @@ const WHOLE_PAD = { x: 0, y: 0, scale: 1 };
 const INK = "#000";
 const STROKE_SHARE = 0.078; // of the side of the pad: about as thick as the strokes of the training data
 const KEY_STEP_SHARE = 0.03;
+const LARGE_PIXELS = 4_000_000; // a larger image is reduced before it is sent: a photo may exceed the server's limit
 const PAUSE_MS = 40;
 const SPEAK_AFTER_MS = 700;
+const REQUEST_MS = 30_000;
+const RETRY_MS = 3_000;
+const NO_ANSWER = "the server does not respond";
 
 const element = (id) => document.getElementById(id);
 const frame = element("frame");
@@ -16,10 +20,13 @@ const modelInput = element("model-input");
 const bars = element("bars");
 const brush = pad.getContext("2d");
 
-let openedFile = null; // the image file on the pad, until something is drawn on it
+let openedFile = null; // the image file that is on the pad or being decoded, until something is drawn
+let showsImage = false; // whether an image is on the pad, alone or below strokes
 let place = WHOLE_PAD; // where on the pad the image is that is sent
 let readsNumbers = false; // whether the model reads several digits
 let drawingNumber = 0; // incremented when the pad is cleared, so that responses to an earlier drawing are ignored
+let starts = 0; // incremented when a model is asked for, so that answers about an earlier one are ignored
+let isReady = false; // whether the page knows the chosen model and its classes
 let isPredicting = false;
 let takesFeedback = false;
 let predictAgain = false;
@@ -30,6 +37,7 @@ let classes = [];
 let shownId = null; // request ID of the prediction that is shown
 
 const predictPath = () => (chosenModel === null ? "predict" : `predict/${encodeURIComponent(chosenModel)}`);
+const request = (path, options = {}) => fetch(path, { ...options, signal: AbortSignal.timeout(REQUEST_MS) });
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 // --- drawing
@@ -37,6 +45,7 @@ const percent = (share) => `${(share * 100).toFixed(1)} %`;
 function stroke(from, to) {
   openedFile = null;
   place = WHOLE_PAD;
+  frame.classList.toggle("strokes", !showsImage);
   brush.strokeStyle = brush.fillStyle = INK;
   brush.lineWidth = pad.width * STROKE_SHARE;
   brush.lineCap = "round";
@@ -54,12 +63,17 @@ function stroke(from, to) {
 function clearPad() {
   brush.clearRect(0, 0, pad.width, pad.height);
   openedFile = null;
+  showsImage = false;
   place = WHOLE_PAD;
+  frame.classList.add("strokes");
+  element("invitation").hidden = false;
+  forgetPrediction();
+}
+
+function forgetPrediction() {
   drawingNumber += 1;
   clearTimeout(pauseTimer);
   predictAgain = false;
-  frame.classList.add("strokes");
-  element("invitation").hidden = false;
   showNothing();
 }
 
@@ -71,23 +85,43 @@ function changed() {
 
 async function openImage(file) {
   clearPad();
-  frame.classList.remove("strokes");
+  openedFile = file;
   element("invitation").hidden = true;
   try {
     const image = await createImageBitmap(file);
-    const scale = Math.min(pad.width / image.width, pad.height / image.height);
-    const [width, height] = [image.width * scale, image.height * scale];
-    place = { x: (pad.width - width) / 2, y: (pad.height - height) / 2, scale };
-    brush.drawImage(image, place.x, place.y, width, height);
+    const [sent, share] = await reduce(file, image);
+    if (openedFile !== file) return; // the pad was cleared or drawn on, or another file was opened
+    showImage(image, share);
+    openedFile = sent;
   } catch {
     // A file that the browser cannot show is sent all the same: the error of the server explains the problem.
+    if (openedFile !== file) return;
   }
-  openedFile = file;
   changed();
+}
+
+/** Return the file to send for an image, and the side of the image in it as a share of the original's. */
+async function reduce(file, image) {
+  const share = Math.sqrt(LARGE_PIXELS / (image.width * image.height));
+  if (share >= 1) return [file, 1];
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.width * share, image.height * share];
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return [await new Promise((resolve) => canvas.toBlob(resolve, file.type)), share];
+}
+
+function showImage(image, share) {
+  const scale = Math.min(pad.width / image.width, pad.height / image.height);
+  const [width, height] = [image.width * scale, image.height * scale];
+  place = { x: (pad.width - width) / 2, y: (pad.height - height) / 2, scale: scale / share };
+  brush.drawImage(image, place.x, place.y, width, height);
+  showsImage = true;
+  frame.classList.remove("strokes");
 }
 
 // --- mouse, finger, pen
 
+let pointer = null; // the pointer that draws; a palm beside the pen does not
 let last = null;
 
 function position(event) {
@@ -99,7 +133,9 @@ function position(event) {
 }
 
 pad.addEventListener("pointerdown", (event) => {
-  if (!event.isPrimary || event.button !== 0) return;
+  const takesOver = event.pointerType === "pen" && pointer?.type === "touch";
+  if (event.button !== 0 || (pointer !== null && !takesOver)) return;
+  pointer = { id: event.pointerId, type: event.pointerType };
   pad.setPointerCapture(event.pointerId);
   pen.hidden = true;
   last = position(event);
@@ -107,7 +143,7 @@ pad.addEventListener("pointerdown", (event) => {
 });
 
 pad.addEventListener("pointermove", (event) => {
-  if (last === null || !event.isPrimary) return;
+  if (event.pointerId !== pointer?.id) return;
   const events = event.getCoalescedEvents?.() ?? [];
   for (const point of (events.length ? events : [event]).map(position)) {
     stroke(last, point);
@@ -117,7 +153,7 @@ pad.addEventListener("pointermove", (event) => {
 
 for (const end of ["pointerup", "pointercancel"]) {
   pad.addEventListener(end, (event) => {
-    if (event.isPrimary) last = null;
+    if (event.pointerId === pointer?.id) pointer = null;
   });
 }
 
@@ -191,6 +227,7 @@ document.addEventListener("drop", (event) => {
 // --- prediction
 
 async function predict() {
+  if (!isReady) return; // `start` predicts what is on the pad
   if (isPredicting) {
     predictAgain = true;
     return;
@@ -200,17 +237,19 @@ async function predict() {
   try {
     const image = openedFile ?? (await new Promise((resolve) => pad.toBlob(resolve)));
     const query = readsNumbers ? "?digits=many&input=1" : "?input=1";
-    const response = await fetch(predictPath() + query, { method: "POST", body: image });
+    const response = await request(predictPath() + query, { method: "POST", body: image });
     const result = await response.json();
     if (requested !== drawingNumber) {
-      // The pad has been cleared in the meantime.
-    } else if (response.ok) {
-      showResult(result);
-    } else {
+      // The pad has been cleared, or another model chosen, in the meantime.
+    } else if (!response.ok) {
       showProblem(result.error);
+    } else if ((result.digits?.[0] ?? result).probabilities.length !== classes.length) {
+      start(); // a new champion has other classes
+    } else {
+      showResult(result);
     }
   } catch {
-    showProblem("the server does not respond");
+    if (requested === drawingNumber) showProblem(NO_ANSWER);
   }
   isPredicting = false;
   if (predictAgain) {
@@ -221,21 +260,29 @@ async function predict() {
 
 // --- feedback
 
-element("true-class").addEventListener("change", async (event) => {
-  const thanks = element("thanks");
+element("true-class").addEventListener("change", () => {
+  element("send").disabled = element("true-class").value === "";
+});
+
+element("send").addEventListener("click", async () => {
+  const id = shownId;
+  const say = (text) => {
+    if (id === shownId) element("thanks").textContent = text;
+  };
   try {
-    const body = JSON.stringify({ id: shownId, class_name: event.target.value });
-    const response = await fetch("feedback", { method: "POST", body });
+    const body = JSON.stringify({ id, class_name: element("true-class").value });
+    const response = await request("feedback", { method: "POST", body });
     const result = await response.json();
-    thanks.textContent = response.ok ? `saved: ${result.class_name}` : result.error;
+    say(response.ok ? `saved: ${result.class_name}` : result.error);
   } catch {
-    thanks.textContent = "the server does not respond";
+    say(NO_ANSWER);
   }
 });
 
 function offerFeedback(id) {
   shownId = id;
   element("true-class").value = "";
+  element("send").disabled = true;
   element("thanks").textContent = "";
 }
 
@@ -353,31 +400,49 @@ element("models").addEventListener("change", (event) => {
 });
 
 function offerModels(names, current) {
-  element("models").replaceChildren(...names.map((name) => new Option(name, name, false, name === current)));
-  element("choice").hidden = names.length < 2;
+  const choose = current === null ? [new Option("choose", "", true, true)] : [];
+  element("models").replaceChildren(...choose, ...names.map((name) => new Option(name, name, false, name === current)));
+  element("choice").hidden = names.length < 2 && current !== null;
 }
 
+/** Show the chosen model, and predict what is on the pad; without an answer, try again later. */
 async function start() {
+  const requested = ++starts;
+  isReady = false;
   try {
-    const response = await fetch(predictPath());
+    const response = await request(predictPath());
     const model = await response.json();
-    if (!response.ok) throw new Error(model.error);
-    offerModels(model.models, model.model);
-    element("generated").hidden = !model.generators.length;
-    classes = model.classes;
-    takesFeedback = model.takes_feedback;
-    readsNumbers = model.preprocessing === "digit";
-    element("true-class").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
-    const areDigits = classes.every((name) => /^\d$/.test(name));
-    element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";
-    const accuracy = model.metrics.accuracy;
-    const quality = accuracy === undefined ? "" : `, ${percent(accuracy)} accuracy on the test split`;
-    element("model").textContent = `${model.model}, version ${model.version}${quality}`;
-    showClasses();
-    clearPad();
-  } catch (error) {
-    showProblem(error.message || "the server does not respond");
+    const others = response.status === 404 && chosenModel !== null ? await (await request("predict")).json() : null;
+    if (requested !== starts) return;
+    if (response.ok) {
+      showModel(model);
+    } else {
+      showProblem(model.error);
+      if (others?.models) offerModels(others.models, null);
+    }
+  } catch {
+    if (requested !== starts) return;
+    showProblem(NO_ANSWER);
+    setTimeout(() => requested === starts && start(), RETRY_MS);
   }
+}
+
+function showModel(model) {
+  offerModels(model.models, model.model);
+  element("generated").hidden = !model.generators.length;
+  classes = model.classes;
+  takesFeedback = model.takes_feedback;
+  readsNumbers = model.preprocessing === "digit";
+  element("true-class").replaceChildren(...["", ...classes].map((name) => new Option(name || "choose", name)));
+  const areDigits = classes.every((name) => /^\d$/.test(name));
+  element("title").textContent = areDigits ? "Draw a digit" : "Draw or open an image";
+  const accuracy = model.metrics.accuracy;
+  const quality = accuracy === undefined ? "" : `, ${percent(accuracy)} accuracy on the test split`;
+  element("model").textContent = `${model.model}, version ${model.version}${quality}`;
+  showClasses();
+  isReady = true;
+  forgetPrediction();
+  if (element("invitation").hidden) changed();
 }
 
 start();

@@ -228,8 +228,13 @@ def test_the_true_class_can_be_chosen_and_corrected(open_page, screenshots):
     wait_for_class(page, "0")
 
     for name in ("8", "0"):
+        choice.focus()
+        choice.press("ArrowDown")  # on the way to the right class
         choice.select_option(name)
+        page.get_by_role("button", name="Send").click()
         page.get_by_text(f"saved: {name}").wait_for()
+    choice.select_option("")
+    assert page.get_by_role("button", name="Send").is_disabled()
     page.screenshot(path=screenshots / "page-feedback.png")
 
     page.get_by_role("button", name="Clear").click()
@@ -326,6 +331,34 @@ def test_an_opened_image_is_recognised(open_page, image_of_a_one):
     wait_for_class(page, "1")
 
 
+def test_a_large_photo_is_recognised(open_page, tmp_path):
+    """It has more pixels than the server accepts."""
+    picture = np.full((5000, 4000), 255, np.uint8)
+    picture[700:4300, 1800:2200] = 20
+    Image.fromarray(picture).save(tmp_path / "photo.jpg")
+    page = open_page()
+
+    page.set_input_files("#file", tmp_path / "photo.jpg")
+
+    wait_for_class(page, "1")
+
+
+def test_an_image_that_is_decoded_slowly_does_not_come_back(open_page, image_of_a_one):
+    page = open_page(color_scheme="dark")
+    page.evaluate("""() => {
+        const decode = createImageBitmap;
+        window.held = new Promise((resolve) => { window.release = resolve; });
+        window.createImageBitmap = async (file) => { await held; return decode(file); };
+    }""")
+    page.set_input_files("#file", image_of_a_one)
+    draw(page, DIGITS["0"])
+    page.evaluate("release()")
+    wait_for_class(page, "0")
+    page.wait_for_timeout(200)
+    assert page.locator("#frame.strokes").count() == 1
+    assert verdict(page) == "0"
+
+
 def test_a_dropped_image_is_recognised(open_page, image_of_a_one):
     page = open_page()
     client = page.context.new_cdp_session(page)
@@ -386,6 +419,48 @@ def test_another_model_can_be_chosen_and_stays_chosen(open_page, two_models, ima
         assert choice.input_value() == name
 
 
+def test_the_last_choice_of_a_model_counts_and_the_drawing_stays(open_page, two_models):
+    page = open_page(two_models.url)
+    draw(page, DIGITS["1"])
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/predict/arrows-classifier", hold)
+    choice = page.get_by_label("Model", exact=True)
+    choice.select_option("arrows-classifier")
+    wait_until(lambda: page.wait_for_timeout(10) or held)
+    choice.select_option("digits-classifier")
+    wait_for_class(page, "1")
+    held[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.locator("#bars .name").all_text_contents() == [str(digit) for digit in range(10)]
+    assert page.locator("#model").text_content().startswith("digits-classifier")
+
+
+def test_an_unknown_model_offers_those_that_are_served(open_page, two_models):
+    page = open_page(two_models.url)
+    page.goto(f"{two_models.url}/?model=former-classifier")
+    page.get_by_text("no such model").first.wait_for()
+    page.get_by_label("Model", exact=True).select_option("digits-classifier")
+    page.get_by_text("digits-classifier, version 1").first.wait_for()
+    assert [text for text in open_page.complaints if "404" not in text] == []
+    open_page.complaints.clear()
+
+
+def test_a_page_that_was_loaded_while_the_server_restarted_recovers(open_page, server):
+    page = open_page()
+    page.route("**/predict", lambda route: route.abort())
+    page.reload()
+    page.locator("#certainty").get_by_text("the server does not respond").wait_for()
+    page.unroute("**/predict")
+    draw(page, DIGITS["1"])
+    wait_for_class(page, "1")
+    assert page.locator("#bars li").count() == 10
+    open_page.complaints.clear()  # the browser's own, about the requests that had no answer
+
+
 def test_a_single_model_leaves_no_choice(open_page):
     assert not open_page().get_by_label("Model", exact=True).is_visible()
 
@@ -437,3 +512,31 @@ def test_a_pen_draws(open_page):
 
     wait_for_class(page, "1")
     assert page.evaluate("drawnWith") == "pen"
+
+
+def test_a_palm_beside_the_pen_draws_nothing(open_page):
+    page = open_page()
+    box = page.locator("#pad").bounding_box()
+    client = page.context.new_cdp_session(page)
+
+    def pen(kind, y, buttons=1):
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + y * box["height"]}
+        kinds = {"pointerType": "pen", "button": "left", "buttons": buttons, "clickCount": 1, "force": 0.5}
+        client.send("Input.dispatchMouseEvent", {"type": kind, **at, **kinds})
+
+    def palm(kind):
+        at = [{"x": box["x"] + 0.9 * box["width"], "y": box["y"] + 0.9 * box["height"]}]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [] if kind == "touchEnd" else at})
+
+    pen("mousePressed", 0.2)
+    for step in range(1, 13):
+        pen("mouseMoved", 0.2 + step * 0.05)
+        if step in (4, 8):
+            palm("touchStart" if step == 4 else "touchEnd")
+    pen("mouseReleased", 0.8, buttons=0)
+
+    wait_for_class(page, "1")
+    corner = (
+        "() => pad.getContext('2d').getImageData(0.6 * pad.width, 0.6 * pad.height, 0.4 * pad.width, 0.4 * pad.height)"
+    )
+    assert page.evaluate(f"{corner[6:]}.data.every((value) => value === 0)")

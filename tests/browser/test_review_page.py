@@ -101,8 +101,21 @@ def test_each_key_press_decides_a_report(open_page, reported):
     assert len(decisions(log)) == 4
 
 
+def test_a_key_belongs_to_the_class_of_that_name(open_page):
+    page = open_page()
+    sign_in(page)
+    keys = page.locator("#report kbd:visible")
+    keys.first.wait_for()
+    assert keys.all_text_contents() == ["A", "R", "U"]
+    page.evaluate("showKeys(['q', 'r'])")
+    assert keys.all_text_contents() == ["A", "U"]
+    assert page.locator("#reject").get_attribute("aria-keyshortcuts") is None
+
+
 def test_a_wrong_key_is_asked_for_again(open_page):
     page = open_page()
+    sign_in(page, "ключ")
+    page.locator("#state.problem").get_by_text("not a valid key").wait_for()
     sign_in(page, "wrong")
     page.locator("#state.problem").get_by_text("admin keys").wait_for()
     sign_in(page)
