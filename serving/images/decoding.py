@@ -42,13 +42,18 @@ class Picture:
     height: int
 
 
-def decode(data: bytes, *, max_pixels: int, max_side: int) -> Picture:
+Region = tuple[float, float, float, float]  # left, top, right and bottom, as shares of the width and height
+
+
+def decode(data: bytes, *, max_pixels: int, max_side: int, region: Region | None = None) -> Picture:
     """Decode an image file, reduced by a whole factor to at most `max_side` pixels along its larger side.
 
     Args:
         data: PNG, JPEG, WebP, BMP or GIF file.
         max_pixels: largest width times height, checked before the pixels are decoded.
-        max_side: of the result.
+        max_side: of the result, if the image is not cropped.
+        region: of the upright image that the result is cropped to; the whole image is then reduced to at least half of
+            `max_side`.
 
     Raises:
         UnsupportedMediaError: the file has another format.
@@ -60,11 +65,14 @@ def decode(data: bytes, *, max_pixels: int, max_side: int) -> Picture:
         if image.width * image.height > max_pixels:
             raise TooLargeError(f"the image has more than {max_pixels} pixels")
         # Decodes a JPEG at a fraction of its size, which is faster and precise enough.
-        image.draft("RGB", (max_side, max_side))
+        least = max_side if region is None else max_side // 2
+        image.draft("RGB", (least, least))
         image.load()  # EXIF data may come after the pixels
         orientation = _orientation(image)
         upright = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-        return Picture(*_planes(upright, max_side), *(size[::-1] if orientation in LYING else size))
+        factor = -(-max(upright.size) // max_side)
+        shown = upright if region is None else _cropped(upright, region)
+        return Picture(*_planes(shown, factor), *(size[::-1] if orientation in LYING else size))
 
 
 @contextmanager
@@ -94,9 +102,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _planes(image: Image.Image, max_side: int) -> tuple[Grey, Grey]:
-    """Return luminance and colours of an image, reduced."""
-    factor = -(-max(image.size) // max_side)
+def _cropped(image: Image.Image, region: Region) -> Image.Image:
+    left, top, right, bottom = (round(share * side) for share, side in zip(region, 2 * image.size, strict=True))
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _planes(image: Image.Image, factor: int) -> tuple[Grey, Grey]:
+    """Return luminance and colours of an image, reduced by a whole factor."""
     if image.mode.startswith("I"):
         # 16 bits per pixel, which convert("L") would clip.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

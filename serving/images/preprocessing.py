@@ -19,6 +19,12 @@ from serving.images.mode import Mode
 
 # Larger images are reduced by a whole factor to at most this side, before anything is computed on their pixels.
 WORKING_SIDE = 256
+# A digit that is smaller than this on a reduced image is read again from its part of the file, which is decoded so that
+# the digit has about this size. Around it is a margin, a share of its size. What is smaller still is a speck.
+SMALL_SIZE = 32
+CLEAR_SIZE = 64
+SPECK_SIZE = 5
+MARGIN_SHARE = 0.5
 # Share of full ink up to which the edge of a stroke is shadow or blur, and from which on it is full.
 FAINT = 0.15
 # The value that this share of the digit's pixels does not exceed is full ink.
@@ -103,8 +109,38 @@ def read(image: ImagePayload, *, mode: Mode, max_pixels: int) -> Reading:
         return _used_whole(picture, picture.luminance)
     grey = ink.most_contrasting(picture.luminance, picture.colours)
     found = _find_digit(grey)
-    pixels = to_mnist_form(found.pixels[bounding_slices(found.mask)])
+    clear = _enlarged(image, picture, found, max_pixels) or found
+    pixels = to_mnist_form(clear.pixels[bounding_slices(clear.mask)])
     return Reading(grey, picture.width, picture.height, found, pixels)
+
+
+def _enlarged(data: bytes, picture: Picture, found: Handwriting, max_pixels: int) -> Handwriting | None:
+    """Return a digit with more of its pixels, if it is small on an image that was reduced; None otherwise.
+
+    Args:
+        data: the image file.
+        picture: decoded from it.
+        found: the digit on the picture.
+        max_pixels: largest width times height.
+    """
+    height, width = found.mask.shape
+    rows, columns = bounding_slices(found.mask)
+    size = max(rows.stop - rows.start, columns.stop - columns.start)
+    side = min(max(height, width) * CLEAR_SIZE // size, max(picture.width, picture.height))
+    if not SPECK_SIZE <= size < SMALL_SIZE or side < 2 * max(height, width):
+        return None
+    margin = MARGIN_SHARE * size
+    region = (
+        max(0, columns.start - margin) / width,
+        max(0, rows.start - margin) / height,
+        min(width, columns.stop + margin) / width,
+        min(height, rows.stop + margin) / height,
+    )
+    crop = decode(data, max_pixels=max_pixels, max_side=side, region=region)
+    try:
+        return _find_digit(ink.most_contrasting(crop.luminance, crop.colours))
+    except NoInkError:
+        return None
 
 
 def find_handwriting(grey: Grey, choose: digit.Choice) -> Handwriting:

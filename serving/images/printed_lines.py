@@ -49,6 +49,8 @@ def _without_boxes(parts: Components) -> Mask:
         around = parts.slices(number)
         own = parts.select(np.arange(len(parts)) == number)[around]
         rows, columns = _lines(own), _lines(own.T)
+        if not (rows.any() and columns.any()):
+            continue
         across, down = (components.label(lines[None]) for lines in (rows, columns))
         if min(len(across), len(down)) < 2:
             continue

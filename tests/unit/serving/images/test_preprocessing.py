@@ -137,6 +137,19 @@ def test_lines_of_a_pixel_on_a_large_sheet_are_ink(size):
     assert likeness(found, to_model_input(encoded(usual))) > 0.8
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_small_digit_on_a_large_page_is_read_with_all_of_its_pixels(seven, kind, orientation):
+    page = np.full((2600, 2000), 250, np.uint8)
+    page[1500:1590, 400:490][np.asarray(enlarged(seven, 90)) > 127] = 30
+    sheet = Image.fromarray(page).filter(ImageFilter.GaussianBlur(1))
+    turned = {1: sheet, 3: sheet.rotate(180), 6: sheet.rotate(90, expand=True)}[orientation]
+
+    found = to_model_input(encoded(turned, kind, exif=exif(orientation), quality=90))
+
+    assert likeness(found, to_model_input(encoded(enlarged(seven)))) > 0.9
+
+
 @pytest.mark.parametrize("strength", image_faults.STRENGTHS)
 def test_a_fat_marker_gives_strokes_that_the_model_knows(ink, strength):
     clean = to_model_input(image_faults.make(ink, [], seed=0))
