@@ -149,7 +149,7 @@ def plot_runs(runs: Sequence[Mapping[str, Any]]) -> Axes:
     """Plot the scores of runs with their 95 % intervals, the best on top; partial runs are grey.
 
     Args:
-        runs: rows of `find_runs`; at least one.
+        runs: rows of `find_runs`; without any, the plot is empty.
 
     Returns:
         The axes of a new figure of pyplot.
@@ -165,7 +165,8 @@ def plot_runs(runs: Sequence[Mapping[str, Any]]) -> Axes:
         axes.errorbar(run["score"], place, xerr=error, marker="o", capsize=3, color=colour)
     labels = [f"{run['name']} ({', '.join(run['partial'])})" if run["partial"] else run["name"] for run in runs]
     axes.set_yticks(range(len(runs)), labels[::-1])
-    axes.set_xlabel(f"test {runs[0]['metric']} with its 95 % interval")
+    if runs:
+        axes.set_xlabel(f"test {runs[0]['metric']} with its 95 % interval")
     return axes
 
 

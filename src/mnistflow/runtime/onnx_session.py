@@ -43,7 +43,9 @@ def open_session(model: Path | bytes, threads: int = 0) -> InferenceSession:
 def predict(session: InferenceSession, inputs: Array) -> Outputs:
     """Return outputs, float32 `[n, *output_shape]`, for inputs `[n, *input_shape]`, computed in batches."""
     first = session.get_inputs()[0].name
-    parts = (inputs[start : start + EVAL_BATCH_SIZE] for start in range(0, len(inputs), EVAL_BATCH_SIZE))
+    # Without any rows, the model runs once, so that the outputs have their shape.
+    starts = range(0, max(len(inputs), 1), EVAL_BATCH_SIZE)
+    parts = (inputs[start : start + EVAL_BATCH_SIZE] for start in starts)
     return np.concatenate([session.run(None, by_name(part, first))[0] for part in parts])
 
 

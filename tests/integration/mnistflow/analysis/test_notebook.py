@@ -12,6 +12,21 @@ from checkouts import ROOT, Checkout
 PAGE = ROOT / "docs/how-to/notebook.md"
 
 
+NOTHING = """
+import mnistflow
+assert mnistflow.plot_runs(mnistflow.find_runs(family="gan")).get_xlabel() == ""
+data = mnistflow.load_data()
+print(mnistflow.load_champion().predict(data.test.inputs[:0]).shape)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("retrained")
+def test_no_runs_and_no_images_are_no_error(retrained: Checkout) -> None:
+    done = replace(retrained, environment={**retrained.environment, "MPLBACKEND": "agg"}).python(NOTHING)
+    assert done.strip().endswith("(0, 10)")
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("retrained")
 def test_the_code_of_the_page_runs_as_printed(retrained: Checkout, tmp_path: Path) -> None:
