@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,12 +37,12 @@ def _own_namespace() -> str:
 
     Other machines may have the same host name. The ID itself should not leave the machine (machine-id(5)).
     """
-    try:
-        machine = Path("/etc/machine-id").read_bytes().strip()
-        digest = hashlib.sha256(b"mnistflow" + machine).hexdigest()[:16] if machine else ""
-        return f"{digest} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
+    machine, processes = "", ""
+    with suppress(OSError):
+        machine = hashlib.sha256(b"mnistflow" + Path("/etc/machine-id").read_bytes().strip()).hexdigest()[:16]
+    with suppress(OSError):
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    return f"{machine} {processes}".strip()
 
 
 def _boot_ticks(pid: int) -> str:
