@@ -63,12 +63,17 @@ def _score(arguments: argparse.Namespace) -> None:
         workers = pools.processes(arguments.workers or cores.usable())
     summary = job.run(chosen, source, model.manifest, arguments.block, workers)
     sys.stdout.write(
-        f"{summary.rows:,} rows in {summary.files:,} files in {arguments.output}, read back: "
+        f"{_count(summary.rows, 'row')} in {_count(summary.files, 'file')} in {arguments.output}, read back: "
         f"{arguments.model} version {version}, sha256 {model.manifest.sha256[:12]}\n"
     )
     if summary.bad:
-        sys.stderr.write(f"{summary.bad:,} rows have no prediction; the column `error` states why\n")
+        have = "has" if summary.bad == 1 else "have"
+        sys.stderr.write(f"{_count(summary.bad, 'row')} {have} no prediction; the column `error` states why\n")
         sys.stderr.writelines(f"  {line}\n" for line in summary.named)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _absolute(place: str) -> str:

@@ -27,6 +27,7 @@ from mnistflow.upkeep.backup import LOCK, SUMMARY, Backup
 # What a killed restoration leaves beside `var/`, see `files.atomic_write`.
 UNPACKED, FORMER = ".tmp", ".old"
 VAR = "var/"
+LOCATION = "mlflow/location"  # see `checkout.relocation`
 
 
 def restore(paths: Paths, archive: Path, *, replace: bool) -> Backup:
@@ -84,7 +85,9 @@ def _bring_back(paths: Paths) -> None:
 
 
 def _has_files(var: Path) -> bool:
-    return any(path.is_file() and path.suffix != ".lock" for path in var.rglob("*"))
+    """Return whether there are files other than those that any command writes for itself: locks and `LOCATION`."""
+    found = (path for path in var.rglob("*") if path.is_file())
+    return any(path.suffix != ".lock" and path != var / LOCATION for path in found)
 
 
 def _leftovers(paths: Paths, *suffixes: str) -> list[Path]:

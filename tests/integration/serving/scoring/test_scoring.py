@@ -126,7 +126,7 @@ def test_unreadable_pictures_are_named_and_counted(repository: Path, tmp_path: P
     (pictures / "notes.txt").write_text("no picture either")
     done = score(repository, pictures, tmp_path / "out", "--version", "1")
     assert "30 rows in 2 files" in done.stdout
-    assert "1 rows have no prediction" in done.stderr
+    assert "1 row has no prediction" in done.stderr
     assert "007.png: " in done.stderr
     found = pq.read_table(tmp_path / "out")
     assert [index for index, error in enumerate(found["error"].to_pylist()) if error] == [7]
@@ -232,14 +232,14 @@ def test_rows_of_lists_that_do_not_fit_have_an_error(repository: Path, tmp_path:
 def test_an_output_below_its_input_can_be_resumed(repository: Path, tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path, kit.digits()[0][:3])
     for _ in range(2):
-        assert "3 rows in 1 files" in score(repository, pictures, pictures / "scored").stdout
+        assert "3 rows in 1 file in " in score(repository, pictures, pictures / "scored").stdout
     refused = score(repository, pictures, tmp_path / "out", check=False)
     assert "has images and Parquet files, such as" in refused.stderr
 
 
 def test_the_suffix_of_an_array_may_be_in_capitals(repository: Path, tmp_path: Path) -> None:
     source = write_npy(tmp_path, kit.digits()[0][:3]).rename(tmp_path / "IMAGES.NPY")
-    assert "3 rows in 1 files" in score(repository, source, tmp_path / "out").stdout
+    assert "3 rows in 1 file in " in score(repository, source, tmp_path / "out").stdout
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,12 @@ def test_the_former_var_is_removed(archive: Path, tmp_path: Path) -> None:
     assert restoration.is_replaced(former)
     restoration.restore(paths, archive, replace=True)
     assert content(paths) == "archived" and not list(paths.checkout.glob(".var.*"))
+
+
+def test_what_commands_write_for_themselves_is_replaced(archive: Path, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "copy", tmp_path / "copy")
+    paths.mlflow.mkdir(parents=True)
+    (paths.mlflow / "location").write_text(str(paths.checkout))
+    (paths.var / "services.lock").touch()
+    restoration.restore(paths, archive, replace=False)
+    assert content(paths) == "archived"
