@@ -10,13 +10,17 @@ import image_faults
 import numpy as np
 from image_faults import Floats, Scene
 from numpy.typing import NDArray
+from PIL import Image
 
 HEIGHT = 96  # of a digit, in pixels
 MARGIN = 40
 # How the digits of a number lie; on lines, half of them are below the others. Those in a box, in a comb of cells, above
 # an underline, and cropped closely are spaced.
-KINDS = ("spaced", "touching", "sizes", "touching sizes", "lines", "boxed", "comb", "underlined", "cropped")
-WITH_LINES = ("boxed", "comb", "underlined")
+PLAIN = ("spaced", "touching", "sizes", "touching sizes", "lines")
+WITH_LINES = ("boxed", "comb", "tilted comb", "underlined")
+KINDS = (*PLAIN, *WITH_LINES, "cropped")
+COMBS = ("comb", "tilted comb")
+TILT = 2.0  # degrees
 TOUCHING = ("touching", "touching sizes")
 OF_DIFFERENT_SIZE = ("sizes", "touching sizes")
 MIN_SIZE = 0.6  # as a share of the height
@@ -38,6 +42,8 @@ def write(digits: Sequence[Floats], kind: str, seed: int) -> bytes:
     layers = _layers(digits, kind, rng)
     sheet = _cropped(np.max(layers, axis=0)) if kind == "cropped" else np.max(layers, axis=0)
     sheet[_lines(layers, kind)] = 1
+    if kind == "tilted comb":
+        sheet = np.asarray(Image.fromarray(sheet).rotate(TILT, Image.Resampling.BILINEAR, expand=True))
     scene = Scene(sheet, rng)
     grains = rng.normal(0, 3, (*sheet.shape, 1))
     scene.over.append(lambda colours: colours + grains)
@@ -94,11 +100,11 @@ def _lines(layers: Sequence[Floats], kind: str) -> tuple[NDArray[np.intp], ...]:
     lines = np.zeros(layers[0].shape if kind in WITH_LINES else (0, 0), bool)
     if kind == "underlined":
         lines[-MARGIN + 10 : -MARGIN + 10 + LINE, MARGIN // 2 : -MARGIN // 2] = True
-    if kind in ("boxed", "comb"):
+    if kind in ("boxed", *COMBS):
         inset = MARGIN // 3
         lines[inset:-inset, inset:-inset] = True
         lines[inset + LINE : -inset - LINE, inset + LINE : -inset - LINE] = False
-    if kind == "comb":
+    if kind in COMBS:
         columns = [np.flatnonzero((layer > 0.5).any(axis=0)) for layer in layers]
         for one, following in itertools.pairwise(columns):
             wall = (one[-1] + following[0]) // 2

@@ -84,6 +84,12 @@ def test_lines_around_a_number_and_a_close_crop_neither_add_digits_nor_lose_any(
     assert np.ptp(moved, axis=0).max() <= 8
 
 
+def test_the_cells_of_a_tilted_form_are_no_digits(digits, read_text):
+    found, _ = read_text(many_digits.write(drawn(digits, 7, 0, 3, 4, 1), "tilted comb", seed=1))
+
+    assert found == "70341"
+
+
 @pytest.mark.parametrize("size", [(500, 40), (40, 40), (300, 6)])
 def test_a_dash_is_not_cut_into_digits(read_text, size):
     sheet = Image.new("L", (640, 400), 255)
