@@ -142,9 +142,9 @@ def _share_view(address: str, experiment: str | None, dataset: str) -> None:
 def _scheduling(paths: Paths, host: str) -> tuple[str, list[Service]]:
     """Return the address of the Prefect API, and the services that run the schedules there."""
     if api := server_address.configured_server():
-        active = deployments.runners_elsewhere(paths, api)
-        _report_moved(paths, sorted(set(deployments.former_folders(paths, api)) - set(active)))
-        return api, [_runner(paths, api, former=active)]
+        folders = deployments.folders_elsewhere(paths, api)
+        _report_moved(paths, [folder for folder, is_polled in folders.items() if not is_polled])
+        return api, [_runner(paths, api, former=[folder for folder, is_polled in folders.items() if is_polled])]
     former = server_address.former_checkout(paths)
     _report_moved(paths, [former] if former else [])
     port = choose_port("Prefect", host, 4200)
@@ -208,7 +208,7 @@ class _Takeover:
         if time.monotonic() < self.next_look or not server_address.answers(self.api):
             return False
         self.next_look = time.monotonic() + TAKEOVER_SECONDS
-        return not deployments.runners_elsewhere(self.paths, self.api)
+        return not any(deployments.folders_elsewhere(self.paths, self.api).values())
 
 
 def server_command(paths: Paths, settings: Config, host: str, port: int) -> tuple[str, ...]:

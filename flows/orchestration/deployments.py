@@ -124,22 +124,19 @@ def schedules(paths: Paths) -> list[Schedule]:
     ]
 
 
-def former_folders(paths: Paths, url: str) -> list[str]:
-    """Return the folders, other than this checkout, that the deployments of prefect.yaml have run in until now."""
-    found = _fetch_deployments(url, prefect_yaml.read(paths)) or {}
-    folders = [_elsewhere(deployment, paths.checkout) for deployment in found.values() if deployment]
-    return sorted({folder for folder in folders if folder})
+def folders_elsewhere(paths: Paths, url: str) -> dict[str, bool]:
+    """Return the folders, other than this checkout, that the deployments of prefect.yaml run in.
 
-
-def runners_elsewhere(paths: Paths, url: str) -> list[str]:
-    """Return the folders, other than this checkout, whose runners poll the Prefect API for due runs.
-
-    Prefect notices within a minute or two that a runner has ended.
+    Returns:
+        Whether a runner of each folder polls the Prefect API for due runs. Prefect notices within a minute or two that
+        a runner has ended.
     """
     found = _fetch_deployments(url, prefect_yaml.read(paths)) or {}
-    polled = [deployment for deployment in found.values() if deployment and deployment.status == "READY"]
-    folders = [_elsewhere(deployment, paths.checkout) for deployment in polled]
-    return sorted({folder for folder in folders if folder})
+    is_polled: dict[str, bool] = {}
+    for deployment in found.values():
+        if deployment and (folder := _elsewhere(deployment, paths.checkout)):
+            is_polled[folder] = is_polled.get(folder, False) or deployment.status == "READY"
+    return dict(sorted(is_polled.items()))
 
 
 def are_served(paths: Paths, url: str) -> bool:
@@ -180,7 +177,7 @@ def _end_if_moved(paths: Paths, url: str) -> None:
 
     Prefect gives the runs to any runner that polls, which copies the folder of the deployment over its own.
     """
-    if folders := former_folders(paths, url):
+    if folders := folders_elsewhere(paths, url):
         logger.error("the schedules run in %s now, so this runner ends", ", ".join(folders))
         os.kill(os.getpid(), signal.SIGTERM)
 

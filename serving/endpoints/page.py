@@ -12,6 +12,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/page/style.css": ("style.css", "text/css"),
     "/page/script.js": ("script.js", "text/javascript"),
+    "/page/models.js": ("models.js", "text/javascript"),
     "/page/reading.js": ("reading.js", "text/javascript"),
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
     "/generated": ("generated.html", "text/html"),

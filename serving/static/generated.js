@@ -2,15 +2,12 @@
 
 const SHOWN = 24;
 const MAX_SEED = 2 ** 32 - 1;
-const RETRY_MS = 3_000;
-const NO_ANSWER = "the server does not respond";
 
 const element = (id) => document.getElementById(id);
 
 let chosenModel = new URLSearchParams(location.search).get("model"); // null for the oldest generator
 let chosenClass = null;
 let firstSeed = 0;
-let starts = 0; // incremented when a model is asked for, so that answers about an earlier one are ignored
 
 function query(parameters) {
   const model = chosenModel === null ? {} : { model: chosenModel };
@@ -80,36 +77,15 @@ function offerClasses(names) {
   element("classes").replaceChildren(...buttons);
 }
 
-function offerModels(names, current) {
-  const choose = current === null ? [new Option("choose", "", true, true)] : [];
-  element("models").replaceChildren(...choose, ...names.map((name) => new Option(name, name, false, name === current)));
-  element("choice").hidden = names.length < 2 && current !== null;
-}
-
-/** Show the chosen model; without an answer, try again later. */
-async function start() {
-  const requested = ++starts;
-  try {
-    const response = await fetch(`generate?${query({})}`);
-    const model = await response.json();
-    const others = response.status === 404 && chosenModel !== null ? await (await fetch("generate")).json() : null;
-    if (requested !== starts) return;
-    element("more").disabled = !response.ok;
-    if (response.ok) {
-      showModel(model);
-    } else {
-      say(model.error, true);
-      if (others?.models) offerModels(others.models, null);
-    }
-  } catch {
-    if (requested !== starts) return;
+function start() {
+  loadModel(`generate?${query({})}`, chosenModel === null ? null : "generate", showModel, (problem) => {
     element("more").disabled = true;
-    say(NO_ANSWER, true);
-    setTimeout(() => requested === starts && start(), RETRY_MS);
-  }
+    say(problem, true);
+  });
 }
 
 function showModel(model) {
+  element("more").disabled = false;
   offerModels(model.models, model.model);
   element("model").textContent = `${model.model}, version ${model.version}`;
   offerClasses(model.classes);

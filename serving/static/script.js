@@ -8,9 +8,6 @@ const KEY_STEP_SHARE = 0.03;
 const LARGE_PIXELS = 4_000_000; // a larger image is reduced before it is sent: a photo may exceed the server's limit
 const PAUSE_MS = 40;
 const SPEAK_AFTER_MS = 700;
-const REQUEST_MS = 30_000;
-const RETRY_MS = 3_000;
-const NO_ANSWER = "the server does not respond";
 
 const element = (id) => document.getElementById(id);
 const frame = element("frame");
@@ -25,7 +22,6 @@ let showsImage = false; // whether an image is on the pad, alone or below stroke
 let place = WHOLE_PAD; // where on the pad the image is that is sent
 let readsNumbers = false; // whether the model reads several digits
 let drawingNumber = 0; // incremented when the pad is cleared, so that responses to an earlier drawing are ignored
-let starts = 0; // incremented when a model is asked for, so that answers about an earlier one are ignored
 let isReady = false; // whether the page knows the chosen model and its classes
 let isPredicting = false;
 let takesFeedback = false;
@@ -37,7 +33,6 @@ let classes = [];
 let shownId = null; // request ID of the prediction that is shown
 
 const predictPath = () => (chosenModel === null ? "predict" : `predict/${encodeURIComponent(chosenModel)}`);
-const request = (path, options = {}) => fetch(path, { ...options, signal: AbortSignal.timeout(REQUEST_MS) });
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 // --- drawing
@@ -399,32 +394,10 @@ element("models").addEventListener("change", (event) => {
   start();
 });
 
-function offerModels(names, current) {
-  const choose = current === null ? [new Option("choose", "", true, true)] : [];
-  element("models").replaceChildren(...choose, ...names.map((name) => new Option(name, name, false, name === current)));
-  element("choice").hidden = names.length < 2 && current !== null;
-}
-
-/** Show the chosen model, and predict what is on the pad; without an answer, try again later. */
-async function start() {
-  const requested = ++starts;
+/** Show the chosen model, and predict what is on the pad. */
+function start() {
   isReady = false;
-  try {
-    const response = await request(predictPath());
-    const model = await response.json();
-    const others = response.status === 404 && chosenModel !== null ? await (await request("predict")).json() : null;
-    if (requested !== starts) return;
-    if (response.ok) {
-      showModel(model);
-    } else {
-      showProblem(model.error);
-      if (others?.models) offerModels(others.models, null);
-    }
-  } catch {
-    if (requested !== starts) return;
-    showProblem(NO_ANSWER);
-    setTimeout(() => requested === starts && start(), RETRY_MS);
-  }
+  loadModel(predictPath(), chosenModel === null ? null : "predict", showModel, showProblem);
 }
 
 function showModel(model) {

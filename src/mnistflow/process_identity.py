@@ -100,8 +100,7 @@ class ProcessIdentity:
     def is_elsewhere(self) -> bool:
         """Whether it is a process of another machine or container, of which nothing is known here."""
         own = _own_namespace()
-        is_same = self.namespace == own if self.namespace and own else True
-        return self.host != socket.gethostname() or not is_same
+        return self.host != socket.gethostname() or bool(self.namespace and own and self.namespace != own)
 
     def has_died(self) -> bool:
         """Return whether the process has ended; False for one of another machine or container."""
